@@ -1,0 +1,3 @@
+"""TL Studio: a desktop studio for transfer learning."""
+
+__version__ = "0.1.0"

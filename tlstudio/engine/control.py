@@ -1,0 +1,59 @@
+"""How a running loop is told to pause, stop or give up. Called directly from any thread; never kills."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+Request = Literal["go_on", "stop", "cancel"]
+
+
+class RunControl:
+    """The reins of one run: the loop looks at it after each step."""
+
+    def __init__(self) -> None:
+        self._request: Request = "go_on"
+        self._running = threading.Event()
+        self._running.set()
+
+    @property
+    def request(self) -> Request:
+        """What has been asked: ``"go_on"``, ``"stop"`` (keep the best) or ``"cancel"``."""
+        return self._request
+
+    @property
+    def paused(self) -> bool:
+        """Whether the loop should wait."""
+        return not self._running.is_set()
+
+    def pause(self) -> None:
+        """Ask the loop to wait before its next step."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Let the loop go on."""
+        self._running.set()
+
+    def stop(self) -> None:
+        """Ask the loop to end after this step, keep the best checkpoint and evaluate it."""
+        if self._request != "cancel":
+            self._request = "stop"
+        self._running.set()
+
+    def cancel(self) -> None:
+        """Ask the loop to end after this step without evaluating."""
+        self._request = "cancel"
+        self._running.set()
+
+    def wait_while_paused(self, on_pause: Callable[[], None], on_resume: Callable[[], None]) -> float:
+        """Block while paused; returns the seconds spent waiting."""
+        import time
+
+        if self._running.is_set():
+            return 0.0
+        on_pause()
+        start = time.monotonic()
+        self._running.wait()
+        on_resume()
+        return time.monotonic() - start

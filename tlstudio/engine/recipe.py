@@ -1,0 +1,193 @@
+"""A recipe: one file that says everything about one run, and is checked whole before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
+
+RECIPE_FORMAT = 1
+
+
+class TrainingOptions(Options):
+    """How the loop trains, whatever is trained."""
+
+    epochs: int = option(10, title="Epochs", help="How often the training data is gone through.", ge=1, le=100_000)
+    batch_size: int = option(
+        32,
+        title="Batch size",
+        help="Samples that are learned from at once. Smaller needs less memory.",
+        ge=1,
+        le=65_536,
+    )
+    learning_rate: float = option(
+        1e-3, title="Learning rate", help="Size of a step. Smaller is slower and safer.", gt=0, le=10
+    )
+    augmentation: Literal["none", "light", "strong"] = option(
+        "light",
+        title="Augmentation",
+        help="Varies training images (crops, flips, colours) so that the model learns what matters.",
+    )
+    early_stopping: int = option(
+        0,
+        title="Early stopping",
+        help="Stops when the chosen metric has not improved for this many epochs; 0 never does.",
+        ge=0,
+        unit="epochs",
+    )
+    precision: Literal["32", "bf16", "fp16"] = option(
+        "32", title="Precision", help="bf16 and fp16 are faster and smaller on a GPU that has them."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto", title="Device", help="Auto takes the GPU if there is one."
+    )
+    seed: int = option(
+        0, title="Seed", help="The same seed gives the same run on the same machine.", ge=0, le=2**32 - 1
+    )
+    optimizer: Literal["adamw", "sgd"] = option(
+        "adamw", title="Optimizer", help="AdamW suits nearly everything; SGD has momentum 0.9.", advanced=True
+    )
+    weight_decay: float = option(
+        0.01, title="Weight decay (L2)", help="Pulls weights towards zero.", ge=0, le=10, advanced=True
+    )
+    l1: float = option(
+        0.0,
+        title="L1",
+        help="Adds this times the sum of absolute values of the learning weights to the loss.",
+        ge=0,
+        le=10,
+        advanced=True,
+    )
+    schedule: Literal["cosine", "linear", "constant"] = option(
+        "cosine", title="Schedule", help="How the learning rate falls after the warm-up.", advanced=True
+    )
+    warmup: float = option(
+        0.1, title="Warm-up", help="Share of all steps in which the rate rises.", ge=0, le=1, advanced=True
+    )
+    accumulate: int = option(
+        1,
+        title="Accumulation",
+        help="Batches that make one step: a large batch in little memory.",
+        ge=1,
+        le=4096,
+        unit="batches",
+        advanced=True,
+    )
+    clip_norm: float = option(
+        1.0, title="Gradient clipping", help="Largest norm of a gradient; 0 is off.", ge=0, advanced=True
+    )
+    monitor: str = option(
+        "",
+        title="Metric to watch",
+        help="Chooses the best epoch and early stopping; empty takes the usual one of the task.",
+        advanced=True,
+    )
+    num_workers: int = option(
+        0,
+        title="Loader processes",
+        help="Extra processes that read and augment; 0 reads in the training thread.",
+        ge=0,
+        le=64,
+        advanced=True,
+    )
+    threads: int = option(0, title="CPU threads", help="0 takes what torch chooses.", ge=0, le=1024, advanced=True)
+    deterministic: bool = option(
+        False,
+        title="Deterministic",
+        help="Refuses operations that differ from run to run on a GPU; slower.",
+        advanced=True,
+    )
+
+
+class Choice(BaseModel):
+    """A component by name, with its options as written in the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DatasetChoice(BaseModel):
+    """A frozen revision of a data set of the project."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    revision: str
+
+
+class Recipe(BaseModel):
+    """One run, in full. ``recipe.toml`` in a run folder is exactly this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = RECIPE_FORMAT
+    dataset: DatasetChoice
+    backbone: Choice
+    head: Choice
+    strategy: Choice
+    training: TrainingOptions = TrainingOptions()
+
+    def to_toml(self) -> str:
+        """Write the recipe as TOML, every training option spelled out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def parse_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Check the shape of a recipe (not yet its components).
+
+    Raises:
+        ProblemsError: With every mistake found.
+    """
+    problems: list[Problem] = []
+    training = values.get("training", {})
+    try:
+        TrainingOptions.model_validate(training)
+    except ValidationError as error:
+        problems += problems_of(error, TrainingOptions, "training.")
+    try:
+        recipe = Recipe.model_validate({**values, "training": {}})
+    except ValidationError as error:
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"])
+            what = {"missing": "is missing.", "extra_forbidden": "is not a part of a recipe."}.get(
+                item["type"], f"{item['input']!r} is not allowed: {item['msg'].lower()}."
+            )
+            problems.append(Problem(where, what))
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return recipe.model_copy(update={"training": TrainingOptions.model_validate(training)})
+
+
+def mistakes(count: int) -> str:
+    """Return the heading of a list of mistakes."""
+    return "The recipe has 1 mistake." if count == 1 else f"The recipe has {count} mistakes."
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON recipe file without checking it; parts may be left out.
+
+    Raises:
+        TLStudioError: No such file, or not TOML or JSON; with line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise TLStudioError(f"The recipe {path} cannot be read: {reason}.", path=path) from error
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        raise TLStudioError(f"The recipe {path.name} is not valid {kind}: {error}.", path=path) from error
+    if not isinstance(values, dict):
+        raise TLStudioError(f"The recipe {path.name} must be a table of settings.", path=path)
+    return values
