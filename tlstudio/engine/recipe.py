@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 
-RECIPE_FORMAT = 1
 
 
 class TrainingOptions(Options):
@@ -128,7 +127,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = RECIPE_FORMAT
+    format: Literal[1] = 1
     dataset: DatasetChoice
     backbone: Choice
     head: Choice

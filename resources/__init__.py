@@ -1,0 +1,1 @@
+"""Icons, styles and demo data; read through importlib.resources."""
