@@ -66,6 +66,13 @@ class Registry:
         self._families: dict[str, BackboneFamily] = {}
         self._heads: dict[str, TaskHead] = {}
         self._strategies: dict[str, FineTuningStrategy] = {}
+        self._tables: dict[str, tuple[type[Any], dict[str, Any]]] = {
+            "format": (DatasetFormat, self._formats),
+            "backbone": (Backbone, self._backbones),
+            "family": (BackboneFamily, self._families),
+            "head": (TaskHead, self._heads),
+            "strategy": (FineTuningStrategy, self._strategies),
+        }
 
     @property
     def formats(self) -> Mapping[str, DatasetFormat]:
@@ -135,18 +142,17 @@ class Registry:
         """Say in sentences why a combination does not fit the data and itself; an empty list means that it fits."""
         sentences = []
         if backbone.modality != modality:
-            sentences.append(
-                f"{backbone.title} takes {_plural(backbone.modality)}, the data set has {_plural(modality)}."
-            )
+            taken, has = _plural(backbone.modality), _plural(modality)
+            sentences.append(f"{backbone.title} takes {taken}, the data set has {has}.")
         if head.task != task:
             sentences.append(
-                f"{head.title} solves {TASK_TITLES[head.task].lower()}, the data set is for {TASK_TITLES[task].lower()}."
+                f"{head.title} solves {TASK_TITLES[head.task].lower()}, "
+                f"the data set is for {TASK_TITLES[task].lower()}."
             )
         info = backbone.info()
         if head.requires not in info.provides:
-            sentences.append(
-                f"{head.title} needs {head.requires} features, {backbone.title} gives {' and '.join(sorted(info.provides))}."
-            )
+            given = " and ".join(sorted(info.provides))
+            sentences.append(f"{head.title} needs {head.requires} features, {backbone.title} gives {given}.")
         if strategy is not None and (reason := strategy.why_not(info, head)):
             sentences.append(reason)
         return sentences
@@ -157,21 +163,13 @@ class Registry:
         Raises:
             PluginError: It is none of the known kinds, has no name or title, or its name is taken.
         """
-        table: dict[str, Any]
-        for cls, kind, table in (
-            (DatasetFormat, "format", self._formats),
-            (Backbone, "backbone", self._backbones),
-            (BackboneFamily, "family", self._families),
-            (TaskHead, "head", self._heads),
-            (FineTuningStrategy, "strategy", self._strategies),
-        ):
-            if isinstance(component, cls):
-                break
-        else:
+        kind = next((kind for kind, (cls, _) in self._tables.items() if isinstance(component, cls)), "")
+        if not kind:
             raise PluginError(f"{component!r} is no backbone, task head, strategy or data set format.")
         for attribute in ("name", "title"):
             if not isinstance(getattr(component, attribute, None), str) or not getattr(component, attribute):
                 raise PluginError(f"The {kind} {type(component).__name__} has no {attribute}.")
+        table = self._tables[kind][1]
         if component.name in table:
             raise PluginError(f"The {kind} name '{component.name}' is taken by another plugin.")
         table[component.name] = component
@@ -180,14 +178,7 @@ class Registry:
     def remove(self, label: str) -> None:
         """Take back what `add` has returned."""
         kind, _, name = label.partition(" ")
-        tables: dict[str, dict[str, Any]] = {
-            "format": self._formats,
-            "backbone": self._backbones,
-            "family": self._families,
-            "head": self._heads,
-            "strategy": self._strategies,
-        }
-        tables[kind].pop(name, None)
+        self._tables[kind][1].pop(name, None)
 
 
 class PluginManager:
@@ -240,8 +231,8 @@ class PluginManager:
         try:
             module = source.load() if isinstance(source, metadata.EntryPoint) else _import_file(source)
             _check_api_version(module, record.name)
-            for component in _components_of(module, record.name):
-                provided.append(self.registry.add(component))
+            components = _components_of(module, record.name)
+            provided.extend(self.registry.add(component) for component in components)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a plugin raises is its own failure
             for label in provided:
                 self.registry.remove(label)
