@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 
 
-
 class TrainingOptions(Options):
     """How the loop trains, whatever is trained."""
 

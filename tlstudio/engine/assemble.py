@@ -1,0 +1,139 @@
+"""From a recipe to the parts of a run: components, data, model, parameter groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from tlstudio.api import (
+    Backbone,
+    DataError,
+    FineTuningStrategy,
+    Options,
+    PluginError,
+    Problem,
+    ProblemsError,
+    RunError,
+    TargetInfo,
+    TaskHead,
+    problems_of,
+)
+from tlstudio.api.components import Component
+from tlstudio.api.nn import BackboneModule, TransferModel
+from tlstudio.data.revision import Revision
+from tlstudio.engine.recipe import Choice, Recipe, mistakes
+from tlstudio.plugins import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The components of a recipe with their checked options."""
+
+    backbone: Backbone
+    backbone_options: Options
+    head: TaskHead
+    head_options: Options
+    strategy: FineTuningStrategy
+    strategy_options: Options
+
+
+def find_parts(recipe: Recipe, registry: Registry) -> Parts:
+    """Look up the components of a recipe and check their options.
+
+    Raises:
+        ProblemsError: With every unknown name and every wrong option.
+    """
+    problems: list[Problem] = []
+    found: dict[str, Any] = {}
+    for section, choice, look_up in (
+        ("backbone", recipe.backbone, registry.backbone),
+        ("head", recipe.head, registry.head),
+        ("strategy", recipe.strategy, registry.strategy),
+    ):
+        try:
+            component: Component = look_up(choice.name)
+        except PluginError as error:
+            problems.append(Problem(f"{section}.name", error.what, error.remedy))
+            continue
+        found[section] = component
+        try:
+            found[f"{section}_options"] = component.Options.model_validate(choice.options)
+        except ValidationError as error:
+            problems += problems_of(error, component.Options, f"{section}.")
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return Parts(**found)
+
+
+def parts_from(choices: Mapping[str, Any], registry: Registry) -> Parts:
+    """Do the same for a stored recipe, where a missing plugin is the likeliest trouble.
+
+    Raises:
+        RunError: A component is gone or its options have changed.
+    """
+    try:
+        recipe = Recipe.model_validate(choices)
+        return find_parts(recipe, registry)
+    except (ProblemsError, ValidationError) as error:
+        raise RunError(
+            f"The run's recipe does not work with the plugins that are installed now: {error}",
+            "Install the plugins that it was made with.",
+        ) from error
+
+
+def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> TransferModel:
+    """Put a head on a backbone and let the strategy prepare both.
+
+    Raises:
+        DataError: The head cannot learn this target.
+    """
+    try:
+        head = parts.head.build(backbone.num_features, target, parts.head_options)
+    except DataError as error:
+        raise DataError(error.what, error.remedy, field="head") from error
+    model = TransferModel(backbone, head, backbone.layer_groups())
+    parts.strategy.prepare(model, parts.strategy_options)
+    return model
+
+
+def restore_model(parts: Parts, target: TargetInfo, assets: Path) -> TransferModel:
+    """Build the same model without pretrained weights; its checkpoint is loaded by the caller."""
+    return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
+
+
+def choice_of(component: Component, options: Options) -> Choice:
+    """Write a component and its options, those that differ from the defaults, as in a recipe."""
+    return Choice(name=component.name, options=options.model_dump(mode="json", exclude_defaults=True))
+
+
+def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
+    """Say what speaks against learning from this revision."""
+    problems = []
+    for split, least in (("train", 2), ("validation", 1)):
+        count = len(revision.indices("train" if split == "train" else "validation"))
+        if count < least:
+            what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
+            problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
+    if target.task == "classification" and len(target.classes) < 2:
+        what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
+        problems.append(Problem("dataset", what, "Classification needs at least two classes."))
+    return problems
+
+
+class CachedModel(nn.Module):
+    """The head alone, fed with cached features as if by the backbone."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, inputs: dict[str, Any]) -> Any:  # noqa: ANN401  as the head
+        """Compute raw outputs from ``{"pooled": [B, D]}``."""
+        from tlstudio.api.features import Features
+
+        return self.head(Features(pooled=inputs["pooled"]))

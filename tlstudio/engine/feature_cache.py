@@ -1,0 +1,119 @@
+"""A frozen backbone gives the same features every time: compute them once, keep them, read them memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlstudio.api import Backbone, Options, Preprocessor, WeightsInfo
+from tlstudio.api.nn import BackboneModule
+from tlstudio.data.revision import Revision
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
+
+
+class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
+    """Stop or cancel was asked for before training began."""
+
+
+def cache_path(
+    folder: Path,
+    revision: Revision,
+    backbone: Backbone,
+    options: Options,
+    weights: WeightsInfo,
+    preprocessor: Preprocessor,
+    seed: int,
+) -> Path:
+    """Name the cache file by everything that the features depend on.
+
+    Two runs share a file only where data, backbone, options, weights, preprocessing and libraries are the same.
+    """
+    stat = weights.path.stat() if weights.path is not None else None
+    key: dict[str, Any] = {
+        "data": revision.sha256,
+        "backbone": backbone.name,
+        "options": options.model_dump(mode="json"),
+        "weights": [str(weights.path), weights.sha256, stat.st_size, stat.st_mtime_ns] if stat else ["random", seed],
+        "preprocessing": preprocessor.describe(),
+        "libraries": [metadata.version(name) for name in ("torch", "torchvision", "timm", "transformers", "pillow")],
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+    return folder / f"{digest[:32]}.npy"
+
+
+def load_features(path: Path, rows: int, width: int) -> np.ndarray | None:
+    """Open cached features ``[rows, width]`` memory-mapped, or return `None` if there are none that fit."""
+    try:
+        features: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return features if features.shape == (rows, width) and features.dtype == np.float32 else None
+
+
+def compute_features(
+    path: Path,
+    revision: Revision,
+    backbone: BackboneModule,
+    preprocessor: Preprocessor,
+    *,
+    device: torch.device,
+    batch_size: int,
+    num_workers: int,
+    control: RunControl,
+    on_progress: Callable[[int, int], None],
+) -> np.ndarray:
+    """Compute the pooled features of every sample of a revision and keep them.
+
+    Args:
+        path: Where to keep them; written under another name first, so that it is whole or not there.
+        revision: The data, N samples.
+        backbone: The frozen backbone, width D.
+        preprocessor: Its preprocessor.
+        device: Where to compute.
+        batch_size: Samples at once.
+        num_workers: Extra processes that read.
+        control: Looked at after each batch.
+        on_progress: Called with samples done and N.
+
+    Returns:
+        ``[N, D]`` float32, memory-mapped, in the order of the revision.
+
+    Raises:
+        Interrupted: Stop or cancel was asked for.
+    """
+    indices = np.arange(len(revision))
+    dataset = SampleDataset(revision, indices, preprocessor, seed=0)
+    loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f"{path.stem}.{os.getpid()}.part")
+    try:
+        features = np.lib.format.open_memmap(
+            staging, mode="w+", dtype=np.float32, shape=(len(revision), backbone.num_features)
+        )
+        backbone.to(device).eval()
+        done = 0
+        with torch.inference_mode():
+            for batch in loader:
+                inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
+                features[batch.positions.numpy()] = backbone(inputs).require("pooled").float().cpu().numpy()
+                done += len(batch.positions)
+                on_progress(done, len(revision))
+                control.wait_while_paused(lambda: None, lambda: None)
+                if control.request != "go_on":
+                    raise Interrupted
+        features.flush()
+        del features
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    cached: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return cached

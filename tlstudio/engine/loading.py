@@ -1,0 +1,195 @@
+"""Batches: in which order samples come, and how they are read.
+
+Order and augmentation derive from (seed, epoch, index) alone, so loader processes hold no state and the same recipe
+gives the same batches whatever their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tlstudio.api import DataError, Preprocessor
+from tlstudio.data.revision import Revision
+
+Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some samples, ready for the model.
+
+    Attributes:
+        inputs: What the backbone takes, each ``[B, ...]``.
+        positions: Where the samples stand in the list that the loader was made for, ``[B]`` int64.
+    """
+
+    inputs: dict[str, Tensor]
+    positions: Tensor
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Derive the augmentation seed of one sample in one epoch, in 0..2**63."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
+    """The samples of a revision at some indices, prepared by a preprocessor."""
+
+    def __init__(self, revision: Revision, indices: np.ndarray, preprocessor: Preprocessor, seed: int) -> None:
+        self._revision = revision
+        self._indices = indices
+        self._preprocessor = preprocessor
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, key: Key) -> tuple[dict[str, Any], int]:
+        epoch, position = key
+        index = int(self._indices[position])
+        sample = self._revision.sample(index)
+        seed = sample_seed(self._seed, epoch, index) if epoch >= 0 else None
+        try:
+            return self._preprocessor(sample, seed), position
+        except DataError as error:
+            remedy = error.remedy or "Mend the file, or import the data set again without it."
+            raise DataError(f"Sample {sample.id} cannot be used: {error.what}", remedy, path=error.path) from error
+
+    def collate(self, items: Sequence[tuple[dict[str, Any], int]]) -> Batch:
+        """Join prepared samples."""
+        inputs = self._preprocessor.collate([item for item, _ in items])
+        return Batch(inputs, torch.tensor([position for _, position in items]))
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of keys: shuffled anew each epoch and, where lengths differ, bucketed so that little is padded.
+
+    Args:
+        lengths: Length of each sample; all equal: no bucketing.
+        batch_size: Samples in a batch; the last may be smaller.
+        seed: Of the order.
+    """
+
+    _POOL = 50  # batches that are sorted by length together: enough to fill buckets, few enough to stay random
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self._lengths) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        order = rng.permutation(len(self._lengths))
+        if len(self._lengths) and self._lengths.min() != self._lengths.max():
+            pool = self._POOL * self._batch_size
+            chunks = [order[start : start + pool] for start in range(0, len(order), pool)]
+            order = np.concatenate([chunk[np.argsort(self._lengths[chunk], kind="stable")] for chunk in chunks])
+            batches = self._cut(order)
+            rng.shuffle(batches)
+        else:
+            batches = self._cut(order)
+        for batch in batches:
+            yield [(self.epoch, int(position)) for position in batch]
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+
+
+class FeatureDataset(Dataset[tuple[Tensor, int]]):
+    """Cached features, one row a sample."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def batch(self, positions: np.ndarray) -> Batch:
+        """Read rows ``[B, D]`` at once."""
+        rows = torch.from_numpy(np.ascontiguousarray(self._features[positions], dtype=np.float32))
+        return Batch({"pooled": rows}, torch.from_numpy(positions))
+
+
+class TrainLoader:
+    """Training batches, epoch by epoch."""
+
+    def __init__(self, source: SampleDataset | FeatureDataset, sampler: EpochSampler, *, num_workers: int = 0) -> None:
+        self._source = source
+        self._sampler = sampler
+        self._loader: DataLoader[Any] | None = None
+        if isinstance(source, SampleDataset):
+            self._loader = DataLoader(
+                source,
+                batch_sampler=sampler,
+                collate_fn=source.collate,
+                num_workers=num_workers,
+                # A forked child of a process with threads can deadlock; this runs in one.
+                multiprocessing_context="spawn" if num_workers else None,
+                persistent_workers=num_workers > 0,
+                generator=torch.Generator(),  # its own, so that the global random state stays still
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._sampler)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        self._sampler.epoch = epoch
+        if self._loader is not None:
+            yield from self._loader
+        elif isinstance(self._source, FeatureDataset):
+            for keys in self._sampler:
+                yield self._source.batch(np.array([position for _, position in keys]))
+
+
+class EvalLoader:
+    """The samples of a split once, without augmentation, longest texts together so that little is padded."""
+
+    def __init__(
+        self, source: SampleDataset | FeatureDataset, lengths: np.ndarray, batch_size: int, *, num_workers: int = 0
+    ) -> None:
+        self._source = source
+        self._order = np.argsort(lengths, kind="stable")
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+
+    def __len__(self) -> int:
+        """Batches in all."""
+        return -(-len(self._order) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        size = self._batch_size
+        batches = [self._order[start : start + size] for start in range(0, len(self._order), size)]
+        if isinstance(self._source, FeatureDataset):
+            for positions in batches:
+                yield self._source.batch(positions)
+            return
+        yield from DataLoader(
+            self._source,
+            batch_sampler=[[(-1, int(position)) for position in batch] for batch in batches],
+            collate_fn=self._source.collate,
+            num_workers=self._num_workers,
+            multiprocessing_context="spawn" if self._num_workers else None,
+            generator=torch.Generator(),
+        )
+
+
+def sample_lengths(revision: Revision, indices: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
+    """Measure each sample's length as its preprocessor does, ``[N]`` int64; images all have the same."""
+    if revision.modality == "image":
+        return np.ones(len(indices), dtype=np.int64)
+    return np.array([preprocessor.length(revision.sample(int(i))) for i in indices], dtype=np.int64)
