@@ -1,0 +1,185 @@
+"""What can be learned: three tasks on pooled features. Light: torch is imported when a head is built."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from tlstudio import api
+from tlstudio.api import DataError, FeatureKind, Options, TargetInfo, Task, TaskHead, option
+
+if TYPE_CHECKING:
+    from tlstudio.api.nn import HeadModule
+
+__all__ = ["Classification", "HeadOptions", "MultiLabel", "Regression"]
+
+T = TypeVar("T", bound=Options)
+
+
+class HeadOptions(Options):
+    """Options that all heads share."""
+
+    dropout: float = option(
+        0.0,
+        title="Dropout",
+        help="Share of the features that are left out at random while training; guards against learning by heart.",
+        ge=0,
+        lt=1,
+    )
+    hidden: int = option(
+        0,
+        title="Hidden layer",
+        help="Width of a layer between features and output; 0 makes the head linear, which is best for few samples.",
+        ge=0,
+        le=16_384,
+        advanced=True,
+    )
+
+
+class ClassificationOptions(HeadOptions):
+    """Options of the classification head."""
+
+    label_smoothing: float = option(
+        0.0,
+        title="Label smoothing",
+        help="Share of each label that is spread over all classes, so that the model grows less overconfident.",
+        ge=0,
+        lt=1,
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none",
+        title="Class weights",
+        help="Balanced makes samples of rare classes count more, so that each class weighs the same.",
+    )
+
+
+class MultiLabelOptions(HeadOptions):
+    """Options of the multi-label head."""
+
+    threshold: float = option(
+        0.5, title="Threshold", help="A label is given where its probability is above this.", gt=0, lt=1
+    )
+
+
+class RegressionOptions(HeadOptions):
+    """Options of the regression head."""
+
+    loss: Literal["mse", "huber"] = option(
+        "mse",
+        title="Loss",
+        help="Squared error follows the mean; Huber is less disturbed by single wrong or extreme values.",
+    )
+    delta: float = option(
+        1.0,
+        title="Huber delta",
+        help="Errors beyond this count linearly instead of squared; in standard deviations of the training values.",
+        gt=0,
+        le=1000,
+        advanced=True,
+    )
+
+
+class Classification(TaskHead):
+    """One class out of several: softmax and cross-entropy."""
+
+    name = "classification"
+    title = "Classification"
+    description = "Gives each sample one class out of several. Choose it when each sample belongs to exactly one class."
+    task: Task = "classification"
+    requires: FeatureKind = "pooled"
+    Options = ClassificationOptions
+
+    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+        """Build the head; see `TaskHead.build`."""
+        from tlstudio_heads.modules import ClassificationModule
+
+        chosen = _as(ClassificationOptions, options)
+        _must_be(self, target)
+        if len(target.classes) < 2:
+            only = f" ({target.classes[0]!r})" if target.classes else ""
+            raise DataError(
+                f"Classification needs at least two classes, but the data has {len(target.classes)}{only}.",
+                "Add samples of another class, or choose the label column that tells the classes apart.",
+                field="dataset",
+            )
+        return ClassificationModule(
+            num_features,
+            target,
+            dropout=chosen.dropout,
+            hidden=chosen.hidden,
+            label_smoothing=chosen.label_smoothing,
+            balanced=chosen.class_weights == "balanced",
+        )
+
+
+class MultiLabel(TaskHead):
+    """Any number of labels a sample: a sigmoid for each and binary cross-entropy."""
+
+    name = "multi_label"
+    title = "Multi-label classification"
+    description = "Gives each sample any number of labels, or none. Choose it when labels may occur together."
+    task: Task = "multi_label"
+    requires: FeatureKind = "pooled"
+    Options = MultiLabelOptions
+
+    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+        """Build the head; see `TaskHead.build`."""
+        from tlstudio_heads.modules import MultiLabelModule
+
+        chosen = _as(MultiLabelOptions, options)
+        _must_be(self, target)
+        if not target.classes:
+            raise DataError(
+                "There is no label in the data that could be learned.",
+                "Choose the column that holds the labels and the separator between them.",
+                field="dataset",
+            )
+        return MultiLabelModule(
+            num_features, target, dropout=chosen.dropout, hidden=chosen.hidden, threshold=chosen.threshold
+        )
+
+
+class Regression(TaskHead):
+    """A number: squared or Huber error on values standardised by the training set."""
+
+    name = "regression"
+    title = "Regression"
+    description = "Predicts a number, such as an age, a price or a rating."
+    task: Task = "regression"
+    requires: FeatureKind = "pooled"
+    Options = RegressionOptions
+
+    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+        """Build the head; see `TaskHead.build`."""
+        from tlstudio_heads.modules import RegressionModule
+
+        chosen = _as(RegressionOptions, options)
+        _must_be(self, target)
+        if not (math.isfinite(target.mean) and math.isfinite(target.std) and target.std > 0):
+            raise DataError(
+                "The values to be learned are all the same or not finite, so there is nothing to predict.",
+                "Choose a column whose numbers differ between samples.",
+                field="dataset",
+            )
+        return RegressionModule(
+            num_features,
+            target,
+            dropout=chosen.dropout,
+            hidden=chosen.hidden,
+            huber_delta=chosen.delta if chosen.loss == "huber" else None,
+        )
+
+
+def _as(model: type[T], options: Options) -> T:
+    if not isinstance(options, model):
+        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
+    return options
+
+
+def _must_be(head: TaskHead, target: TargetInfo) -> None:
+    if target.task != head.task:
+        raise DataError(
+            f"The head {head.name!r} solves {head.task}, but the data set is for {target.task}.",
+            f"Choose the head {target.task!r}, or import the data for {head.task}.",
+            field="head",
+        )

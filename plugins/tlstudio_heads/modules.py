@@ -1,0 +1,236 @@
+"""The heads as torch modules. Imported only when a head is built."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  the name that torch itself uses
+
+from tlstudio.api import DataError, Features, Label, Prediction, TargetInfo
+from tlstudio.api.nn import HeadModule
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+__all__ = ["ClassificationModule", "MultiLabelModule", "PooledHead", "RegressionModule", "balanced_class_weights"]
+
+
+class PooledHead(HeadModule):
+    """Dropout and one or two linear layers on pooled features.
+
+    Args:
+        num_features: Width D of the features.
+        num_outputs: Number K of outputs.
+        target: What is learned.
+        dropout: Share of inputs of each linear layer that is dropped while training.
+        hidden: Width of a hidden layer with GELU; 0: none.
+    """
+
+    def __init__(self, num_features: int, num_outputs: int, target: TargetInfo, *, dropout: float, hidden: int) -> None:
+        super().__init__()
+        self.target = target
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(num_features, hidden) if hidden else None
+        self.output = nn.Linear(hidden or num_features, num_outputs)
+        # Small weights and no bias: at the start all outputs are nearly alike, and the loss is that of guessing.
+        nn.init.trunc_normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, features: Features) -> Tensor:
+        """Compute raw outputs ``[B, K]`` from pooled features ``[B, D]``."""
+        x = self.dropout(features.require("pooled"))
+        if self.hidden is not None:
+            x = self.dropout(F.gelu(self.hidden(x)))
+        output: Tensor = self.output(x)
+        return output
+
+
+class ClassificationModule(PooledHead):
+    """Softmax classification.
+
+    Args:
+        num_features: Width D of the features.
+        target: The classes and how often each occurs in the training set.
+        dropout: See `PooledHead`.
+        hidden: See `PooledHead`.
+        label_smoothing: Share e of the target that is spread evenly over all K classes
+            (Szegedy et al. 2016, arXiv:1512.00567): the true class gets 1 - e + e/K, the others e/K.
+        balanced: Whether each sample's loss is multiplied by the weight of its class (`balanced_class_weights`).
+    """
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("f1_macro", "max")
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        target: TargetInfo,
+        *,
+        dropout: float,
+        hidden: int,
+        label_smoothing: float,
+        balanced: bool,
+    ) -> None:
+        super().__init__(num_features, len(target.classes), target, dropout=dropout, hidden=hidden)
+        self.label_smoothing = label_smoothing
+        self._index = {name: i for i, name in enumerate(target.classes)}
+        counts = target.class_counts if balanced else (1,) * len(target.classes)
+        # Not in the state dict: it follows from the target, which is kept with the run.
+        self.register_buffer("class_weights", balanced_class_weights(counts), persistent=False)
+
+    def encode(self, labels: Sequence[Label]) -> Tensor:
+        """Return class indices ``[B]`` int64."""
+        return torch.tensor([_index_of(label, self._index) for label in labels], dtype=torch.int64)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy ``[B]`` of logits ``[B, K]``, smoothed and weighted as set."""
+        loss = F.cross_entropy(output.float(), target, reduction="none", label_smoothing=self.label_smoothing)
+        return loss * self.class_weights[target]
+
+    def metrics(self) -> MetricCollection:
+        """Return accuracy, balanced_accuracy, f1_macro, precision_macro and recall_macro."""
+        from tlstudio_heads.metrics import classification_metrics
+
+        return classification_metrics(len(self.target.classes))
+
+    def decode(self, output: Tensor) -> list[Prediction]:
+        """Return the most probable class and the probabilities of all classes, highest first."""
+        ranked = _ranked(output.float().softmax(dim=1), self.target.classes)
+        return [Prediction(scores[0][0], scores) for scores in ranked]
+
+
+class MultiLabelModule(PooledHead):
+    """One sigmoid a class.
+
+    Args:
+        num_features: Width D of the features.
+        target: The classes.
+        dropout: See `PooledHead`.
+        hidden: See `PooledHead`.
+        threshold: A label is given where its probability is above this.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("f1_macro", "max")
+
+    def __init__(self, num_features: int, target: TargetInfo, *, dropout: float, hidden: int, threshold: float) -> None:
+        super().__init__(num_features, len(target.classes), target, dropout=dropout, hidden=hidden)
+        self.threshold = threshold
+        self._index = {name: i for i, name in enumerate(target.classes)}
+
+    def encode(self, labels: Sequence[Label]) -> Tensor:
+        """Return ``[B, K]`` float32 with 1 for each label that a sample has."""
+        encoded = torch.zeros(len(labels), len(self.target.classes))
+        for row, label in enumerate(labels):
+            if not isinstance(label, tuple):
+                raise DataError(
+                    f"{label!r} is not a set of labels." if label is not None else "A sample has no labels.",
+                    "Import the data set as multi-label, or choose another head.",
+                )
+            for name in label:
+                encoded[row, _index_of(name, self._index)] = 1.0
+        return encoded
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Binary cross-entropy ``[B]``, the mean over the classes."""
+        return F.binary_cross_entropy_with_logits(output.float(), target, reduction="none").mean(dim=1)
+
+    def metrics(self) -> MetricCollection:
+        """Return accuracy, f1_macro, f1_micro, precision_macro, recall_macro and average_precision_macro."""
+        from tlstudio_heads.metrics import multi_label_metrics
+
+        return multi_label_metrics(len(self.target.classes), self.threshold)
+
+    def decode(self, output: Tensor) -> list[Prediction]:
+        """Return the labels above the threshold, most probable first, and the probabilities of all."""
+        predictions = []
+        for scores in _ranked(output.float().sigmoid(), self.target.classes):
+            given = tuple(name for name, score in scores if score > self.threshold)
+            predictions.append(Prediction(given, scores))
+        return predictions
+
+
+class RegressionModule(PooledHead):
+    """One number, learned in standard deviations from the mean of the training values.
+
+    Args:
+        num_features: Width D of the features.
+        target: Mean and standard deviation of the training values.
+        dropout: See `PooledHead`.
+        hidden: See `PooledHead`.
+        huber_delta: If given, the loss is Huber's (1964) with this delta in standard deviations, else squared error.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("rmse", "min")
+
+    def __init__(
+        self, num_features: int, target: TargetInfo, *, dropout: float, hidden: int, huber_delta: float | None
+    ) -> None:
+        super().__init__(num_features, 1, target, dropout=dropout, hidden=hidden)
+        self.huber_delta = huber_delta
+
+    def encode(self, labels: Sequence[Label]) -> Tensor:
+        """Return standardised values ``[B]`` float32."""
+        values = []
+        for label in labels:
+            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+                raise DataError(
+                    f"{label!r} is not a number." if label is not None else "A sample has no value.",
+                    "Correct the value, or import the data set for classification.",
+                )
+            values.append((label - self.target.mean) / self.target.std)
+        return torch.tensor(values, dtype=torch.float32)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Squared or Huber error ``[B]`` of standardised values."""
+        value = output.float().squeeze(1)
+        if self.huber_delta is None:
+            return (value - target).square()
+        return F.huber_loss(value, target, reduction="none", delta=self.huber_delta)
+
+    def metrics(self) -> MetricCollection:
+        """Return mae, rmse, r2 and spearman, in the unit of the labels."""
+        from tlstudio_heads.metrics import regression_metrics
+
+        return regression_metrics(self.target.mean, self.target.std)
+
+    def decode(self, output: Tensor) -> list[Prediction]:
+        """Return values in the unit of the labels."""
+        values = output.double().squeeze(1) * self.target.std + self.target.mean
+        return [Prediction(float(value)) for value in values.tolist()]
+
+
+def balanced_class_weights(counts: Sequence[int]) -> Tensor:
+    """Weights by which each class counts the same, ``[K]``: n / (k * count), as scikit-learn's ``"balanced"``.
+
+    Here n is the number of training samples and k the number of classes that have any, so that the mean weight over
+    the training samples is exactly 1. A class without training samples gets 1.
+    """
+    present = sum(count > 0 for count in counts)
+    total = sum(counts)
+    return torch.tensor([total / (present * count) if count else 1.0 for count in counts], dtype=torch.float32)
+
+
+def _index_of(label: object, index: dict[str, int]) -> int:
+    found = index.get(label) if isinstance(label, str) else None
+    if found is not None:
+        return found
+    if label is None:
+        raise DataError("A sample has no label.", "Label it, or leave it out.")
+    near = difflib.get_close_matches(str(label), index, n=1, cutoff=0.0)
+    raise DataError(
+        f"The label {label!r} is none of the {len(index)} classes that the model learns.",
+        f"Did you mean {near[0]!r}?" if near else "",
+    )
+
+
+def _ranked(probabilities: Tensor, classes: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+    values, order = probabilities.sort(dim=1, descending=True, stable=True)
+    return [
+        tuple((classes[i], score) for i, score in zip(indices, scores, strict=True))
+        for indices, scores in zip(order.tolist(), values.tolist(), strict=True)
+    ]
