@@ -1,1 +1,1 @@
-"""Set by its owner."""
+"""The window. The only package that imports Qt."""

@@ -1,1 +1,1 @@
-"""Set by its owner."""
+"""One page of the window each."""

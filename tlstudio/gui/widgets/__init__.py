@@ -1,1 +1,1 @@
-"""Set by its owner."""
+"""Parts that more than one page uses."""
