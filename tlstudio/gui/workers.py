@@ -163,6 +163,7 @@ class _Running(QObject):
         super().__init__(parent)
         self.job = job
         self.outcome: tuple[Any, Exception | None] | None = None
+        self._told = False
         self.thread_ = QThread(self)
         self.thread_.setObjectName(f"job {job.title}"[:40])
         self.worker = JobWorker(job.fn, job.context)
@@ -182,8 +183,8 @@ class _Running(QObject):
 
     def _maybe_over(self) -> None:
         # The result and the end of the thread come by two ways; both must have arrived.
-        if self.outcome is not None and self.thread_.isFinished():
-            self.thread_.finished.disconnect(self._finished)
+        if not self._told and self.outcome is not None and self.thread_.isFinished():
+            self._told = True
             self.over.emit(self)
 
 
