@@ -85,7 +85,7 @@ def regression_metrics(mean: float, std: float) -> MetricCollection:
 
 class _OnProbabilities(MetricCollection):
     # torchmetrics guesses from each batch whether it was given logits; a batch whose logits all lie in 0..1 fools it.
-    def update(self, *args: Tensor, **_: Tensor) -> None:
+    def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as torchmetrics declares it
         output, target = args
         super().update(output.detach().float().sigmoid(), target.int())
 
@@ -96,7 +96,7 @@ class _InUnits(MetricCollection):
         self._mean = mean
         self._std = std
 
-    def update(self, *args: Tensor, **_: Tensor) -> None:
+    def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as torchmetrics declares it
         output, target = args
         # float64 keeps values such as years or prices, whose mean is large beside their spread.
         wide = torch.float32 if output.device.type == "mps" else torch.float64

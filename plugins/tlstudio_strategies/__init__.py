@@ -1,0 +1,17 @@
+"""Fine-tuning strategies that come with TL Studio, from a linear probe to full fine-tuning and LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlstudio.api import FineTuningStrategy, hookimpl
+from tlstudio_strategies.full import Full
+from tlstudio_strategies.probe import LinearProbe
+
+TLSTUDIO_API = "1.0"
+
+
+@hookimpl
+def register_strategies() -> Sequence[FineTuningStrategy]:
+    """Return the strategies of this plugin."""
+    return [LinearProbe(), Full()]

@@ -1,0 +1,88 @@
+"""What several strategies share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tlstudio.api import Options, Situation
+
+if TYPE_CHECKING:
+    from tlstudio.api.nn import LayerGroup, ParamGroup, TransferModel
+
+T = TypeVar("T", bound=Options)
+
+
+def options_as(model: type[T], options: Options) -> T:
+    """Return options as the model that a strategy declared.
+
+    Raises:
+        TypeError: They belong to another component.
+    """
+    if not isinstance(options, model):
+        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
+    return options
+
+
+def learn_from_the_top(model: TransferModel, count: int) -> None:
+    """Let the head and the last layer groups of the backbone learn, and freeze everything else.
+
+    Args:
+        model: The model.
+        count: How many groups, counted from the output; more than there are means all.
+    """
+    model.requires_grad_(False)
+    groups = model.layer_groups()
+    for group in groups[max(0, len(groups) - count) :]:
+        group.requires_grad_(True)
+    model.head.requires_grad_(True)
+
+
+def layerwise_groups(
+    model: TransferModel,
+    groups: Sequence[LayerGroup],
+    *,
+    learning_rate: float,
+    decay: float,
+    head_rate: float,
+    weight_decay: float,
+) -> list[ParamGroup]:
+    """Make parameter groups whose learning rate falls from the head to the input.
+
+    Args:
+        model: The model; all parameters of its head are included.
+        groups: Layer groups that learn, from input to output.
+        learning_rate: Rate of the last of `groups`.
+        decay: Each group learns at this times the rate of the group above it.
+        head_rate: Rate of the head.
+        weight_decay: Weight decay of matrices.
+    """
+    from tlstudio.api.nn import grouped_parameters
+
+    named = [
+        (group.name, group.parameters(), learning_rate * decay**depth)
+        for depth, group in zip(range(len(groups) - 1, -1, -1), groups, strict=True)
+    ]
+    return grouped_parameters([*named, ("head", model.head.parameters(), head_rate)], weight_decay=weight_decay)
+
+
+def fine_tuning_options(situation: Situation, *, learning_rate: float) -> dict[str, Any]:
+    """Recommend training options for strategies that change the backbone.
+
+    Args:
+        situation: The data, the backbone and the machine.
+        learning_rate: Peak learning rate of the backbone's last layers.
+    """
+    few = situation.num_train < 2_000
+    on_gpu, on_cpu = (20, 10), (8, 3)  # on the CPU minutes count, and each epoch is dear
+    return {
+        "epochs": (on_gpu if situation.on_gpu else on_cpu)[0 if few else 1],
+        # Small data needs small batches to make enough steps; a GPU is idle with fewer than 32.
+        "batch_size": 16 if few and not situation.on_gpu else 32,
+        "learning_rate": learning_rate,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "augmentation": "light" if situation.modality == "image" else "none",
+    }

@@ -1,0 +1,104 @@
+"""Linear probe: the backbone stays as it is, and only the head learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tlstudio import api
+from tlstudio.api import FineTuningStrategy, Options, Situation, option
+from tlstudio_strategies.common import options_as
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlstudio.api.nn import ParamGroup, TransferModel
+
+__all__ = ["LinearProbe", "LinearProbeOptions"]
+
+
+class LinearProbeOptions(Options):
+    """Options of the linear probe."""
+
+    C: float = option(
+        1.0,
+        title="Inverse regularisation (C)",
+        help="As in scikit-learn: smaller keeps the weights smaller, which helps where samples are few.",
+        gt=0,
+        le=1e9,
+    )
+    cache_features: bool = option(
+        True,
+        title="Keep features",
+        help="Computes the features of each sample once, which is much faster. Off allows augmentation.",
+        advanced=True,
+    )
+
+
+class LinearProbe(FineTuningStrategy):
+    """Trains the head on the features of the frozen backbone.
+
+    With the linear classification head this is the multinomial logistic regression of scikit-learn: the same
+    objective (mean cross-entropy + ||W||^2 / (2 C n), no penalty on the bias), whose only minimum the loop approaches.
+    """
+
+    name = "linear_probe"
+    title = "Linear probe"
+    description = (
+        "Leaves the backbone as it is and trains only the head on its features. Fast, hard to overfit; "
+        "the right first try, and often the best one for up to a few hundred samples."
+    )
+    Options = LinearProbeOptions
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Recommend settings under which the head comes close to the minimum; see `FineTuningStrategy`."""
+        return {
+            "epochs": 100,
+            "batch_size": 64,
+            "learning_rate": 1e-2,
+            "schedule": "cosine",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+            "clip_norm": 0.0,
+            "augmentation": "none",
+        }
+
+    def caches_features(self, options: api.Options) -> bool:
+        """Whether features are computed once and kept."""
+        return options_as(LinearProbeOptions, options).cache_features
+
+    def prepare(self, model: TransferModel, options: api.Options) -> None:
+        """Freeze the backbone."""
+        model.backbone.requires_grad_(False)
+        model.head.requires_grad_(True)
+
+    def param_groups(
+        self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
+    ) -> list[ParamGroup]:
+        """Return the head as one group; `extra_loss` is the only pull on its weights unless decay is asked for."""
+        from tlstudio.api.nn import grouped_parameters
+
+        return grouped_parameters([("head", model.head.parameters(), learning_rate)], weight_decay=weight_decay)
+
+    def extra_loss(self, model: TransferModel, options: api.Options, num_train: int) -> Tensor | None:
+        """Return the penalty of scikit-learn's estimators, divided by the number of training samples.
+
+        It is ``s * ||W||^2 / (2 C n)`` over the weight matrices of the head. The factor s makes the minimum that of
+        scikit-learn where its objective is written differently: 2 for two classes (``LogisticRegression`` then
+        has one weight vector w, ours are +w/2 and -w/2) and 1/K for K labels (a separate `LogisticRegression`
+        for each label, whose losses our multi-label head averages).
+        """
+        target = model.head.target
+        scale = 1.0
+        if target.task == "classification" and len(target.classes) == 2:
+            scale = 2.0
+        elif target.task == "multi_label":
+            scale = 1.0 / len(target.classes)
+        squares = [p.float().square().sum() for p in model.head.parameters() if p.ndim > 1]
+        if not squares:
+            return None
+        strength = options_as(LinearProbeOptions, options).C
+        total = squares[0]
+        for square in squares[1:]:
+            total = total + square
+        return total * (scale / (2.0 * strength * num_train))
