@@ -1,1 +1,6 @@
-"""Set by its owner."""
+"""Projects and runs on disk. The folders are the truth; ``project.db`` is an index that can be rebuilt from them."""
+
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run, RunSummary
+
+__all__ = ["Project", "Run", "RunSummary"]

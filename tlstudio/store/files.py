@@ -1,0 +1,102 @@
+"""Writing small files so that a reader, or the next start after a crash, sees the old or the new one, never half."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tlstudio.api import ProjectError
+
+_WINDOWS_RETRIES = 50
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file as a whole: temporary file beside it, flush, fsync, `os.replace`, fsync of the folder.
+
+    Args:
+        path: The file.
+        text: Its new content; written as UTF-8; line ends stay as they are.
+
+    Raises:
+        ProjectError: The disk is full, the folder is read-only or the like; the old file is untouched.
+    """
+    data = text.encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ProjectError(f"{path} could not be written: {reason(error)}.", remedy(error), path=path) from error
+
+
+def write_json_atomic(path: Path, value: Any) -> None:  # noqa: ANN401  any JSON value
+    """Write a JSON file as a whole (see `write_atomic`)."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut, where the system can be asked for it."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems cannot sync a folder: the rename itself has happened
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """`os.replace`; on Windows it fails while another thread or a virus scanner reads the target, so it is retried."""
+    for _ in range(_WINDOWS_RETRIES if sys.platform == "win32" else 0):
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(0.02)
+        else:
+            return
+    source.replace(target)
+
+
+def reason(error: OSError) -> str:
+    """Say in plain words why the system refused, as the end of a sentence without its full stop."""
+    known = {
+        errno.EACCES: "you may not write there",
+        errno.EPERM: "you may not write there",
+        errno.EROFS: "the file system is read-only",
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "your disk quota is used up",
+        errno.ENAMETOOLONG: "the path is longer than the system allows",
+        errno.ENOENT: "the folder does not exist",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+    }
+    text = known.get(error.errno or 0, error.strerror or str(error))
+    return text[:1].lower() + text[1:]
+
+
+def remedy(error: OSError) -> str:
+    """Say what to do about it."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "Free some space, then try again."
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "Ask for write access, or use a folder of your own."
+        case errno.ENAMETOOLONG:
+            return "Use a folder with a shorter path."
+        case _:
+            return ""

@@ -1,0 +1,360 @@
+"""A project: a folder of data sets and runs."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tlstudio import __version__
+from tlstudio.api import DataError, ProjectError, RunError
+from tlstudio.store.files import reason, remedy, write_json_atomic
+from tlstudio.store.index import INDEX_NAME, RunIndex
+from tlstudio.store.lock import ProjectLock
+from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summary_of, write_new_run
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+
+PROJECT_FORMAT = 1
+PROJECT_NAME = "tlstudio.json"
+
+
+class Project:
+    """An open project. Made by `create` and `open`; close it, or use it as a context manager.
+
+    Any thread may call it. The folders are the truth: what another program changes is seen at the next call.
+
+    Attributes:
+        folder: Its folder, absolute.
+        name: What the user calls it.
+        writable: Whether it was opened for writing; then nobody else can.
+        notes: Sentences on what was mended while opening, such as a rebuilt index.
+    """
+
+    def __init__(self, folder: Path, name: str, lock: ProjectLock | None) -> None:
+        self.folder = folder
+        self.name = name
+        self.writable = lock is not None
+        self.notes: list[str] = []
+        self._lock = lock
+        self._changing = threading.RLock()
+        self._index = RunIndex(folder / INDEX_NAME if self.writable else None, self.runs_folder)
+        self.notes += self._index.notes
+
+    @classmethod
+    def create(cls, folder: Path, name: str = "", *, program: str = "TL Studio") -> Project:
+        """Make a project in a new or empty folder, and open it for writing.
+
+        Args:
+            folder: Its folder; folders above it are made where they are missing.
+            name: What to call it; the folder's name if empty.
+            program: What to call this program in the sentence that a second writer gets.
+
+        Raises:
+            ProjectError: There is a project or something else, or the folder cannot be made.
+        """
+        folder = folder.expanduser().absolute()
+        try:
+            if (folder / PROJECT_NAME).exists():
+                raise ProjectError(f"{folder} is a project already.", "Open it, or choose another folder.", path=folder)
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise ProjectError(
+                    f"{folder} exists already and is not an empty folder.",
+                    "Choose a new folder: a project has one of its own.",
+                    path=folder,
+                )
+            for part in (folder, folder / "datasets", folder / "runs"):
+                part.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProjectError(
+                f"The project {folder} cannot be made: {reason(error)}.", remedy(error), path=folder
+            ) from error
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        values = {"format": PROJECT_FORMAT, "name": name or folder.name, "created": created}
+        # Written last: with it, the folder is a project.
+        write_json_atomic(folder / PROJECT_NAME, {**values, "app_version": __version__})
+        return cls.open(folder, program=program)
+
+    @classmethod
+    def open(cls, folder: Path, *, write: bool = True, program: str = "TL Studio") -> Project:
+        """Open a project.
+
+        Args:
+            folder: Its folder.
+            write: Whether to take the one right to write. Without, nothing is written into the folder at all.
+            program: What to call this program in the sentence that a second writer gets.
+
+        Raises:
+            ProjectError: Not a project, damaged, made by a newer version; with `write` also: read-only, or open
+                for writing elsewhere.
+        """
+        folder = folder.expanduser().absolute()
+        name = _read_name(folder)
+        if not write:
+            return cls(folder, name, None)
+        lock = ProjectLock(folder)
+        lock.acquire(program)
+        try:
+            project = cls(folder, name, lock)
+            project._sweep()
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, OSError):
+                raise ProjectError(
+                    f"The project {folder} cannot be written: {reason(error)}.", remedy(error), path=folder
+                ) from error
+            raise
+        return project
+
+    @staticmethod
+    def is_project(folder: Path) -> bool:
+        """Whether a folder looks like a project."""
+        try:
+            return (folder / PROJECT_NAME).is_file()
+        except OSError:
+            return False
+
+    @property
+    def datasets_folder(self) -> Path:
+        """Where the data sets are: ``<name>/r<number>``."""
+        return self.folder / "datasets"
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where the run folders are."""
+        return self.folder / "runs"
+
+    def close(self) -> None:
+        """Close the index and give the right to write back; harmless if it was done."""
+        self._index.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def datasets(self) -> list[str]:
+        """Names of the data sets, sorted."""
+        return sorted(name for name in _folders_in(self.datasets_folder) if self.revisions(name))
+
+    def revisions(self, name: str) -> list[str]:
+        """Revisions of a data set, oldest first; empty if there is no such data set."""
+        if name not in _folders_in(self.datasets_folder):
+            return []
+        found = (re.fullmatch(r"r([1-9][0-9]*)", part) for part in _folders_in(self.datasets_folder / name))
+        return [f"r{number}" for number in sorted(int(match[1]) for match in found if match)]
+
+    def dataset(self, name: str, revision: str = "") -> Revision:
+        """Open a revision of a data set.
+
+        Args:
+            name: The data set.
+            revision: The revision; the latest if empty.
+
+        Raises:
+            DataError: There is no such data set or revision (the sentence names near ones), or it is damaged.
+        """
+        from tlstudio.data.revision import Revision
+
+        revisions = self.revisions(name)
+        if not revisions:
+            raise DataError(
+                f"There is no data set {name!r} in the project {self.name}.",
+                _did_you_mean(name, self.datasets(), "Data sets") or "Import one first.",
+                path=self.folder,
+                field="dataset.name",
+            )
+        if revision and revision not in revisions:
+            raise DataError(
+                f"The data set {name!r} has no revision {revision!r}.",
+                f"Revisions: {', '.join(revisions)}.",
+                path=self.datasets_folder / name,
+                field="dataset.revision",
+            )
+        return Revision.open(self.datasets_folder / name / (revision or revisions[-1]))
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, newest first, as they are now."""
+        return [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
+
+    def run(self, id: str) -> Run:  # noqa: A002  the word for it everywhere else
+        """Find a run.
+
+        Raises:
+            RunError: There is no such run; the sentence names near ones.
+        """
+        names = _folders_in(self.runs_folder)
+        if id in names and is_run_folder(self.runs_folder / id):
+            return Run(self.runs_folder / id)
+        raise RunError(
+            f"There is no run {id!r} in the project {self.name}.",
+            _did_you_mean(id, [summary.id for summary in self.runs()], "Newest runs"),
+            path=self.runs_folder,
+        )
+
+    def new_run(self, recipe_toml: str, *, dataset: str, revision: str, backbone: str, head: str, strategy: str) -> Run:
+        """Make the folder of a run that is about to start in this process; its status is ``"running"``.
+
+        Args:
+            recipe_toml: The complete recipe.
+            dataset: Name of the data set.
+            revision: Its revision.
+            backbone: Name of the backbone.
+            head: Name of the task head.
+            strategy: Name of the strategy, which becomes a part of the id.
+
+        Raises:
+            ProjectError: The project is open for reading only, or the disk is full.
+        """
+        self._must_be_writable()
+        values = {
+            "dataset": dataset,
+            "revision": revision,
+            "backbone": backbone,
+            "head": head,
+            "strategy": strategy,
+        }
+        now = datetime.now(UTC)
+        with self._changing:
+            staged = self.runs_folder / f".new-{uuid.uuid4().hex}"
+            try:
+                staged.mkdir(parents=True)
+                write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"))
+                folder = self.runs_folder / self._next_id(now.astimezone(), strategy)
+                staged.rename(folder)
+            except OSError as error:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise ProjectError(
+                    f"A new run cannot be made in {self.runs_folder}: {reason(error)}.", remedy(error), path=self.folder
+                ) from error
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+        return Run(folder)
+
+    def delete_run(self, id: str) -> None:  # noqa: A002  the word for it everywhere else
+        """Delete a run with everything in its folder, for good.
+
+        Raises:
+            RunError: There is no such run, or it is still running.
+            ProjectError: The project is open for reading only, or the folder cannot be deleted.
+        """
+        self._must_be_writable()
+        run = self.run(id)
+        with self._changing:
+            if summary_of(id, read_record(run.folder), writable=True).status == "running":
+                raise RunError(f"Run {id} is still running.", "Cancel it first.", path=run.folder)
+            condemned = self.runs_folder / f".deleted-{uuid.uuid4().hex}"
+            try:
+                # Renamed first: a crash in the middle leaves a hidden rest, not half a run.
+                run.folder.rename(condemned)
+                shutil.rmtree(condemned)
+            except OSError as error:
+                raise ProjectError(
+                    f"Run {id} could not be deleted: {reason(error)}.", remedy(error), path=run.folder
+                ) from error
+
+    def set_note(self, id: str, note: str, tags: Iterable[str] = ()) -> None:  # noqa: A002  as above
+        """Keep the user's note and tags of a run.
+
+        Raises:
+            RunError: There is no such run.
+            ProjectError: The project is open for reading only.
+        """
+        self._must_be_writable()
+        self.run(id).set_note(note, tuple(tags))
+
+    def rebuild_index(self) -> None:
+        """Make the index anew from the run folders."""
+        self._index.rebuild()
+
+    def _must_be_writable(self) -> None:
+        if not self.writable:
+            raise ProjectError(
+                f"The project {self.folder} is open for reading only.",
+                "Open it for writing to change it.",
+                path=self.folder,
+            )
+
+    def _next_id(self, now: datetime, strategy: str) -> str:
+        day = f"{now:%Y-%m-%d}"
+        taken = (re.match(rf"{day}-(\d+)-", name) for name in _folders_in(self.runs_folder))
+        number = max((int(match[1]) for match in taken if match), default=0) + 1
+        safe_strategy = re.sub(r"[^\w.-]+", "_", strategy)[:60]
+        return f"{day}-{number:03d}-{safe_strategy}"
+
+    def _sweep(self) -> None:
+        """Remove what a crash has left half made or half deleted."""
+        for folder in (self.datasets_folder, self.runs_folder):
+            folder.mkdir(exist_ok=True)
+        for name in _folders_in(self.runs_folder):
+            if name.startswith((".new-", ".deleted-")):
+                shutil.rmtree(self.runs_folder / name, ignore_errors=True)
+
+
+def _folders_in(folder: Path) -> set[str]:
+    with contextlib.suppress(OSError):
+        return {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    return set()
+
+
+def _did_you_mean(name: str, known: list[str], title: str) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"{title}: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}." if known else ""
+
+
+def _read_name(folder: Path) -> str:
+    """Check that a folder is a project that this version can use, and return its name."""
+    path = folder / PROJECT_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is not a TL Studio project: it holds no tlstudio.json" if folder.is_dir() else "does not exist"
+        raise ProjectError(
+            f"{folder} {what}.", "Choose the project's own folder, or make a project with: tlstudio new.", path=folder
+        ) from None
+    except OSError as error:
+        raise ProjectError(f"The project {folder} cannot be read: {reason(error)}.", path=folder) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(path, "it is not UTF-8 text") from error
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        raise _damaged(path, "it says no project format")
+    if values["format"] > PROJECT_FORMAT:
+        raise ProjectError(
+            f"The project {folder} was made by TL Studio {values.get('app_version', 'of a later version')} "
+            f"(project format {values['format']}); this is TL Studio {__version__}, which knows formats up to "
+            f"{PROJECT_FORMAT}.",
+            "Update TL Studio to open it.",
+            path=folder,
+        )
+    return str(values.get("name") or folder.name)
+
+
+def _damaged(path: Path, why: str) -> ProjectError:
+    return ProjectError(
+        f"{path} is damaged: {why}.",
+        "Your data sets and runs are not affected. "
+        f'Bring the file back from a copy, or write {{"format": {PROJECT_FORMAT}}} into it.',
+        path=path,
+    )

@@ -1,0 +1,364 @@
+"""One run: a folder that holds everything there is to know of it.
+
+::
+
+    run.json          what it is, its state, its metrics
+    recipe.toml       what was asked for
+    events.jsonl      what it said, one JSON object a line
+    note.json         the user's note and tags
+    checkpoints/      best/ and last/
+    assets/           what the backbone needs besides its weights
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tlstudio.api import RunError
+from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
+from tlstudio.store.process import ProcessMark
+
+RUN_FORMAT = 1
+RUN_NAME = "run.json"
+NOTE_NAME = "note.json"
+FINAL_STATUSES = frozenset({"done", "stopped", "cancelled", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as a row of a table.
+
+    Attributes:
+        id: Its id, which is also the name of its folder.
+        created: When it was started, as ISO 8601 in UTC.
+        status: ``"running"``, ``"done"``, ``"stopped"``, ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process
+            ended without a word) or ``"damaged"`` (its folder cannot be read; see `error`).
+        dataset: Name of its data set.
+        revision: Revision of that data set.
+        backbone: Name of its backbone.
+        head: Name of its task head.
+        strategy: Name of its strategy.
+        metrics: Metrics by split and name; empty if it was not evaluated.
+        best_epoch: The epoch that was kept, from 1; 0 if there is none.
+        seconds: How long it trained.
+        error: The sentence that says why it failed; may be empty.
+        note: The user's note.
+        tags: The user's tags.
+    """
+
+    id: str
+    created: str
+    status: str
+    dataset: str = ""
+    revision: str = ""
+    backbone: str = ""
+    head: str = ""
+    strategy: str = ""
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    note: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Run:
+    """A run folder. Cheap to make: nothing is read before it is asked for, and what is read is always fresh.
+
+    One thread may write while others read.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._events: IO[bytes] | None = None
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.folder.name
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe that it follows."""
+        return self.folder / "recipe.toml"
+
+    @property
+    def events_path(self) -> Path:
+        """Its events, one JSON object a line."""
+        return self.folder / "events.jsonl"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Folder of the best checkpoint; there from the first one on."""
+        return self.folder / "checkpoints" / "best"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Folder of the last checkpoint; there from the first one on."""
+        return self.folder / "checkpoints" / "last"
+
+    @property
+    def assets(self) -> Path:
+        """Folder of what the backbone needs besides its weights."""
+        return self.folder / "assets"
+
+    @property
+    def status(self) -> str:
+        """Its state now (see `RunSummary.status`)."""
+        return self.summary().status
+
+    def summary(self) -> RunSummary:
+        """Read its row of the table from the folder; a folder that cannot be read gives a ``"damaged"`` row."""
+        return summary_of(self.id, read_record(self.folder))
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Its metrics by split and name; empty if it was not evaluated."""
+        return self.summary().metrics
+
+    def read_recipe(self) -> dict[str, Any]:
+        """Read the recipe as plain values.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        try:
+            return tomllib.loads(self.recipe_path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            raise RunError(f"The recipe of run {self.id} cannot be read: {why}.", path=self.recipe_path) from error
+
+    def append_event(self, line: str) -> None:
+        """Add one event; it is in the file when this returns.
+
+        Args:
+            line: One line of JSON, with or without its line end.
+
+        Raises:
+            RunError: The disk is full or the like.
+        """
+        data = line.rstrip("\n").encode() + b"\n"
+        with self._lock:
+            try:
+                if self._events is None:
+                    self._events = _open_for_appending(self.events_path)
+                self._events.write(data)
+                self._events.flush()
+            except OSError as error:
+                raise RunError(
+                    f"The events of run {self.id} could not be written: {reason(error)}.",
+                    remedy(error),
+                    path=self.events_path,
+                ) from error
+
+    def event_lines(self) -> Iterator[str]:
+        """Yield the events, oldest first; a line that a crash has torn is left out."""
+        try:
+            file = self.events_path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                if line.startswith(b"{") and line.endswith(b"}\n"):
+                    with contextlib.suppress(UnicodeDecodeError):
+                        yield line[:-1].decode()
+
+    def write_json(self, name: str, value: Any) -> None:  # noqa: ANN401  any JSON value
+        """Write a JSON file into the run folder as a whole.
+
+        Args:
+            name: File name; ``.json`` is added where it is missing.
+            value: Any JSON value.
+        """
+        write_json_atomic(self._json_path(name), value)
+
+    def read_json(self, name: str) -> Any:  # noqa: ANN401  any JSON value
+        """Read a JSON file of the run folder.
+
+        Raises:
+            RunError: It is not there or damaged.
+        """
+        path = self._json_path(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"Run {self.id} has no {path.name}.", path=path) from None
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else f"it is damaged ({error})"
+            raise RunError(f"{path.name} of run {self.id} cannot be read: {why}.", path=path) from error
+
+    def finish(
+        self,
+        status: str,
+        metrics: Mapping[str, Mapping[str, float]] | None = None,
+        best_epoch: int = 0,
+        seconds: float = 0.0,
+        error: str = "",
+    ) -> None:
+        """Record how the run ended.
+
+        Args:
+            status: ``"done"``, ``"stopped"``, ``"cancelled"`` or ``"failed"``.
+            metrics: Metrics of the best checkpoint by split and name.
+            best_epoch: The epoch of that checkpoint, from 1; 0 if there is none.
+            seconds: How long it trained.
+            error: The sentence for the user if it failed.
+        """
+        if status not in FINAL_STATUSES:
+            raise ValueError(f"not a status in which a run can end: {status!r}")
+        self._update(
+            status=status,
+            metrics={split: dict(values) for split, values in (metrics or {}).items()},
+            best_epoch=best_epoch,
+            seconds=seconds,
+            error=error,
+        )
+        self.close()
+
+    def record_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
+        """Set the metrics of one split, as when a finished run is evaluated again."""
+        self._update(metrics={**self.metrics(), split: dict(metrics)})
+
+    def set_note(self, note: str, tags: tuple[str, ...] = ()) -> None:
+        """Keep the user's note and tags."""
+        write_json_atomic(self.folder / NOTE_NAME, {"note": note, "tags": list(tags)})
+
+    def close(self) -> None:
+        """Close the events file; the next event opens it again."""
+        with self._lock:
+            if self._events is not None:
+                self._events.close()
+                self._events = None
+
+    def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
+        write_json_atomic(self.folder / RUN_NAME, {**self.read_json(RUN_NAME), **values})
+
+    def _json_path(self, name: str) -> Path:
+        return self.folder / (name if name.endswith(".json") else f"{name}.json")
+
+
+def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], created: str) -> None:
+    """Fill the folder of a run that is about to start in this process.
+
+    Args:
+        folder: Its folder, empty.
+        recipe_toml: The recipe.
+        values: ``dataset``, ``revision``, ``backbone``, ``head`` and ``strategy``.
+        created: ISO 8601 in UTC.
+    """
+    from tlstudio import __version__
+
+    (folder / "checkpoints").mkdir()
+    (folder / "assets").mkdir()
+    write_atomic(folder / "recipe.toml", recipe_toml)
+    record = {"format": RUN_FORMAT, "app_version": __version__, "created": created, "status": "running", **values}
+    write_json_atomic(folder / RUN_NAME, {**record, "process": ProcessMark.here().to_json()})
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run, be it a damaged one."""
+    return not folder.name.startswith(".") and ((folder / RUN_NAME).exists() or (folder / "recipe.toml").exists())
+
+
+def stamp_of(folder: Path) -> str:
+    """A text that changes whenever what `read_record` reads has changed."""
+    parts = []
+    for name in (RUN_NAME, NOTE_NAME):
+        try:
+            stat = os.stat(folder / name)  # noqa: PTH116  called for every run at each look at the table
+            parts.append(f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
+        except OSError:
+            parts.append("none")
+    return " ".join(parts)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read what the index keeps of a run: ``run.json`` and the note, or a record that says what is damaged."""
+    try:
+        record = dict[str, Any](json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
+        if (version := int(record.get("format", 0))) > RUN_FORMAT:
+            raise ValueError(
+                f"it was made by TL Studio {record.get('app_version')} (run format {version}); "
+                f"this version reads up to format {RUN_FORMAT}"
+            )
+        summary_of(folder.name, record)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        day = re.match(r"\d{4}-\d{2}-\d{2}", folder.name)
+        record = {
+            "created": f"{day[0]}T00:00:00+00:00" if day else "",
+            "status": "damaged",
+            "error": f"{folder / RUN_NAME} cannot be read: {why}.",
+        }
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        note = json.loads((folder / NOTE_NAME).read_text(encoding="utf-8"))
+        record |= {"note": str(note["note"]), "tags": [str(tag) for tag in note["tags"]]}
+    return record
+
+
+def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False) -> RunSummary:
+    """Make the row of the table from a record.
+
+    Args:
+        run_id: Id of the run.
+        record: What `read_record` gave.
+        writable: Whether the caller holds the project's write lock. A run of another machine that says it is running
+            then cannot be: it would hold the lock.
+    """
+    status = str(record.get("status", "damaged"))
+    if status == "running":
+        mark = ProcessMark.from_json(record.get("process"))
+        gone = True if mark is None else mark.is_gone()
+        if gone or (gone is None and writable):
+            status = "interrupted"
+    metrics = {
+        str(split): {str(name): float(value) for name, value in values.items()}
+        for split, values in dict(record.get("metrics") or {}).items()
+    }
+    return RunSummary(
+        id=run_id,
+        created=str(record.get("created", "")),
+        status=status,
+        dataset=str(record.get("dataset", "")),
+        revision=str(record.get("revision", "")),
+        backbone=str(record.get("backbone", "")),
+        head=str(record.get("head", "")),
+        strategy=str(record.get("strategy", "")),
+        metrics=metrics,
+        best_epoch=int(record.get("best_epoch", 0)),
+        seconds=float(record.get("seconds", 0.0)),
+        error=str(record.get("error", "")),
+        note=str(record.get("note", "")),
+        tags=tuple(record.get("tags", ())),
+    )
+
+
+def _open_for_appending(path: Path) -> IO[bytes]:
+    """Open an events file after its last whole line: what a crash has torn would spoil the line after it, too."""
+    file = path.open("ab+")
+    size = file.seek(0, os.SEEK_END)
+    keep = size
+    while keep > 0:
+        start = max(0, keep - 65536)
+        file.seek(start)
+        newline = file.read(keep - start).rfind(b"\n")
+        if newline >= 0:
+            keep = start + newline + 1
+            break
+        keep = start
+    if keep < size:
+        file.truncate(keep)
+    file.seek(0, os.SEEK_END)
+    return file
