@@ -1,0 +1,96 @@
+"""Numbers as people read them: counts, sizes, durations, metrics and their intervals."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QCoreApplication
+
+
+def count_text(number: int) -> str:
+    """Write a count in at most four figures with a unit: ``"950"``, ``"10,250"``, ``"3.4 M"``, ``"1.2 B"``."""
+    if number < 100_000:
+        return f"{number:,}"
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            value = number / limit
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return str(number)
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes with a decimal unit: ``"19 MB"``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration as a clock does: ``"0:48"``, ``"1:02:07"``."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """Write a measured number with so many significant figures; ``"—"`` where there is none."""
+    if not math.isfinite(value):
+        return "—"
+    if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    if abs(value) >= 100:
+        return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.{digits}f}"
+
+
+def setting_text(value: object) -> str:
+    """Write the value of an option as a person would type it: ``3e-4``, ``0.01``, ``32``."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return "" if value is None else str(value)
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        mantissa, exponent = f"{value:.6e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{value:g}"
+
+
+def metric_title(name: str) -> str:
+    """Give the words for a metric's name; an unknown name is shown as it is, with spaces."""
+    titles = {
+        "accuracy": QCoreApplication.translate("Metrics", "Accuracy"),
+        "balanced_accuracy": QCoreApplication.translate("Metrics", "Balanced accuracy"),
+        "f1_macro": QCoreApplication.translate("Metrics", "Macro F1"),
+        "f1_micro": QCoreApplication.translate("Metrics", "Micro F1"),
+        "precision_macro": QCoreApplication.translate("Metrics", "Macro precision"),
+        "recall_macro": QCoreApplication.translate("Metrics", "Macro recall"),
+        "average_precision_macro": QCoreApplication.translate("Metrics", "Average precision"),
+        "loss": QCoreApplication.translate("Metrics", "Loss"),
+        "mae": QCoreApplication.translate("Metrics", "Mean absolute error"),
+        "rmse": QCoreApplication.translate("Metrics", "Root mean squared error"),
+        "r2": QCoreApplication.translate("Metrics", "R²"),
+    }
+    return titles.get(name) or name.replace("_", " ").capitalize()
+
+
+def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """Interval of a share, good also near 0 and 1 and for few items.
+
+    Args:
+        hits: Items that count.
+        total: Items in all, above 0.
+        z: Normal quantile; the default gives 95 %.
+
+    Returns:
+        Lower and upper end, each in 0..1.
+
+    Source: E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209-212.
+    """
+    share = hits / total
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    middle = share + z * z / (2 * total)
+    scale = 1 + z * z / total
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

@@ -1,0 +1,93 @@
+"""Labels and buttons in the roles that the style sheet knows."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QStyle, QWidget
+
+
+class ElidedLabel(QLabel):
+    """A one-line label that ends in an ellipsis where there is no room, and then tells the whole in its tooltip."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._full = ""
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setText(text)
+
+    @property
+    def full_text(self) -> str:
+        """The text without any ellipsis."""
+        return self._full
+
+    def setText(self, text: str) -> None:  # noqa: N802  Qt override
+        """Show a text; line breaks become spaces."""
+        flat = " ".join(text.split()) if text.strip() else text
+        if flat != self._full:
+            self._full = flat
+            super().setText(flat)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802  Qt override
+        """Any width will do; the height is one line."""
+        return QSize(12, super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+        """Draw as much of the text as fits."""
+        area = self.contentsRect()
+        shown = self.fontMetrics().elidedText(self._full, Qt.TextElideMode.ElideRight, area.width())
+        if (shown != self._full) != bool(self.toolTip()):
+            self.setToolTip(self._full if shown != self._full else "")
+        painter = QPainter(self)
+        QStyle.drawItemText(
+            self.style(),
+            painter,
+            area,
+            int(self.alignment() | Qt.AlignmentFlag.AlignVCenter),
+            self.palette(),
+            self.isEnabled(),
+            shown,
+            self.foregroundRole(),
+        )
+
+
+def text_label(text: str, role: str, name: str, *, elide: bool = False, wrap: bool = False) -> QLabel:
+    """Make a label in a role of the style sheet.
+
+    Args:
+        text: Its text, taken as plain text.
+        role: Such as ``"title"``, ``"section"``, ``"caption"``, ``"figure"``, ``"second"``, ``"faint"`` or ``""``.
+        name: Object name.
+        elide: Whether it ends in an ellipsis instead of asking for room.
+        wrap: Whether it breaks into lines.
+    """
+    label = ElidedLabel(text) if elide else QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setObjectName(name)
+    label.setWordWrap(wrap)
+    if role:
+        label.setProperty("role", role)
+    if wrap:
+        label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def push_button(text: str, role: str, name: str, *, accessible: str = "", hint: str = "") -> QPushButton:
+    """Make a button in a role: ``"primary"``, ``"secondary"``, ``"quiet"``, ``"link"`` or ``"danger"``.
+
+    Args:
+        text: Its text; ``&`` marks the mnemonic.
+        role: Its role.
+        name: Object name.
+        accessible: What a screen reader says, if not the text.
+        hint: Tooltip.
+    """
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setProperty("role", role)
+    button.setAccessibleName(accessible or text.replace("&", ""))
+    button.setToolTip(hint)
+    button.setCursor(Qt.CursorShape.PointingHandCursor)
+    button.setAutoDefault(False)
+    return button
