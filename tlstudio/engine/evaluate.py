@@ -1,0 +1,264 @@
+"""Results of a run: metrics, classes, confusion and items. Reading them needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlstudio.api import Label, Prediction, RunError, Split, TargetInfo, Task
+from tlstudio.store.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tlstudio.engine.trainer import Outputs
+    from tlstudio.plugins import Registry
+    from tlstudio.store.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What the model made of one sample.
+
+    Attributes:
+        id: Id of the sample.
+        label: Its label.
+        predicted: What the model predicted.
+        confidence: Probability of the predicted class in 0..1; `None` where the task has none.
+        loss: Loss of this sample: how wrong it was.
+    """
+
+    id: str
+    label: Label
+    predicted: Label
+    confidence: float | None
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """How well one class was found. Precision, recall and F1 are in 0..1, and 0 where undefined.
+
+    Attributes:
+        name: The class.
+        precision: Share of the predictions of this class that are right.
+        recall: Share of the items of this class that were found.
+        f1: Harmonic mean of the two.
+        support: Number of items of this class.
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A run on one split.
+
+    Attributes:
+        run: Id of the run.
+        split: Name of the split.
+        task: The task.
+        classes: Class names, in the order of `confusion`; empty for regression.
+        metrics: Metrics by name, ``loss`` among them.
+        items: Every sample of the split, most wrong first.
+        per_class: One row a class; empty for regression.
+        confusion: Counts ``[true, predicted]``, or `None` where the task has no such matrix.
+    """
+
+    run: str
+    split: str
+    task: Task
+    classes: tuple[str, ...]
+    metrics: dict[str, float]
+    items: tuple[ItemResult, ...]
+    per_class: tuple[ClassResult, ...]
+    confusion: np.ndarray | None
+
+
+def predictions_path(run: Run, split: str) -> Path:
+    """File with the predictions of a split."""
+    return run.folder / "predictions" / f"{split}.parquet"
+
+
+def read_evaluation(run: Run, split: str = "test") -> Evaluation:
+    """Read the stored results of a run.
+
+    Raises:
+        RunError: The run was not evaluated on that split, or its files are damaged.
+    """
+    path = predictions_path(run, split)
+    metrics = run.metrics().get(split)
+    if metrics is None or not path.is_file():
+        raise RunError(f"Run {run.id} has no results on the {split} split.", "Let it train to its end.", path=path)
+    try:
+        target = read_target(run)
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"The results in {path} cannot be read: {error}.", "Evaluate the run again.", path=path
+        ) from error
+    items = tuple(
+        ItemResult(row["id"], _label_from(row["label"]), _label_from(row["predicted"]), row["confidence"], row["loss"])
+        for row in table.to_pylist()
+    )
+    return summarise(run.id, split, target, metrics, items)
+
+
+def summarise(
+    run: str, split: str, target: TargetInfo, metrics: dict[str, float], items: Sequence[ItemResult]
+) -> Evaluation:
+    """Count classes and confusions."""
+    ordered = tuple(sorted(items, key=lambda item: -item.loss))
+    confusion = _confusion(target, ordered) if target.task == "classification" else None
+    per_class = () if target.task == "regression" else _per_class(target, ordered)
+    return Evaluation(run, split, target.task, target.classes, metrics, ordered, per_class, confusion)
+
+
+def _confusion(target: TargetInfo, items: Sequence[ItemResult]) -> np.ndarray:
+    number = {name: index for index, name in enumerate(target.classes)}
+    matrix = np.zeros((len(number), len(number)), dtype=np.int64)
+    for item in items:
+        matrix[number[str(item.label)], number[str(item.predicted)]] += 1
+    return matrix
+
+
+def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassResult, ...]:
+    rows = []
+    for name in target.classes:
+        truth = np.array([_has(item.label, name) for item in items], dtype=bool)
+        found = np.array([_has(item.predicted, name) for item in items], dtype=bool)
+        hits = int((truth & found).sum())
+        precision = hits / int(found.sum()) if found.any() else 0.0
+        recall = hits / int(truth.sum()) if truth.any() else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+        rows.append(ClassResult(name, precision, recall, f1, int(truth.sum())))
+    return tuple(rows)
+
+
+def _has(label: Label, name: str) -> bool:
+    return name in label if isinstance(label, tuple) else label == name
+
+
+def write_target(run: Run, target: TargetInfo) -> None:
+    """Keep what the head has learned, so that the run can be restored without its data set."""
+    run.write_json("target.json", target_values(target))
+
+
+def target_values(target: TargetInfo) -> dict[str, Any]:
+    """Write a target as plain JSON values."""
+    return {
+        "task": target.task,
+        "classes": list(target.classes),
+        "class_counts": list(target.class_counts),
+        "mean": target.mean,
+        "std": target.std,
+    }
+
+
+def target_from(values: dict[str, Any]) -> TargetInfo:
+    """Read back what `target_values` wrote."""
+    return TargetInfo(
+        task=values["task"],
+        classes=tuple(values["classes"]),
+        class_counts=tuple(values["class_counts"]),
+        mean=float(values["mean"]),
+        std=float(values["std"]),
+    )
+
+
+def read_target(run: Run) -> TargetInfo:
+    """Read what the head of a run has learned.
+
+    Raises:
+        RunError: The run ended before it was known, or the file is damaged.
+    """
+    try:
+        return target_from(run.read_json("target.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"target.json of run {run.id} is damaged.", "Train it again.", path=run.folder) from error
+
+
+def write_predictions(
+    run: Run, split: Split, ids: Sequence[str], labels: Sequence[Label], outputs: Outputs, decoded: Sequence[Prediction]
+) -> None:
+    """Keep the predictions of a split as Parquet: id, label, predicted (JSON), confidence, loss, scores."""
+    table = pa.table(
+        {
+            "id": pa.array(ids, pa.string()),
+            "label": pa.array([json.dumps(label, ensure_ascii=False) for label in labels], pa.string()),
+            "predicted": pa.array([json.dumps(d.value, ensure_ascii=False) for d in decoded], pa.string()),
+            "confidence": pa.array([d.confidence for d in decoded], pa.float64()),
+            "loss": pa.array(outputs.losses.tolist(), pa.float64()),
+            "output": pa.array(outputs.output.reshape(len(ids), -1).tolist(), pa.list_(pa.float32())),
+        }
+    )
+    path = predictions_path(run, split)
+    path.parent.mkdir(exist_ok=True)
+    staging = path.with_suffix(".part")
+    pq.write_table(table, staging)
+    staging.replace(path)
+
+
+def _label_from(text: str) -> Label:
+    value = json.loads(text)
+    return (
+        tuple(value) if isinstance(value, list) else value if value is None or isinstance(value, str) else float(value)
+    )
+
+
+def evaluate_run(
+    run: Run,
+    project: Project,
+    registry: Registry,
+    *,
+    split: Split = "test",
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Evaluation:
+    """Compute the results of a run again, from its best checkpoint and the frozen revision.
+
+    Args:
+        run: The run.
+        project: Its project.
+        registry: The components.
+        split: Which split.
+        on_progress: Called with samples done and their number.
+
+    Raises:
+        RunError: The run has no checkpoint or a plugin is gone.
+        DataError: The data set is gone or damaged.
+    """
+    import torch
+
+    from tlstudio.engine.assemble import load_run_model, split_data
+    from tlstudio.engine.devices import resolve_device
+    from tlstudio.engine.recipe import parse_recipe
+    from tlstudio.engine.trainer import run_split
+
+    recipe = parse_recipe(run.read_recipe())
+    parts, model = load_run_model(run, registry)
+    revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
+    preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+    data = split_data(revision, split, model.head, preprocessor, batch_size=recipe.training.batch_size)
+    device = torch.device(resolve_device(recipe.training.device))
+    total = len(data.ids)
+    outputs = run_split(model.to(device), model.head, data, device, lambda done: on_progress(done, total))
+    decoded = model.head.decode(outputs.output)
+    if project.writable:
+        write_predictions(run, split, data.ids, data.labels, outputs, decoded)
+        run.record_metrics(split, outputs.metrics)
+    items = [
+        ItemResult(sample_id, label, prediction.value, prediction.confidence, float(loss))
+        for sample_id, label, prediction, loss in zip(data.ids, data.labels, decoded, outputs.losses, strict=True)
+    ]
+    return summarise(run.id, split, model.head.target, outputs.metrics, items)

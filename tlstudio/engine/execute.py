@@ -1,0 +1,280 @@
+"""One run from beginning to end: assemble, train, evaluate, record. It always ends with exactly one `RunEnded`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import metadata
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from tlstudio.api import SPLITS, Split, TLStudioError
+from tlstudio.api.nn import BackboneModule, TransferModel, count_parameters
+from tlstudio.data.revision import Revision
+from tlstudio.engine.assemble import CachedModel, Parts, build_model, find_parts, split_data
+from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.devices import make_fabric, resolve_device
+from tlstudio.engine.evaluate import write_predictions, write_target
+from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
+from tlstudio.engine.feature_cache import Interrupted, cache_path, compute_features, load_features
+from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
+from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
+from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.trainer import SplitData, Trainer, monitored, run_split
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+
+EventListener = Callable[[RunEvent], None]
+
+
+def execute_run(
+    recipe: Recipe, project: Project, registry: Registry, *, on_event: EventListener, control: RunControl
+) -> Run:
+    """Do what a recipe says, in the calling thread, and record all of it in a new run folder.
+
+    Whatever goes wrong after the run folder is made ends in a `RunEnded` with status ``"failed"``, not in an exception.
+
+    Args:
+        recipe: A complete recipe, as `tlstudio.engine.advise.complete` gives it.
+        project: The project, open for writing.
+        registry: The components.
+        on_event: Hears every event, in this thread.
+        control: Pause, stop and cancel.
+
+    Returns:
+        The run.
+
+    Raises:
+        ProjectError: The run folder cannot be made.
+    """
+    run = project.new_run(
+        recipe.to_toml(),
+        dataset=recipe.dataset.name,
+        revision=recipe.dataset.revision,
+        backbone=recipe.backbone.name,
+        head=recipe.head.name,
+        strategy=recipe.strategy.name,
+    )
+
+    def say(event: RunEvent) -> None:
+        run.append_event(to_json(event, time=time.time()))
+        on_event(event)
+
+    start = time.monotonic()
+    execution = _Execution(recipe, project, registry, run, say, control)
+    ended: RunEnded
+    try:
+        ended = execution.go()
+    except Interrupted:
+        ended = RunEnded(run.id, "cancelled", seconds=time.monotonic() - start)
+    except TLStudioError as error:
+        ended = RunEnded(run.id, "failed", seconds=time.monotonic() - start, error=str(error))
+    except Exception as error:  # noqa: BLE001  a bug must still end the run and reach the user
+        shown = traceback.format_exc()
+        sentence = f"Something went wrong inside: {type(error).__name__}: {error}"
+        ended = RunEnded(run.id, "failed", seconds=time.monotonic() - start, error=sentence, traceback=shown)
+    try:
+        run.append_event(to_json(ended, time=time.time()))
+        run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
+    except TLStudioError as error:
+        ended = RunEnded(run.id, "failed", ended.metrics, ended.best_epoch, ended.seconds, error=str(error))
+    on_event(ended)
+    return run
+
+
+class _Execution:
+    """The steps of one run, with what they share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        project: Project,
+        registry: Registry,
+        run: Run,
+        say: EventListener,
+        control: RunControl,
+    ) -> None:
+        self.recipe = recipe
+        self.project = project
+        self.registry = registry
+        self.run = run
+        self.say = say
+        self.control = control
+
+    def go(self) -> RunEnded:
+        options = self.recipe.training
+        self.run.write_json("environment.json", environment())
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        torch.use_deterministic_algorithms(options.deterministic)
+        torch.manual_seed(options.seed)
+
+        self.say(Progress("Loading the backbone"))
+        parts = find_parts(self.recipe, self.registry)
+        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
+        target = revision.target_info()
+        weights = parts.backbone.find_weights(parts.backbone_options)
+        self.say(Note(f"Weights: {weights.origin}."))
+        backbone = parts.backbone.load(parts.backbone_options)
+        parts.backbone.save_assets(parts.backbone_options, self.run.assets)
+        write_target(self.run, target)
+        model = build_model(parts, backbone, target)
+        checkpoints = Checkpoints(
+            self.run.folder / "checkpoints", parts.strategy.updates(model, parts.strategy_options)
+        )
+        checkpoints.save_base(model)
+
+        fabric = make_fabric(resolve_device(options.device), options.precision)
+        return self._train_and_evaluate(parts, revision, backbone, model, checkpoints, fabric)
+
+    def _train_and_evaluate(
+        self,
+        parts: Parts,
+        revision: Revision,
+        backbone: BackboneModule,
+        model: TransferModel,
+        checkpoints: Checkpoints,
+        fabric: Fabric,
+    ) -> RunEnded:
+        options = self.recipe.training
+        cached = parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
+        augmentation = "none" if cached else options.augmentation
+        preprocessor = parts.backbone.preprocessor(
+            parts.backbone_options, augmentation=augmentation, assets=self.run.assets
+        )
+        features = None
+        network: nn.Module = model
+        if cached:
+            features = self._features(parts, revision, backbone, fabric.device)
+            network = CachedModel(model.head)
+
+        def split(name: Split) -> SplitData:
+            return split_data(
+                revision,
+                name,
+                model.head,
+                preprocessor,
+                batch_size=options.batch_size,
+                num_workers=options.num_workers,
+                features=features,
+            )
+
+        indices = revision.indices("train")
+        source: SampleDataset | FeatureDataset
+        if features is not None:
+            source, lengths = FeatureDataset(features[indices]), indices * 0
+        else:
+            source = SampleDataset(revision, indices, preprocessor, options.seed)
+            lengths = sample_lengths(revision, indices, preprocessor)
+        train = TrainLoader(
+            source, EpochSampler(lengths, options.batch_size, options.seed), num_workers=options.num_workers
+        )
+        validation = split("validation")
+        monitor, mode = monitored(model.head, options)
+        groups = parts.strategy.param_groups(
+            model,
+            parts.strategy_options,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+        )
+        parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
+        trainable, total = count_parameters(model)
+        self.say(
+            RunStarted(
+                run=self.run.id,
+                epochs=options.epochs,
+                steps_per_epoch=-(-len(train) // options.accumulate),
+                num_train=len(indices),
+                num_validation=len(validation.ids),
+                trainable_parameters=trainable,
+                total_parameters=total,
+                device=str(fabric.device),
+                monitor=monitor,
+                monitor_mode="max" if mode == "max" else "min",
+            )
+        )
+        trainer = Trainer(fabric, options, on_event=self.say, control=self.control, checkpoints=checkpoints)
+        train_targets = model.head.encode([revision.label(int(index)) for index in indices])
+        try:
+            result = trainer.fit(
+                model, network, parts.strategy, parts.strategy_options, groups, train, train_targets, validation
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fitting = largest_fitting_batch(network, model.head, train, train_targets, options.batch_size, fabric)
+            raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
+        status: RunStatus = {"go_on": "done", "stop": "stopped", "cancel": "cancelled"}[self.control.request]
+        if status == "cancelled" or not has_checkpoint(self.run.folder / "checkpoints", "best"):
+            return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
+
+        load_checkpoint(self.run.folder / "checkpoints", "best", model)
+        metrics = {}
+        names: list[Split] = [name for name in SPLITS[1:] if len(revision.indices(name))]
+        for name in names:
+            data = validation if name == "validation" else split(name)
+            total_items = len(data.ids)
+            outputs = run_split(
+                network,
+                model.head,
+                data,
+                fabric.device,
+                lambda done, name=name, n=total_items: self.say(Progress(f"Evaluating on the {name} split", done, n)),
+            )
+            decoded = model.head.decode(outputs.output)
+            write_predictions(self.run, name, data.ids, data.labels, outputs, decoded)
+            metrics[name] = outputs.metrics
+        return RunEnded(self.run.id, status, metrics, result.best_epoch, result.seconds)
+
+    def _features(self, parts: Parts, revision: Revision, backbone: BackboneModule, device: torch.device) -> np.ndarray:
+        """Open the cached features of the whole revision, or compute them."""
+        options = self.recipe.training
+        preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=self.run.assets)
+        weights = parts.backbone.find_weights(parts.backbone_options)
+        path = cache_path(
+            self.project.folder / "cache",
+            revision,
+            parts.backbone,
+            parts.backbone_options,
+            weights,
+            preprocessor,
+            options.seed,
+        )
+        found = load_features(path, len(revision), backbone.num_features)
+        if found is not None:
+            self.say(Note("The features of this backbone were computed by an earlier run and are used again."))
+            return found
+        return compute_features(
+            path,
+            revision,
+            backbone,
+            preprocessor,
+            device=device,
+            batch_size=min(options.batch_size, 64),
+            num_workers=options.num_workers,
+            control=self.control,
+            on_progress=lambda done, total: self.say(Progress("Computing features", done, total)),
+        )
+
+
+def environment() -> dict[str, object]:
+    """Versions of everything that can change a result."""
+    names = ["tlstudio", "torch", "torchvision", "timm", "transformers", "peft", "lightning-fabric", "torchmetrics"]
+    versions = {name: metadata.version(name) for name in [*names, "numpy", "pillow", "pyarrow", "safetensors"]}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": versions,
+    }

@@ -1,0 +1,217 @@
+"""Export: a folder that stands alone, and is only called done after it gave the same outputs as the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tlstudio import __version__
+from tlstudio.api import Modality, Preprocessor, RunError, Sample
+from tlstudio.api.nn import TransferModel
+from tlstudio.engine.assemble import Parts, load_run_model
+from tlstudio.engine.evaluate import read_target, target_from, target_values
+from tlstudio.engine.predict import Predictor
+from tlstudio.engine.recipe import Choice, Recipe, parse_recipe
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+
+EXPORT_FORMAT = 1
+TOLERANCE = 1e-4
+"""Largest difference of an output that counts as the same: folding LoRA's factors into the weights rounds anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes:
+        folder: The folder.
+        size_bytes: Its size.
+        checked_samples: Samples on which the export was compared with the run.
+        max_difference: Largest difference of any output on them.
+    """
+
+    folder: Path
+    size_bytes: int
+    checked_samples: int
+    max_difference: float
+
+
+def export_run(
+    run: Run,
+    folder: Path,
+    registry: Registry,
+    *,
+    project: Project,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> ExportReport:
+    """Write a run's best model into a folder of its own.
+
+    The folder holds ``model.safetensors`` (keys ``backbone.*`` and ``head.*``, adapters folded in), ``config.json``
+    (backbone, head and what they were built with), ``labels.json``, ``preprocessing.json``, ``assets/`` (tokenizer
+    and the like) and a README with an example.
+
+    Args:
+        run: The run.
+        folder: Where to; must not exist or be empty.
+        registry: The components.
+        project: Gives the samples on which the export is checked.
+        on_progress: Called with steps done and their number.
+
+    Raises:
+        RunError: The folder is taken or cannot be written, the run has no model, or the export gives other outputs.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty.", "Choose a new folder.", path=folder)
+    recipe = parse_recipe(run.read_recipe())
+    parts, model = load_run_model(run, registry)
+    preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+    samples = _check_samples(project, recipe)
+    before = Predictor(model, preprocessor, modality=parts.backbone.modality, title=run.id, device="cpu").outputs(
+        samples
+    )
+    on_progress(1, 3)
+    parts.strategy.merge(model)
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        staging.mkdir(parents=True)
+        _write(staging, run, recipe, parts, model, preprocessor)
+        on_progress(2, 3)
+        after = Predictor.from_export(staging, registry, device="cpu").outputs(samples)
+        difference = float((before - after).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(before.abs().max())):
+            raise RunError(f"The export gives other outputs than the run (by {difference:.2g}); it was not kept.")
+        if folder.exists():
+            folder.rmdir()
+        staging.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}.", "Choose another place.", path=folder
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    on_progress(3, 3)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return ExportReport(folder, size, len(samples), difference)
+
+
+def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Preprocessor, Modality]:
+    """Load what `export_run` wrote.
+
+    Raises:
+        RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        if config["format"] > EXPORT_FORMAT:
+            raise RunError(
+                f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
+            )
+        target = target_from(labels)
+        chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
+        ) from error
+    # A merged model is plain: the strategy that trained it is not needed to use it.
+    backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
+    try:
+        options = backbone.Options.model_validate(chosen["backbone"].options)
+        head_options = head.Options.model_validate(chosen["head"].options)
+    except ValidationError as error:
+        raise RunError(
+            f"The options in {folder / 'config.json'} do not fit the plugins here: {error}", path=folder
+        ) from error
+    module = backbone.restore(options, folder / "assets")
+    model = TransferModel(module, head.build(module.num_features, target, head_options), module.layer_groups())
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
+    preprocessor = backbone.preprocessor(options, assets=folder / "assets")
+    return model.eval(), preprocessor, backbone.modality
+
+
+def _check_samples(project: Project, recipe: Recipe, most: int = 16) -> list[Sample]:
+    """Some samples of the run's own data, spread over the test and validation splits."""
+    revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
+    indices = [*revision.indices("test"), *revision.indices("validation"), *revision.indices("train")]
+    return [revision.sample(int(index)) for index in indices[:: max(1, len(indices) // most)][:most]]
+
+
+def _write(
+    folder: Path, run: Run, recipe: Recipe, parts: Parts, model: TransferModel, preprocessor: Preprocessor
+) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt", "made_with": f"TL Studio {__version__}"})
+    config = {
+        "format": EXPORT_FORMAT,
+        "made_with": f"TL Studio {__version__}",
+        "run": run.id,
+        "modality": parts.backbone.modality,
+        "backbone": recipe.backbone.model_dump(mode="json"),
+        "head": recipe.head.model_dump(mode="json"),
+        "num_features": model.backbone.num_features,
+        "strategy": recipe.strategy.model_dump(mode="json"),
+        "dataset": recipe.dataset.model_dump(mode="json"),
+        "metrics": run.metrics(),
+    }
+    files = {
+        "config.json": config,
+        "labels.json": target_values(read_target(run)),
+        "preprocessing.json": preprocessor.describe(),
+    }
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copytree(run.assets, folder / "assets")
+    (folder / "README.md").write_text(_readme(run, recipe, parts), encoding="utf-8")
+
+
+def _readme(run: Run, recipe: Recipe, parts: Parts) -> str:
+    argument = 'image=Path("photo.jpg")' if parts.backbone.modality == "image" else 'text="some text"'
+    source = "photo.jpg" if parts.backbone.modality == "image" else "texts.csv"
+    rows = [
+        f"| {split} | {name} | {value:.4g} |"
+        for split, values in run.metrics().items()
+        for name, value in values.items()
+    ]
+    return "\n".join(
+        [
+            f"# {parts.backbone.title}, {parts.head.title.lower()}",
+            "",
+            f"Trained with TL Studio {__version__} on `{recipe.dataset.name}` ({recipe.dataset.revision}) by the",
+            f"strategy `{recipe.strategy.name}`. Licence of the pretrained weights: {parts.backbone.info().license}.",
+            "",
+            "| split | metric | value |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"    tlstudio predict THIS_FOLDER {source} --output predictions.csv",
+            "",
+            "```python",
+            "from pathlib import Path",
+            "from tlstudio.api import Sample",
+            "from tlstudio.engine.predict import load_predictor",
+            "",
+            'predictor = load_predictor("THIS_FOLDER")',
+            f'sample = Sample(id="1", {argument})',
+            "for _, prediction in predictor.predict([sample]):",
+            "    print(prediction.value, prediction.scores[:3])",
+            "```",
+            "",
+        ]
+    )

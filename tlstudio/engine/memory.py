@@ -1,0 +1,85 @@
+"""When memory runs out: a plain sentence with what to do, and the batch size that would fit."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from tlstudio.api import RunError
+from tlstudio.api.nn import HeadModule, set_train_mode
+from tlstudio.engine.loading import TrainLoader
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on an accelerator or on the host."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "out of memory" in text
+
+
+def largest_fitting_batch(
+    network: nn.Module, head: HeadModule, train: TrainLoader, targets: Tensor, batch_size: int, fabric: Fabric
+) -> int:
+    """Find a batch size that does fit, by trying a step with half of the batch, a quarter, and so on.
+
+    Args:
+        network: What is fed with batches.
+        head: Gives the loss.
+        train: Where the batch comes from.
+        targets: Encoded training labels by position.
+        batch_size: The batch size that did not fit.
+        fabric: Device and precision.
+
+    Returns:
+        The largest size that was tried and fits; 0 if not even 1 does.
+    """
+    batch = next(train.epoch(0))
+    size = min(batch_size, len(batch.positions)) // 2
+    while size >= 1:
+        network.zero_grad(set_to_none=True)
+        gc.collect()
+        if fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError, MemoryError):
+            set_train_mode(network)
+            inputs = {name: tensor[:size].to(fabric.device) for name, tensor in batch.inputs.items()}
+            with fabric.autocast():
+                output = network(inputs)
+            head.loss(output.float(), targets[batch.positions[:size]].to(fabric.device)).mean().backward()
+            network.zero_grad(set_to_none=True)
+            return size
+        size //= 2
+    return 0
+
+
+def out_of_memory_error(batch_size: int, fitting: int, device: torch.device) -> RunError:
+    """Say what to do.
+
+    Args:
+        batch_size: The batch size that did not fit.
+        fitting: The largest that was found to fit, 0 if none did.
+        device: Where memory ran out.
+    """
+    where = "The GPU" if device.type != "cpu" else "This machine"
+    remedies = []
+    if fitting:
+        times = -(-batch_size // fitting)
+        remedies.append(
+            f"A batch size of {fitting} fits (tried just now); "
+            f"with accumulation {times} it learns as from {batch_size}."
+        )
+    else:
+        remedies.append("Not even a batch of one fits: choose a smaller backbone or smaller images or texts.")
+    remedies.append(
+        "Also possible: precision bf16, the strategies lora or linear_probe, a smaller image size or length."
+    )
+    return RunError(
+        f"{where} has too little memory for a batch size of {batch_size}.",
+        " ".join(remedies),
+        field="training.batch_size",
+    )
