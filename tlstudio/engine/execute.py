@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tlstudio.api import SPLITS, Split, TLStudioError
-from tlstudio.api.nn import BackboneModule, TransferModel, count_parameters
+from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import CachedModel, Parts, build_model, find_parts, split_data
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
@@ -212,27 +212,29 @@ class _Execution:
                 raise
             fitting = largest_fitting_batch(network, model.head, train, train_targets, options.batch_size, fabric)
             raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
-        status: RunStatus = {"go_on": "done", "stop": "stopped", "cancel": "cancelled"}[self.control.request]
-        if status == "cancelled" or not has_checkpoint(self.run.folder / "checkpoints", "best"):
+        if self.control.request == "cancel" or not has_checkpoint(self.run.folder / "checkpoints", "best"):
             return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
 
         load_checkpoint(self.run.folder / "checkpoints", "best", model)
-        metrics = {}
-        names: list[Split] = [name for name in SPLITS[1:] if len(revision.indices(name))]
-        for name in names:
+        metrics: dict[str, dict[str, float]] = {}
+        for name in SPLITS[1:]:
             data = validation if name == "validation" else split(name)
-            total_items = len(data.ids)
-            outputs = run_split(
-                network,
-                model.head,
-                data,
-                fabric.device,
-                lambda done, name=name, n=total_items: self.say(Progress(f"Evaluating on the {name} split", done, n)),
-            )
-            decoded = model.head.decode(outputs.output)
-            write_predictions(self.run, name, data.ids, data.labels, outputs, decoded)
-            metrics[name] = outputs.metrics
+            if data.ids:
+                metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
+        status: RunStatus = "stopped" if self.control.request == "stop" else "done"
         return RunEnded(self.run.id, status, metrics, result.best_epoch, result.seconds)
+
+    def _evaluate(
+        self, name: Split, data: SplitData, network: nn.Module, head: HeadModule, device: torch.device
+    ) -> dict[str, float]:
+        """Measure one split and keep its predictions."""
+
+        def progress(done: int) -> None:
+            self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
+
+        outputs = run_split(network, head, data, device, progress)
+        write_predictions(self.run, name, data.ids, data.labels, outputs, head.decode(outputs.output))
+        return outputs.metrics
 
     def _features(self, parts: Parts, revision: Revision, backbone: BackboneModule, device: torch.device) -> np.ndarray:
         """Open the cached features of the whole revision, or compute them."""

@@ -50,7 +50,8 @@ def largest_fitting_batch(
             inputs = {name: tensor[:size].to(fabric.device) for name, tensor in batch.inputs.items()}
             with fabric.autocast():
                 output = network(inputs)
-            head.loss(output.float(), targets[batch.positions[:size]].to(fabric.device)).mean().backward()
+            wanted = targets[batch.positions[:size]].to(fabric.device)
+            fabric.backward(head.loss(output.float(), wanted).mean())
             network.zero_grad(set_to_none=True)
             return size
         size //= 2
