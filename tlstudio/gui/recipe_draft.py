@@ -1,0 +1,230 @@
+"""The recipe that is being put together on the Train page, and what the engine says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from tlstudio.api import Problem, ProblemsError, TLStudioError
+from tlstudio.engine.recipe import Recipe
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.candidates import Candidate, Kind, Situation, read_candidate
+from tlstudio.gui.workers import JobContext
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+    from tlstudio.engine.advise import Preflight
+
+KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
+_CHECK_AFTER_MS = 250
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found out about a draft.
+
+    Attributes:
+        revision: The data.
+        recipe: The whole recipe, or `None` where mistakes forbid it.
+        preflight: What will happen, or `None` as above.
+        problems: Everything that forbids the start.
+        facts: What is known of the chosen components.
+    """
+
+    revision: Revision | None = None
+    recipe: Recipe | None = None
+    preflight: Preflight | None = None
+    problems: tuple[Problem, ...] = ()
+    facts: Mapping[Kind, Candidate] = field(default_factory=dict)
+
+    @property
+    def can_start(self) -> bool:
+        """Whether nothing forbids the start."""
+        return self.recipe is not None and not self.problems
+
+
+class RecipeDraft(QObject):
+    """Holds only what the user has said; everything else is what the engine recommends for the data.
+
+    After each change the recipe is completed and checked off the window's thread.
+
+    Signals:
+        changed(): Something was set; a check is on its way.
+        checked(object): A `Checked` of the draft as it is now.
+    """
+
+    changed = Signal()
+    checked = Signal(object)
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._values: dict[str, Any] = {}
+        self._kind_of_data = ("", "")
+        self.result = Checked()
+        self.pending = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_CHECK_AFTER_MS)
+        self._timer.timeout.connect(self._check)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What has been said, in the shape of a recipe file."""
+        return {
+            key: {**part, "options": dict(part["options"])} if "options" in part else dict(part)
+            for key, part in self._values.items()
+        }
+
+    @property
+    def dataset(self) -> tuple[str, str]:
+        """Name and revision of the data set; ``("", "")``: none."""
+        part = self._values.get("dataset", {})
+        return str(part.get("name", "")), str(part.get("revision", ""))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values = {}
+        self._kind_of_data = ("", "")
+        self.result = Checked()
+        self.pending = False
+        self._timer.stop()
+        self.checked.emit(self.result)
+
+    def set_dataset(self, name: str, revision: str) -> None:
+        """Choose the data."""
+        if (name, revision) != self.dataset:
+            self._values["dataset"] = {"name": name, "revision": revision}
+            self._touch()
+
+    def set_component(self, kind: Kind, name: str) -> None:
+        """Choose a component; its options go back to what is recommended."""
+        self._values[kind] = {"name": name, "options": {}}
+        self._touch()
+
+    def set_options(self, section: str, options: Mapping[str, Any]) -> None:
+        """Set what the user has set of a section: ``"training"`` or a kind of component."""
+        if section == "training":
+            self._values["training"] = dict(options)
+        else:
+            part = self._values.setdefault(section, {"name": self.chosen(section), "options": {}})
+            part["options"] = dict(options)
+        self._touch()
+
+    def options(self, section: str) -> dict[str, Any]:
+        """What the user has set of a section."""
+        part = self._values.get(section, {})
+        return dict(part if section == "training" else part.get("options", {}))
+
+    def chosen(self, kind: str) -> str:
+        """Name of the chosen or recommended component of a kind; ``""``: not known yet."""
+        part = self._values.get(kind)
+        if part:
+            return str(part["name"])
+        recipe = self.result.recipe
+        return str(getattr(recipe, kind).name) if recipe is not None and kind in KINDS else ""
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Take over a recipe, or a part of one; the data set stays if it names none.
+
+        Raises:
+            TLStudioError: A part has not the shape that it has in a recipe.
+        """
+        fresh: dict[str, Any] = {}
+        for key in ("dataset", *KINDS, "training"):
+            part = values.get(key)
+            if part is None:
+                continue
+            if not isinstance(part, Mapping):
+                raise TLStudioError(f"'{key}' in the recipe must be a table of settings.")
+            if key in KINDS:
+                options = part.get("options", {})
+                if not isinstance(options, Mapping) or not part.get("name"):
+                    raise TLStudioError(f"'{key}' in the recipe needs a name and a table of options.")
+                fresh[key] = {"name": str(part["name"]), "options": dict(options)}
+            else:
+                fresh[key] = dict(part)
+        if "dataset" not in fresh and "dataset" in self._values:
+            fresh["dataset"] = self._values["dataset"]
+        self._values = fresh
+        self._kind_of_data = ("", "")
+        self._touch()
+
+    def situation(self) -> Situation | None:
+        """What a picked component has to fit, or `None` while the data are not known."""
+        revision = self.result.revision
+        if revision is None:
+            return None
+        names = {kind: self.chosen(kind) for kind in KINDS}
+        return Situation(revision.modality, revision.task, **names)
+
+    def _touch(self) -> None:
+        self.pending = True
+        self._timer.start()
+        self.changed.emit()
+
+    @Slot()
+    def _check(self) -> None:
+        project, registry = self._state.project, self._state.registry
+        name, revision_id = self.dataset
+        if project is None or not name:
+            return
+        values, kind_of_data = self.values, self._kind_of_data
+        if any(not part.get("name") for key, part in values.items() if key in KINDS):
+            values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
+
+        def work(context: JobContext) -> tuple[Checked, bool]:
+            from tlstudio.engine.advise import complete, preflight
+
+            revision = project.dataset(name, revision_id)
+            now = (str(revision.modality), str(revision.task))
+            # Components chosen for images say nothing of texts: with other data the choice starts anew.
+            anew = kind_of_data not in (("", ""), now)
+            said = {key: part for key, part in values.items() if not (anew and key in KINDS)}
+            try:
+                recipe = complete(said, revision, registry)
+            except ProblemsError as error:
+                return Checked(revision, problems=error.problems), anew
+            if context.cancelled():
+                return Checked(), anew
+            situation = Situation(
+                revision.modality, revision.task, recipe.backbone.name, recipe.head.name, recipe.strategy.name
+            )
+            facts: dict[Kind, Candidate] = {}
+            for kind in KINDS:
+                part = getattr(recipe, kind)
+                found = getattr(registry, kind)(part.name)
+                candidate = Candidate(found.name, found.title, found.description)
+                facts[kind] = read_candidate(kind, candidate, registry, situation)
+            flight = preflight(recipe, revision, registry)
+            return Checked(revision, recipe, flight, tuple(flight.problems), facts), anew
+
+        self._state.jobs.start(work, self.tr("Checking the recipe"), self._done, self._failed, key="recipe check")
+
+    def _done(self, outcome: tuple[Checked, bool]) -> None:
+        result, anew = outcome
+        if self._timer.isActive():
+            return  # it has been changed meanwhile; the next check tells
+        if anew:
+            for kind in KINDS:
+                self._values.pop(kind, None)
+        if result.revision is not None:
+            self._kind_of_data = (str(result.revision.modality), str(result.revision.task))
+        self._finish(result)
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, TLStudioError):
+            self._state.show_error(error)
+        remedy = error.remedy if isinstance(error, TLStudioError) else ""
+        what = error.what if isinstance(error, TLStudioError) else f"{type(error).__name__}: {error}"
+        where = (error.field if isinstance(error, TLStudioError) else "") or self.tr("recipe")
+        problems = getattr(error, "problems", (Problem(where, what, remedy),))
+        self._finish(Checked(self.result.revision, problems=tuple(problems)))
+
+    def _finish(self, result: Checked) -> None:
+        self.pending = False
+        self.result = result
+        self.checked.emit(result)

@@ -1,0 +1,397 @@
+"""The left column of the Train page: data, three pickers, settings, what will happen, and the buttons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QCloseEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tlstudio.api import TLStudioError
+from tlstudio.engine.recipe import Recipe, read_recipe_file
+from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.candidates import Kind
+from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
+from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.train_forms import TrainForms
+
+COLUMN_WIDTH = 340
+
+
+class TrainSetup(QWidget):
+    """Puts a recipe together and asks for its start.
+
+    Args:
+        state: What the pages share.
+        draft: The recipe.
+        parent: Parent widget.
+
+    Signals:
+        start_requested(object): The user wants this `Recipe` to be trained.
+        pause_requested(), stop_requested(), cancel_requested(): The reins.
+    """
+
+    start_requested = Signal(object)
+    pause_requested = Signal()
+    stop_requested = Signal()
+    cancel_requested = Signal()
+
+    def __init__(self, state: AppState, draft: RecipeDraft, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_setup")
+        self.setFixedWidth(COLUMN_WIDTH)
+        self._state = state
+        self._draft = draft
+        self._start_when_checked = False
+        self._dialog: PickerDialog | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(10)
+        layout.addLayout(self._make_head())
+        layout.addWidget(self._make_middle(), 1)
+        layout.addWidget(self._make_foot())
+        draft.changed.connect(self._on_draft_changed)
+        draft.checked.connect(self._on_checked)
+
+    def _make_head(self) -> QHBoxLayout:
+        self.dataset_box = QComboBox()
+        self.dataset_box.setObjectName("train_dataset")
+        self.dataset_box.setAccessibleName(self.tr("Data set"))
+        self.dataset_box.setToolTip(self.tr("The data that it learns from"))
+        self.dataset_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.dataset_box.activated.connect(self._on_dataset)
+        head = QHBoxLayout()
+        head.setContentsMargins(0, 0, 6, 0)
+        head.setSpacing(14)
+        head.addWidget(text_label(self.tr("Train"), "title", "train_title"))
+        head.addWidget(self.dataset_box, 1)
+        return head
+
+    def _make_middle(self) -> QScrollArea:
+        inside = QWidget()
+        inside.setProperty("role", "bare")
+        inside.setObjectName("train_setup_inside")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 6, 0)
+        column.setSpacing(10)
+        captions: dict[Kind, tuple[str, str]] = {
+            "backbone": (self.tr("Backbone"), self.tr("Change")),
+            "head": (self.tr("Task head"), self.tr("Change")),
+            "strategy": (self.tr("Strategy"), self.tr("Change")),
+        }
+        self.cards: dict[Kind, PickerCard] = {}
+        for kind in KINDS:
+            card = PickerCard(f"train_{kind}", *captions[kind])
+            card.change_requested.connect(lambda kind=kind: self._open_picker(kind))
+            self.cards[kind] = card
+            column.addWidget(card)
+        self.forms = TrainForms(self._state.theme)
+        self.forms.changed.connect(self._on_form)
+        self.forms.entered.connect(self._show_help)
+        column.addWidget(self.forms)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setObjectName("train_setup_scroll")
+        area.setProperty("role", "bare")
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setWidget(inside)
+        return area
+
+    def _make_foot(self) -> QWidget:
+        self.sentence = text_label("", "small", "train_sentence", wrap=True)
+        self.sentence.setAlignment(Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft)
+        # Room for two lines at all times: nothing below may move while a button is being pressed.
+        self.sentence.setMinimumHeight(2 * self.sentence.fontMetrics().height() + 2)
+        self.train_button = push_button(self.tr("&Train"), "primary", "train_start")
+        self.train_button.clicked.connect(self.start)
+        self.more_button = push_button(self.tr("&Recipe"), "secondary", "train_recipe_menu")
+        menu = QMenu(self.more_button)
+        menu.setObjectName("train_recipe_actions")
+        for name, text, slot in (
+            ("copy_command", self.tr("Copy &command"), self.copy_command),
+            ("copy_recipe", self.tr("Copy &recipe"), self.copy_recipe),
+            ("save_recipe", self.tr("&Save recipe…"), self._ask_save),
+            ("load_recipe", self.tr("&Load recipe…"), self._ask_load),
+            ("reset_recipe", self.tr("Back to what is &recommended"), self._reset_all),
+        ):
+            menu.addAction(text, slot).setObjectName(f"train_{name}")
+        self.more_button.setMenu(menu)
+        idle = QWidget()
+        row = QHBoxLayout(idle)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.more_button)
+        row.addWidget(self.train_button, 1)
+        self.pause_button = push_button(
+            self.tr("&Pause"), "secondary", "train_pause", hint=self.tr("Waits before the next step; nothing is lost")
+        )
+        self.stop_button = push_button(
+            self.tr("&Stop and keep best"),
+            "primary",
+            "train_stop",
+            hint=self.tr("Ends after this step, keeps the best epoch and evaluates it"),
+        )
+        self.cancel_button = push_button(
+            self.tr("Ca&ncel"), "quiet", "train_cancel", hint=self.tr("Ends after this step without a result")
+        )
+        self.pause_button.clicked.connect(self.pause_requested)
+        self.stop_button.clicked.connect(self.stop_requested)
+        self.cancel_button.clicked.connect(self.cancel_requested)
+        going = QWidget()
+        row = QHBoxLayout(going)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.pause_button)
+        row.addWidget(self.stop_button, 1)
+        row.addWidget(self.cancel_button)
+        self._buttons = QStackedWidget()
+        self._buttons.setObjectName("train_buttons")
+        self._buttons.addWidget(idle)
+        self._buttons.addWidget(going)
+        self._buttons.setFixedHeight(36)
+        foot = QWidget()
+        foot.setObjectName("train_foot")
+        layout = QVBoxLayout(foot)
+        layout.setContentsMargins(0, 0, 6, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.sentence)
+        layout.addWidget(self._buttons)
+        self._sentence_text = ""
+        self._help_timer = QTimer(self)
+        self._help_timer.setSingleShot(True)
+        self._help_timer.setInterval(6000)
+        self._help_timer.timeout.connect(self._show_sentence)
+        return foot
+
+    # -- data -----------------------------------------------------------------------------------------------
+
+    def refresh_datasets(self) -> None:
+        """List the data sets of the project and choose the one that all pages talk about."""
+        project = self._state.project
+        self.dataset_box.clear()
+        if project is None:
+            return
+        for name in project.datasets():
+            revisions = project.revisions(name)
+            for revision in reversed(revisions):
+                text = self.tr("{0} · revision {1}").format(name, revision.removeprefix("r"))
+                self.dataset_box.addItem(text, (name, revision))
+        self.show_dataset(*(self._draft.dataset if self._draft.dataset[0] else (self._state.dataset, "")))
+
+    def show_dataset(self, name: str, revision: str = "") -> None:
+        """Choose a data set in the box; without a revision its newest one."""
+        for row in range(self.dataset_box.count()):
+            data = self.dataset_box.itemData(row)
+            if data[0] == name and revision in ("", data[1]):
+                self.dataset_box.setCurrentIndex(row)
+                self._draft.set_dataset(*data)
+                return
+        if self.dataset_box.count():
+            self.dataset_box.setCurrentIndex(0)
+            self._draft.set_dataset(*self.dataset_box.itemData(0))
+
+    @Slot(int)
+    def _on_dataset(self, row: int) -> None:
+        name, revision = self.dataset_box.itemData(row)
+        self._draft.set_dataset(name, revision)
+        self._state.select_dataset(name, revision)
+
+    # -- components and options -----------------------------------------------------------------------------
+
+    def _open_picker(self, kind: Kind) -> None:
+        situation = self._draft.situation()
+        if situation is None:
+            return
+        dialog = PickerDialog(kind, self._state, situation, self._draft.chosen(kind), self)
+        dialog.picked.connect(lambda name: self._draft.set_component(kind, name))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_form(self, section: str) -> None:
+        self._draft.set_options(section, self.forms.forms[section].values)
+
+    @Slot()
+    def _on_draft_changed(self) -> None:
+        self._set_sentence(self.tr("Looking at what this would do…"))
+
+    @Slot(object)
+    def _on_checked(self, checked: Checked) -> None:
+        recipe = checked.recipe
+        if recipe is not None:
+            for kind, candidate in checked.facts.items():
+                self.cards[kind].show_choice(candidate.title, self._card_facts(kind, checked) or candidate.facts)
+                component = getattr(self._state.registry, kind)(candidate.name)
+                self.forms.show_component(kind, component.Options, self._draft.options(kind))
+                options = getattr(recipe, kind).options
+                self.forms.forms[kind].set_defaults(
+                    {key: value for key, value in options.items() if key not in self._draft.options(kind)}
+                )
+            training = self.forms.forms["training"]
+            mine = self._draft.options("training")
+            training.set_defaults(
+                {key: value for key, value in recipe.training.model_dump().items() if key not in mine}
+            )
+            if training.values != mine:
+                training.set_values(mine)
+        self.forms.setVisible(checked.revision is not None)
+        self.forms.show_problems(checked.problems)
+        self._show_checked(checked)
+        if self._start_when_checked:
+            self._start_when_checked = False
+            self.start()
+
+    def _card_facts(self, kind: Kind, checked: Checked) -> str:
+        revision = checked.revision
+        if kind != "head" or revision is None:
+            return checked.facts[kind].description.split(". ")[0].rstrip(".") if kind == "strategy" else ""
+        if revision.task == "regression":
+            return self.tr("One number")
+        return self.tr("{0} classes").format(len(revision.classes))
+
+    def _show_checked(self, checked: Checked) -> None:
+        if checked.problems:
+            count = len(checked.problems)
+            first = checked.problems[0]
+            self._set_sentence(
+                f"{first.what} {first.remedy}".strip()
+                if count == 1
+                else self.tr("{0} things must be mended first; they are listed on the right.").format(count)
+            )
+        else:
+            self._set_sentence(checked.preflight.sentence if checked.preflight else "")
+        self.train_button.setEnabled(checked.can_start and self._writable())
+
+    def _writable(self) -> bool:
+        return self._state.project is not None and self._state.project.writable
+
+    def _set_sentence(self, text: str) -> None:
+        self._sentence_text = text
+        self._help_timer.stop()
+        self._show_sentence()
+
+    @Slot()
+    def _show_sentence(self) -> None:
+        self.sentence.setText(self._sentence_text)
+        self.sentence.setToolTip(self._sentence_text)
+
+    def _show_help(self, text: str) -> None:
+        if text:
+            self.sentence.setText(text)
+            self._help_timer.start()
+
+    # -- start and reins ------------------------------------------------------------------------------------
+
+    @Slot()
+    def start(self) -> None:
+        """Ask for the start; waits for the check that is on its way."""
+        if self._draft.pending:
+            self._start_when_checked = True
+        elif self._draft.result.can_start and self._draft.result.recipe is not None:
+            self.start_requested.emit(self._draft.result.recipe)
+
+    def start_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe in the form and start it as soon as it is checked."""
+        self.load_values(recipe)
+        self._start_when_checked = True
+
+    def load_values(self, recipe: Recipe) -> None:
+        """Show a recipe in the form."""
+        self._draft.load(recipe.model_dump())
+        self.refresh_datasets()
+
+    def show_running(self, running: bool, *, paused: bool = False, ending: bool = False) -> None:
+        """Show the buttons of the moment and forbid changes while a run goes."""
+        self._buttons.setCurrentIndex(1 if running else 0)
+        self.pause_button.setText(self.tr("&Continue") if paused else self.tr("&Pause"))
+        self.pause_button.setAccessibleName(self.tr("Continue") if paused else self.tr("Pause"))
+        for button in (self.pause_button, self.stop_button):
+            button.setEnabled(not ending)
+        self.forms.set_locked(running)
+        self.dataset_box.setEnabled(not running)
+        for card in self.cards.values():
+            card.button.setEnabled(not running)
+
+    # -- the recipe outside ---------------------------------------------------------------------------------
+
+    @Slot()
+    def copy_command(self) -> None:
+        """Put the command line that does the same into the clipboard."""
+        recipe, project = self._draft.result.recipe, self._state.project
+        if recipe is not None and project is not None:
+            from tlstudio.engine.advise import command_line
+
+            QApplication.clipboard().setText(command_line(recipe, project.folder))
+            self._state.message.emit(self.tr("The command is in the clipboard."), "")
+
+    @Slot()
+    def copy_recipe(self) -> None:
+        """Put the recipe as TOML into the clipboard."""
+        if self._draft.result.recipe is not None:
+            QApplication.clipboard().setText(self._draft.result.recipe.to_toml())
+            self._state.message.emit(self.tr("The recipe is in the clipboard."), "")
+
+    def save_recipe(self, path: Path) -> None:
+        """Write the recipe to a file."""
+        recipe = self._draft.result.recipe
+        if recipe is None:
+            return
+        try:
+            path.write_text(recipe.to_toml(), encoding="utf-8")
+        except OSError as error:
+            self._state.show_error(
+                TLStudioError(
+                    self.tr("The recipe cannot be written to {0}: {1}.").format(path, error.strerror),
+                    self.tr("Choose another place."),
+                    path=path,
+                )
+            )
+            return
+        self._state.message.emit(self.tr("Saved {0}.").format(path.name), str(path))
+
+    def load_recipe(self, path: Path) -> None:
+        """Read a recipe file into the form; mistakes in it are told like those in the form."""
+        try:
+            self._draft.load(read_recipe_file(path))
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        self.refresh_datasets()
+        self._state.message.emit(self.tr("Loaded {0}.").format(path.name), str(path))
+
+    @Slot()
+    def _ask_save(self) -> None:
+        pattern = self.tr("Recipes (*.toml)")
+        chosen = QFileDialog.getSaveFileName(self, self.tr("Save recipe"), "recipe.toml", pattern)[0]
+        if chosen:
+            self.save_recipe(Path(chosen))
+
+    @Slot()
+    def _ask_load(self) -> None:
+        pattern = self.tr("Recipes (*.toml *.json)")
+        chosen = QFileDialog.getOpenFileName(self, self.tr("Load recipe"), "", pattern)[0]
+        if chosen:
+            self.load_recipe(Path(chosen))
+
+    @Slot()
+    def _reset_all(self) -> None:
+        name, revision = self._draft.dataset
+        self._draft.load({"dataset": {"name": name, "revision": revision}})
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802  Qt override
+        """Stop what would still want to draw."""
+        self._help_timer.stop()
+        super().closeEvent(event)
