@@ -25,6 +25,7 @@ from tlstudio.api.data import (
     Split,
     TargetInfo,
     Task,
+    label_text,
 )
 from tlstudio.api.errors import (
     DataError,
@@ -79,6 +80,7 @@ __all__ = [
     "WeightsInfo",
     "describe",
     "hookimpl",
+    "label_text",
     "option",
     "problems_of",
 ]

@@ -68,6 +68,10 @@ class DatasetFormat(Component):
             DataError: The source as a whole cannot be read (missing column, empty folder).
         """
 
+    def without_labels(self) -> Mapping[str, Any] | None:
+        """Options under which `read` gives every sample without its label, for prediction; `None`: it cannot."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class BackboneInfo:

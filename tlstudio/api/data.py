@@ -115,3 +115,10 @@ class Prediction:
     def confidence(self) -> float | None:
         """Probability of the predicted class, in 0..1, or `None` where the task has none."""
         return self.scores[0][1] if self.scores else None
+
+
+def label_text(label: Label) -> str:
+    """Write a label for people."""
+    if isinstance(label, tuple):
+        return ", ".join(label) or "none"
+    return f"{label:.4g}" if isinstance(label, float) else str(label)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+FOLDER_NAMES = ("model.safetensors", "pytorch_model.bin")
+_FIELD = "backbone.weights"
 
 
 def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
@@ -26,7 +28,8 @@ def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
 
     Args:
         path: The file.
-        sha256: If given, the file must have this hash.
+        sha256: If given, the hash of the file must be this one or begin with it (torch puts the first digits into
+            the names of its files).
 
     Raises:
         WeightsError: Missing, damaged or unsafe file, a wrong hash, or no tensors in it.
@@ -37,7 +40,7 @@ def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
 
     if not path.is_file():
         raise WeightsError(f"There is no weight file at {path}.", "Choose a file that exists.", path=path)
-    if sha256 and (found := sha256_of(path)) != sha256:
+    if sha256 and not (found := sha256_of(path)).startswith(sha256):
         raise WeightsError(
             f"{path.name} is not the file it should be: its SHA-256 is {found[:12]}…, expected {sha256[:12]}….",
             "Install or copy it again.",
@@ -127,13 +130,42 @@ def fit_state_dict(
             f"The weights in {path.name} do not fit this backbone: {'; '.join(complaints)}.",
             "Choose the backbone that they were made for, or other weights.",
             path=path,
-            field="backbone.weights",
+            field=_FIELD,
         )
     module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
 def _first(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def weight_file(path: Path) -> Path:
+    """Find the weight file that a user means by a path.
+
+    Args:
+        path: A weight file, or a folder with a ``model.safetensors`` or ``pytorch_model.bin``.
+
+    Raises:
+        WeightsError: There is no such file, no weight file in the folder, or the weights are spread over several.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise WeightsError(
+            f"There is nothing at {path}.", "Choose a weight file or folder that exists.", path=path, field=_FIELD
+        )
+    found = next((path / name for name in FOLDER_NAMES if (path / name).is_file()), None)
+    if found is not None:
+        return found
+    spread = any((path / f"{name}.index.json").is_file() for name in FOLDER_NAMES)
+    raise WeightsError(
+        f"The weights in {path} are spread over several files."
+        if spread
+        else f"The folder {path} has no {' or '.join(FOLDER_NAMES)}.",
+        "Save the model again as one file." if spread else "Choose the folder or file that holds the weights.",
+        path=path,
+        field=_FIELD,
+    )
 
 
 def sha256_of(path: Path) -> str:

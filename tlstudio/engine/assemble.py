@@ -32,8 +32,8 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import load_checkpoint
 from tlstudio.engine.evaluate import read_target
 from tlstudio.engine.loading import EvalLoader, FeatureDataset, SampleDataset, sample_lengths
+from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
-from tlstudio.engine.trainer import SplitData
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 

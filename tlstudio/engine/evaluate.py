@@ -18,7 +18,7 @@ from tlstudio.store.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tlstudio.engine.trainer import Outputs
+    from tlstudio.engine.measuring import Outputs
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
 
@@ -242,8 +242,8 @@ def evaluate_run(
 
     from tlstudio.engine.assemble import load_run_model, split_data
     from tlstudio.engine.devices import resolve_device
+    from tlstudio.engine.measuring import run_split
     from tlstudio.engine.recipe import parse_recipe
-    from tlstudio.engine.trainer import run_split
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)

@@ -25,9 +25,10 @@ from tlstudio.engine.evaluate import write_predictions, write_target
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
 from tlstudio.engine.feature_cache import Interrupted, cache_path, compute_features, load_features
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
+from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
 from tlstudio.engine.recipe import Recipe
-from tlstudio.engine.trainer import SplitData, Trainer, monitored, run_split
+from tlstudio.engine.trainer import Learner, Trainer
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -201,12 +202,11 @@ class _Execution:
                 monitor_mode="max" if mode == "max" else "min",
             )
         )
+        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
         trainer = Trainer(fabric, options, on_event=self.say, control=self.control, checkpoints=checkpoints)
         train_targets = model.head.encode([revision.label(int(index)) for index in indices])
         try:
-            result = trainer.fit(
-                model, network, parts.strategy, parts.strategy_options, groups, train, train_targets, validation
-            )
+            result = trainer.fit(learner, train, train_targets, validation)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

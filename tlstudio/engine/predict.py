@@ -21,12 +21,12 @@ from tlstudio.api import (
     RunError,
     Sample,
     Task,
+    label_text,
 )
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
-from tlstudio.engine.trainer import label_text
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 

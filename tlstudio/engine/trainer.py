@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tlstudio.api import FineTuningStrategy, Label, Options, RunError
+from tlstudio.api import FineTuningStrategy, Options, RunError
+from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel, set_train_mode
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
-from tlstudio.engine.loading import Batch, EvalLoader, TrainLoader
+from tlstudio.engine.loading import Batch, TrainLoader
+from tlstudio.engine.measuring import SplitData, monitored, run_split
+from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
 from tlstudio.engine.recipe import TrainingOptions
 
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
@@ -26,39 +29,26 @@ _WORST_SHOWN = 8
 _SAVE_LAST_EVERY = 10.0  # seconds
 
 
-@dataclass(slots=True)
-class SplitData:
-    """One split as the loop evaluates it.
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What is trained, and by which strategy.
 
     Attributes:
-        loader: Its batches.
-        targets: Encoded labels, ``[N, ...]``, by position.
-        ids: Sample ids by position.
-        labels: Labels by position.
+        model: Backbone and head, prepared by the strategy.
+        network: What is fed with batches: the model itself, or its head behind cached features.
+        strategy: The strategy.
+        options: Options of the strategy.
+        groups: Everything that will ever learn.
     """
 
-    loader: EvalLoader
-    targets: Tensor
-    ids: Sequence[str]
-    labels: Sequence[Label]
+    model: TransferModel
+    network: nn.Module
+    strategy: FineTuningStrategy
+    options: Options
+    groups: list[ParamGroup]
 
 
-@dataclass(slots=True)
-class Outputs:
-    """What a model gave for a split, by position.
-
-    Attributes:
-        output: Raw outputs, ``[N, K]`` float32 on the CPU.
-        losses: Loss of each sample, ``[N]``.
-        metrics: Metrics by name, ``loss`` among them.
-    """
-
-    output: Tensor
-    losses: Tensor
-    metrics: dict[str, float]
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FitResult:
     """How training ended.
 
@@ -97,159 +87,132 @@ class Trainer:
         self._control = control
         self._checkpoints = checkpoints
 
-    def fit(
-        self,
-        model: TransferModel,
-        network: nn.Module,
-        strategy: FineTuningStrategy,
-        strategy_options: Options,
-        groups: list[ParamGroup],
-        train: TrainLoader,
-        train_targets: Tensor,
-        validation: SplitData,
-    ) -> FitResult:
+    def fit(self, learner: Learner, train: TrainLoader, targets: Tensor, validation: SplitData) -> FitResult:
         """Train until the epochs are done, nothing improves any more, or stop or cancel is asked for.
 
         Args:
-            model: Backbone and head, prepared by the strategy.
-            network: What is fed with batches: the model itself, or its head behind cached features.
-            strategy: The strategy.
-            strategy_options: Its options.
-            groups: Everything that will ever learn.
+            learner: What is trained.
             train: Training batches.
-            train_targets: Encoded training labels by position.
+            targets: Encoded training labels by position, ``[N, ...]``.
             validation: The validation split.
 
         Raises:
             RunError: The loss is no longer a number.
         """
-        options, fabric = self._options, self._fabric
-        head = model.head
-        optimizer = make_optimizer(groups, options)
-        wrapped, fabric_optimizer = fabric.setup(network, optimizer)
-        train_targets = train_targets.to(fabric.device)
-        num_train = len(train_targets)
-
-        steps_per_epoch = math.ceil(len(train) / options.accumulate)
-        total_steps = max(1, options.epochs * steps_per_epoch)
-        log_every = math.ceil(total_steps / _LOGGED_STEPS)
+        options, model = self._options, learner.model
+        optimizer = make_optimizer(learner.groups, options)
+        network, fabric_optimizer = self._fabric.setup(learner.network, optimizer)
+        steps = options.epochs * math.ceil(len(train) / options.accumulate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, total_steps, options)
+            optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
-        learning = [parameter for group in groups for parameter in group.params]
-        monitor, mode = monitored(head, options)
+        engine = _Engine(learner, network, fabric_optimizer, scheduler, targets.to(self._fabric.device), steps)
+        best = _Best(*monitored(model.head, options))
 
-        step, best_epoch, without_improvement = 0, 0, 0
-        best: tuple[float, float] | None = None
-        clock = _Clock()
         last_saved = time.monotonic()
-        validated: tuple[int, dict[str, float]] = (0, {})
-        for epoch in range(options.epochs):
-            strategy.on_epoch_start(model, epoch, strategy_options)
-            set_train_mode(network)
-            epoch_loss, epoch_seen = torch.zeros((), device=fabric.device), 0
-            logged_loss, logged_seen, logged_at = torch.zeros((), device=fabric.device), 0, clock.seconds
-            batches = len(train)
-            for number, batch in enumerate(train.epoch(epoch), start=1):
-                size = len(batch.positions)
-                is_step = number % options.accumulate == 0 or number == batches
-                in_this_step = (
-                    options.accumulate
-                    if number <= batches - batches % options.accumulate
-                    else (batches % options.accumulate)
-                )
-                with fabric.no_backward_sync(wrapped, enabled=not is_step):
-                    inputs, targets = self._to_device(batch, train_targets)
-                    losses = head.loss(wrapped(inputs).float(), targets)
-                    loss = losses.mean()
-                    extra = strategy.extra_loss(model, strategy_options, num_train)
-                    if extra is not None:
-                        loss = loss + extra
-                    if options.l1:
-                        loss = loss + options.l1 * sum_of_absolutes(learning)
-                    fabric.backward(loss / in_this_step)
-                # Kept on the device: reading it would make the GPU wait at each step.
-                batch_loss = losses.detach().sum()
-                epoch_loss, epoch_seen = epoch_loss + batch_loss, epoch_seen + size
-                logged_loss, logged_seen = logged_loss + batch_loss, logged_seen + size
-                if is_step:
-                    rates = {group["name"]: group["lr"] for group in reversed(optimizer.param_groups)}
-                    if options.clip_norm:
-                        fabric.clip_gradients(
-                            wrapped, fabric_optimizer, max_norm=options.clip_norm, error_if_nonfinite=False
-                        )
-                    fabric_optimizer.step()
-                    scheduler.step()
-                    optimizer.zero_grad(set_to_none=True)
-                    step += 1
-                    if step % log_every == 0 or step == 1 or number == batches:
-                        loss_now = float(logged_loss) / logged_seen
-                        if not math.isfinite(loss_now):
-                            raise RunError(
-                                f"The loss is no longer a number at step {step} (epoch {epoch + 1}).",
-                                "Lower the learning rate, use precision 32 or bf16, or look for extreme labels.",
-                                field="training.learning_rate",
-                            )
-                        self._on_event(
-                            StepLogged(
-                                step=step,
-                                epoch=epoch + number / batches,
-                                loss=loss_now,
-                                learning_rates=rates,
-                                samples_per_second=logged_seen / max(clock.seconds - logged_at, 1e-9),
-                                seconds=clock.seconds,
-                                seconds_left=clock.seconds / step * (total_steps - step),
-                                gpu_memory=memory_in_use(fabric.device),
-                            )
-                        )
-                        logged_loss, logged_seen = torch.zeros((), device=fabric.device), 0
-                        logged_at = clock.seconds
-                if self._control.paused:
-                    self._wait(clock)
-                if self._control.request != "go_on":
-                    break
-
-            stopping = self._control.request
-            if stopping == "cancel" or (stopping == "stop" and best is not None):
+        state = CheckpointState(0, 0)
+        for epoch in range(1, options.epochs + 1):
+            learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
+            train_loss = self._train_epoch(engine, train, epoch)
+            request = self._control.request
+            if request == "cancel" or (request == "stop" and best.epoch):
                 break
-            metrics, worst = self._validate(wrapped, head, validation)
-            validated = (epoch + 1, metrics)
-            sign = 1.0 if mode == "max" else -1.0
-            # Equal accuracy on a small split is common: the lower loss then decides.
-            score = (sign * _number(metrics[monitor]), -metrics["loss"])
-            is_best = best is None or score > best
-            without_improvement = 0 if is_best else without_improvement + 1
+            metrics, worst = self._validate(engine, model.head, validation)
+            is_best = best.see(epoch, metrics)
+            state = CheckpointState(epoch, engine.step, metrics)
+            seconds = engine.clock.seconds
+            self._on_event(EpochEnded(epoch, engine.step, train_loss, metrics, is_best, best.epoch, seconds, worst))
             if is_best:
-                best, best_epoch = score, epoch + 1
-            self._on_event(
-                EpochEnded(
-                    epoch=epoch + 1,
-                    step=step,
-                    train_loss=float(epoch_loss) / max(epoch_seen, 1),
-                    validation=metrics,
-                    is_best=is_best,
-                    best_epoch=best_epoch,
-                    seconds=clock.seconds,
-                    worst=worst,
-                )
-            )
-            if is_best:
-                self._save("best", model, CheckpointState(epoch + 1, step, metrics))
+                self._save("best", model, state)
             if time.monotonic() - last_saved > _SAVE_LAST_EVERY:
-                self._save("last", model, CheckpointState(epoch + 1, step, metrics))
+                self._save("last", model, state)
                 last_saved = time.monotonic()
-            if stopping == "stop":
+            if request == "stop":
                 break
-            if options.early_stopping and without_improvement >= options.early_stopping:
-                self._on_event(Note(f"Stopped early: {monitor} has not improved for {without_improvement} epochs."))
+            if options.early_stopping and epoch - best.epoch >= options.early_stopping:
+                text = f"Stopped early: {best.monitor} has not improved for {options.early_stopping} epochs."
+                self._on_event(Note(text))
                 break
-        self._save("last", model, CheckpointState(validated[0], step, validated[1]))
-        return FitResult(best_epoch, clock.seconds)
+        self._save("last", model, state)
+        return FitResult(best.epoch, engine.clock.seconds)
 
-    def _to_device(self, batch: Batch, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _train_epoch(self, engine: _Engine, train: TrainLoader, epoch: int) -> float:
+        """Go through the training data once, or until stop or cancel; returns the mean loss."""
+        options = self._options
+        set_train_mode(engine.learner.network)
+        log_every = math.ceil(engine.steps / _LOGGED_STEPS)
+        batches = len(train)
+        whole, window = _Mean(self._fabric.device), _Mean(self._fabric.device)
+        logged_at = engine.clock.seconds
+        for number, batch in enumerate(train.epoch(epoch - 1), start=1):
+            first_of_step = number - 1 - (number - 1) % options.accumulate
+            in_step = min(options.accumulate, batches - first_of_step)
+            is_step = number == first_of_step + in_step
+            with self._fabric.no_backward_sync(engine.network, enabled=not is_step):
+                losses = self._forward(engine, batch)
+                self._fabric.backward((losses.mean() + self._penalty(engine)) / in_step)
+            whole.add(losses)
+            window.add(losses)
+            if is_step:
+                rates = {group["name"]: group["lr"] for group in reversed(engine.optimizer.param_groups)}
+                self._step(engine)
+                if engine.step % log_every == 0 or engine.step == 1 or number == batches:
+                    seconds = engine.clock.seconds
+                    self._on_event(
+                        StepLogged(
+                            step=engine.step,
+                            epoch=epoch - 1 + number / batches,
+                            loss=self._finite(window.value(), engine.step, epoch),
+                            learning_rates=rates,
+                            samples_per_second=window.count / max(seconds - logged_at, 1e-9),
+                            seconds=seconds,
+                            seconds_left=seconds / engine.step * (engine.steps - engine.step),
+                            gpu_memory=memory_in_use(self._fabric.device),
+                        )
+                    )
+                    window, logged_at = _Mean(self._fabric.device), seconds
+            if self._control.paused:
+                self._wait(engine.clock)
+                logged_at = max(logged_at, engine.clock.seconds)
+            if self._control.request != "go_on":
+                break
+        return whole.value()
+
+    def _forward(self, engine: _Engine, batch: Batch) -> Tensor:
+        """Loss of each sample of a batch, ``[B]``."""
         device = self._fabric.device
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-        return inputs, targets[batch.positions.to(device)]
+        output: Tensor = engine.network(inputs).float()
+        return engine.learner.model.head.loss(output, engine.targets[batch.positions.to(device)])
+
+    def _penalty(self, engine: _Engine) -> Tensor | float:
+        """What the strategy and L1 add to the loss of a batch."""
+        learner = engine.learner
+        extra = learner.strategy.extra_loss(learner.model, learner.options, len(engine.targets))
+        penalty: Tensor | float = 0.0 if extra is None else extra
+        if self._options.l1:
+            learning = [parameter for group in learner.groups for parameter in group.params]
+            penalty = penalty + self._options.l1 * sum_of_absolutes(learning)
+        return penalty
+
+    def _step(self, engine: _Engine) -> None:
+        if self._options.clip_norm:
+            self._fabric.clip_gradients(
+                engine.network, engine.optimizer, max_norm=self._options.clip_norm, error_if_nonfinite=False
+            )
+        engine.optimizer.step()
+        engine.scheduler.step()
+        engine.optimizer.zero_grad(set_to_none=True)
+        engine.step += 1
+
+    def _finite(self, loss: float, step: int, epoch: int) -> float:
+        if not math.isfinite(loss):
+            raise RunError(
+                f"The loss is no longer a number at step {step} (epoch {epoch}).",
+                "Lower the learning rate, use precision 32 or bf16, or look for extreme labels.",
+                field="training.learning_rate",
+            )
+        return loss
 
     def _wait(self, clock: _Clock) -> None:
         waited = self._control.wait_while_paused(lambda: self._on_event(Paused()), lambda: self._on_event(Resumed()))
@@ -260,14 +223,14 @@ class Trainer:
         self._on_event(CheckpointSaved(state.epoch, kind, seconds))
 
     def _validate(
-        self, network: nn.Module, head: HeadModule, split: SplitData
+        self, engine: _Engine, head: HeadModule, split: SplitData
     ) -> tuple[dict[str, float], tuple[tuple[str, str, float], ...]]:
-        outputs = run_split(network, head, split, self._fabric.device)
+        """Metrics of the validation split, and its samples that are most wrong."""
+        outputs = run_split(engine.network, head, split, self._fabric.device)
         order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
-        shown = head.decode(outputs.output[order])
         worst = tuple(
             (split.ids[int(position)], label_text(prediction.value), float(outputs.losses[position]))
-            for position, prediction in zip(order, shown, strict=True)
+            for position, prediction in zip(order, head.decode(outputs.output[order]), strict=True)
             if prediction.value != split.labels[int(position)]
         )
         return outputs.metrics, worst
@@ -287,113 +250,53 @@ class _Clock:
         self._start += seconds
 
 
-def run_split(
-    network: nn.Module,
-    head: HeadModule,
-    split: SplitData,
-    device: torch.device,
-    on_batch: Callable[[int], None] = lambda _: None,
-) -> Outputs:
-    """Run a model in evaluation mode over a split and measure it.
+@dataclass(slots=True)
+class _Engine:
+    """What the steps of one fit share. `network`, `optimizer` are as Fabric has wrapped them."""
 
-    Args:
-        network: What is fed with batches.
-        head: Gives loss and metrics.
-        split: The split, N samples.
-        device: Where the network is.
-        on_batch: Called with the number of samples done.
+    learner: Learner
+    network: Any
+    optimizer: Any
+    scheduler: torch.optim.lr_scheduler.LambdaLR
+    targets: Tensor
+    steps: int
+    step: int = 0
+    clock: _Clock = field(default_factory=_Clock)
+
+
+class _Mean:
+    """Mean loss of samples, kept on the device: reading it at each step would make a GPU wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sum = torch.zeros((), device=device)
+        self.count = 0
+
+    def add(self, losses: Tensor) -> None:
+        self._sum = self._sum + losses.detach().sum()
+        self.count += len(losses)
+
+    def value(self) -> float:
+        return float(self._sum) / max(self.count, 1)
+
+
+class _Best:
+    """Which epoch is the best by the monitored metric.
+
+    Equal values are common where the split is small; the lower loss then decides.
     """
-    network.eval()
-    parts: list[Tensor] = []
-    positions: list[Tensor] = []
-    done = 0
-    with torch.inference_mode():
-        for batch in split.loader:
-            inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-            parts.append(network(inputs).float())
-            positions.append(batch.positions)
-            done += len(batch.positions)
-            on_batch(done)
-        in_order = torch.argsort(torch.cat(positions))
-        output = torch.cat(parts).cpu()[in_order]
-        head_device = next((p.device for p in head.parameters()), torch.device("cpu"))
-        losses = head.loss(output.to(head_device), split.targets.to(head_device)).cpu()
-    return Outputs(output, losses, measure(head, output, split.targets, losses))
 
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor = monitor
+        self.epoch = 0
+        self._sign = 1.0 if mode == "max" else -1.0
+        self._score: tuple[float, float] | None = None
 
-def measure(head: HeadModule, output: Tensor, targets: Tensor, losses: Tensor) -> dict[str, float]:
-    """Compute the head's metrics and the mean loss over a whole split, on the CPU."""
-    collection = head.metrics()
-    collection.update(output, targets)
-    values = {name: float(value) for name, value in collection.compute().items()}
-    return {"loss": float(losses.mean()), **values}
-
-
-def monitored(head: HeadModule, options: TrainingOptions) -> tuple[str, str]:
-    """Name the metric that chooses the best epoch, and whether more (``"max"``) or less of it is better.
-
-    Raises:
-        RunError: The head has no such metric.
-    """
-    if not options.monitor:
-        return head.monitor
-    if options.monitor == "loss":
-        return "loss", "min"
-    collection = head.metrics()
-    names = [str(name) for name in collection]
-    if options.monitor not in names:
-        raise RunError(
-            f"There is no metric '{options.monitor}' for this task.",
-            f"Choose one of loss, {', '.join(names)}.",
-            field="training.monitor",
-        )
-    higher = getattr(collection[options.monitor], "higher_is_better", True)
-    return options.monitor, "min" if higher is False else "max"
-
-
-def make_optimizer(groups: list[ParamGroup], options: TrainingOptions) -> torch.optim.Optimizer:
-    """Make the optimizer; names of groups are kept for the events."""
-    dicts = [
-        {"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay, "name": group.name}
-        for group in groups
-    ]
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(dicts, lr=options.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(dicts, lr=options.learning_rate)
-
-
-def learning_rate_factor(step: int, total_steps: int, options: TrainingOptions) -> float:
-    """Scale of the learning rate at a step: a linear warm-up from above 0, then the schedule down to 0.
-
-    Args:
-        step: From 0.
-        total_steps: Steps of the whole run.
-        options: Warm-up share and schedule.
-
-    Returns:
-        A factor in 0..1.
-    """
-    warmup = round(options.warmup * total_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-    if options.schedule == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * progress))
-    return 1.0 - progress if options.schedule == "linear" else 1.0
-
-
-def sum_of_absolutes(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Sum of absolute values of all parameters that learn now."""
-    return torch.stack([p.abs().sum() for p in parameters if p.requires_grad]).sum()
-
-
-def label_text(label: Label) -> str:
-    """Write a label for people."""
-    if isinstance(label, tuple):
-        return ", ".join(label) or "none"
-    return f"{label:.4g}" if isinstance(label, float) else str(label)
-
-
-def _number(value: float) -> float:
-    """A metric that is undefined must never look best."""
-    return value if np.isfinite(value) else -math.inf
+    def see(self, epoch: int, metrics: dict[str, float]) -> bool:
+        """Take note of an epoch and say whether it is the best so far."""
+        value = metrics[self.monitor]
+        # A metric that is undefined must never look best.
+        score = (self._sign * value if math.isfinite(value) else -math.inf, -metrics["loss"])
+        if self._score is not None and score <= self._score:
+            return False
+        self._score, self.epoch = score, epoch
+        return True

@@ -1,0 +1,48 @@
+"""The optimizer, its schedule, and the penalty that is not a matter of the strategy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tlstudio.api.nn import ParamGroup
+from tlstudio.engine.recipe import TrainingOptions
+
+
+def make_optimizer(groups: list[ParamGroup], options: TrainingOptions) -> torch.optim.Optimizer:
+    """Make the optimizer; names of groups are kept for the events."""
+    dicts = [
+        {"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay, "name": group.name}
+        for group in groups
+    ]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(dicts, lr=options.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(dicts, lr=options.learning_rate)
+
+
+def learning_rate_factor(step: int, total_steps: int, options: TrainingOptions) -> float:
+    """Scale of the learning rate at a step: a linear warm-up from above 0, then the schedule down to 0.
+
+    Args:
+        step: From 0.
+        total_steps: Steps of the whole run.
+        options: Warm-up share and schedule.
+
+    Returns:
+        A factor in 0..1.
+    """
+    warmup = round(options.warmup * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    if options.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0 - progress if options.schedule == "linear" else 1.0
+
+
+def sum_of_absolutes(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Sum of absolute values of all parameters that learn now."""
+    return torch.stack([p.abs().sum() for p in parameters if p.requires_grad]).sum()
