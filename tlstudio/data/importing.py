@@ -1,0 +1,304 @@
+"""Importing a source as a new revision of a data set: all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tlstudio.api import SPLITS, DataError, Rejected, Sample, Split
+from tlstudio.data.names import valid_name
+from tlstudio.data.planning import ImportRequest, plan_import
+from tlstudio.data.prepare import Cancelled, Prepared, prepare_images, prepare_texts
+from tlstudio.data.revision import FACTS_FILE, FORMAT, MEDIA_FOLDER, REPORT_FILE, TABLE_FILE, Revision
+from tlstudio.data.rows import RowWriter
+from tlstudio.data.splits import assign_splits, check_fractions
+from tlstudio.data.staging import check_space, publish, staging_folder
+from tlstudio.data.targets import check_target
+
+__all__ = ["Cancelled", "ImportReport", "ImportRequest", "import_dataset", "plan_import", "valid_name"]
+
+MAX_REJECTED = 10_000
+"""So many rejected items are listed; the rest is counted."""
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import has done.
+
+    Attributes:
+        revision: The new revision.
+        rejected: Items that could not be used (the first 10,000).
+        notes: Sentences on what was noticed.
+    """
+
+    revision: Revision
+    rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...]
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def _never() -> bool:
+    return False
+
+
+def import_dataset(
+    request: ImportRequest,
+    datasets_folder: Path,
+    *,
+    on_progress: OnProgress = _ignore_progress,
+    cancelled: Callable[[], bool] = _never,
+) -> ImportReport:
+    """Import a source as a new revision of a data set.
+
+    Everything is checked and written in a hidden folder beside the data sets, which takes its final name in one
+    step at the end. Until then, an error or a cancel leaves nothing behind.
+
+    Args:
+        request: What to import, and how.
+        datasets_folder: The project's folder of data sets; made if it is missing.
+        on_progress: Called with the items done and their number, 0 where that is unknown.
+        cancelled: Asked at every image, every few texts and every step of writing.
+
+    Raises:
+        DataError: Nothing usable is there, the labels cannot be learned, or the disk is full or read-only.
+        Cancelled: The user has cancelled.
+    """
+    name = valid_name(request.name)
+    check_fractions(request.fractions)
+    dataset_folder = datasets_folder / name
+    _check_case(datasets_folder, name)
+    with staging_folder(datasets_folder) as staging:
+        collected = _Collected(request.count or 0, 1 if request.format.modality == "image" else 256, on_progress)
+        rows = RowWriter(staging, request.task)
+        try:
+            for item in _prepared(request, staging, collected, cancelled):
+                collected.add(item, rows)
+            classes, notes = collected.judge(request, rows)
+            splits = assign_splits(
+                rows.labels,
+                rows.groups,
+                rows.prescribed,
+                task=request.task,
+                fractions=request.fractions,
+                seed=request.seed,
+                contents=rows.contents,
+            )
+            notes += _split_notes(splits, rows)
+            digest = rows.finish(splits, staging / TABLE_FILE, cancelled)
+        finally:
+            rows.close()
+        facts: dict[str, Any] = {
+            "format": FORMAT,
+            "app_version": _app_version(),
+            "dataset": name,
+            "id": "",
+            "modality": request.format.modality,
+            "task": request.task,
+            "classes": classes,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "source": os.fsencode(request.source).decode("utf-8", "replace"),
+            "format_name": request.format.name,
+            "format_options": request.options.model_dump(mode="json"),
+            "copied": request.copy_files,
+            "fractions": request.fractions,
+            "seed": request.seed,
+            "rows": len(rows),
+            "sha256": digest,
+        }
+        listed = {"rejected": [asdict(item) for item in collected.rejected], "notes": notes}
+        _write_json(staging / REPORT_FILE, listed)
+        if cancelled():
+            raise Cancelled
+        folder = _publish(staging, dataset_folder, facts)
+        return ImportReport(Revision.open(folder), tuple(collected.rejected), tuple(notes))
+
+
+class _Collected:
+    """What became of the items so far."""
+
+    def __init__(self, total: int, every: int, on_progress: OnProgress) -> None:
+        self.total = total
+        self.done = 0
+        self.rejected: list[Rejected] = []
+        self.num_rejected = 0
+        self._every = every
+        self._on_progress = on_progress
+
+    def add(self, item: Prepared | Rejected, rows: RowWriter) -> None:
+        """Take an item in or note why not, and tell the progress."""
+        if isinstance(item, Prepared):
+            rows.add(item)
+        else:
+            self.num_rejected += 1
+            if self.num_rejected <= MAX_REJECTED:
+                self.rejected.append(item)
+        self.done += 1
+        if self.done % self._every == 0:
+            self._on_progress(self.done, max(self.total, self.done) if self.total else 0)
+
+    def judge(self, request: ImportRequest, rows: RowWriter) -> tuple[tuple[str, ...], list[str]]:
+        """Return the classes and the notes on the labels.
+
+        Raises:
+            DataError: Nothing can be learned from what is left.
+        """
+        if not len(rows):
+            raise _nothing_usable(request, self.rejected, self.num_rejected)
+        classes, notes = check_target(rows.labels, request.task)
+        self._on_progress(self.done, self.done)
+        listed = list(notes)
+        if self.num_rejected:
+            word = "item was" if self.num_rejected == 1 else "items were"
+            more = f"; the first {MAX_REJECTED:,} are listed" if self.num_rejected > MAX_REJECTED else ""
+            listed.insert(0, f"{self.num_rejected:,} {word} left out{more}.")
+        return classes, listed
+
+
+def _prepared(
+    request: ImportRequest, staging: Path, collected: _Collected, cancelled: Callable[[], bool]
+) -> Iterator[Prepared | Rejected]:
+    source = _reading(request)
+    if request.format.modality == "text":
+        try:
+            check_space(staging, 3 * request.source.stat().st_size if request.source.is_file() else 0)
+        except FileNotFoundError:
+            raise _gone(request.source) from None
+        yield from prepare_texts(source, request.task, cancelled)
+        return
+    # Listing images is cheap beside decoding them: do it first, for the progress, the disk and the classes.
+    listed: list[Sample | Rejected] = []
+    for item in source:
+        if cancelled():
+            raise Cancelled
+        listed.append(item)
+    collected.total = len(listed)
+    labels = [item.label for item in listed if isinstance(item, Sample) and item.label is not None]
+    if labels and request.task == "classification":
+        check_target(labels, request.task)
+    if request.copy_files:
+        check_space(staging, _bytes_of(listed))
+    media = staging / MEDIA_FOLDER if request.copy_files else None
+    yield from prepare_images(listed, request.task, media, cancelled)
+
+
+def _reading(request: ImportRequest) -> Iterator[Sample | Rejected]:
+    """Read the source; what goes wrong there is told as such and not as a fault of the project's disk."""
+    try:
+        yield from request.format.read(request.source, request.options, request.task)
+    except FileNotFoundError:
+        raise _gone(request.source) from None
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or request.source} cannot be read: {error.strerror or error}.",
+            "Check its access rights and its disk.",
+            path=request.source,
+        ) from error
+
+
+def _gone(source: Path) -> DataError:
+    return DataError(f"{source} is no longer there.", "Bring it back, or choose another source.", path=source)
+
+
+def _bytes_of(items: list[Sample | Rejected]) -> int:
+    total = 0
+    for item in items:
+        if isinstance(item, Sample) and item.image is not None:
+            try:
+                total += item.image.stat().st_size
+            except OSError:
+                continue  # will be rejected with its own sentence
+    return total
+
+
+def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int) -> DataError:
+    if not count:
+        return DataError(f"{request.source} has no items.", "Choose another folder or file.", path=request.source)
+    reasons = Counter(item.reason for item in rejected)
+    if reasons.get("It has no label.", 0) == len(rejected):
+        return DataError(
+            f"Nothing in {request.source} is labelled, and a model learns from labelled items alone.",
+            "Choose the label column, or put each class into a subfolder of its own. "
+            "To use a trained model on these items, go to the Predict page.",
+            path=request.source,
+            field="label_column" if "label_column" in type(request.options).model_fields else "",
+        )
+    first = rejected[0]
+    counted, verb = ("The only item", "cannot") if count == 1 else (f"None of the {count:,} items", "can")
+    return DataError(
+        f"{counted} of {request.source} {verb} be used. First: {first.source}: {first.reason}",
+        first.remedy,
+        path=request.source,
+    )
+
+
+def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
+    notes = []
+    given = {split for split in rows.prescribed if split}
+    counts = Counter(splits)
+    if given:
+        listed = " and ".join(split for split in SPLITS if split in given)
+        made = [split for split in SPLITS if split not in given and counts[split]]
+        cut = f"; {' and '.join(made)} {'was' if len(made) == 1 else 'were'} cut from the rest" if made else ""
+        notes.append(f"The source says itself what belongs to {listed}{cut}.")
+    for split in SPLITS:
+        if not counts[split]:
+            remedy = {
+                "train": "Nothing can be learned from this revision.",
+                "validation": "The best epoch cannot be chosen by it.",
+                "test": "A model cannot be tested on it.",
+            }[split]
+            notes.append(f"No item is left for {split}. {remedy}")
+    return notes
+
+
+def _check_case(datasets_folder: Path, name: str) -> None:
+    """Refuse a name that Windows and macOS would take for that of another data set."""
+    if not datasets_folder.is_dir():
+        return
+    for folder in datasets_folder.iterdir():
+        if folder.name != name and folder.name.casefold() == name.casefold():
+            raise DataError(
+                f'There is a data set "{folder.name}" already, and names may not differ by case only.',
+                f'Name it "{folder.name}" to add a revision to that one, or choose another name.',
+                field="name",
+            )
+
+
+def _publish(staging: Path, dataset_folder: Path, facts: dict[str, Any]) -> Path:
+    while True:
+        numbers = [
+            int(folder.name[1:])
+            for folder in (dataset_folder.iterdir() if dataset_folder.is_dir() else ())
+            if folder.name[:1] == "r" and folder.name[1:].isdecimal()
+        ]
+        facts["id"] = f"r{max(numbers, default=0) + 1}"
+        _write_json(staging / FACTS_FILE, facts)
+        folder = publish(staging, dataset_folder, facts["id"])
+        if folder is not None:
+            return folder
+
+
+def _write_json(path: Path, value: object) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _app_version() -> str:
+    try:
+        return version("tlstudio")
+    except PackageNotFoundError:
+        return ""

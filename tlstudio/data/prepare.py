@@ -1,0 +1,174 @@
+"""Checking samples before they enter a revision: every image is decoded once, every text and label looked at."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from tlstudio.api import DataError, Label, Rejected, Sample, Task
+from tlstudio.api.images import IMAGE_SUFFIXES, open_image
+from tlstudio.data.fingerprint import dhash, file_hash, image_size, text_hash
+from tlstudio.data.names import plain_text
+
+MEDIA = "media"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A sample that was checked.
+
+    Attributes:
+        sample: The sample; its label has the type of the task.
+        hash: SHA-256 of the file or text.
+        image: Its path as it is stored: relative to the revision or absolute; `None` for a text.
+        width: Pixels, upright; `None` for a text.
+        height: Pixels, upright; `None` for a text.
+        dhash: Perceptual hash; `None` for a text.
+    """
+
+    sample: Sample
+    hash: str
+    image: str | None = None
+    width: int | None = None
+    height: int | None = None
+    dhash: bytes | None = None
+
+
+class Cancelled(Exception):  # noqa: N818  not an error: the user asked for it
+    """The user has cancelled; nothing is left behind."""
+
+
+def prepare_texts(
+    samples: Iterable[Sample | Rejected], task: Task, cancelled: Callable[[], bool]
+) -> Iterator[Prepared | Rejected]:
+    """Check samples of text, in their order.
+
+    Raises:
+        Cancelled: As soon as `cancelled` says so.
+    """
+    for number, sample in enumerate(samples):
+        if number % 64 == 0 and cancelled():
+            raise Cancelled
+        if isinstance(sample, Rejected):
+            yield sample
+        elif sample.text is None or not sample.text.strip():
+            yield Rejected(sample.source or sample.id, "It has no text.", "Write its text, or take it out.")
+        else:
+            checked = _checked_label(sample, task)
+            if isinstance(checked, Sample):
+                checked = replace(checked, text=plain_text(sample.text))
+                yield Prepared(checked, text_hash(checked.text or ""))
+            else:
+                yield checked
+
+
+def prepare_images(
+    samples: Iterable[Sample | Rejected], task: Task, media: Path | None, cancelled: Callable[[], bool]
+) -> Iterator[Prepared | Rejected]:
+    """Decode, hash and copy images in a few threads, in their order.
+
+    Args:
+        samples: The samples.
+        task: What their labels are for.
+        media: Folder that the files are copied into, named by content; `None` leaves them where they are.
+        cancelled: Asked before each image.
+
+    Raises:
+        Cancelled: As soon as `cancelled` says so; images under way (one a thread) are finished first.
+        OSError: A copy cannot be written.
+    """
+    workers = max(2, min(8, os.cpu_count() or 2))
+    waiting: deque[Future[Prepared | Rejected]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
+    try:
+        for sample in samples:
+            if cancelled():
+                raise Cancelled
+            waiting.append(pool.submit(_prepare_image, sample, task, media))
+            if len(waiting) >= 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            if cancelled():
+                raise Cancelled
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_image(sample: Sample | Rejected, task: Task, media: Path | None) -> Prepared | Rejected:
+    if isinstance(sample, Rejected):
+        return sample
+    checked = _checked_label(sample, task)
+    if isinstance(checked, Rejected):
+        return checked
+    source = sample.source or sample.id
+    path = checked.image
+    if path is None:
+        return Rejected(source, "It has no image.", "Give the path of its image, or take it out.")
+    try:
+        # JPEGs are read to their end but decoded small: a fraction of the time, and damage is still found.
+        fingerprint = dhash(open_image(path, at_most=64))
+        width, height = image_size(path)
+        digest = file_hash(path)
+    except DataError as error:
+        return Rejected(source, error.what, error.remedy)
+    except OSError as error:
+        return Rejected(source, f"The file cannot be read: {error.strerror}.", "Copy it again or check its disk.")
+    if media is None:
+        stored = str(path.absolute())
+        if plain_text(stored) != stored:
+            return Rejected(source, "Its path is not valid text (UTF-8).", "Rename it, or import with copying.")
+        return Prepared(checked, digest, stored, width, height, fingerprint)
+    suffix = path.suffix.lower()
+    # Named by content alone: nothing of the source's names or ids can lead out of the folder.
+    relative = Path(digest[:2]) / f"{digest[2:34]}{suffix if suffix in IMAGE_SUFFIXES else '.img'}"
+    _copy(path, media / relative)
+    return Prepared(checked, digest, f"{MEDIA}/{relative.as_posix()}", width, height, fingerprint)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; the same content may be on its way from another thread."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)
+
+
+def _checked_label(sample: Sample, task: Task) -> Sample | Rejected:
+    """Return the sample with its label in the type of the task and its words valid and trimmed."""
+    label: Label = None
+    why, remedy = "", ""
+    if sample.label is None:
+        why, remedy = "It has no label.", "Write its label, or take it out."
+    elif task == "classification":
+        label = plain_text(str(sample.label)).strip()
+        if not label or isinstance(sample.label, tuple):
+            why, remedy = "It has no single label.", "Give it one class, or choose the multi-label task."
+    elif task == "multi_label":
+        names = sample.label if isinstance(sample.label, tuple) else (str(sample.label),)
+        label = tuple(dict.fromkeys(clean for name in names if (clean := plain_text(name).strip())))
+    else:
+        try:
+            label = float(cast("str | float", sample.label))
+        except (TypeError, ValueError):
+            label = math.nan
+        if not math.isfinite(label):
+            why, remedy = f"Its label {sample.label!r} is not a number.", "Write a number, or take it out."
+    if why:
+        return Rejected(sample.source or sample.id, why, remedy)
+    return replace(
+        sample,
+        id=plain_text(sample.id),
+        label=label,
+        group=plain_text(sample.group).strip(),
+        source=plain_text(sample.source),
+    )

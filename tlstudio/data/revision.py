@@ -1,0 +1,296 @@
+"""A frozen revision of a data set: what a run learns from, and never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlstudio.api import SPLITS, DataError, Label, Modality, Rejected, Sample, Split, TargetInfo, Task
+from tlstudio.data.table import SCHEMA
+
+FORMAT = 1
+"""Version of the layout of a revision's folder that this version writes and reads."""
+
+FACTS_FILE = "revision.json"
+TABLE_FILE = "samples.parquet"
+REPORT_FILE = "report.json"
+MEDIA_FOLDER = "media"
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A frozen revision: its facts, and its samples in a table that is read when first needed.
+
+    Attributes:
+        folder: Where it lies.
+        dataset: Name of the data set.
+        id: ``"r1"``, ``"r2"``, ... in the order of import.
+        modality: What its samples are.
+        task: What its labels are for.
+        classes: Class names in the order of a head's outputs; empty for regression.
+        created: When it was imported, as ISO 8601 in UTC.
+        source: What it was imported from.
+        format: Name of the format that read it.
+        format_options: Options of that format.
+        seed: Seed of the splits.
+        sha256: Hash of ``samples.parquet``.
+        rows: Number of samples.
+    """
+
+    folder: Path
+    dataset: str
+    id: str
+    modality: Modality
+    task: Task
+    classes: tuple[str, ...]
+    created: str
+    source: str
+    format: str
+    format_options: dict[str, Any]
+    seed: int
+    sha256: str
+    rows: int
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @classmethod
+    def open(cls, folder: Path) -> Revision:
+        """Open a revision and check that its table is what was imported.
+
+        Args:
+            folder: The revision's folder.
+
+        Raises:
+            DataError: It is missing, damaged, changed, or was made by a newer version.
+        """
+        facts = _read_facts(folder)
+        table = folder / TABLE_FILE
+        try:
+            with table.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"The table of samples {table} cannot be read: {error.strerror}.",
+                "Restore it from a backup, or import the data again.",
+                path=table,
+            ) from error
+        if digest != facts["sha256"]:
+            raise DataError(
+                f"The table of samples {table} is not the one that was imported: it is damaged or was changed.",
+                "Restore it from a backup, or import the data again as a new revision.",
+                path=table,
+            )
+        try:
+            return cls(
+                folder=folder.absolute(),
+                dataset=str(facts["dataset"]),
+                id=str(facts["id"]),
+                modality=facts["modality"],
+                task=facts["task"],
+                classes=tuple(str(name) for name in facts["classes"]),
+                created=str(facts["created"]),
+                source=str(facts["source"]),
+                format=str(facts["format_name"]),
+                format_options=dict(facts["format_options"]),
+                seed=int(facts["seed"]),
+                sha256=digest,
+                rows=int(facts["rows"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(folder, f"it has no usable {error}") from error
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The samples, columns as in `tlstudio.data.table.SCHEMA`, in one chunk each.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        path = self.folder / TABLE_FILE
+        try:
+            table = pq.read_table(path, memory_map=False)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"The table of samples {path} cannot be read: {error}.", "Import the data again.", path=path
+            ) from error
+        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        if missing or table.num_rows != self.rows:
+            what = f"lacks the columns {', '.join(missing)}" if missing else f"has {table.num_rows} rows"
+            raise DataError(f"The table of samples {path} {what}.", "Import the data again.", path=path)
+        return table.select(SCHEMA.names).combine_chunks()
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.ChunkedArray[Any]]:
+        return {name: self.table.column(name) for name in SCHEMA.names}
+
+    @cached_property
+    def _split_indices(self) -> dict[Split, Indices]:
+        names = np.asarray(self.table.column("split").to_pylist(), dtype=object)
+        return {split: np.flatnonzero(names == split).astype(np.int64) for split in SPLITS}
+
+    @cached_property
+    def _index_by_id(self) -> dict[str, int]:
+        return {str(name): index for index, name in enumerate(self.table.column("id").to_pylist())}
+
+    def sample(self, index: int) -> Sample:
+        """Return a sample with its absolute image path and its label.
+
+        Args:
+            index: Row, from 0; negative counts from the end.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        index = self._checked(index)
+        image = self._get("image", index)
+        return Sample(
+            id=self._get("id", index),
+            image=None if image is None else self.folder / image,
+            text=self._get("text", index),
+            label=self.label(index),
+            group=self._get("group", index),
+            split=self._get("split", index),
+            source=self._get("source", index),
+        )
+
+    def label(self, index: int) -> Label:
+        """Return the label of a row: a class name, a tuple of names, or a number, by the task."""
+        index = self._checked(index)
+        if self.task == "classification":
+            return cast("str | None", self._get("label", index))
+        if self.task == "multi_label":
+            names = self._get("labels", index)
+            return None if names is None else tuple(names)
+        return cast("float | None", self._get("value", index))
+
+    def sample_text(self, index: int, length: int = 200) -> str:
+        """Return one line that names a sample in lists: its text, shortened, or its image's id."""
+        index = self._checked(index)
+        text = self._get("text", index)
+        if text is None:
+            return cast(str, self._get("id", index))
+        line = " ".join(text[: length * 4].split())
+        return line if len(line) <= length and len(text) <= length * 4 else line[: length - 1].rstrip() + "…"
+
+    def split(self, index: int) -> Split:
+        """Return the split of a row."""
+        return cast(Split, self._get("split", self._checked(index)))
+
+    def indices(self, split: Split) -> Indices:
+        """Return the rows of a split, ascending."""
+        return self._split_indices[split]
+
+    def index_of(self, id: str) -> int:  # noqa: A002  the word of the contract
+        """Return the row of a sample.
+
+        Raises:
+            DataError: No sample has this id.
+        """
+        try:
+            return self._index_by_id[id]
+        except KeyError:
+            raise DataError(
+                f"The data set {self.dataset} ({self.id}) has no item {id!r}.", "Look for it in another revision."
+            ) from None
+
+    def target_info(self) -> TargetInfo:
+        """Describe what a head has to learn, from the train split alone."""
+        if self.task == "regression":
+            values = self.values()[self.indices("train")]
+            std = float(values.std()) if len(values) else 0.0
+            return TargetInfo(self.task, mean=float(values.mean()) if len(values) else 0.0, std=std if std > 0 else 1.0)
+        counts = self.class_counts()["train"]
+        return TargetInfo(self.task, self.classes, tuple(counts[name] for name in self.classes))
+
+    def values(self) -> npt.NDArray[np.float64]:
+        """Return the regression targets of all rows, NaN where the task has none."""
+        return self.table.column("value").to_numpy().astype(np.float64)
+
+    def class_counts(self) -> dict[Split, dict[str, int]]:
+        """Count the samples of each class by split; a multi-label sample counts for each of its labels."""
+        counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
+        if self.task == "regression":
+            return counts
+        names = self.table.column("label" if self.task == "classification" else "labels").to_pylist()
+        splits = self.table.column("split").to_pylist()
+        if self.task == "classification":
+            pairs = Counter(zip(splits, names, strict=True))
+        else:
+            pairs = Counter(
+                (split, name) for split, several in zip(splits, names, strict=True) for name in several or ()
+            )
+        for (split, name), count in pairs.items():
+            counts[cast(Split, split)][str(name)] = count
+        return counts
+
+    def report(self) -> tuple[tuple[Rejected, ...], tuple[str, ...]]:
+        """Return what the import rejected and what it noted; empty where that file is gone."""
+        try:
+            data = json.loads((self.folder / REPORT_FILE).read_text(encoding="utf-8"))
+            rejected = tuple(
+                Rejected(str(item["source"]), str(item["reason"]), str(item["remedy"])) for item in data["rejected"]
+            )
+            return rejected, tuple(str(note) for note in data["notes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return (), ()  # it only informs: nothing depends on it
+
+    def _get(self, column: str, index: int) -> Any:  # noqa: ANN401  a cell of any column
+        return self._columns[column][index].as_py()
+
+    def _checked(self, index: int) -> int:
+        position = int(index)
+        if position < 0:
+            position += self.rows
+        if not 0 <= position < self.rows:
+            raise IndexError(f"row {index} of {self.rows}")
+        return position
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS_FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} is not a revision of a data set: it has no {FACTS_FILE}.",
+            "Choose another revision, or import the data again.",
+            path=folder,
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its access rights.", path=path) from error
+    except ValueError as error:
+        raise _damaged(folder, str(error)) from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        raise _damaged(folder, "it does not say its format")
+    if facts["format"] > FORMAT:
+        maker = facts.get("app_version", "")
+        raise DataError(
+            f"The revision {folder} was made by a newer version of TL Studio{f' ({maker})' if maker else ''}: "
+            f"its format is {facts['format']}, and this version reads up to {FORMAT}.",
+            "Open it with that version or a newer one.",
+            path=folder,
+        )
+    if not isinstance(facts.get("sha256"), str):
+        raise _damaged(folder, "it has no hash")
+    return facts
+
+
+def _damaged(folder: Path, why: str) -> DataError:
+    return DataError(
+        f"The file {folder / FACTS_FILE} is damaged: {why}.",
+        "Restore it from a backup, or import the data again.",
+        path=folder / FACTS_FILE,
+    )

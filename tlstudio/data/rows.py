@@ -1,0 +1,159 @@
+"""Writing the table of samples row by row, so that a million texts never lie in memory at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlstudio.api import Label, Split, Task
+from tlstudio.data.prepare import Cancelled, Prepared
+from tlstudio.data.table import SCHEMA, UNSPLIT
+
+_ROWS = 4096
+_CHARACTERS = 2**24
+
+
+class RowWriter:
+    """Collects prepared samples on disk; the splits, known only at the end, are added on the way to Parquet.
+
+    Args:
+        folder: Folder for the intermediate and the final file.
+        task: Decides which column the labels go to.
+    """
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        self._path = folder / "rows.arrow"
+        self._file = self._path.open("wb")
+        self._writer = pa.ipc.new_stream(self._file, UNSPLIT)
+        self._label_column = {"classification": "label", "multi_label": "labels", "regression": "value"}[task]
+        self._batch: list[dict[str, Any]] = []
+        self._characters = 0
+        self._ids = array("q")
+        self._contents = array("Q")
+        self._same: dict[str, str] = {}
+        self.labels: list[Label] = []
+        self.groups: list[str] = []
+        self.prescribed: list[Split | None] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def contents(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        """First 64 bits of each sample's hash, which tell contents apart well enough for splits."""
+        return np.array(self._contents, dtype=np.uint64)
+
+    def add(self, item: Prepared) -> None:
+        """Write a sample.
+
+        Raises:
+            OSError: The disk is full, say.
+        """
+        sample = item.sample
+        # Labels recur: one string object each instead of a million keeps memory small.
+        label = self._same.setdefault(sample.label, sample.label) if isinstance(sample.label, str) else sample.label
+        self.labels.append(label)
+        self.groups.append(self._same.setdefault(sample.group, sample.group))
+        self.prescribed.append(sample.split)
+        self._ids.append(hash(sample.id))
+        self._contents.append(int(item.hash[:16], 16))
+        self._batch.append(
+            {
+                "id": sample.id,
+                "image": item.image,
+                "text": sample.text,
+                self._label_column: label,
+                "group": sample.group,
+                "source": sample.source,
+                "hash": item.hash,
+                "width": item.width,
+                "height": item.height,
+                "dhash": item.dhash,
+            }
+        )
+        self._characters += len(sample.text or "")
+        if len(self._batch) >= _ROWS or self._characters >= _CHARACTERS:
+            self._flush()
+
+    def close(self) -> None:
+        """Give the intermediate file back; harmless if it is closed."""
+        self._file.close()
+
+    def finish(self, splits: Sequence[Split], target: Path, cancelled: Callable[[], bool]) -> str:
+        """Write the final table and remove the intermediate one.
+
+        Args:
+            splits: Split of each sample, in the order in which they were added.
+            target: The Parquet file.
+            cancelled: Asked now and then.
+
+        Returns:
+            The SHA-256 of the file.
+
+        Raises:
+            OSError: The disk is full, say.
+            Cancelled: As soon as `cancelled` says so.
+        """
+        self._flush()
+        self._writer.close()
+        self._file.close()
+        unique = _UniqueIds(self._ids)
+        start = 0
+        with self._path.open("rb") as source, target.open("wb") as file:
+            reader = pa.ipc.open_stream(source)
+            with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+                for batch in reader:
+                    if cancelled():
+                        raise Cancelled
+                    columns = {name: batch.column(name) for name in UNSPLIT.names}
+                    columns["id"] = unique.rename(batch.column("id"))
+                    columns["split"] = pa.array(splits[start : start + batch.num_rows], pa.string())
+                    start += batch.num_rows
+                    writer.write_batch(pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA))
+            file.flush()
+            os.fsync(file.fileno())
+        self._path.unlink()
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _flush(self) -> None:
+        if self._batch:
+            columns = [pa.array([row.get(field.name) for row in self._batch], field.type) for field in UNSPLIT]
+            self._writer.write_batch(pa.record_batch(columns, schema=UNSPLIT))
+            self._batch = []
+            self._characters = 0
+
+
+class _UniqueIds:
+    """Makes ids unique that a format gave twice: ``"a"``, ``"a (2)"``."""
+
+    def __init__(self, hashes: array[int]) -> None:
+        values, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
+        self._repeated = set(values[counts > 1].tolist())
+        self._taken = set(values.tolist()) if self._repeated else set()
+        self._count: Counter[str] = Counter()
+
+    def rename(self, ids: pa.Array[Any]) -> pa.Array[Any]:
+        if not self._repeated:
+            return ids
+        return pa.array([self._unique(str(name)) for name in ids.to_pylist()], pa.string())
+
+    def _unique(self, name: str) -> str:
+        if hash(name) not in self._repeated:
+            return name
+        self._count[name] += 1
+        if self._count[name] == 1:
+            return name
+        while hash(other := f"{name} ({self._count[name]})") in self._taken:
+            self._count[name] += 1
+        self._taken.add(hash(other))
+        return other

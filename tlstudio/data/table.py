@@ -1,0 +1,27 @@
+"""The table of samples that a revision keeps as ``samples.parquet``: one row a sample."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image", pa.string()),  # relative to the revision's folder if it was copied, else absolute
+        pa.field("text", pa.large_string()),  # large: together the texts may pass 2 GiB
+        pa.field("label", pa.string()),  # classification
+        pa.field("labels", pa.list_(pa.string())),  # multi_label
+        pa.field("value", pa.float64()),  # regression
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("hash", pa.string(), nullable=False),  # SHA-256 of the file's bytes or of the text in UTF-8
+        pa.field("width", pa.int32()),  # pixels, upright
+        pa.field("height", pa.int32()),
+        pa.field("dhash", pa.binary(16)),  # perceptual hash of an image, see `tlstudio.data.fingerprint`
+    ]
+)
+"""Columns of ``samples.parquet``, in their order."""
+
+UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])
+"""The same before the splits are known."""

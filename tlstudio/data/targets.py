@@ -1,0 +1,119 @@
+"""Judging labels as a whole: can they be learned at all, and what is odd about them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from tlstudio.api import DataError, Label, Task
+
+MANY_NUMERIC_CLASSES = 100
+"""More numeric classes than this are hardly classes, unless they are whole numbers that recur."""
+
+
+def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check that a task can be learned from labels.
+
+    Args:
+        labels: Label of each usable sample, of the task's type.
+        task: The task.
+
+    Returns:
+        The class names in their order (empty for regression), and sentences on what was noticed.
+
+    Raises:
+        DataError: Too few classes, numbers that are not classes, or targets that are all the same.
+    """
+    if task == "regression":
+        values = {float(cast(float, label)) for label in labels}
+        if len(values) < 2:
+            raise DataError(
+                f"All targets are the same number ({next(iter(values), 0):g}): there is nothing to learn.",
+                "Choose another label column.",
+            )
+        return (), ()
+    if task == "multi_label":
+        counts = Counter(name for label in labels for name in cast("tuple[str, ...]", label))
+        if not counts:
+            raise DataError(
+                "No item has any label, so there is nothing to learn.",
+                "Choose the column that holds the labels and the sign that separates them.",
+            )
+    else:
+        counts = Counter(cast("Sequence[str]", labels))
+        _check_classes(counts, len(labels))
+    return sort_classes(counts), _notes(counts, task)
+
+
+def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Order class names: numbers by value, all else by letters without regard to case."""
+    listed = list(names)
+    numbers = [_number(name) for name in listed]
+    if all(number is not None for number in numbers):
+        return tuple(sorted(listed, key=lambda name: (_number(name) or 0.0, name)))
+    return tuple(sorted(listed, key=lambda name: (name.casefold(), name)))
+
+
+def _check_classes(counts: Counter[str], total: int) -> None:
+    if len(counts) == 1:
+        raise DataError(
+            f'All items are of one class, "{next(iter(counts))}": there is nothing to tell apart.',
+            "Give at least two classes: one subfolder each, or two different labels in the label column.",
+        )
+    numbers = [_number(name) for name in counts]
+    if len(counts) > MANY_NUMERIC_CLASSES and all(number is not None for number in numbers):
+        whole = all(float(cast(float, number)).is_integer() for number in numbers)
+        if not whole or total < 5 * len(counts):
+            raise DataError(
+                f"The labels are {len(counts):,} different numbers, which would make {len(counts):,} classes.",
+                "Choose the regression task to predict the number itself, or another label column.",
+                field="task",
+            )
+    if total >= 20 and len(counts) == total:
+        raise DataError(
+            f"Each of the {total:,} items has a label of its own, so no class could be learned.",
+            "Choose another label column: one whose labels recur.",
+            field="label_column",
+        )
+
+
+def _notes(counts: Counter[str], task: Task) -> tuple[str, ...]:
+    notes = []
+    single = sorted(name for name, count in counts.items() if count == 1)
+    if single:
+        word = "class has" if len(single) == 1 else "classes have"
+        where = " it goes to train and cannot be tested" if task == "classification" else " it can hardly be learned"
+        notes.append(
+            f"{len(single)} {word} one item only ({some(single)}):{where if len(single) == 1 else _plural(where)}."
+        )
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        alike["".join(name.casefold().split())].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            quoted = " and ".join(f'"{name}"' for name in sorted(names))
+            notes.append(
+                f"The classes {quoted} differ by case or spaces only: they were kept apart. "
+                "Rename them if they are meant to be one."
+            )
+    return tuple(notes)
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """Join the first names for a sentence: ``"cat", "dog" and 3 more``."""
+    listed = ", ".join(f'"{name}"' for name in names[:limit])
+    return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
+
+
+def _plural(text: str) -> str:
+    return text.replace(" it goes", " they go").replace(" it can", " they can")
+
+
+def _number(name: str) -> float | None:
+    try:
+        number = float(name)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
