@@ -1,0 +1,20 @@
+"""Image backbones: every classification network of torchvision and timm, and the starter ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlstudio.api import Backbone, BackboneFamily, hookimpl
+
+TLSTUDIO_API = "1.0"
+
+
+@hookimpl
+def register_backbones() -> Sequence[Backbone | BackboneFamily]:
+    """Return the selection and the two families. Imports neither torch nor a model library."""
+    from tlstudio_vision.selection import selection
+    from tlstudio_vision.timm_models import TimmFamily
+    from tlstudio_vision.torchvision_models import TorchvisionFamily
+
+    torchvision = TorchvisionFamily()
+    return [*selection(), torchvision, TimmFamily(taken=torchvision)]

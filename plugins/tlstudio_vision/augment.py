@@ -1,0 +1,144 @@
+"""Random variation of training images, drawn from a seed alone. Imports torch.
+
+Nothing here touches torch's global random state: images are prepared in threads and processes beside the loop,
+whose dropout must not depend on how they are scheduled.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torchvision.transforms import functional as F  # noqa: N812  the name that torchvision's own docs use
+
+from tlstudio.api import Augmentation
+from tlstudio_vision.images import InputSettings, resampling
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+SCALE = {"light": (0.7, 1.0), "strong": (0.3, 1.0)}
+ERASED_SHARE = 0.25
+
+
+class Dice:
+    """Random numbers from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed % 2**63)
+
+    def between(self, low: float, high: float) -> float:
+        """Uniform in ``low <= x < high``."""
+        return low + (high - low) * float(torch.rand((), generator=self._generator, dtype=torch.float64))
+
+    def below(self, count: int) -> int:
+        """Uniform among ``0 .. count - 1``."""
+        return int(torch.randint(count, (), generator=self._generator))
+
+    def chance(self, share: float) -> bool:
+        """True with this probability."""
+        return self.between(0.0, 1.0) < share
+
+
+def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation, seed: int) -> Tensor:
+    """Cut out a random part, flip it, and with ``"strong"`` also change colours and geometry.
+
+    The random part is that of Szegedy et al. (arXiv:1409.4842), the changes are RandAugment's (Cubuk et al.,
+    arXiv:1909.13719, two of magnitude 9 in 30), and a quarter of the images lose a rectangle (Zhong et al.,
+    arXiv:1708.04896).
+
+    Args:
+        image: An RGB image.
+        settings: What the network expects.
+        augmentation: ``"light"`` or ``"strong"``.
+        seed: All that is random derives from it.
+
+    Returns:
+        Pixels ``[3, height, width]``, uint8.
+    """
+    dice = Dice(seed)
+    box = _random_part(image.width, image.height, SCALE[augmentation], settings.width / settings.height, dice)
+    part = image.resize((settings.width, settings.height), resampling(settings.interpolation), box=box)
+    pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)
+    if dice.chance(0.5):
+        pixels = F.hflip(pixels)
+    if augmentation == "strong":
+        fill = [round(255 * value) for value in settings.mean]
+        for _ in range(2):
+            pixels = _change(pixels, fill, dice)
+        if dice.chance(ERASED_SHARE):
+            pixels = _erase(pixels, fill, dice)
+    return pixels
+
+
+def _random_part(
+    width: int, height: int, scale: tuple[float, float], aspect: float, dice: Dice
+) -> tuple[int, int, int, int]:
+    for _ in range(10):
+        area = width * height * dice.between(*scale)
+        ratio = aspect * math.exp(dice.between(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = dice.below(width - w + 1), dice.below(height - h + 1)
+            return left, top, left + w, top + h
+    # Very long images: the largest part of the right shape, in the middle.
+    w, h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _change(pixels: Tensor, fill: list[int], dice: Dice) -> Tensor:
+    kind = dice.below(11)
+    sign = 1.0 if dice.chance(0.5) else -1.0
+    match kind:
+        case 0:
+            return pixels
+        case 1:
+            return F.adjust_brightness(pixels, 1.0 + sign * 0.27)
+        case 2:
+            return F.adjust_contrast(pixels, 1.0 + sign * 0.27)
+        case 3:
+            return F.adjust_saturation(pixels, 1.0 + sign * 0.27)
+        case 4:
+            return F.adjust_sharpness(pixels, 1.0 + sign * 0.27)
+        case 5:
+            return F.autocontrast(pixels)
+        case 6:
+            return F.equalize(pixels)
+        case 7:
+            return F.posterize(pixels, bits=6)
+        case 8:
+            return _affine(pixels, fill, angle=sign * 9.0)
+        case 9:
+            return _affine(pixels, fill, shear=sign * math.degrees(math.atan(0.09)))
+        case _:
+            along, across = sign * 0.12 * pixels.shape[-1], 0.12 * pixels.shape[-2] * dice.between(-1.0, 1.0)
+            return _affine(pixels, fill, shift=(along, across))
+
+
+def _affine(
+    pixels: Tensor, fill: list[int], *, angle: float = 0.0, shear: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
+    return F.affine(
+        pixels,
+        angle=angle,
+        translate=[round(step) for step in shift],
+        scale=1.0,
+        shear=[shear, 0.0],
+        interpolation=F.InterpolationMode.BILINEAR,
+        fill=[float(value) for value in fill],
+    )
+
+
+def _erase(pixels: Tensor, fill: list[int], dice: Dice) -> Tensor:
+    height, width = pixels.shape[-2:]
+    area = height * width * dice.between(0.02, 0.2)
+    ratio = math.exp(dice.between(math.log(0.3), math.log(1 / 0.3)))
+    h, w = min(height, round(math.sqrt(area / ratio))), min(width, round(math.sqrt(area * ratio)))
+    top, left = dice.below(height - h + 1), dice.below(width - w + 1)
+    result = pixels.clone()
+    result[:, top : top + h, left : left + w] = torch.tensor(fill, dtype=pixels.dtype).view(3, 1, 1)
+    return result

@@ -1,0 +1,35 @@
+"""Options that all image backbones share."""
+
+from __future__ import annotations
+
+from tlstudio.api import Options, option
+
+
+class VisionOptions(Options):
+    """How an image backbone is built and fed."""
+
+    weights: str = option(
+        "pretrained",
+        title="Weights",
+        help="'pretrained' takes what is already on this machine (starter package or cache), 'random' starts from "
+        "scratch; otherwise the path of a weight file, or of a folder with model.safetensors. Nothing is downloaded.",
+        browse="any",
+    )
+    image_size: int | None = option(
+        None,
+        title="Image size",
+        help="Side of the square that the network sees. Empty: the size that it was pretrained with. Larger shows "
+        "finer detail and takes longer.",
+        unit="px",
+        ge=16,
+        le=2048,
+    )
+    drop_path: float | None = option(
+        None,
+        title="Stochastic depth",
+        help="Share of residual branches that are skipped at random while training (arXiv:1603.09382). Empty: the "
+        "model's own. Only for architectures that have it.",
+        advanced=True,
+        ge=0.0,
+        lt=1.0,
+    )
