@@ -1,0 +1,120 @@
+"""Real small things that many tests need: drawn images, a table of texts, a project with both, the bundled plugins."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
+from tlstudio.plugins import PluginManager, Registry
+from tlstudio.store.project import Project
+
+SHAPES = ("circle", "square", "圆环")
+GOOD = ("a wonderful film", "moving and funny", "great acting", "I loved every minute", "a joy to watch")
+BAD = ("a dull film", "tedious and loud", "poor acting", "I hated every minute", "a pain to watch")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """Everything that the bundled plugins bring."""
+    manager = PluginManager()
+    manager.discover()
+    failed = [f"{plugin.name}: {plugin.error}" for plugin in manager.plugins if plugin.state == "failed"]
+    assert not failed
+    return manager.registry
+
+
+def draw_shape(kind: str, rng: np.random.Generator, size: int = 48) -> Image.Image:
+    """Draw one shape in a random place, size and colour."""
+    image = Image.new("RGB", (size, size), tuple(int(v) for v in rng.integers(160, 256, 3)))
+    draw = ImageDraw.Draw(image)
+    radius = int(rng.integers(size // 5, size // 3))
+    x, y = (int(v) for v in rng.integers(radius, size - radius, 2))
+    colour = tuple(int(v) for v in rng.integers(0, 110, 3))
+    box = (x - radius, y - radius, x + radius, y + radius)
+    if kind == "circle":
+        draw.ellipse(box, fill=colour)
+    elif kind == "square":
+        draw.rectangle(box, fill=colour)
+    else:
+        draw.ellipse(box, outline=colour, width=3)
+    return image
+
+
+def draw_folder(folder: Path, per_class: int, seed: int = 0) -> Path:
+    """Write a folder of drawn images, one subfolder a class."""
+    rng = np.random.default_rng(seed)
+    for kind in SHAPES:
+        (folder / kind).mkdir(parents=True)
+        for number in range(per_class):
+            draw_shape(kind, rng).save(folder / kind / f"{kind}_{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 images in each of 3 classes, one of them with a Chinese name."""
+    return draw_folder(tmp_path_factory.mktemp("images") / "shapes", 16)
+
+
+@pytest.fixture(scope="session")
+def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 short reviews with a sentiment, a score and topics."""
+    path = tmp_path_factory.mktemp("texts") / "reviews.csv"
+    rng = np.random.default_rng(1)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "sentiment", "score", "topics"])
+        for number in range(60):
+            good = number % 2 == 0
+            phrase = str(rng.choice(GOOD if good else BAD))
+            topics = ";".join(t for t in ("plot", "cast", "music") if rng.random() < 0.5) or "plot"
+            score = f"{(2 if good else -2) + rng.normal() / 2:.3f}"
+            writer.writerow([f"No. {number}: {phrase}, really.", "good" if good else "bad", score, topics])
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """An empty project, open for writing."""
+    with Project.create(tmp_path / "project", "Test project") as made:
+        yield made
+
+
+@pytest.fixture
+def shapes_project(project: Project, shapes_folder: Path, registry: Registry) -> Project:
+    """A project with the data set ``shapes``."""
+    request, _ = plan_import(registry.formats.values(), shapes_folder, name="shapes")
+    import_dataset(request, project.datasets_folder)
+    return project
+
+
+@pytest.fixture
+def reviews_project(project: Project, reviews_csv: Path, registry: Registry) -> Project:
+    """A project with the data sets ``reviews``, ``scores`` (regression) and ``topics`` (multi-label)."""
+    for name, column, task in (
+        ("reviews", "sentiment", "classification"),
+        ("scores", "score", "regression"),
+        ("topics", "topics", "multi_label"),
+    ):
+        request, _ = plan_import(
+            registry.formats.values(),
+            reviews_csv,
+            name=name,
+            format="text_table",
+            options={"text_column": "text", "label_column": column},
+            task=task,  # type: ignore[arg-type]  # a tuple of literals is inferred as str
+        )
+        import_dataset(request, project.datasets_folder)
+    return project
