@@ -261,6 +261,16 @@ def test_notes_and_tags_are_kept_in_the_run_folder(project: Project) -> None:
     assert json.loads((run.folder / "note.json").read_text(encoding="utf-8"))["tags"] == ["paper", "keep"]
 
 
+def test_a_project_can_be_renamed(project: Project) -> None:
+    project.rename("  A better\nname ")
+    with pytest.raises(ProjectError, match="needs a name"):
+        project.rename("  ")
+    with Project.open(project.folder, write=False) as reader:
+        assert reader.name == project.name == "A better name"
+        with pytest.raises(ProjectError, match="reading only"):
+            reader.rename("x")
+
+
 def test_what_a_crash_left_half_made_is_swept_when_opened(project: Project) -> None:
     project.close()
     (project.runs_folder / ".new-1" / "checkpoints").mkdir(parents=True)
