@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tlstudio import __version__
 from tlstudio.api import DataError, ProjectError, RunError
@@ -99,7 +99,7 @@ class Project:
                 for writing elsewhere.
         """
         folder = folder.expanduser().absolute()
-        name = _read_name(folder)
+        name = str(_read_facts(folder).get("name") or folder.name)
         if not write:
             return cls(folder, name, None)
         lock = ProjectLock(folder)
@@ -123,6 +123,19 @@ class Project:
             return (folder / PROJECT_NAME).is_file()
         except OSError:
             return False
+
+    def rename(self, name: str) -> None:
+        """Call the project something else; its folder stays where it is.
+
+        Raises:
+            ProjectError: The name is empty, or the project is open for reading only.
+        """
+        self._must_be_writable()
+        if not (clean := " ".join(name.split())):
+            raise ProjectError("A project needs a name.", "Give it one.", path=self.folder, field="name")
+        path = self.folder / PROJECT_NAME
+        write_json_atomic(path, {**_read_facts(self.folder), "name": clean})
+        self.name = clean
 
     @property
     def datasets_folder(self) -> Path:
@@ -320,8 +333,8 @@ def _did_you_mean(name: str, known: list[str], title: str) -> str:
     return f"{title}: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}." if known else ""
 
 
-def _read_name(folder: Path) -> str:
-    """Check that a folder is a project that this version can use, and return its name."""
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """Check that a folder is a project that this version can use, and return what ``tlstudio.json`` says."""
     path = folder / PROJECT_NAME
     try:
         text = path.read_text(encoding="utf-8")
@@ -348,7 +361,7 @@ def _read_name(folder: Path) -> str:
             "Update TL Studio to open it.",
             path=folder,
         )
-    return str(values.get("name") or folder.name)
+    return values
 
 
 def _damaged(path: Path, why: str) -> ProjectError:

@@ -1,0 +1,119 @@
+"""The command line as a whole: the commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from tlstudio import __version__
+from tlstudio.cli.catalog import backbones, plugins
+from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
+from tlstudio.cli.output import print_json
+from tlstudio.cli.prediction import predict
+from tlstudio.cli.projects import import_data, new
+from tlstudio.cli.results import evaluate, export, runs
+from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
+from tlstudio.cli.training import demo, train
+
+COMMANDS = {
+    made.name or "": made
+    for made in (
+        new,
+        import_data,
+        train,
+        runs,
+        evaluate,
+        predict,
+        export,
+        plugins,
+        backbones,
+        demo,
+        install_shortcut,
+        uninstall_shortcut,
+    )
+}
+
+
+class _Group(click.Group):
+    """Lists the commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_Group,
+    commands=COMMANDS,
+    epilog="\b\nExample:\n  tlstudio new birds\n  tlstudio import birds ~/photos --name photos\n"
+    "  tlstudio train birds --dataset photos\n  tlstudio predict birds new.jpg",
+)
+@click.version_option(__version__, message="TL Studio %(version)s")
+def cli() -> None:
+    """TL Studio: from a folder of your own data to a model you can trust.
+
+    Without a command, or with a project folder alone, the window opens.
+    """
+
+
+def run(arguments: Sequence[str]) -> Outcome:
+    """Run one command; every error is told here and becomes an exit code.
+
+    Args:
+        arguments: As after the program's name.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not stop the work
+            stream.reconfigure(errors="backslashreplace")
+    as_json = "--json" in arguments
+    try:
+        value = cli.main(list(arguments), prog_name="tlstudio", standalone_mode=False)
+        return value if isinstance(value, Outcome) else Outcome(int(value or 0))
+    except click.ClickException as error:
+        error.show()
+        return _failed(as_json, WRONG_USE, {"error": error.format_message()})
+    except (click.Abort, KeyboardInterrupt):
+        return _cancelled(as_json)
+    except BrokenPipeError:
+        # Whoever read the output has gone; without this, Python complains again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Outcome(FAILED)
+    except Exception as error:  # noqa: BLE001  the last place where a bug can be explained
+        return _explain(error, as_json)
+
+
+def _explain(error: Exception, as_json: bool) -> Outcome:
+    from tlstudio.api import ProblemsError, TLStudioError
+
+    if isinstance(error, TLStudioError):
+        problems = [
+            {"where": problem.where, "what": problem.what, "remedy": problem.remedy}
+            for problem in (error.problems if isinstance(error, ProblemsError) else ())
+        ]
+        click.echo(click.style("Error: ", fg="red", bold=True) + str(error), err=True)
+        details = {"where": error.field} if error.field else {}
+        return _failed(as_json, WRONG_USE, {"error": str(error), "problems": problems, **details})
+    from tlstudio.data.prepare import Cancelled
+
+    if isinstance(error, Cancelled):
+        return _cancelled(as_json)
+    click.echo("".join(traceback.format_exception(error)), err=True)
+    click.echo(
+        f"This is a bug in TL Studio {__version__}. Please report it with the lines above; your data is not affected.",
+        err=True,
+    )
+    return _failed(as_json, FAILED, {"error": f"{type(error).__name__}: {error}", "bug": True})
+
+
+def _cancelled(as_json: bool) -> Outcome:
+    click.echo("Cancelled.", err=True)
+    return _failed(as_json, CANCELLED, {"error": "Cancelled."})
+
+
+def _failed(as_json: bool, code: int, values: dict[str, object]) -> Outcome:
+    if as_json:
+        print_json(values)
+    return Outcome(code)

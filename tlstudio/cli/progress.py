@@ -1,0 +1,73 @@
+"""The events of a run in plain words on standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlstudio.cli.output import StatusLine, duration
+
+if TYPE_CHECKING:
+    from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
+
+EVERY_EPOCH = 30
+"""Up to so many epochs each one gets a line; beyond, one now and then."""
+
+
+class EventPrinter:
+    """Prints what happens: one line that is overwritten for the progress, and a line for what stays worth reading."""
+
+    def __init__(self) -> None:
+        self._status = StatusLine()
+        self._started: RunStarted | None = None
+        self._shown_epoch = 0
+
+    def show(self, event: RunEvent) -> None:
+        """Print one event."""
+        from tlstudio.engine import events
+
+        match event:
+            case events.RunStarted():
+                self._start(event)
+            case events.Progress():
+                share = f"{event.done:,} of {event.total:,}" if event.total else ""
+                self._status.update(event.what, share)
+            case events.StepLogged():
+                self._step(event)
+            case events.EpochEnded():
+                self._epoch(event)
+            case events.Note():
+                self._status.line(f"Warning: {event.text}" if event.level == "warning" else event.text)
+            case events.RunEnded():
+                self._status.clear()
+            case _:
+                pass  # a saved checkpoint is no news; nothing here pauses a run
+
+    def close(self) -> None:
+        """Take the progress away."""
+        self._status.clear()
+
+    def _start(self, event: RunStarted) -> None:
+        self._started, self._shown_epoch = event, 0
+        self._status.line(
+            f"Run {event.run}: {event.trainable_parameters:,} of {event.total_parameters:,} parameters learn from "
+            f"{event.num_train:,} items on {event.device}, {event.epochs} epochs of {event.steps_per_epoch} steps."
+        )
+
+    def _step(self, event: StepLogged) -> None:
+        epochs = self._started.epochs if self._started else 0
+        parts = [f"epoch {event.epoch:.1f} of {epochs}", f"loss {event.loss:.4f}", f"{event.samples_per_second:.0f}/s"]
+        if event.seconds_left is not None:
+            parts.append(f"{duration(event.seconds_left)} left")
+        self._status.update("Training", "  ".join(parts))
+
+    def _epoch(self, event: EpochEnded) -> None:
+        epochs = self._started.epochs if self._started else event.epoch
+        if epochs > EVERY_EPOCH and event.epoch not in (1, epochs) and not self._status.due():
+            return
+        monitor = self._started.monitor if self._started else "loss"
+        names = dict.fromkeys([monitor, "accuracy", "loss"])
+        metrics = [f"{name} {event.validation[name]:.4f}" for name in names if name in event.validation]
+        self._status.line(
+            f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}  train loss {event.train_loss:.4f}  "
+            f"validation {'  '.join(metrics)}{'  (best so far)' if event.is_best else ''}"
+        )

@@ -1,0 +1,229 @@
+"""``new`` and ``import``: making a project and bringing data into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
+from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.output import Output, StatusLine
+
+if TYPE_CHECKING:
+    from tlstudio.api import Preview, Rejected
+    from tlstudio.data.importing import ImportReport, ImportRequest
+
+TASKS = ("classification", "multi_label", "regression")
+COLUMNS = ("text", "image", "label", "group", "split")
+LISTED = 10
+
+
+@command("new", example='tlstudio new birds --name "Birds of the valley"')
+@project_argument
+@click.option("--name", default="", help="What to call it; the folder's name if left out.")
+def new(output: Output, *, project: Path, name: str) -> None:
+    """Make a project: a new folder that will hold data sets and runs."""
+    from tlstudio.store.project import Project
+
+    with Project.create(project, name, program="tlstudio new") as made:
+        output.say(f"Made the project {made.name} in {made.folder}.")
+        output.hint(f"Next: tlstudio import {project} PATH --name NAME")
+        output.result({"project": made.folder, "name": made.name})
+
+
+def _fractions(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[float, float, float]:
+    try:
+        parts = [float(part) for part in text.split(",")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or min(parts) < 0 or not (total := sum(parts)) > 0:
+        raise click.BadParameter("give three shares for train, validation and test, such as 70,15,15.")
+    train, validation, test = (part / total for part in parts)
+    return train, validation, test
+
+
+@command(
+    "import",
+    example="tlstudio import birds ~/photos --name photos\n"
+    "tlstudio import mails mails.csv --name mails --text-column body --label-column folder",
+)
+@project_argument
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="Name of the data set; a name that is there gets a new revision.")
+@click.option("--format", "format_name", default="", help="Format of the data; detected if left out.")
+@click.option("--text-column", default="", help="Column with the texts.")
+@click.option("--image-column", default="", help="Column with the paths of the images.")
+@click.option("--label-column", default="", help="Column with the labels.")
+@click.option("--group-column", default="", help="Column whose equal values stay in one split: patient, plate, author.")
+@click.option("--split-column", default="", help="Column that says train, validation or test.")
+@click.option("--task", type=click.Choice(TASKS), help="What the labels are for; suggested if left out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random split.")
+@click.option(
+    "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
+)
+@click.option("--reference", is_flag=True, help="Leave images where they are instead of copying them.")
+@click.option("-o", "assignments", multiple=True, metavar="format.OPTION=VALUE", help="Any other option of the format.")
+@click.option("--dry-run", is_flag=True, help="Show the detected format and columns, and import nothing.")
+def import_data(
+    output: Output,
+    *,
+    project: Path,
+    path: Path,
+    name: str,
+    format_name: str,
+    task: Any,  # noqa: ANN401  one of TASKS or None: click has checked it
+    seed: int,
+    splits: tuple[float, float, float],
+    reference: bool,
+    assignments: Sequence[str],
+    dry_run: bool,
+    **columns: str,
+) -> None:
+    """Import a folder of images or texts, or a table, as a data set with frozen splits."""
+    options: dict[str, Any] = {key: value for key, value in columns.items() if value}
+    options |= _options(assignments)
+    with open_project(project, output, program="tlstudio import", write=not dry_run) as opened:
+        from tlstudio.data.importing import import_dataset, plan_import
+
+        registry = find_registry(output)
+        request, preview = plan_import(
+            registry.formats.values(),
+            path,
+            name=name,
+            format=format_name,
+            options=options,
+            task=task,
+            copy_files=not reference,
+            fractions=splits,
+            seed=seed,
+        )
+        if dry_run:
+            _show_preview(output, request, preview)
+            return
+        status = StatusLine()
+        asked: list[bool] = []
+        try:
+            with stop_gently(lambda: asked.append(True), what="without importing anything"):
+                report = import_dataset(
+                    request,
+                    opened.datasets_folder,
+                    on_progress=lambda done, total: status.update(
+                        f"Importing {request.name}", f"{done:,} of {total:,} items" if total else f"{done:,} items"
+                    ),
+                    cancelled=lambda: bool(asked),
+                )
+        finally:
+            status.clear()
+        _show_report(output, report, project)
+
+
+def _options(assignments: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip().removeprefix("format.")
+        if not equals or not key:
+            raise click.BadParameter(f"'{assignment}' is not of the form format.OPTION=VALUE.", param_hint="-o")
+        try:
+            options[key] = json.loads(text)  # numbers, true and false, lists
+        except ValueError:
+            options[key] = text
+    return options
+
+
+def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> None:
+    options = {key: value for key, value in request.options.model_dump(mode="json").items() if value not in ("", None)}
+    output.facts(
+        [
+            ("Format", request.format.title),
+            ("Data set", request.name),
+            ("Task", request.task.replace("_", "-")),
+            ("Items", preview.count if preview.count is not None else "not counted yet"),
+            *((key.replace("_", " ").capitalize(), _option_text(value)) for key, value in options.items()),
+        ]
+    )
+    for note in preview.notes:
+        output.say(f"Note: {note}")
+    output.say()
+    rows = [[_short(row.get(column, "")) for column in preview.columns] for row in preview.rows[:LISTED]]
+    output.table(preview.columns, rows, left=len(preview.columns))
+    output.hint("\nNothing was imported: this was --dry-run.")
+    output.result(
+        {
+            "format": request.format.name,
+            "name": request.name,
+            "task": request.task,
+            "options": options,
+            "count": preview.count,
+            "columns": preview.columns,
+            "rows": preview.rows,
+            "notes": preview.notes,
+        }
+    )
+
+
+def _option_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else str(value)
+
+
+def _short(text: str, width: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def _show_report(output: Output, report: ImportReport, project: Path) -> None:
+    revision = report.revision
+    splits = {split: len(revision.indices(split)) for split in ("train", "validation", "test")}
+    kind = {"image": "images", "text": "texts"}[revision.modality]
+    output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
+    output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
+    counts = revision.class_counts()
+    if revision.classes:
+        output.say()
+        rows = [[name, *(counts.get(split, {}).get(name, 0) for split in splits)] for name in revision.classes]
+        rows.sort(key=lambda row: -sum(int(value) for value in row[1:]))
+        output.table(["class", *splits], rows[:30])
+        if len(rows) > 30:
+            output.say(f"and {len(rows) - 30} classes more")
+    _show_rejected(output, report.rejected)
+    for note in report.notes:
+        output.hint(f"Note: {note}")
+    output.hint(f"Next: tlstudio train {project} --dataset {revision.dataset}")
+    output.result(
+        {
+            "dataset": revision.dataset,
+            "revision": revision.id,
+            "folder": revision.folder,
+            "modality": revision.modality,
+            "task": revision.task,
+            "items": len(revision),
+            "classes": revision.classes,
+            "splits": splits,
+            "rejected": rejected_json(report.rejected),
+            "notes": report.notes,
+        }
+    )
+
+
+def _show_rejected(output: Output, rejected: Sequence[Rejected]) -> None:
+    if rejected:
+        show_rejected(output, rejected, "left out")
+
+
+def show_rejected(output: Output, rejected: Sequence[Rejected], what: str) -> None:
+    """List the first items that could not be used, each with its reason."""
+    noun = "item was" if len(rejected) == 1 else "items were"
+    output.hint(f"\n{len(rejected):,} {noun} {what}:")
+    for item in rejected[:LISTED]:
+        output.hint(f"  {item.source}: {item.reason} {item.remedy}".rstrip())
+    if len(rejected) > LISTED:
+        output.hint(f"  and {len(rejected) - LISTED:,} more; --json lists all")
+
+
+def rejected_json(rejected: Sequence[Rejected]) -> list[dict[str, str]]:
+    """Items that could not be used, for programs."""
+    return [{"source": item.source, "reason": item.reason, "remedy": item.remedy} for item in rejected]

@@ -1,0 +1,225 @@
+"""``runs``, ``evaluate`` and ``export``: what came out, and taking it along."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from tlstudio.cli.common import (
+    command,
+    find_registry,
+    find_run,
+    metrics_table,
+    open_project,
+    project_argument,
+    run_argument,
+    shown_metric,
+)
+from tlstudio.cli.output import Output, StatusLine, cut, duration, size
+
+if TYPE_CHECKING:
+    from tlstudio.engine.evaluate import Evaluation
+    from tlstudio.store.project import Project
+    from tlstudio.store.run import Run, RunSummary
+
+MATRIX_CLASSES = 12
+"""Up to so many classes the confusion matrix is printed; beyond, the most frequent confusions."""
+
+
+@command("runs", example="tlstudio runs birds\ntlstudio runs birds latest\ntlstudio runs birds best --json")
+@project_argument
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--limit", type=click.IntRange(min=1), help="List only so many, newest first.")
+def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None) -> None:
+    """List the runs of a project, newest first, or all about one: its id, latest or best."""
+    with open_project(project, output) as opened:
+        if run_id is not None:
+            _show_run(output, opened, find_run(opened, run_id))
+            return
+        summaries = opened.runs()[:limit]
+    if summaries:
+        headers = ["run", "status", "data set", "backbone", "metric", "validation", "test", "epoch", "time", "note"]
+        output.table(headers, [_row(run) for run in summaries], left=5)
+    else:
+        output.say(f"No run yet. Train one: tlstudio train {project}")
+    output.result({"project": project, "runs": [run_json(run) for run in summaries]})
+
+
+def _row(run: RunSummary) -> list[object]:
+    metric, test = shown_metric(run, "test")
+    validation_metric, validation = shown_metric(run, "validation")
+    labels = " ".join([*(f"#{tag}" for tag in run.tags), run.note])
+    return [
+        run.id,
+        run.status,
+        f"{run.dataset} {run.revision}".strip(),
+        run.backbone,
+        metric or validation_metric,
+        validation,
+        test,
+        run.best_epoch or None,
+        duration(run.seconds) if run.seconds else None,
+        cut(labels, 30),
+    ]
+
+
+def run_json(run: RunSummary) -> dict[str, Any]:
+    """A run for programs; ``run`` is its id, as everywhere."""
+    values = dataclasses.asdict(run)
+    return {"run": values.pop("id"), **values}
+
+
+def _show_run(output: Output, project: Project, run: Run) -> None:
+    # From the project's list, not from the folder alone: it knows whether a run that says so can still be running.
+    summary = next((one for one in project.runs() if one.id == run.id), run.summary())
+    created = datetime.fromisoformat(summary.created).astimezone() if summary.created else None
+    output.facts(
+        [
+            ("Run", summary.id),
+            ("Status", summary.status),
+            ("Error", summary.error),
+            ("Started", f"{created:%Y-%m-%d %H:%M:%S}" if created else ""),
+            ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
+            ("Backbone", summary.backbone),
+            ("Head", summary.head),
+            ("Strategy", summary.strategy),
+            ("Best epoch", summary.best_epoch or None),
+            ("Time", duration(summary.seconds) if summary.seconds else ""),
+            ("Note", summary.note),
+            ("Tags", ", ".join(summary.tags)),
+            ("Folder", run.folder),
+        ]
+    )
+    if summary.metrics:
+        output.say()
+        metrics_table(output, summary.metrics)
+    recipe: dict[str, Any] = {}
+    if summary.status != "damaged":
+        recipe = run.read_recipe()
+        output.say()
+        output.say("Recipe", bold=True)
+        output.say(run.recipe_path.read_text(encoding="utf-8").rstrip())
+    output.result({**run_json(summary), "folder": run.folder, "recipe": recipe})
+
+
+@command("evaluate", example="tlstudio evaluate birds latest\ntlstudio evaluate birds best --split validation --json")
+@project_argument
+@run_argument
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@click.option("--again", is_flag=True, help="Compute it again from the best checkpoint although it is stored.")
+def evaluate(
+    output: Output, *, project: Path, run_id: str, split: Literal["train", "validation", "test"], again: bool
+) -> None:
+    """Show how good a run is: metrics, every class, and what it confuses. RUN is an id, latest or best."""
+    from tlstudio.engine.evaluate import predictions_path, read_evaluation
+
+    with open_project(project, output) as opened:
+        run = find_run(opened, run_id)
+        stored = split in run.metrics() and predictions_path(run, split).is_file()
+        if stored and not again:
+            _show_evaluation(output, read_evaluation(run, split))
+            return
+    with open_project(project, output, program="tlstudio evaluate", write=True) as opened:
+        from tlstudio.engine.evaluate import evaluate_run
+
+        registry = find_registry(output)
+        status = StatusLine()
+        try:
+            evaluation = evaluate_run(
+                run,
+                opened,
+                registry,
+                split=split,
+                on_progress=lambda done, total: status.update("Evaluating", f"{done:,} of {total:,}"),
+            )
+        finally:
+            status.clear()
+        _show_evaluation(output, evaluation)
+
+
+def _show_evaluation(output: Output, result: Evaluation) -> None:
+    output.say(f"Run {result.run} on the {result.split} split ({len(result.items):,} items)")
+    output.say()
+    metrics_table(output, {result.split: result.metrics})
+    if result.per_class:
+        output.say()
+        rows = [[row.name, row.precision, row.recall, row.f1, row.support] for row in result.per_class]
+        output.table(["class", "precision", "recall", "f1", "support"], rows)
+    if result.confusion is not None:
+        output.say()
+        _show_confusion(output, result.classes, result.confusion.tolist())
+    output.result(
+        {
+            "run": result.run,
+            "split": result.split,
+            "task": result.task,
+            "metrics": result.metrics,
+            "classes": result.classes,
+            "per_class": [dataclasses.asdict(row) for row in result.per_class],
+            "confusion": result.confusion,
+            "items": len(result.items),
+        }
+    )
+
+
+def _show_confusion(output: Output, classes: tuple[str, ...], counts: list[list[int]]) -> None:
+    if len(classes) <= MATRIX_CLASSES:
+        output.say("Confusion: a row is what it is, a column what it was taken for", bold=True)
+        rows = [[name, *(count or "." for count in line)] for name, line in zip(classes, counts, strict=True)]
+        output.table(["", *(cut(name, 12) for name in classes)], rows)
+        return
+    pairs = [
+        (count, classes[true], classes[taken])
+        for true, line in enumerate(counts)
+        for taken, count in enumerate(line)
+        if count and true != taken
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+    output.say("Most frequent confusions" if pairs else "Nothing was confused.", bold=bool(pairs))
+    output.table(["is", "taken for", "times"], [[true, taken, count] for count, true, taken in pairs[:15]], left=2)
+
+
+@command("export", example="tlstudio export birds best bird-model")
+@project_argument
+@run_argument
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
+    """Write a run's best model into a folder that stands alone. RUN is an id, latest or best.
+
+    It is only called done after the exported model was loaded and gave the same outputs.
+    """
+    with open_project(project, output) as opened:
+        from tlstudio.engine.export import export_run
+
+        run = find_run(opened, run_id)
+        registry = find_registry(output)
+        status = StatusLine()
+        try:
+            report = export_run(
+                run,
+                folder,
+                registry,
+                project=opened,
+                on_progress=lambda done, total: status.update("Exporting", f"step {done} of {total}"),
+            )
+        finally:
+            status.clear()
+    output.say(f"Exported run {run.id} to {report.folder} ({size(report.size_bytes)}).")
+    output.say(
+        f"Loaded again and compared on {report.checked_samples} samples: "
+        f"largest difference of any output {report.max_difference:.1e}."
+    )
+    output.hint(f"Next: tlstudio predict {folder} SOURCE --output predictions.csv")
+    output.result(
+        {
+            "run": run.id,
+            "folder": report.folder,
+            "size_bytes": report.size_bytes,
+            "checked_samples": report.checked_samples,
+            "max_difference": report.max_difference,
+        }
+    )

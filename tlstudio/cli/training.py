@@ -1,0 +1,280 @@
+"""``train`` and ``demo``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from tlstudio.cli.common import (
+    CANCELLED,
+    FAILED,
+    WRONG_USE,
+    Outcome,
+    command,
+    find_registry,
+    metrics_table,
+    open_project,
+    project_argument,
+)
+from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.output import Output
+from tlstudio.cli.progress import EventPrinter
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+    from tlstudio.engine.events import RunEnded, RunEvent
+    from tlstudio.engine.recipe import Recipe
+    from tlstudio.plugins import Registry
+    from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
+
+events_option = click.option(
+    "--events", "events_path", metavar="FILE", help="Write each event as a line of JSON into a file, or to - (here)."
+)
+
+
+@command(
+    "train",
+    example="tlstudio train birds --dataset photos\n"
+    "tlstudio train birds --dataset photos --backbone tf_efficientnet_lite0 --strategy full -o training.epochs=5\n"
+    "tlstudio train birds --recipe recipe.toml --json",
+)
+@project_argument
+@click.option("--dataset", help="Data set to learn from; may be left out where there is only one.")
+@click.option("--revision", help="Its revision; the latest if left out.")
+@click.option("--backbone", help="Pretrained network, by its library's own name (tlstudio backbones lists them).")
+@click.option("--head", help="What is put on top of it; by the task if left out.")
+@click.option("--strategy", help="What learns and how: linear_probe, full, gradual_unfreezing, lora ...")
+@click.option(
+    "-o",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="Any option, such as training.epochs=5, strategy.rank=8 or backbone.weights=FILE. May be repeated.",
+)
+@click.option(
+    "--recipe",
+    "recipe_path",
+    type=click.Path(path_type=Path),
+    help="Recipe file (TOML or JSON); the options beside it go before it.",
+)
+@events_option
+@click.option("--dry-run", is_flag=True, help="Print the complete recipe and what would happen; train nothing.")
+def train(
+    output: Output,
+    *,
+    project: Path,
+    assignments: Sequence[str],
+    recipe_path: Path | None,
+    events_path: str | None,
+    dry_run: bool,
+    **choices: str | None,
+) -> int:
+    """Train a model on a data set. What is left out gets what suits the data and this machine."""
+    output.words_to_stderr |= events_path == "-"
+    with open_project(project, output, program="tlstudio train", write=not dry_run) as opened:
+        from tlstudio.engine.advise import complete
+
+        registry = find_registry(output)
+        values, revision = _values(opened, choices, assignments, recipe_path)
+        recipe = complete(values, revision, registry)
+        if dry_run:
+            return _show_plan(output, recipe, revision, registry)
+        with _listeners(events_path) as (listen, ended):
+            run = _execute(recipe, opened, registry, listen)
+        return _show_ended(output, project, run, ended[-1])
+
+
+def _values(
+    project: Project, choices: dict[str, str | None], assignments: Sequence[str], recipe_path: Path | None
+) -> tuple[dict[str, Any], Revision]:
+    """Join recipe file, choices and assignments, the later ones first, and open the data set."""
+    from tlstudio.api import DataError
+    from tlstudio.engine.advise import set_values
+    from tlstudio.engine.recipe import read_recipe_file
+
+    values = read_recipe_file(recipe_path) if recipe_path is not None else {}
+    for section in ("backbone", "head", "strategy"):
+        if name := choices[section]:
+            before = values.get(section)
+            # The options in the file are those of the component that it names, not of another one.
+            keep = before if isinstance(before, dict) and before.get("name") == name else {}
+            values[section] = {**keep, "name": name}
+    values = set_values(values, assignments)
+    listed = values.get("dataset")
+    chosen = dict(listed) if isinstance(listed, dict) else {"name": listed} if isinstance(listed, str) else {}
+    if choices["dataset"]:
+        chosen = {"name": choices["dataset"]}
+    if choices["revision"]:
+        chosen["revision"] = choices["revision"]
+    if not chosen.get("name"):
+        names = project.datasets()
+        if len(names) != 1:
+            remedy = f"Choose one: --dataset {' or '.join(names)}." if names else "Import one: tlstudio import --help."
+            count = "several data sets" if names else "no data set yet"
+            raise DataError(f"The project {project.name} has {count}.", remedy, field="dataset.name")
+        chosen["name"] = names[0]
+    revision = project.dataset(str(chosen["name"]), str(chosen.get("revision", "")))
+    values["dataset"] = {**chosen, "name": revision.dataset, "revision": revision.id}
+    return values, revision
+
+
+def _show_plan(output: Output, recipe: Recipe, revision: Revision, registry: Registry) -> int:
+    from tlstudio.engine.advise import preflight
+
+    plan = preflight(recipe, revision, registry)
+    # As comments, so that the output can be saved and used as a recipe file.
+    for sentence in (plan.sentence, *plan.notes):
+        output.say(f"# {sentence}")
+    output.say()
+    output.say(recipe.to_toml().rstrip())
+    for problem in plan.problems:
+        output.hint(f"Problem: {problem}")
+    output.result(
+        {
+            "recipe": recipe.model_dump(mode="json"),
+            "sentence": plan.sentence,
+            "notes": plan.notes,
+            "problems": [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in plan.problems],
+            "trainable_parameters": plan.trainable,
+            "total_parameters": plan.total,
+            "seconds": plan.seconds,
+        }
+    )
+    return WRONG_USE if plan.problems else 0
+
+
+Listen = Callable[["RunEvent"], None]
+
+
+@contextlib.contextmanager
+def _listeners(events_path: str | None) -> Iterator[tuple[Listen, list[RunEnded]]]:
+    """Give a function that hears the events, and the list into which it puts each run's end."""
+    from tlstudio.engine.events import RunEnded, to_json
+
+    printer = EventPrinter()
+    ended: list[RunEnded] = []
+    with _events_file(events_path) as file:
+
+        def listen(event: RunEvent) -> None:
+            if file is not None:
+                file.write(to_json(event, time=time.time()) + "\n")
+                file.flush()
+            printer.show(event)
+            if isinstance(event, RunEnded):
+                ended.append(event)
+
+        try:
+            yield listen, ended
+        finally:
+            printer.close()
+
+
+@contextlib.contextmanager
+def _events_file(path: str | None) -> Iterator[IO[str] | None]:
+    if path is None:
+        yield None
+    elif path == "-":
+        yield sys.stdout
+    else:
+        try:
+            file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below
+        except OSError as error:
+            raise click.BadParameter(f"{path} cannot be written: {error.strerror}.", param_hint="--events") from error
+        with file:
+            yield file
+
+
+def _execute(recipe: Recipe, project: Project, registry: Registry, listen: Listen) -> Run:
+    from tlstudio.engine.control import RunControl
+    from tlstudio.engine.execute import execute_run
+
+    control = RunControl()
+    with stop_gently(control.cancel):
+        return execute_run(recipe, project, registry, on_event=listen, control=control)
+
+
+def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
+    """The end of a run, for programs."""
+    return {
+        "run": run.id,
+        "status": ended.status,
+        "metrics": ended.metrics,
+        "best_epoch": ended.best_epoch,
+        "seconds": round(ended.seconds, 3),
+        "folder": run.folder,
+        **({"error": ended.error} if ended.error else {}),
+    }
+
+
+def _show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
+    code = _say_ended(output, run, ended)
+    if code == 0:
+        output.hint(f"\nNext: tlstudio evaluate {project} {run.id}")
+        output.hint(f"      tlstudio export {project} {run.id} FOLDER")
+    output.result(run_json(run, ended))
+    return code
+
+
+def _say_ended(output: Output, run: Run, ended: RunEnded) -> int:
+    if ended.traceback:
+        output.hint(ended.traceback)
+        output.hint("This is a bug in TL Studio or in a plugin: please report it with the lines above.")
+    if ended.status == "failed":
+        output.hint(click.style("Failed: ", fg="red", bold=True) + ended.error)
+        output.hint(f"What it did is kept in {run.folder}")
+        return FAILED
+    if ended.status == "cancelled":
+        output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s.")
+        return CANCELLED
+    best = f", best epoch {ended.best_epoch}" if ended.best_epoch else ""
+    output.say(f"Run {run.id}: {ended.status} in {ended.seconds:.1f} s{best}.")
+    output.say()
+    metrics_table(output, ended.metrics)
+    output.say()
+    output.say(f"Folder: {run.folder}")
+    return 0
+
+
+@command("demo", example="tlstudio demo --headless\ntlstudio demo --headless --folder demo --only images")
+@click.option("--headless", is_flag=True, help="Only train; do not open the window afterwards.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Project folder; one of your own if left out.")
+@click.option("--only", type=click.Choice(["images", "texts"]), help="Only one of the two data sets.")
+@events_option
+def demo(output: Output, *, headless: bool, folder: Path | None, only: str | None, events_path: str | None) -> Outcome:
+    """Make a project with real images and real texts, and train on each. Needs no network."""
+    import os
+
+    from tlstudio.api import TLStudioError
+    from tlstudio.startup import user_folder, why_no_window
+
+    if not headless and (sentence := why_no_window(os.environ)):
+        raise TLStudioError(sentence)  # told before a minute of training, not after it
+    from tlstudio.engine.control import RunControl
+    from tlstudio.engine.demo import run_demo
+
+    output.words_to_stderr |= events_path == "-"
+    folder = folder or user_folder() / "demo"
+    registry = find_registry(output)
+    control = RunControl()
+    start = time.monotonic()
+    with _listeners(events_path) as (listen, ended), stop_gently(control.cancel):
+        runs = run_demo(folder, registry, only=(only,) if only else (), on_event=listen, control=control)
+    results, codes = [], []
+    for run, end in zip(runs, ended, strict=True):
+        output.say()
+        codes.append(_say_ended(output, run, end))
+        results.append(run_json(run, end))
+    if control.request == "cancel":
+        codes.append(CANCELLED)
+    output.hint(f"\nThe project is in {folder}; it took {time.monotonic() - start:.0f} s.")
+    output.hint(f"Next: tlstudio {folder}   (opens the window)")
+    output.result({"project": folder, "runs": results, "seconds": round(time.monotonic() - start, 3)})
+    code = next((code for code in codes if code), 0)
+    return Outcome(code, open_project=None if headless else folder)
