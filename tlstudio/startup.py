@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
@@ -58,6 +59,19 @@ def user_folder() -> Path:
 def plugins_folder() -> Path:
     """Folder of drop-in plugins; it may be missing."""
     return user_folder() / "plugins"
+
+
+def disabled_plugins(folder: Path | None = None) -> frozenset[str]:
+    """Names of the plugins that the user has switched off; none if the file is missing or damaged.
+
+    Args:
+        folder: The user's folder; the usual one if `None`.
+    """
+    try:
+        names = json.loads(((folder or user_folder()) / "disabled_plugins.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
 
 
 def why_no_window(

@@ -23,9 +23,9 @@ DETAILED = 40
 def plugins(output: Output, *, tracebacks: bool) -> None:
     """List the plugins, what they bring, and why one failed."""
     from tlstudio.plugins import PluginManager
-    from tlstudio.startup import plugins_folder
+    from tlstudio.startup import disabled_plugins, plugins_folder
 
-    manager = PluginManager(plugins_folder())
+    manager = PluginManager(plugins_folder(), disabled_plugins())
     manager.discover()
     for record in manager.plugins:
         version = f" {record.version}" if record.version else ""

@@ -55,7 +55,8 @@ def command(name: str, *, example: str) -> Callable[[CommandFunction], click.Com
             return function(Output(as_json=as_json), **values)
 
         with_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, last.")
-        made = click.command(name, epilog=f"\b\nExample:\n{lines}", no_args_is_help=False)(with_json(call))
+        summary = (function.__doc__ or "").strip().split("\n\n")[0].split(". ")[0].rstrip(".") + "."
+        made = click.command(name, short_help=summary, epilog=f"\b\nExample:\n{lines}")(with_json(call))
         made.params.sort(key=lambda param: isinstance(param, click.Option) and param.name == "as_json")
         return made
 
@@ -69,9 +70,9 @@ run_argument = click.argument("run_id", metavar="RUN")
 def find_plugins(output: Output) -> PluginManager:
     """Load all plugins; one that fails is told in a line and left out."""
     from tlstudio.plugins import PluginManager
-    from tlstudio.startup import plugins_folder
+    from tlstudio.startup import disabled_plugins, plugins_folder
 
-    manager = PluginManager(plugins_folder())
+    manager = PluginManager(plugins_folder(), disabled_plugins())
     manager.discover()
     for record in manager.plugins:
         if record.state == "failed":

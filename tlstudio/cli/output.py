@@ -48,11 +48,9 @@ class Output:
             rows: Cells; floats are shown with 3 decimals, `None` as nothing.
             left: Number of columns that are aligned to the left.
         """
-        body = [[_cell(value) for value in row] for row in rows]
-        widths = [
-            max((display_width(line[i]) for line in [list(headers), *body]), default=0) for i in range(len(headers))
-        ]
-        for number, line in enumerate([list(headers), *body]):
+        lines = [list(headers), *([_cell(value) for value in row] for row in rows)]
+        widths = [max(map(display_width, column)) for column in zip(*lines, strict=True)]
+        for number, line in enumerate(lines):
             cells = [
                 pad(cell, width) if i < left else pad(cell, width, right=True)
                 for i, (cell, width) in enumerate(zip(line, widths, strict=True))

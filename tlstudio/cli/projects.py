@@ -176,17 +176,19 @@ def _short(text: str, width: int = 60) -> str:
 
 
 def _show_report(output: Output, report: ImportReport, project: Path) -> None:
+    from tlstudio.api import SPLITS
+
     revision = report.revision
-    splits = {split: len(revision.indices(split)) for split in ("train", "validation", "test")}
+    splits = {split: len(revision.indices(split)) for split in SPLITS}
     kind = {"image": "images", "text": "texts"}[revision.modality]
     output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
     output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
     counts = revision.class_counts()
     if revision.classes:
         output.say()
-        rows = [[name, *(counts.get(split, {}).get(name, 0) for split in splits)] for name in revision.classes]
+        rows = [[name, *(counts.get(split, {}).get(name, 0) for split in SPLITS)] for name in revision.classes]
         rows.sort(key=lambda row: -sum(int(value) for value in row[1:]))
-        output.table(["class", *splits], rows[:30])
+        output.table(["class", *SPLITS], rows[:30])
         if len(rows) > 30:
             output.say(f"and {len(rows) - 30} classes more")
     _show_rejected(output, report.rejected)
