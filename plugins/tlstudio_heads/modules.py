@@ -17,11 +17,49 @@ from tlstudio.api.nn import HeadModule
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-__all__ = ["ClassificationModule", "MultiLabelModule", "PooledHead", "RegressionModule", "balanced_class_weights"]
+__all__ = [
+    "Centre",
+    "ClassificationModule",
+    "MultiLabelModule",
+    "PooledHead",
+    "RegressionModule",
+    "balanced_class_weights",
+]
+
+
+class Centre(nn.Module):
+    """Subtracts the mean that features had in the first batch of training.
+
+    Pooled features often have a mean that is large beside their spread (after a ReLU all are positive). A linear
+    layer behind them can express the same functions with and without the shift, as its bias takes it up; but gradient
+    descent gets to the minimum many times faster with it (LeCun et al. 1998, "Efficient BackProp", section 4.3).
+
+    Args:
+        num_features: Width D of the features.
+    """
+
+    mean: Tensor
+    known: Tensor
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("known", torch.tensor(False))
+        self._asked = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``[B, D]`` features shifted; the first call in training mode measures the shift."""
+        # `known` is read once only: reading a tensor makes a GPU wait.
+        if self.training and not self._asked:
+            if not self.known:
+                self.mean.copy_(x.detach().mean(dim=0))
+                self.known.fill_(True)
+            self._asked = True
+        return x - self.mean
 
 
 class PooledHead(HeadModule):
-    """Dropout and one or two linear layers on pooled features.
+    """Centring, dropout and one or two linear layers on pooled features.
 
     Args:
         num_features: Width D of the features.
@@ -34,6 +72,7 @@ class PooledHead(HeadModule):
     def __init__(self, num_features: int, num_outputs: int, target: TargetInfo, *, dropout: float, hidden: int) -> None:
         super().__init__()
         self.target = target
+        self.centre = Centre(num_features)
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(num_features, hidden) if hidden else None
         self.output = nn.Linear(hidden or num_features, num_outputs)
@@ -43,7 +82,7 @@ class PooledHead(HeadModule):
 
     def forward(self, features: Features) -> Tensor:
         """Compute raw outputs ``[B, K]`` from pooled features ``[B, D]``."""
-        x = self.dropout(features.require("pooled"))
+        x = self.dropout(self.centre(features.require("pooled")))
         if self.hidden is not None:
             x = self.dropout(F.gelu(self.hidden(x)))
         output: Tensor = self.output(x)

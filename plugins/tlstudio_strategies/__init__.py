@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from tlstudio.api import FineTuningStrategy, hookimpl
 from tlstudio_strategies.full import Full
+from tlstudio_strategies.gradual import GradualUnfreezing
+from tlstudio_strategies.lora import LoRA
+from tlstudio_strategies.partial import Partial
 from tlstudio_strategies.probe import LinearProbe
 
 TLSTUDIO_API = "1.0"
@@ -14,4 +17,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_strategies() -> Sequence[FineTuningStrategy]:
     """Return the strategies of this plugin."""
-    return [LinearProbe(), Full()]
+    return [LinearProbe(), Partial(), GradualUnfreezing(), Full(), LoRA()]

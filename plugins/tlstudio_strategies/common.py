@@ -32,10 +32,15 @@ def learn_from_the_top(model: TransferModel, count: int) -> None:
         count: How many groups, counted from the output; more than there are means all.
     """
     model.requires_grad_(False)
-    groups = model.layer_groups()
-    for group in groups[max(0, len(groups) - count) :]:
+    for group in last_groups(model, count):
         group.requires_grad_(True)
     model.head.requires_grad_(True)
+
+
+def last_groups(model: TransferModel, count: int) -> list[LayerGroup]:
+    """Return the last layer groups of the backbone, from input to output; all where it has no more than `count`."""
+    groups = model.layer_groups()
+    return groups[max(0, len(groups) - count) :]
 
 
 def layerwise_groups(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class LinearProbeOptions(Options):
     cache_features: bool = option(
         True,
         title="Keep features",
-        help="Computes the features of each sample once, which is much faster. Off allows augmentation.",
+        help="Computes the features of each sample once. Off allows augmentation but is slow: choose few epochs.",
         advanced=True,
     )
 
@@ -51,16 +52,24 @@ class LinearProbe(FineTuningStrategy):
     Options = LinearProbeOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
-        """Recommend settings under which the head comes close to the minimum; see `FineTuningStrategy`."""
+        """Recommend settings under which the head comes close to the minimum; see `FineTuningStrategy`.
+
+        About 3,000 steps bring the objective within 1e-4 of its minimum on features of real backbones (384 to 1,280
+        wide, 300 to 10,000 samples); a step is cheap, as it passes the head alone.
+        """
+        batch_size = 64 if situation.num_train < 4_000 else 256
+        steps = math.ceil(max(1, situation.num_train) / batch_size)
         return {
-            "epochs": 100,
-            "batch_size": 64,
+            "epochs": min(300, max(50, round(3_000 / steps))),
+            "batch_size": batch_size,
             "learning_rate": 1e-2,
             "schedule": "cosine",
             "warmup": 0.0,
             "weight_decay": 0.0,
             "clip_norm": 0.0,
             "augmentation": "none",
+            # The smooth measure: accuracy of a small split jumps about and would pick an epoch by chance.
+            "monitor": "loss",
         }
 
     def caches_features(self, options: api.Options) -> bool:

@@ -1,0 +1,133 @@
+"""Putting LoRA adapters into a network and folding them in, through PEFT. Imports torch and peft."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from tlstudio.api import RunError
+
+__all__ = ["add_lora", "layers_to_adapt", "merge_adapters"]
+
+Target = Literal["auto", "attention", "all-linear"]
+
+
+def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, target: Target, use_dora: bool) -> None:
+    """Put adapters into a network, in place. They start so that outputs are unchanged.
+
+    Everything but the adapters is frozen. torch's fused attention (`nn.MultiheadAttention`) holds its projections
+    as a bare parameter, which PEFT can adapt only without dropout and DoRA: with one of these it is left out.
+
+    Args:
+        network: The network.
+        rank: Width of the adapters.
+        alpha: Their output is scaled by alpha / rank.
+        dropout: Share of their inputs that is dropped while training.
+        target: Which layers are adapted.
+        use_dora: Whether to learn magnitudes as well.
+
+    Raises:
+        RunError: There is no layer to adapt.
+    """
+    modules, parameters = layers_to_adapt(network, target)
+    fused_left_out = bool(parameters) and (dropout > 0 or use_dora)
+    if fused_left_out:
+        parameters = []
+        if target == "auto" and not modules:
+            modules, _ = layers_to_adapt(network, "all-linear")
+    if not modules and not parameters:
+        raise _nothing_to_adapt(target, fused_left_out)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_dora=use_dora,
+        bias="none",
+        # A list would also match names that merely end the same; a pattern must match the whole name.
+        target_modules="|".join(re.escape(name) for name in modules) if modules else [],
+        target_parameters=parameters or None,
+    )
+    inject_adapter_in_model(config, network)
+
+
+def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list[str]]:
+    """Name the layers that get an adapter.
+
+    Layers qualify that adapters can stand beside and be folded into exactly: plain linear layers and convolutions
+    without groups. Subclasses that compute their weight or padding (timm's "same" padding, weight standardisation)
+    do not, unless they are among those.
+
+    Args:
+        network: The network.
+        target: ``"attention"``: what lies in an attention module; ``"all-linear"``: every layer that qualifies;
+            ``"auto"``: attention if there is any, else all.
+
+    Returns:
+        Names of modules, and names of parameters (the joint input projection of `nn.MultiheadAttention`).
+    """
+    modules, parameters = [], []
+    for name, module in network.named_modules():
+        if type(module) is nn.MultiheadAttention and module.in_proj_weight is not None:
+            parameters.append(f"{name}.in_proj_weight")
+        elif type(module) in {nn.Linear, Conv1D} or (type(module) is nn.Conv2d and module.groups == 1):
+            modules.append(name)
+    if target == "all-linear":
+        return modules, parameters
+    inside = _attention_names(network)
+    attention = [name for name in modules if any(name.startswith(f"{prefix}.") for prefix in inside)]
+    if target == "auto" and not attention and not parameters:
+        return modules, parameters
+    return attention, parameters
+
+
+def _attention_names(network: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in network.named_modules()
+        if name and re.search(r"attention|attn", f"{name.rpartition('.')[2]} {type(module).__name__}".lower())
+    ]
+
+
+def _nothing_to_adapt(target: Target, fused_left_out: bool) -> RunError:
+    if fused_left_out:
+        return RunError(
+            "The attention layers of this backbone can be adapted only without dropout and without DoRA.",
+            "Set strategy.dropout to 0 and strategy.use_dora to false, or set strategy.target to all-linear.",
+            field="strategy.target",
+        )
+    if target == "attention":
+        return RunError(
+            "This backbone has no attention layers that LoRA could adapt.",
+            "Set strategy.target to all-linear, which adapts convolutions and linear layers.",
+            field="strategy.target",
+        )
+    return RunError(
+        "This backbone has no linear layers or convolutions that LoRA could adapt.",
+        "Choose another strategy, such as partial fine-tuning.",
+        field="strategy",
+    )
+
+
+def merge_adapters(network: nn.Module) -> None:
+    """Fold all adapters into the layers they stand beside and put those back in their places.
+
+    Afterwards the network has the same modules and state dict names as before `add_lora`, and the same outputs up
+    to rounding.
+    """
+    # Outer layers first: one that wraps a fused attention holds others inside.
+    for name, layer in [(n, m) for n, m in network.named_modules() if isinstance(m, BaseTunerLayer)]:
+        unload = getattr(layer, "unload_and_optionally_merge_module", None)
+        if unload is not None:
+            plain = unload(merge=True, safe_merge=True, adapter_names=None)
+        else:
+            layer.merge(safe_merge=True)
+            plain = layer.get_base_layer()
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, plain)
+    if hasattr(network, "peft_config"):
+        del network.peft_config
