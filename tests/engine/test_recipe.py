@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.conftest import TINY_VISION
 from tlstudio.api import ProblemsError, TLStudioError
 from tlstudio.engine.advise import command_line, complete, preflight, set_values
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
+
+from tests.engine.conftest import TINY_VISION
 
 
 def test_five_mistakes_are_told_at_once(shapes_project: Project, registry: Registry) -> None:

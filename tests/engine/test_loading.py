@@ -1,0 +1,71 @@
+"""Order and augmentation derive from (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tlstudio.engine.loading import EpochSampler, FeatureDataset, TrainLoader, sample_seed
+
+
+def epoch_of(sampler: EpochSampler, epoch: int) -> list[list[int]]:
+    """Positions of each batch of an epoch."""
+    sampler.epoch = epoch
+    return [[position for _, position in batch] for batch in sampler]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=300),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_sample_comes_exactly_once_an_epoch(lengths: list[int], batch_size: int, seed: int) -> None:
+    sampler = EpochSampler(np.array(lengths), batch_size, seed)
+    batches = epoch_of(sampler, 0)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    assert max(len(batch) for batch in batches) <= batch_size
+
+
+def test_each_epoch_has_its_own_order_and_the_same_one_when_asked_again() -> None:
+    sampler = EpochSampler(np.ones(100, dtype=np.int64), 8, seed=1)
+    first, second = epoch_of(sampler, 0), epoch_of(sampler, 1)
+    assert first != second
+    assert epoch_of(sampler, 0) == first
+
+
+def test_bucketing_pads_less_than_half_of_what_a_plain_shuffle_pads() -> None:
+    lengths = np.random.default_rng(0).integers(5, 500, 2000)
+
+    def padding(batches: list[list[int]]) -> int:
+        return sum(int(lengths[batch].max() * len(batch) - lengths[batch].sum()) for batch in batches)
+
+    order = np.random.default_rng(0).permutation(2000).tolist()
+    plain = [order[start : start + 16] for start in range(0, 2000, 16)]
+    assert padding(epoch_of(EpochSampler(lengths, 16, 0), 0)) < padding(plain) / 2
+
+
+@given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 10**7))
+def test_sample_seeds_fit_torch_and_repeat(seed: int, epoch: int, index: int) -> None:
+    value = sample_seed(seed, epoch, index)
+    assert 0 <= value < 2**63
+    assert value == sample_seed(seed, epoch, index)
+    assert value != sample_seed(seed, epoch + 1, index)
+
+
+def test_cached_features_come_in_the_order_of_the_sampler() -> None:
+    features = np.arange(20, dtype=np.float32).reshape(10, 2)
+    loader = TrainLoader(FeatureDataset(features), EpochSampler(np.ones(10, dtype=np.int64), 4, seed=0))
+    seen = []
+    for batch in loader.epoch(3):
+        assert batch.inputs["pooled"].tolist() == features[batch.positions.numpy()].tolist()
+        seen += batch.positions.tolist()
+    assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+def test_the_last_batch_may_be_smaller_and_none_is_empty(size: int) -> None:
+    batches = epoch_of(EpochSampler(np.ones(size, dtype=np.int64), 8, seed=0), 0)
+    assert all(batches)
+    assert sum(map(len, batches)) == size
