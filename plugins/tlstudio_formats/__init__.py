@@ -1,0 +1,20 @@
+"""Data set formats that come with TL Studio: folders of images or texts by class, and tables of either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlstudio.api import DatasetFormat, hookimpl
+
+TLSTUDIO_API = "1.0"
+
+
+@hookimpl
+def register_dataset_formats() -> Sequence[DatasetFormat]:
+    """Return the four formats."""
+    from tlstudio_formats.image_folder import ImageFolder
+    from tlstudio_formats.image_table import ImageTable
+    from tlstudio_formats.text_folder import TextFolder
+    from tlstudio_formats.text_table import TextTable
+
+    return [ImageFolder(), ImageTable(), TextFolder(), TextTable()]

@@ -1,0 +1,153 @@
+"""Guessing which column holds the text, the image, the label, the group and the split: by name and by content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from tlstudio.api.images import IMAGE_SUFFIXES
+from tlstudio_formats.column_names import GROUP_NAMES, ID_NAMES, IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, TEXT_NAMES
+from tlstudio_formats.values import SPLIT_WORDS, as_text, is_missing
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the first cells of a column look like.
+
+    Attributes:
+        filled: Share of cells that hold something.
+        distinct: Share of different values among these.
+        num_distinct: Number of different values.
+        length: Mean length as text.
+        numbers: Share of numbers.
+        spaces: Share of values with a space in it, or of scripts written without spaces, ten letters and more.
+        images: Share that ends like an image file.
+        splits: Share that names a split.
+    """
+
+    filled: float
+    distinct: float
+    num_distinct: int
+    length: float
+    numbers: float
+    spaces: float
+    images: float
+    splits: float
+
+
+def look_at(cells: Sequence[Any]) -> Look:
+    """Look at the cells of a column."""
+    texts = [as_text(cell).strip() for cell in cells if not is_missing(cell)]
+    count = len(texts) or 1
+    return Look(
+        filled=len(texts) / max(1, len(cells)),
+        distinct=len(set(texts)) / count,
+        num_distinct=len(set(texts)),
+        length=sum(map(len, texts)) / count,
+        numbers=sum(_is_number(text) for text in texts) / count,
+        spaces=sum(" " in text or (not text.isascii() and len(text) >= 10) for text in texts) / count,
+        images=sum(is_image_name(text) for text in texts) / count,
+        splits=sum(text.casefold() in SPLIT_WORDS for text in texts) / count,
+    )
+
+
+def guess_columns(names: Sequence[str], rows: Sequence[Sequence[Any]], wanted: Sequence[str]) -> dict[str, str]:
+    """Guess columns for roles.
+
+    Args:
+        names: Names of the columns.
+        rows: First rows, cells in the order of `names`.
+        wanted: Roles among ``text``, ``image``, ``label``, ``group`` and ``split``.
+
+    Returns:
+        The column of each role, ``""`` where none fits; no column has two roles.
+    """
+    looks = {name: look_at([row[place] for row in rows]) for place, name in enumerate(names)}
+    left = list(names)
+    found = dict.fromkeys(wanted, "")
+    # The surest first: a path and a split are known by their content, a label is what remains.
+    for role in ("image", "split", "group", "text", "label"):
+        if role not in wanted:
+            continue
+        scores = {name: _SCORES[role](name, looks[name]) for name in left}
+        best = max(left, key=lambda name: scores[name], default="")
+        if best and scores[best] > 0:
+            found[role] = best
+            left.remove(best)
+    return found
+
+
+def _score_image(name: str, look: Look) -> float:
+    return 0.0 if look.images < 0.5 else look.images + 0.5 * _named(name, IMAGE_NAMES)
+
+
+def _score_split(name: str, look: Look) -> float:
+    return _named(name, SPLIT_NAMES) + 0.1 if look.splits > 0.95 and look.num_distinct <= 6 else 0.0
+
+
+def _score_group(name: str, look: Look) -> float:
+    # By name alone: a column that happens to repeat is no reason to tie samples together.
+    named = _named(name, GROUP_NAMES)
+    return named if named == 1 and look.distinct < 1 else 0.0
+
+
+def _score_text(name: str, look: Look) -> float:
+    named = _named(name, TEXT_NAMES)
+    if look.filled == 0 or look.numbers > 0.9 or look.images > 0.5 or _named(name, LABEL_NAMES) == 1:
+        return 0.0
+    prose = look.spaces * min(1.0, look.length / 40) * (0.3 + 0.7 * look.distinct)
+    if named == 0 and prose < 0.05:
+        return 0.0
+    return named + 1.5 * prose
+
+
+def _score_label(name: str, look: Look) -> float:
+    named = _named(name, LABEL_NAMES)
+    if look.filled == 0 or look.images > 0.5:
+        return 0.0
+    if named == 0 and _named(name, ID_NAMES) > 0:
+        return 0.0
+    numeric = look.numbers > 0.95
+    if not numeric and (look.length > 80 or (look.distinct > 0.9 and look.num_distinct > 20)):
+        return 0.0
+    few = look.num_distinct >= 2 and (look.distinct <= 0.5 or look.num_distinct <= 10)
+    if named == 0 and not few:
+        return 0.0
+    return 2 * named + (1.0 if few else 0.2) + (0.0 if numeric else 0.3) + 0.1 * look.filled
+
+
+_SCORES = {
+    "image": _score_image,
+    "split": _score_split,
+    "group": _score_group,
+    "text": _score_text,
+    "label": _score_label,
+}
+
+
+def _named(name: str, names: frozenset[str]) -> float:
+    """1 where a name is one of these, 0.6 where a word of it is, 0 else."""
+    folded = name.casefold().strip()
+    if folded in names or folded.replace(" ", "_") in names:
+        return 1.0
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    return 0.6 if any(word in names for word in words if word) else 0.0
+
+
+def is_image_name(text: str) -> bool:
+    """Whether a text ends like the name of an image file."""
+    if len(text) > 1000 or "\n" in text:
+        return False
+    suffix = PureWindowsPath(text).suffix if "\\" in text else PurePosixPath(text).suffix
+    return suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ".", 1))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""Tables with a column of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tlstudio import api
+from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
+from tlstudio_formats.columns import guess_columns
+from tlstudio_formats.sources import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, open_table
+from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
+from tlstudio_formats.values import as_text
+
+
+class TextColumn(api.Options):
+    """Where the texts are."""
+
+    text_column: str = option("", title="Text column", help="The column that holds the texts.")
+
+
+class TextTableOptions(TableOptions, TextColumn):  # in this order the form begins with the text column
+    """How a table of texts is read."""
+
+
+class TextTable(DatasetFormat):
+    """CSV, TSV, JSON lines or Parquet: one text a row."""
+
+    name = "text_table"
+    title = "Table of texts"
+    description = "A CSV, TSV, JSONL or Parquet file with a column of texts and one of labels."
+    modality = "text"
+    Options = TextTableOptions
+
+    def detect(self, path: Path) -> float:
+        """Look at the columns of the first rows."""
+        suffix = path.suffix.lower()
+        try:
+            if not path.is_file():
+                return 0.0
+            if suffix in SPREADSHEET_SUFFIXES:
+                return 0.01  # so that the user is told what to do with a spreadsheet
+            if suffix not in TABLE_SUFFIXES:
+                return 0.0
+            table = open_table(path)
+            found = guess_columns(table.columns, table.head(100), ("image", "text", "label"))
+        except (DataError, OSError, ValueError):
+            return 0.02 if suffix in TABLE_SUFFIXES else 0.0
+        if not found["text"]:
+            return 0.1
+        score = 0.9 if found["label"] else 0.6
+        return score / 2 if found["image"] else score
+
+    def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
+        """Show the first rows and guess the columns."""
+        return preview_table(path, options or {}, "text")[0]
+
+    def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
+        """Yield one sample a row; its id tells the row."""
+        if not isinstance(options, TextTableOptions):
+            raise TypeError("options must be TextTableOptions")
+        table = open_with(path, options)
+        if not options.text_column:
+            listed = ", ".join(f'"{name}"' for name in table.columns)
+            raise DataError(
+                f"No text column is chosen for {path.name}. Its columns are: {listed}.",
+                "Choose the column that holds the texts.",
+                path=path,
+                field="text_column",
+            )
+        reader = RowReader(table, options, task, {"text_column": options.text_column})
+        for row in table.rows(reader.columns):
+            if isinstance(row, Rejected):
+                yield row
+                continue
+            number, cells = row
+            read = reader.read(number, cells)
+            if isinstance(read, Rejected):
+                yield read
+                continue
+            text = as_text(reader.cell(cells, options.text_column)).replace("\0", "").strip()
+            if not text:
+                yield Rejected(read.source, "It has no text.", "Write its text, or leave the row out.")
+                continue
+            yield Sample(
+                id=f"row {number}",
+                text=text,
+                label=read.label,
+                group=read.group,
+                split=read.split,
+                source=read.source,
+            )
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave the columns for learning empty."""
+        return {"label_column": "", "group_column": "", "split_column": ""}

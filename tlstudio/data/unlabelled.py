@@ -1,0 +1,58 @@
+"""Reading items without labels, to be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tlstudio.api import DataError, DatasetFormat, Modality, Rejected, Sample
+from tlstudio.data.planning import suggest_options
+
+
+def samples_in(
+    source: Path,
+    formats: Iterable[DatasetFormat],
+    modality: Modality,
+    *,
+    text_column: str = "",
+    image_column: str = "",
+) -> list[Sample | Rejected]:
+    """Read what is to be predicted: one file, a folder (flat or nested) or a table.
+
+    Args:
+        source: An image, a text file, a folder of either, or a table.
+        formats: The formats to read it with.
+        modality: What the model takes.
+        text_column: Column of a table that holds the texts; ``""``: guessed.
+        image_column: Column of a table that holds the paths of images; ``""``: guessed.
+
+    Returns:
+        The samples in the order of the source, without labels; what cannot be read is `Rejected` in its place.
+
+    Raises:
+        DataError: There is no such source, nothing in it is of that modality, or a column does not exist.
+    """
+    if not source.exists():
+        raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
+    columns = {name: value for name, value in (("text_column", text_column), ("image_column", image_column)) if value}
+    ranked: list[tuple[float, str, DatasetFormat, Mapping[str, Any]]] = []
+    for item in formats:
+        without = item.without_labels()
+        if item.modality != modality or without is None or not columns.keys() <= item.Options.model_fields.keys():
+            continue
+        # A column that the user names leaves no doubt which format is meant.
+        score = item.detect(source)
+        if score > 0 or (columns and source.is_file()):
+            ranked.append((score, item.name, item, without))
+    if not ranked:
+        plural = "images" if modality == "image" else "texts"
+        raise DataError(
+            f"There are no {plural} to predict in {source}.",
+            f"Choose one of the {plural}, a folder of them, or a table with a column of them.",
+            path=source,
+        )
+    _, _, chosen, without = max(ranked, key=lambda entry: (entry[0], entry[1]))
+    options, _ = suggest_options(chosen, source, {**without, **columns})
+    # Without labels, the task does not matter.
+    return list(chosen.read(source, options, "classification"))
