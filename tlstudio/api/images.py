@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from tlstudio.api.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 178_956_970
@@ -29,13 +32,12 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
     Raises:
         DataError: Missing, empty, damaged, not an image, or larger than `MAX_PIXELS`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        size = path.stat().st_size
-        if size == 0:
+        if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with path.open("rb") as file, _identify(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{path.name} has {image.width * image.height / 1e6:.0f} megapixels; "
@@ -43,17 +45,18 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
                     "Scale it down or cut it into tiles.",
                     path=path,
                 )
-            if at_most is not None and image.format == "JPEG":
+            if at_most is not None and image.format in {"JPEG", "MPO"}:
                 image.draft("RGB", (at_most, at_most))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _to_rgb(upright)
+            return _to_rgb(_upright(image), path)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(
             f"{path} is no longer there.", "Bring it back or import the data set again.", path=path
         ) from None
+    except IsADirectoryError:
+        raise DataError(f"{path.name} is a folder, not an image.", "Choose the images inside it.", path=path) from None
     except PermissionError:
         raise DataError(f"{path.name} may not be read.", "Give yourself read access to it.", path=path) from None
     except UnidentifiedImageError:
@@ -66,38 +69,104 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
             "Scale it down or cut it into tiles.",
             path=path,
         ) from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        IndexError,
-        KeyError,
-        TypeError,
-    ) as error:
-        # Pillow's decoders raise all of these on damaged files.
-        raise DataError(f"{path.name} is damaged: {error}.", "Export or copy it again.", path=path) from error
+    except MemoryError:
+        raise DataError(
+            f"There is not enough memory to open {path.name}.", "Close other programs or scale it down.", path=path
+        ) from None
+    except _DAMAGED as error:
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise DataError(f"{path.name} is damaged: {reason}.", "Export or copy it again.", path=path) from error
 
 
-_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")  # no EPS: it would start Ghostscript
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no EPS: it would start Ghostscript; JPEG includes MPO
+# Pillow's decoders raise all of these on damaged files.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _identify(file: BinaryIO) -> ImageFile.ImageFile:
+    """Read the header of an image.
+
+    The same as ``Image.open``, which however would warn of images from half of `MAX_PIXELS` on; and to silence a
+    warning for a moment is not safe where images are opened in several threads.
+    """
+    from PIL import (
+        BmpImagePlugin,
+        GifImagePlugin,
+        Image,
+        JpegImagePlugin,
+        PngImagePlugin,
+        TiffImagePlugin,
+        UnidentifiedImageError,
+        WebPImagePlugin,
+    )
+
+    del BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+    prefix = file.read(16)
+    for name in _FORMATS:
+        factory, accepts = Image.OPEN[name]
+        accepted = accepts is None or accepts(prefix)
+        if accepted is True or (accepted and not isinstance(accepted, str)):
+            file.seek(0)
+            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return factory(file, "")
+    raise UnidentifiedImageError("unknown format")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    turns = Image.Transpose
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except _DAMAGED:
+        return image  # a damaged note beside the picture is no reason to lose the picture
+    turn = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     import numpy as np
     from PIL import Image
 
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         pixels = np.asarray(image, dtype=np.float32)
-        if image.mode == "F" or pixels.max(initial=0) > 65535 or pixels.min(initial=0) < 0:
-            low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-            scaled = (pixels - low) * (255.0 / (high - low)) if high > low else np.zeros_like(pixels)
-        else:
-            scaled = pixels / 257.0
-        grey = np.nan_to_num(scaled).round().clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        known = pixels[np.isfinite(pixels)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        if image.mode != "F" and low >= 0 and high <= 65535:
+            low, high = 0.0, 65535.0
+        # What is not a number becomes black, infinity white.
+        finite = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
+        scaled = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
+        return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError:
+        raise DataError(
+            f"{path.name} has colours of the kind {image.mode}, which cannot be converted.",
+            "Save it as RGB.",
+            path=path,
+        ) from None
