@@ -38,16 +38,3 @@ def dhash(image: Image.Image) -> bytes:
     right = grey[:8, 1:] > grey[:8, :-1]
     below = grey[1:, :8] > grey[:-1, :8]
     return np.packbits(np.concatenate([right.ravel(), below.ravel()])).tobytes()
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels as the image is seen upright, from the file's header alone."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) in {5, 6, 7, 8}
-    return (height, width) if turned else (width, height)
-
-
-_ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4: 5 to 8 lie on their side

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import cast
 
 from tlstudio.api import DataError, Label, Rejected, Sample, Task
-from tlstudio.api.images import IMAGE_SUFFIXES, open_image
-from tlstudio.data.fingerprint import dhash, file_hash, image_size, text_hash
+from tlstudio.api.images import IMAGE_SUFFIXES, image_size, open_image
+from tlstudio.data.fingerprint import dhash, file_hash, text_hash
 from tlstudio.data.names import plain_text
 
 MEDIA = "media"
