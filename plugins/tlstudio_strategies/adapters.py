@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Literal
 
@@ -60,7 +61,7 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
 
     Layers qualify that adapters can stand beside and be folded into exactly: plain linear layers and convolutions
     without groups. Subclasses that compute their weight or padding (timm's "same" padding, weight standardisation)
-    do not, unless they are among those.
+    do not, nor do layers of which the network takes the weight instead of calling them (torchvision's Swin).
 
     Args:
         network: The network.
@@ -74,7 +75,7 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
     for name, module in network.named_modules():
         if type(module) is nn.MultiheadAttention and module.in_proj_weight is not None:
             parameters.append(f"{name}.in_proj_weight")
-        elif type(module) in {nn.Linear, Conv1D} or (type(module) is nn.Conv2d and module.groups == 1):
+        elif _can_be_adapted(module) and not _bypassed(network, name):
             modules.append(name)
     if target == "all-linear":
         return modules, parameters
@@ -83,6 +84,19 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
     if target == "auto" and not attention and not parameters:
         return modules, parameters
     return attention, parameters
+
+
+def _can_be_adapted(module: nn.Module) -> bool:
+    return type(module) in {nn.Linear, Conv1D} or (type(module) is nn.Conv2d and module.groups == 1)
+
+
+def _bypassed(network: nn.Module, name: str) -> bool:
+    parent, _, child = name.rpartition(".")
+    try:
+        source = inspect.getsource(type(network.get_submodule(parent)).forward)
+    except (OSError, TypeError):  # compiled code
+        return False
+    return re.search(rf"\bself\.{re.escape(child)}\.weight\b", source) is not None
 
 
 def _attention_names(network: nn.Module) -> list[str]:

@@ -160,19 +160,20 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
 def learning_names(model: nn.Module) -> set[str]:
     """Names in the state dict that may change while ``requires_grad`` stays as it is now.
 
-    These are the parameters that require a gradient, and the buffers of modules that `set_train_mode` trains.
+    These are the parameters that require a gradient (under each name, where one is shared), and the buffers of
+    modules that `set_train_mode` trains. The modes of the model are left as they were.
     """
-    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    modes = {name: module.training for name, module in model.named_modules()}
+    names = {name for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
+    modes = [(module, module.training) for module in model.modules()]
     set_train_mode(model)
     buffers = {
         f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
+        for prefix, module in model.named_modules(remove_duplicate=False)
         if module.training
         for name, _ in module.named_buffers(recurse=False)
     }
-    for name, module in model.named_modules():
-        module.training = modes[name]
+    for module, mode in modes:
+        module.training = mode
     return (names | buffers) & set(model.state_dict())
 
 
@@ -180,16 +181,37 @@ def set_train_mode(model: nn.Module) -> None:
     """Put a model into training mode but keep what is frozen in evaluation mode.
 
     ``model.train()`` alone revives the running statistics of a frozen BatchNorm and the dropout of frozen layers.
+    Kept in evaluation mode are:
+
+    - a module with parameters of which none learns, with all that is inside it (its dropout, say);
+    - a module whose own parameters are frozen although something inside it learns (an adapter); only itself;
+    - a module that has running statistics but no parameters (BatchNorm without scale), where the module it lies in
+      is frozen in part: nothing tells whether it should move, and moving it would change what the frozen part gives.
     """
     model.train()
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        everything = own or list(module.parameters())
-        if everything and not any(parameter.requires_grad for parameter in everything):
-            if any(parameter.requires_grad for parameter in module.parameters()):
-                module.training = False  # frozen itself, but something inside learns (an adapter)
-            else:
-                module.eval()
+    _keep_frozen(model)
+
+
+def _keep_frozen(module: nn.Module) -> tuple[int, int]:
+    """Put what is frozen into evaluation mode; returns how many parameters learn, and how many there are."""
+    own = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+    learning, total = sum(own), len(own)
+    without: list[nn.Module] = []
+    for child in module.children():
+        child_learning, child_total = _keep_frozen(child)
+        learning, total = learning + child_learning, total + child_total
+        if child_total == 0:
+            without.append(child)
+    if total and not learning:
+        module.eval()
+        return learning, total
+    if own and not any(own):
+        module.training = False
+    if learning < total:
+        for child in without:
+            if next(child.buffers(), None) is not None:
+                child.eval()
+    return learning, total
 
 
 def grouped_parameters(
@@ -201,12 +223,17 @@ def grouped_parameters(
     Loshchilov & Hutter's AdamW (arXiv:1711.05101) and in timm.
 
     Args:
-        groups: ``(name, parameters, learning rate)``.
+        groups: ``(name, parameters, learning rate)``. A parameter that is shared between groups goes with the first.
         weight_decay: Weight decay of the matrices.
     """
     result = []
+    seen: set[int] = set()
     for name, parameters, lr in groups:
-        every = list(parameters)
+        every = []
+        for parameter in parameters:
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                every.append(parameter)
         matrices = [p for p in every if p.ndim > 1]
         vectors = [p for p in every if p.ndim <= 1]
         if matrices:
