@@ -75,7 +75,8 @@ class EpochSampler(Sampler[list[Key]]):
 
     Args:
         lengths: Length of each sample; all equal: no bucketing.
-        batch_size: Samples in a batch; the last may be smaller.
+        batch_size: Samples in a batch. The last may be smaller; a single one left over joins the batch before it,
+            because BatchNorm cannot learn from one.
         seed: Of the order.
     """
 
@@ -88,7 +89,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self._batch_size)
+        return len(self._cut(np.arange(len(self._lengths))))
 
     def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._seed, self.epoch])
@@ -105,7 +106,10 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(self.epoch, int(position)) for position in batch]
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
-        return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        starts = list(range(0, len(order), self._batch_size))
+        if self._batch_size > 1 and len(starts) > 1 and len(order) - starts[-1] == 1:
+            del starts[-1]
+        return np.split(order, starts[1:]) if starts else []
 
 
 class FeatureDataset(Dataset[tuple[Tensor, int]]):
