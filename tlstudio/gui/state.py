@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tlstudio.gui import theme as themes
 from tlstudio.gui.theme import LIGHT, SYSTEM, Theme
 from tlstudio.gui.workers import JobRunner
 from tlstudio.plugins import PluginManager, Registry
+from tlstudio.startup import user_folder
 from tlstudio.store.project import Project
 
 RunPhase = Literal["idle", "preparing", "training", "paused", "evaluating", "stopping", "ended"]
@@ -44,15 +44,6 @@ class RunState:
     def active(self) -> bool:
         """Whether a run is under way."""
         return self.phase not in ("idle", "ended")
-
-
-def config_folder() -> Path:
-    """Return where the window keeps its settings: ``TLSTUDIO_HOME`` or the user's configuration folder."""
-    if home := os.environ.get("TLSTUDIO_HOME"):
-        return Path(home)
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("tlstudio", appauthor=False))
 
 
 class AppState(QObject):
@@ -102,7 +93,7 @@ class AppState(QObject):
         self.manager = manager
         self.project: Project | None = None
         self.theme: Theme = LIGHT
-        self.settings = settings or QSettings(str(config_folder() / "window.ini"), QSettings.Format.IniFormat)
+        self.settings = settings or QSettings(str(user_folder() / "window.ini"), QSettings.Format.IniFormat)
         self.jobs = JobRunner(self)
         self.jobs.failed.connect(self._show_job_error)
         self.run_state = RunState()

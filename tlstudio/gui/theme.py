@@ -197,6 +197,8 @@ def stylesheet(theme: Theme, base: int = 13) -> str:
         "small": f"{base - 1}px",
         "tiny": f"{base - 2}px",
         "section_size": f"{base}px",
+        "mark_size": f"{base + 2}px",
+        "heading_size": f"{base + 3}px",
         "title_size": f"{base + 7}px",
         "figure_size": f"{base + 9}px",
         "images": (folder / theme.name).as_posix(),

@@ -1,0 +1,122 @@
+"""Starting the window: application, look, plugins, errors. Nothing global is left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QLocale, QSettings, QTimer
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+from tlstudio.api import TLStudioError
+from tlstudio.gui.disabled import disabled_plugins
+from tlstudio.gui.errors import UncaughtErrors, route_qt_messages
+from tlstudio.gui.main_window import MainWindow
+from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import resource_folder, ui_font
+from tlstudio.plugins import PluginManager
+from tlstudio.startup import plugins_folder, user_folder
+from tlstudio.store.project import Project
+
+log = logging.getLogger(__name__)
+
+
+def make_application(arguments: list[str]) -> QApplication:
+    """Return the Qt application with the studio's style and font."""
+    existing = QApplication.instance()
+    app = existing if isinstance(existing, QApplication) else QApplication(arguments)
+    app.setApplicationName("tlstudio")
+    app.setApplicationDisplayName("TL Studio")
+    app.setDesktopFileName("tlstudio")
+    app.setStyle("Fusion")
+    app.setFont(ui_font())
+    picture = resource_folder() / "icons" / "tlstudio.svg"
+    if picture.exists():
+        app.setWindowIcon(QIcon(str(picture)))
+    return app
+
+
+def make_state(settings: QSettings | None = None, manager: PluginManager | None = None) -> AppState:
+    """Find the plugins and make what the pages share.
+
+    Args:
+        settings: Where things are remembered; the user's own if `None`.
+        manager: Plugins that were found already.
+    """
+    if manager is None:
+        manager = PluginManager(plugins_folder(), disabled_plugins())
+        manager.discover()
+    return AppState(manager, settings)
+
+
+def build_window(state: AppState) -> MainWindow:
+    """Build the window with all its pages, not yet shown."""
+    state.apply_theme()
+    window = MainWindow(state)
+    window.build_all()
+    return window
+
+
+def main(project: Path | None = None) -> int:
+    """Open the window and stay until it is closed.
+
+    Args:
+        project: A project to open; the last one if `None`.
+
+    Returns:
+        The exit status, 0.
+    """
+    _log_to_file(user_folder() / "tlstudio.log")
+    route_qt_messages()
+    app = make_application(sys.argv[:1])
+    QLocale.setDefault(QLocale.system())
+    state = make_state()
+    errors = UncaughtErrors()
+    errors.caught.connect(state.error)
+    state.apply_theme()
+    failed = _open_first(state, project)
+    window = MainWindow(state)
+    window.show()
+    QTimer.singleShot(0, window, window.build_soon)
+    if failed is not None:
+        state.show_error(failed)
+    status = app.exec()
+    errors.restore()
+    if state.jobs.jobs and not state.jobs.shut_down(1.0):
+        # A job that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
+        # the thread if this went through the usual end.
+        logging.shutdown()
+        os._exit(status)
+    QCoreApplication.sendPostedEvents()
+    return int(status)
+
+
+def _open_first(state: AppState, project: Path | None) -> TLStudioError | None:
+    """Open the project that was asked for or the last one; return what went wrong with one that was asked for."""
+    last = str(state.settings.value("project/last", "") or "")
+    path = project or (Path(last) if last else None)
+    if path is None or (project is None and not Project.is_project(path)):
+        return None
+    try:
+        state.open_project(path)
+    except TLStudioError as error:
+        return error
+    return None
+
+
+def _log_to_file(path: Path) -> None:
+    """Keep what is logged in the user's folder, half a megabyte at most; on the terminal only warnings."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setLevel(logging.WARNING)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(path, maxBytes=500_000, backupCount=1, encoding="utf-8", delay=True))
+    except OSError as error:
+        log.warning("no log file: %s", error)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers
+    )

@@ -1,0 +1,350 @@
+"""The window: rail, top bar, pages, status bar; menus and shortcuts; opening, closing and what is remembered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSize, QTimer, Slot
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget, QVBoxLayout, QWidget
+
+from tlstudio.gui.commands import Command, CommandSet
+from tlstudio.gui.device import DeviceWatch
+from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
+from tlstudio.gui.panels.project import ProjectPanel
+from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import SYSTEM
+from tlstudio.gui.widgets.dialogs import ErrorDialog, Question, TextSheet
+from tlstudio.gui.widgets.help_dialog import HelpDialog
+from tlstudio.gui.widgets.rail import Rail
+from tlstudio.gui.widgets.status_bar import StatusBar
+from tlstudio.gui.widgets.top_bar import TopBar
+from tlstudio.startup import plugins_folder
+from tlstudio.store.project import Project
+
+log = logging.getLogger(__name__)
+
+SMALLEST = QSize(960, 600)
+USUAL = QSize(1366, 768)
+
+
+class MainWindow(QMainWindow):
+    """Hosts the pages.
+
+    Args:
+        state: What the pages share. The window closes it when it is closed itself.
+    """
+
+    def __init__(self, state: AppState) -> None:
+        super().__init__()
+        self.state = state
+        self.setObjectName("main_window")
+        self.setWindowTitle("TL Studio")
+        self.setMinimumSize(SMALLEST)
+        self.setAcceptDrops(True)
+        self._closing = False
+        self._closed = False
+        self._pages: dict[str, QWidget] = {}
+        self._places: dict[str, QWidget] = {}
+        self._device = DeviceWatch(self)
+        self._commands = CommandSet(self._command_table(), self)
+        titles = self._titles()
+        self._rail = Rail(
+            state, [(page.name, titles[page.name], page.icon, f"Ctrl+{n}") for n, page in enumerate(PAGES, 1)]
+        )
+        self._rail.menu_button.setMenu(self._commands.menu)
+        self._stack = QStackedWidget()
+        self._stack.setObjectName("pages")
+        for page in PAGES:
+            # A page is built when it is first needed; until then an empty widget keeps its place.
+            place = QWidget()
+            column = QVBoxLayout(place)
+            column.setContentsMargins(0, 0, 0, 0)
+            self._places[page.name] = place
+            self._stack.addWidget(place)
+        self._status = StatusBar(state)
+        right = QVBoxLayout()
+        right.setContentsMargins(0, 0, 0, 0)
+        right.setSpacing(0)
+        right.addWidget(TopBar(state, self._device))
+        right.addWidget(self._stack, 1)
+        right.addWidget(self._status)
+        centre = QWidget()
+        centre.setProperty("role", "page")
+        layout = QHBoxLayout(centre)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._rail)
+        layout.addLayout(right, 1)
+        self.setCentralWidget(centre)
+        if QGuiApplication.platformName() == "cocoa":
+            # A Mac has its menus at the top of the screen; elsewhere the button in the rail opens them.
+            bar = QMenuBar(self)
+            for action in self._commands.menu.actions():
+                bar.addAction(action)
+            self.setMenuBar(bar)
+
+        self._rail.chosen.connect(self.go_to)
+        self._rail.help_wanted.connect(self.show_help)
+        self._status.details_wanted.connect(self._show_details)
+        state.navigate.connect(self.go_to)
+        state.show_items.connect(self._go_to_items)
+        state.show_run.connect(self._go_to_run)
+        state.train_requested.connect(self._go_to_training)
+        state.error.connect(self.show_error)
+        state.project_changed.connect(self._project_changed)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
+        self._restore()
+        self._project_changed()
+        self._device.start()
+
+    # Pages ------------------------------------------------------------------------------------------------------
+
+    @property
+    def page(self) -> str:
+        """Name of the page that is shown."""
+        return PAGES[self._stack.currentIndex()].name
+
+    def panel(self, name: str) -> QWidget:
+        """Return a page, built if it is not there yet."""
+        if name not in self._pages:
+            panel = build_page(name, self.state)
+            self._pages[name] = panel
+            layout = self._places[name].layout()
+            if layout is not None:
+                layout.addWidget(panel)
+        return self._pages[name]
+
+    def build_all(self) -> None:
+        """Build every page now."""
+        for page in PAGES:
+            self.panel(page.name)
+
+    def build_soon(self) -> None:
+        """Build the pages that are missing one by one whenever the window has nothing else to do."""
+        missing = [page.name for page in PAGES if page.name not in self._pages]
+        if missing and not self._closing:
+            self.panel(missing[0])
+            QTimer.singleShot(0, self, self.build_soon)
+
+    @Slot(str)
+    def go_to(self, name: str) -> None:
+        """Show a page."""
+        self.panel(name)
+        self._rail.set_current(name)
+        self._stack.setCurrentWidget(self._places[name])
+        self.state.settings.setValue("window/page", name)
+
+    @Slot()
+    def _go_to_items(self) -> None:
+        self.go_to("data")
+
+    @Slot()
+    def _go_to_run(self) -> None:
+        self.go_to("runs")
+
+    @Slot()
+    def _go_to_training(self) -> None:
+        self.go_to("train")
+
+    def _titles(self) -> dict[str, str]:
+        return {
+            "project": self.tr("Project"),
+            "data": self.tr("Data"),
+            "train": self.tr("Train"),
+            "runs": self.tr("Runs"),
+            "predict": self.tr("Predict"),
+            "plugins": self.tr("Plugins"),
+        }
+
+    # Commands ---------------------------------------------------------------------------------------------------
+
+    def _command_table(self) -> list[Command]:
+        project, data, go = self.tr("&Project"), self.tr("&Data"), self.tr("&Go to")
+        look, help_menu = self.tr("&Appearance"), self.tr("&Help")
+        titles = self._titles()
+        return [
+            Command("new_project", project, self.tr("&New project…"), self._new_project, "Ctrl+N"),
+            Command("open_project", project, self.tr("&Open project…"), self._open_project, "Ctrl+O"),
+            Command("try_demo", project, self.tr("&Try the demo"), self._try_demo),
+            Command(
+                "open_folder", project, self.tr("Show project &folder"), self._open_folder, "Ctrl+Shift+O", "project"
+            ),
+            Command("close_project", project, self.tr("&Close project"), self._close_project, "Ctrl+W", "project"),
+            Command("quit", project, self.tr("&Quit"), self._quit, "Ctrl+Q", separated=True),
+            Command("import_data", data, self.tr("&Import data…"), self._import_data, "Ctrl+I", "writable"),
+            *(
+                Command(f"go_{page.name}", go, f"&{titles[page.name]}", self._goer(page.name), f"Ctrl+{number}")
+                for number, page in enumerate(PAGES, 1)
+            ),
+            *(
+                Command(f"theme_{choice}", look, text, self._themer(choice), group="theme")
+                for choice, text in (
+                    (SYSTEM, self.tr("Like the &system")),
+                    ("light", self.tr("&Light")),
+                    ("dark", self.tr("&Dark")),
+                )
+            ),
+            Command("menu", help_menu, self.tr("&Menu"), self._open_menu, "F10"),
+            Command("help", help_menu, self.tr("&Help"), self.show_help, "F1"),
+        ]
+
+    def _goer(self, name: str) -> Callable[[], None]:
+        return lambda: self.go_to(name)
+
+    def _themer(self, choice: str) -> Callable[[], None]:
+        return lambda: self.state.set_theme_choice(choice)
+
+    def _projects(self) -> ProjectPanel:
+        self.go_to("project")
+        panel = self.panel("project")
+        if not isinstance(panel, ProjectPanel):
+            raise TypeError("the Project page is no ProjectPanel")
+        return panel
+
+    def _new_project(self) -> None:
+        self._projects().new_project()
+
+    def _open_project(self) -> None:
+        self._projects().choose_project()
+
+    def _try_demo(self) -> None:
+        self._projects().try_demo()
+
+    def _open_folder(self) -> None:
+        self._projects().open_folder()
+
+    def _close_project(self) -> None:
+        self._projects().close_project()
+
+    def _quit(self) -> None:
+        self.close()
+
+    def _import_data(self) -> None:
+        from tlstudio.gui.panels.data import DataPanel
+
+        self.go_to("data")
+        panel = self.panel("data")
+        if isinstance(panel, DataPanel):
+            panel.choose_source()
+
+    def _open_menu(self) -> None:
+        self._rail.menu_button.showMenu()
+
+    @Slot()
+    def show_help(self) -> None:
+        """Open the help page."""
+        places = [
+            (self.tr("Your plugins"), str(plugins_folder())),
+            (self.tr("Settings of this window"), self.state.settings.fileName()),
+        ]
+        if self.state.project is not None:
+            places.insert(0, (self.tr("This project"), str(self.state.project.folder)))
+        HelpDialog(self._commands.commands, places, self).open()
+
+    @Slot(object)
+    def show_error(self, error: object) -> None:
+        """Show an error in a dialog and its sentence in the status bar."""
+        if self._closing or not isinstance(error, BaseException):
+            return
+        dialog = ErrorDialog(error, self.state, self)
+        self._status.show_message(dialog.sentence.text().splitlines()[0], "")
+        dialog.open()
+
+    @Slot(str, str)
+    def _show_details(self, text: str, details: str) -> None:
+        TextSheet("details_dialog", text, details, self).open()
+
+    # Look -------------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _system_theme_changed(self) -> None:
+        if self.state.theme_choice == SYSTEM and not self._closing:
+            self.state.apply_theme()
+
+    @Slot()
+    def _project_changed(self) -> None:
+        project = self.state.project
+        self.setWindowTitle(f"{project.name} - TL Studio" if project else "TL Studio")
+        self._commands.enable(project=project is not None, writable=project is not None and project.writable)
+
+    def _restore(self) -> None:
+        settings = self.state.settings
+        geometry = settings.value("window/geometry")
+        if not (isinstance(geometry, QByteArray) and self.restoreGeometry(geometry)):
+            screen = QGuiApplication.primaryScreen()
+            self.resize(USUAL.boundedTo(screen.availableSize()) if screen is not None else USUAL)
+        chosen = self._commands.actions.get(f"theme_{self.state.theme_choice}")
+        if chosen is not None:
+            chosen.setChecked(True)
+        page = str(settings.value("window/page", "project"))
+        known = {each.name for each in PAGES}
+        self.go_to(page if page in known and self.state.project is not None else "project")
+
+    # Dropping a project on the window -----------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # Qt override
+        """Take a project folder."""
+        urls = event.mimeData().urls()
+        if len(urls) == 1 and urls[0].isLocalFile() and Project.is_project(_path(event)):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # Qt override
+        """Open the project that was dropped."""
+        event.acceptProposedAction()
+        self._projects().open_project(_path(event))
+
+    # Closing ----------------------------------------------------------------------------------------------------
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # Qt override
+        """Close, after asking if a run is under way."""
+        if self._closed:
+            event.accept()
+            return
+        event.ignore()
+        if self._closing:
+            return
+        train = self._pages.get("train")
+        if isinstance(train, Trains) and train.active_run:
+            Question(
+                "close_question",
+                self.tr("A run is under way"),
+                self.tr(
+                    "It can stop after its present step. What it has learned so far is kept, and you can go on with "
+                    "it from the Runs page."
+                ),
+                yes=self.tr("&Stop, keep and close"),
+                no=self.tr("&Go on training"),
+                on_yes=self._shut_down,
+                parent=self,
+            ).open()
+        else:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._closing = True
+        self._status.show_message(self.tr("Closing…"))
+        train = self._pages.get("train")
+        if isinstance(train, Trains):
+            train.shutdown(self._finish)
+        else:
+            self._finish()
+
+    @Slot()
+    def _finish(self) -> None:
+        settings = self.state.settings
+        settings.setValue("window/geometry", self.saveGeometry())
+        self._device.stop()
+        for panel in self._pages.values():
+            if isinstance(panel, Closes):
+                panel.close_down()
+        if not self.state.close():
+            log.warning("A job did not end in time and is left behind.")
+        self._closed = True
+        self.close()
+
+
+def _path(event: QDropEvent) -> Path:
+    return Path(event.mimeData().urls()[0].toLocalFile())

@@ -1,0 +1,363 @@
+"""The open project at a glance: what to do next, its data sets, its last runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QLocale, Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from tlstudio.api import TASK_TITLES, Modality, Task, TLStudioError
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.card import Card, Clickable
+from tlstudio.gui.widgets.icons import IconLabel, keep_icon
+from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.workers import JobContext
+
+if TYPE_CHECKING:
+    from tlstudio.store.project import Project
+    from tlstudio.store.run import RunSummary
+
+SHOWN_RUNS = 6
+_METRICS = ("accuracy", "f1_macro", "r2", "mae")
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a card tells of a data set.
+
+    Attributes:
+        name: Its name.
+        revision: Its newest revision.
+        modality: What it has; `None` if it cannot be read.
+        task: What its labels are for.
+        count: Number of samples.
+        classes: Number of classes.
+        problem: Why it cannot be read; empty if it can.
+    """
+
+    name: str
+    revision: str
+    modality: Modality | None = None
+    task: Task = "classification"
+    count: int = 0
+    classes: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything that the page shows, read in one go.
+
+    Attributes:
+        folder: The project's folder.
+        datasets: Its data sets.
+        runs: Its runs, newest first.
+    """
+
+    folder: Path
+    datasets: tuple[DatasetFacts, ...]
+    runs: tuple[RunSummary, ...]
+
+
+def collect(project: Project, context: JobContext) -> Overview:
+    """Read what the page shows; runs off the window's thread."""
+    names = project.datasets()
+    facts = []
+    for done, name in enumerate(names):
+        context.progress(done, len(names))
+        if context.cancelled():
+            break
+        revision_id = project.revisions(name)[-1]
+        try:
+            revision = project.dataset(name, revision_id)
+        except TLStudioError as error:
+            facts.append(DatasetFacts(name, revision_id, problem=str(error)))
+        else:
+            facts.append(
+                DatasetFacts(
+                    name, revision_id, revision.modality, revision.task, len(revision), len(revision.classes)
+                )
+            )
+    return Overview(project.folder, tuple(facts), tuple(project.runs()))
+
+
+def headline_metric(run: RunSummary) -> tuple[str, float] | None:
+    """Return the one metric that stands for a run, of the test split if it has one."""
+    for split in ("test", "validation"):
+        metrics = run.metrics.get(split, {})
+        for name in _METRICS:
+            if name in metrics:
+                return name, metrics[name]
+    return None
+
+
+class ProjectOverview(QWidget):
+    """Head with the project's name; next step; data sets at the left, runs at the right.
+
+    Signals:
+        rename_wanted(): Rename the project.
+        folder_wanted(): Show its folder.
+        close_wanted(): Close it.
+    """
+
+    rename_wanted = Signal()
+    folder_wanted = Signal()
+    close_wanted = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("project_overview")
+        self._state = state
+        self._name = text_label("", "title", "project_name", elide=True)
+        self._place = text_label("", "second", "project_place", elide=True)
+        head = QHBoxLayout()
+        head.setSpacing(8)
+        texts = QVBoxLayout()
+        texts.setSpacing(2)
+        texts.addWidget(self._name)
+        texts.addWidget(self._place)
+        head.addLayout(texts, 1)
+        self._rename = self._head_button(self.tr("&Rename"), "edit", "project_rename")
+        self._folder = self._head_button(self.tr("Show &folder"), "folder", "project_folder")
+        self._close = self._head_button(self.tr("&Close"), "close", "project_close")
+        self._rename.clicked.connect(self.rename_wanted)
+        self._folder.clicked.connect(self.folder_wanted)
+        self._close.clicked.connect(self.close_wanted)
+        for button in (self._rename, self._folder, self._close):
+            head.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
+
+        self._next = Card("project_next", margins=(20, 16, 20, 16))
+        row = QHBoxLayout()
+        row.setSpacing(16)
+        words = QVBoxLayout()
+        words.setSpacing(4)
+        words.addWidget(text_label(self.tr("NEXT STEP"), "caption", "project_next_caption"))
+        self._next_title = text_label("", "heading", "project_next_title")
+        self._next_text = text_label("", "second", "project_next_text", wrap=True)
+        words.addWidget(self._next_title)
+        words.addWidget(self._next_text)
+        row.addLayout(words, 1)
+        self._next_button = push_button("", "primary", "project_next_action")
+        self._next_button.clicked.connect(self._go)
+        row.addWidget(self._next_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        self._next.column.addLayout(row)
+        self._target = ""
+        self._target_run = ""
+
+        self._datasets = Card("project_datasets", margins=(8, 14, 8, 8), spacing=0)
+        self._runs = Card("project_runs", margins=(8, 14, 8, 8), spacing=0)
+        columns = QHBoxLayout()
+        columns.setSpacing(12)
+        columns.addWidget(self._datasets, 1, Qt.AlignmentFlag.AlignTop)
+        columns.addWidget(self._runs, 1, Qt.AlignmentFlag.AlignTop)
+        inner = QWidget()
+        inner.setProperty("role", "bare")
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(20, 16, 20, 16)
+        column.setSpacing(12)
+        column.addLayout(head)
+        column.addWidget(self._next)
+        column.addLayout(columns)
+        column.addStretch()
+        area = QScrollArea()
+        area.setObjectName("project_scroll")
+        area.setAccessibleName(self.tr("Project"))
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+
+    def show_head(self, project: Project) -> None:
+        """Show name and place of a project, before the rest has been read."""
+        self._name.setText(project.name)
+        self._place.setText(str(project.folder))
+        self._rename.setEnabled(project.writable)
+
+    def show_overview(self, overview: Overview) -> None:
+        """Show what was read."""
+        self._show_datasets(overview)
+        self._show_runs(overview)
+        self._show_next(overview)
+
+    def _head_button(self, text: str, icon: str, name: str) -> QPushButton:
+        button = push_button(text, "secondary", name)
+        keep_icon(button, self._state, icon, "second", 15)
+        return button
+
+    def _show_next(self, overview: Overview) -> None:
+        self._target_run = ""
+        last = overview.runs[0] if overview.runs else None
+        if not overview.datasets:
+            self._say(
+                self.tr("Import your first data set"),
+                self.tr("A folder with one subfolder for each class, or a table with texts or image paths and labels."),
+                self.tr("&Import data"),
+                "data",
+            )
+        elif last is None:
+            self._say(
+                self.tr("Train a first model"),
+                self.tr(
+                    "Start with a linear probe on “{0}”: it is quick, and shows what every later run has to beat."
+                ).format(overview.datasets[0].name),
+                self.tr("&Train"),
+                "train",
+            )
+        elif self._state.run_state.active:
+            self._say(
+                self.tr("A run is under way"),
+                self.tr("Watch its curves, or let it go on while you look at your data."),
+                self.tr("&Watch"),
+                "train",
+            )
+        elif last.status in ("failed", "damaged"):
+            self._target_run = last.id
+            self._say(
+                self.tr("The last run failed"), last.error.splitlines()[0] if last.error else "", self.tr("&See why"),
+                "runs",
+            )
+        else:
+            self._target_run = last.id
+            self._say(
+                self.tr("Look at what the model gets wrong"),
+                self.tr("Open the confusion matrix and the worst items of the last run; often the labels are at fault."),
+                self.tr("&Open the last run"),
+                "runs",
+            )
+
+    def _say(self, title: str, text: str, action: str, target: str) -> None:
+        self._next_title.setText(title)
+        self._next_text.setText(text)
+        self._next_button.setText(action)
+        self._next_button.setAccessibleName(action.replace("&", ""))
+        self._target = target
+
+    @Slot()
+    def _go(self) -> None:
+        if self._target_run:
+            self._state.show_run.emit(self._target_run)
+        elif self._target:
+            self._state.navigate.emit(self._target)
+
+    def _show_datasets(self, overview: Overview) -> None:
+        _clear(self._datasets.column)
+        link = push_button(self.tr("Import data"), "link", "project_import")
+        link.clicked.connect(lambda: self._state.navigate.emit("data"))
+        self._datasets.column.addLayout(_heading(self.tr("Data sets"), "project_datasets_title", link))
+        for facts in overview.datasets:
+            self._datasets.column.addWidget(self._dataset_row(facts))
+        if not overview.datasets:
+            self._datasets.column.addWidget(_nothing(self.tr("None yet."), "project_no_datasets"))
+
+    def _dataset_row(self, facts: DatasetFacts) -> QWidget:
+        row = Clickable("project_dataset", facts.name, "row")
+        if facts.problem:
+            icon, second = IconLabel(self._state, "warning", "bad", 18), facts.problem
+        else:
+            icon = IconLabel(self._state, "image" if facts.modality == "image" else "text", "second", 18)
+            count = QLocale().toString(facts.count)
+            kind = self.tr("{0} images") if facts.modality == "image" else self.tr("{0} texts")
+            parts = [kind.format(count)]
+            if facts.classes:
+                parts.append(self.tr("{0} classes").format(facts.classes))
+            else:
+                parts.append(TASK_TITLES[facts.task])
+            second = " · ".join([*parts, self.tr("revision {0}").format(facts.revision.removeprefix("r"))])
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(12)
+        layout.addWidget(icon)
+        texts = QVBoxLayout()
+        texts.setSpacing(1)
+        texts.addWidget(text_label(facts.name, "section", "project_dataset_name", elide=True))
+        texts.addWidget(text_label(second, "small", "project_dataset_facts", elide=True))
+        layout.addLayout(texts, 1)
+        row.clicked.connect(lambda: self._open_dataset(facts.name))
+        return row
+
+    def _open_dataset(self, name: str) -> None:
+        self._state.select_dataset(name)
+        self._state.navigate.emit("data")
+
+    def _show_runs(self, overview: Overview) -> None:
+        _clear(self._runs.column)
+        link = push_button(self.tr("All runs"), "link", "project_all_runs")
+        link.clicked.connect(lambda: self._state.navigate.emit("runs"))
+        link.setVisible(len(overview.runs) > SHOWN_RUNS)
+        self._runs.column.addLayout(_heading(self.tr("Last runs"), "project_runs_title", link))
+        for run in overview.runs[:SHOWN_RUNS]:
+            self._runs.column.addWidget(self._run_row(run))
+        if not overview.runs:
+            self._runs.column.addWidget(_nothing(self.tr("None yet."), "project_no_runs"))
+
+    def _run_row(self, run: RunSummary) -> QWidget:
+        row = Clickable("project_run", run.id, "row")
+        icons = {"done": ("check", "good"), "stopped": ("stop", "second"), "running": ("play", "accent_text")}
+        icon, colour = icons.get(run.status, ("close", "second"))
+        if run.status in ("failed", "damaged"):
+            icon, colour = "error", "bad"
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(12)
+        layout.addWidget(IconLabel(self._state, icon, colour, 18))
+        texts = QVBoxLayout()
+        texts.setSpacing(1)
+        strategies = self._state.registry.strategies
+        strategy = strategies[run.strategy].title if run.strategy in strategies else run.strategy
+        title = " · ".join(part for part in (run.dataset, strategy) if part) or run.id
+        texts.addWidget(text_label(title, "section", "project_run_title", elide=True))
+        second = " · ".join(part for part in (run.backbone, when_text(run.created)) if part)
+        texts.addWidget(text_label(second, "small", "project_run_facts", elide=True))
+        layout.addLayout(texts, 1)
+        metric = headline_metric(run)
+        if metric is not None:
+            figures = QVBoxLayout()
+            figures.setSpacing(1)
+            for text, role in ((f"{metric[1]:.3f}", "section"), (metric[0].replace("_", " "), "small")):
+                label = text_label(text, role, f"project_run_{role}")
+                label.setAlignment(Qt.AlignmentFlag.AlignRight)
+                figures.addWidget(label)
+            layout.addLayout(figures)
+        else:
+            layout.addWidget(text_label(run.status, "small", "project_run_status"))
+        row.clicked.connect(lambda: self._state.show_run.emit(run.id))
+        return row
+
+
+def when_text(created: str) -> str:
+    """Write a moment as the user's locale does; empty if it is none."""
+    try:
+        moment = datetime.fromisoformat(created).astimezone()
+    except ValueError:
+        return ""
+    return QLocale().toString(moment, QLocale.FormatType.ShortFormat)
+
+
+def _heading(title: str, name: str, link: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(8, 0, 8, 8)
+    row.addWidget(text_label(title, "section", name))
+    row.addStretch()
+    row.addWidget(link)
+    return row
+
+
+def _nothing(text: str, name: str) -> QWidget:
+    label = text_label(text, "second", name)
+    label.setContentsMargins(8, 4, 8, 8)
+    return label
+
+
+def _clear(layout: QLayout) -> None:
+    while (item := layout.takeAt(0)) is not None:
+        if (inner := item.layout()) is not None:
+            _clear(inner)
+        elif (widget := item.widget()) is not None:
+            widget.deleteLater()
