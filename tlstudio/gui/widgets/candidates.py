@@ -37,6 +37,7 @@ class Candidate:
         reasons: Why it does not fit; empty where it does.
         read: Whether facts and reasons are known.
         family: Title of the family that it belongs to, if any.
+        num_features: Width of a backbone's features; 0 where it is not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Candidate:
     reasons: tuple[str, ...] = ()
     read: bool = False
     family: str = ""
+    num_features: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,9 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
     facts = [_tr("{0} parameters").format(count_text(info.num_parameters))]
     if size:
         facts.append(size_text(size))
-    facts += [where, info.license]
+    facts.append(where)
     details = [
+        info.license,
         _tr("Takes {0}").format(info.input),
         _tr("Gives {0} features, {1} wide").format(", ".join(sorted(info.provides)), f"{info.num_features:,}"),
         _tr("Weights: {0}").format(origin),
@@ -146,9 +149,7 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
         reasons = registry.why_not(backbone, head, strategy, modality=situation.modality, task=situation.task)
     elif backbone.modality != situation.modality:
         reasons = [
-            _tr("It takes {0}, the data set has {1}.").format(
-                _plural(backbone.modality), _plural(situation.modality)
-            )
+            _tr("It takes {0}, the data set has {1}.").format(_plural(backbone.modality), _plural(situation.modality))
         ]
     return replace(
         candidate,
@@ -158,6 +159,7 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
         details="\n".join(part for part in details if part),
         reasons=tuple(reasons),
         read=True,
+        num_features=info.num_features,
     )
 
 

@@ -6,6 +6,8 @@ import math
 
 from PySide6.QtCore import QCoreApplication
 
+from tlstudio.api import Label
+
 
 def count_text(number: int) -> str:
     """Write a count in at most four figures with a unit: ``"950"``, ``"10,250"``, ``"3.4 M"``, ``"1.2 B"``."""
@@ -56,6 +58,13 @@ def setting_text(value: object) -> str:
         mantissa, exponent = f"{value:.6e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     return f"{value:g}"
+
+
+def label_words(label: Label) -> str:
+    """Write a label of any task; ``"—"`` where there is none."""
+    if isinstance(label, tuple):
+        return ", ".join(label) or "—"
+    return number_text(label) if isinstance(label, float) else label or "—"
 
 
 def metric_title(name: str) -> str:

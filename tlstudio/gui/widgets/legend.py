@@ -30,7 +30,7 @@ class LegendEntry:
 
 
 class Legend(QWidget):
-    """Draws entries from the right; what does not fit is left out and told in the tooltip."""
+    """Draws entries at the right end; what does not fit is counted, and told in the tooltip."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,26 +64,30 @@ class Legend(QWidget):
         return QSize(60, self.fontMetrics().height() + 2)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
-        """Draw as many entries as fit, from the right."""
+        """Draw as many of the first entries as fit, at the right end."""
         painter = QPainter(self)
         metrics = self.fontMetrics()
-        right = self.width() - 2
+        texts = [f"{entry.name} {entry.value}".strip() for entry in self._entries]
+        widths = [metrics.horizontalAdvance(text) + 22 for text in texts]
+        prefix = metrics.horizontalAdvance(self._prefix) + 12 if self._prefix else 0
+        shown = len(texts)
+        more = ""
+        while shown > 1 and sum(widths[:shown]) + prefix + metrics.horizontalAdvance(more) > self.width():
+            shown -= 1
+            more = f"+{len(texts) - shown}"
+        x = self.width() - sum(widths[:shown]) - prefix - (metrics.horizontalAdvance(more) + 6 if more else 0)
         middle = self.height() // 2
         baseline = middle + (metrics.ascent() - metrics.descent()) // 2
-        for entry in reversed(self._entries):
-            text = f"{entry.name} {entry.value}".strip()
-            width = metrics.horizontalAdvance(text)
-            if right - width - 14 < 0:
-                text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, max(0, right - 14))
-                width = metrics.horizontalAdvance(text)
-                if len(text) < 3:
-                    return
+        painter.setPen(self._color)
+        if prefix and x >= 0:
+            painter.drawText(x, baseline, self._prefix)
+        x = max(0, x + prefix)
+        for entry, text, width in zip(self._entries[:shown], texts, widths, strict=False):
+            painter.setPen(QPen(QColor(entry.color), 2, entry.style))
+            painter.drawLine(x + 4, middle, x + 11, middle)
             painter.setPen(self._color)
-            painter.drawText(right - width, baseline, text)
-            pen = QPen(QColor(entry.color), 2, entry.style)
-            painter.setPen(pen)
-            painter.drawLine(right - width - 12, middle, right - width - 5, middle)
-            right -= width + 22
-        if self._prefix and right > metrics.horizontalAdvance(self._prefix):
-            painter.setPen(self._color)
-            painter.drawText(right - metrics.horizontalAdvance(self._prefix), baseline, self._prefix)
+            room = self.width() - x - 16
+            painter.drawText(x + 16, baseline, metrics.elidedText(text, Qt.TextElideMode.ElideRight, room))
+            x += width
+        if more:
+            painter.drawText(x + 4, baseline, more)

@@ -60,7 +60,7 @@ class MetricPlot(QFrame):
         self._items: dict[str, Any] = {}
         self._changed: set[str] = set()
         self._range: tuple[float, float, float, float] | None = None
-        self._x_end = 0.0
+        self._growing = False
         self._best: tuple[float, float] | None = None
         self._logarithmic = False
         self._cross_x: float | None = None
@@ -79,6 +79,7 @@ class MetricPlot(QFrame):
         # pyqtgraph takes half a second to import and has no types: it comes with the first plot.
         self._pg: Any = importlib.import_module("pyqtgraph")
         self._view: Any = self._make_view()
+        self._set_range(0.0, 1.0, 0.0, 1.0)
         layout.addWidget(self._view, 1)
         self.set_theme(theme)
 
@@ -98,10 +99,10 @@ class MetricPlot(QFrame):
         box.disableAutoRange()
         box.setDefaultPadding(0.0)
         font = QFont(self.font())
-        font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
+        font.setPixelSize(max(9, self.fontInfo().pixelSize() - 2))
         for side in ("left", "bottom"):
             axis = plot.getAxis(side)
-            axis.setStyle(tickLength=0, tickTextOffset=6, tickFont=font, maxTickLength=0, autoExpandTextSpace=True)
+            axis.setStyle(tickLength=0, tickTextOffset=6, tickFont=font, autoExpandTextSpace=True)
             axis.enableAutoSIPrefix(False)
         self._line = pg.InfiniteLine(angle=90, movable=False)
         self._best_line = pg.InfiniteLine(angle=90, movable=False)
@@ -153,10 +154,11 @@ class MetricPlot(QFrame):
         """Names of the curves in the order of the legend."""
         return tuple(self._curves)
 
-    def plan_x(self, end: float) -> None:
-        """Let the x axis reach so far from the start, so that it need not move while the run goes."""
-        self._x_end = end
+    def set_growing(self, growing: bool) -> None:
+        """Leave some room at the end of x, so that the axis need not move with each new point, or none."""
+        self._growing = growing
         self._range = None
+        self._changed.update(self._curves)
 
     def mark_best(self, x: float, y: float) -> None:
         """Mark the best point with a dot and a dashed line."""
@@ -171,10 +173,11 @@ class MetricPlot(QFrame):
         self._items.clear()
         self._styles.clear()
         self._changed.clear()
-        self._range, self._best, self._cross_x, self._x_end = None, None, None, 0.0
+        self._range, self._best, self._cross_x = None, None, None
         for item in (self._best_line, self._best_dot, self._line):
             item.setVisible(False)
         self._show_legend()
+        self._set_range(0.0, 1.0, 0.0, 1.0)
 
     def flush(self) -> bool:
         """Draw what has changed since the last call; returns whether anything had."""
@@ -261,7 +264,7 @@ class MetricPlot(QFrame):
         if not filled:
             return
         left = min(float(curve.x[0]) for curve in filled)
-        right = max(self._x_end, *(float(curve.x[-1]) for curve in filled))
+        right = max(float(curve.x[-1]) for curve in filled)
         low = min(curve.low for curve in filled)
         high = max(curve.high for curve in filled)
         if self._logarithmic:
@@ -272,15 +275,18 @@ class MetricPlot(QFrame):
             roomy = (was_high - was_low) < 2.5 * max(high - low, 1e-12)
             if was_left <= left and right <= was_right and was_low <= low and high <= was_high and roomy:
                 return
+        end = right + 0.15 * max(right - left, 1e-3) if self._growing else right
+        self._range = self._set_range(left, end, low, high)
+
+    def _set_range(self, left: float, right: float, low: float, high: float) -> tuple[float, float, float, float]:
+        """Let the axes show this much and a little around it; returns what y and x then reach."""
         span_x = max(right - left, 1e-9)
-        # A little more than the data, so that the axes need not move with each new point.
-        end = right if right <= self._x_end else right + 0.1 * span_x * (self._x_end > 0)
         span_y = max(high - low, 1e-3 * max(abs(high), abs(low)), 1e-9)
-        self._range = (left, end, low - 0.06 * span_y, high + 0.06 * span_y)
-        margin = 0.02 * span_x
+        result = (left, right, low - 0.06 * span_y, high + 0.06 * span_y)
         self._view.getPlotItem().getViewBox().setRange(
-            xRange=(left - margin, end + margin), yRange=self._range[2:], padding=0, disableAutoRange=True
+            xRange=(left - 0.02 * span_x, right + 0.02 * span_x), yRange=result[2:], padding=0, disableAutoRange=True
         )
+        return result
 
     def _place_best(self) -> None:
         if self._best is None:

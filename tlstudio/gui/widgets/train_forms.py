@@ -56,9 +56,7 @@ class TrainForms(QFrame):
             form.entered.connect(self.entered)
             self.forms[section] = form
             layout.addWidget(form)
-        self.forms["training"].set_model(
-            TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware")
-        )
+        self.forms["training"].set_model(TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware"))
 
     def show_component(self, section: str, model: type[Options], values: Mapping[str, Any]) -> None:
         """Show the options of a component; nothing changes if they are shown already with these values."""

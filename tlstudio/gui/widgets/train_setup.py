@@ -259,8 +259,9 @@ class TrainSetup(QWidget):
         if kind != "head" or revision is None:
             return checked.facts[kind].description.split(". ")[0].rstrip(".") if kind == "strategy" else ""
         if revision.task == "regression":
-            return self.tr("One number")
-        return self.tr("{0} classes").format(len(revision.classes))
+            return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
+        count, width = len(revision.classes), checked.facts["backbone"].num_features
+        return self.tr("{0} classes · {1} → {0}").format(count, f"{width:,}")
 
     def _show_checked(self, checked: Checked) -> None:
         if checked.problems:

@@ -1,0 +1,251 @@
+"""The Train page: what shall it learn from, and how? And a run while it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QWidget
+
+from tlstudio.engine.events import RunEnded
+from tlstudio.engine.recipe import Recipe
+from tlstudio.gui.recipe_draft import Checked, RecipeDraft
+from tlstudio.gui.state import AppState, RunState
+from tlstudio.gui.training_worker import TrainingSession
+from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.live_view import LiveView
+from tlstudio.gui.widgets.ready_view import ReadyView
+from tlstudio.gui.widgets.train_setup import TrainSetup
+
+DRAIN_EVERY_MS = 100
+"""How often the events of a run are taken out of their buffer and drawn."""
+
+
+class TrainPanel(QWidget):
+    """The recipe at the left; at the right what will happen, or what happens.
+
+    Args:
+        state: What the pages share.
+        parent: Parent widget.
+    """
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_page")
+        self.setProperty("role", "page")
+        self._state = state
+        self._session: TrainingSession | None = None
+        self._on_shut: Callable[[], None] | None = None
+        self.draft = RecipeDraft(state, self)
+        self.setup = TrainSetup(state, self.draft)
+        self.ready = ReadyView(state)
+        self.live = LiveView(state)
+        self.empty = EmptyState("train_empty", state, "train", "", "")
+        self._empty_goes = "project"
+        self.right = QStackedWidget()
+        self.right.setObjectName("train_right")
+        self.right.addWidget(self.ready)
+        self.right.addWidget(self.live)
+        page = QWidget()
+        row = QHBoxLayout(page)
+        row.setContentsMargins(20, 16, 20, 12)
+        row.setSpacing(14)
+        row.addWidget(self.setup)
+        row.addWidget(self.right, 1)
+        self._pages = QStackedWidget()
+        self._pages.setObjectName("train_pages")
+        self._pages.addWidget(self.empty)
+        self._pages.addWidget(page)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._pages)
+        self._drain = QTimer(self)
+        self._drain.setInterval(DRAIN_EVERY_MS)
+        self._drain.timeout.connect(self._take_events)
+        self._connect()
+        self._on_project()
+
+    def _connect(self) -> None:
+        self.empty.activated.connect(lambda: self._state.navigate.emit(self._empty_goes))
+        self.draft.checked.connect(self._on_checked)
+        self.setup.start_requested.connect(self.start)
+        self.setup.pause_requested.connect(self.toggle_pause)
+        self.setup.stop_requested.connect(self.stop)
+        self.setup.cancel_requested.connect(self.cancel)
+        self.live.see_result.connect(self._see_result)
+        self.live.train_again.connect(self._train_again)
+        self.live.progressed.connect(self._state.set_run_state)
+        self._state.project_changed.connect(self._on_project)
+        self._state.datasets_changed.connect(self._on_datasets)
+        self._state.dataset_selected.connect(self._on_dataset_selected)
+        self._state.train_requested.connect(self.train_recipe)
+        self._state.theme_changed.connect(self._on_theme)
+
+    # -- a run ----------------------------------------------------------------------------------------------
+
+    @property
+    def active_run(self) -> bool:
+        """Whether a run is under way."""
+        return self._session is not None
+
+    @Slot(object)
+    def start(self, recipe: Recipe) -> None:
+        """Train a recipe that has been checked; does nothing while a run is under way."""
+        project = self._state.project
+        if project is None or self._session is not None:
+            return
+        self._session = TrainingSession(recipe, project, self._state.registry, self)
+        self._session.ended.connect(self._on_thread_ended)
+        self.right.setCurrentWidget(self.live)
+        self.live.begin(self.draft.result.revision)
+        self.setup.show_running(True)
+        self._session.start()
+        self._drain.start()
+
+    @Slot(object)
+    def train_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe in the form and start it as soon as it has been checked."""
+        if self._session is None:
+            self._state.navigate.emit("train")
+            self.setup.start_recipe(recipe)
+
+    def edit_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe in the form, to be changed and started by the user."""
+        if self._session is None:
+            self._train_again()
+            self.setup.load_values(recipe)
+
+    @Slot()
+    def toggle_pause(self) -> None:
+        """Pause the run, or go on."""
+        if self._session is not None:
+            control = self._session.control
+            paused = control.paused
+            control.resume() if paused else control.pause()
+            self.setup.show_running(True, paused=not paused)
+
+    @Slot()
+    def stop(self) -> None:
+        """End the run after this step and keep its best epoch."""
+        if self._session is not None:
+            self._session.control.stop()
+            self._ending()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the run after this step, without a result."""
+        if self._session is not None:
+            self._session.control.cancel()
+            self._ending()
+
+    def shutdown(self, callback: Callable[[], None]) -> None:
+        """End the run at its next step, keep its last checkpoint, and call back when its thread is over.
+
+        Without a run the callback comes at once.
+        """
+        if self._session is None:
+            callback()
+            return
+        self._on_shut = callback
+        # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
+        self._session.control.cancel()
+        self._ending()
+
+    def _ending(self) -> None:
+        self.setup.show_running(True, ending=True)
+        self.live.set_stopping()
+        self.live.redraw()
+
+    @Slot()
+    def _take_events(self) -> None:
+        if self._session is None:
+            return
+        paused_before = self.live.phase == "paused"
+        self.live.take(self._session.drain())
+        if not self.isHidden():
+            self.live.redraw()
+        paused = self.live.phase == "paused"
+        if paused != paused_before and self.live.phase != "stopping":
+            self.setup.show_running(True, paused=paused)
+
+    @Slot()
+    def _on_thread_ended(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        self._drain.stop()
+        self._session = None
+        self.live.take(session.drain())
+        self.setup.show_running(False)
+        # The run must be over for everyone before they are told: a waiting recipe may start from within.
+        session.deleteLater()
+        self.live.redraw()
+        ended = self.live.ended
+        if ended is not None:
+            self._tell(ended)
+        self._state.runs_changed.emit()
+        if self._on_shut is not None:
+            callback, self._on_shut = self._on_shut, None
+            callback()
+
+    def _tell(self, ended: RunEnded) -> None:
+        if ended.status == "failed":
+            self._state.message.emit(self.tr("The run has failed."), f"{ended.error}\n\n{ended.traceback}".strip())
+        elif ended.status == "cancelled":
+            self._state.message.emit(self.tr("The run was cancelled."), "")
+        else:
+            self._state.message.emit(self.tr("The run is done; its result is on the Runs page."), "")
+
+    @Slot(str)
+    def _see_result(self, run_id: str) -> None:
+        self._state.navigate.emit("runs")
+        self._state.show_run.emit(run_id)
+
+    @Slot()
+    def _train_again(self) -> None:
+        self.right.setCurrentWidget(self.ready)
+        self._state.set_run_state(RunState())
+
+    # -- the rest of the studio -----------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_checked(self, checked: Checked) -> None:
+        self.ready.show_checked(checked)
+
+    @Slot()
+    def _on_project(self) -> None:
+        self.draft.clear()
+        self.right.setCurrentWidget(self.ready)
+        self._on_datasets()
+
+    @Slot(str)
+    def _on_datasets(self, _name: str = "") -> None:
+        project = self._state.project
+        if project is None:
+            self._empty_goes = "project"
+            self.empty.set_texts(
+                self.tr("No project is open"),
+                self.tr("A project is a folder that keeps data sets and runs. Open one, make one, or try the demo."),
+                self.tr("Go to &Project"),
+            )
+            self._pages.setCurrentWidget(self.empty)
+        elif not project.datasets():
+            self._empty_goes = "data"
+            self.empty.set_texts(
+                self.tr("Nothing to learn from yet"),
+                self.tr("Bring in a folder of images or a table of texts; then choose here what shall learn from it."),
+                self.tr("Go to &Data"),
+            )
+            self._pages.setCurrentWidget(self.empty)
+        else:
+            self.setup.refresh_datasets()
+            self._pages.setCurrentIndex(1)
+
+    @Slot(str, str)
+    def _on_dataset_selected(self, name: str, revision: str) -> None:
+        if self._session is None:
+            self.setup.show_dataset(name, revision)
+
+    @Slot()
+    def _on_theme(self) -> None:
+        self.setup.forms.set_theme(self._state.theme)

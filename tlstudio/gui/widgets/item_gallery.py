@@ -1,0 +1,274 @@
+"""A small gallery of images or texts with a caption each: the most wrong items of a run, and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QImage, QPainter, QPainterPath, QPixmap, QResizeEvent
+from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+
+from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import Theme
+from tlstudio.gui.workers import JobContext
+
+ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
+PICTURE_ROLE = Qt.ItemDataRole.UserRole + 2
+Index = QModelIndex | QPersistentModelIndex
+_EDGE = 128
+_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryItem:
+    """One item of a gallery.
+
+    Attributes:
+        id: Id of the sample.
+        caption: What is told below it: ``"bird → bug 0.91"``.
+        image: Its image file, if it is an image.
+        text: Its text, if it is one.
+        tip: What the tooltip says.
+    """
+
+    id: str
+    caption: str
+    image: Path | None = None
+    text: str = ""
+    tip: str = ""
+
+
+class GalleryModel(QAbstractListModel):
+    """Items with their pictures, as far as these are loaded."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.items: tuple[GalleryItem, ...] = ()
+        self.pictures: dict[Path, QPixmap | None] = {}
+
+    def set_items(self, items: Sequence[GalleryItem]) -> None:
+        """Show other items."""
+        self.beginResetModel()
+        self.items = tuple(items)
+        self.endResetModel()
+
+    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+        """Number of items."""
+        return 0 if parent is not None and parent.isValid() else len(self.items)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: ANN401  Qt override
+        """What an item shows."""
+        if not index.isValid():
+            return None
+        item = self.items[index.row()]
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+            return f"{item.caption} {item.text[:80]}".strip()
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return item.tip or item.caption
+        if role == ITEM_ROLE:
+            return item
+        if role == PICTURE_ROLE:
+            return self.pictures.get(item.image) if item.image is not None else None
+        return None
+
+    def take(self, pictures: dict[Path, QImage | None]) -> None:
+        """Keep loaded pictures (`None`: it cannot be read) and show them."""
+        for path, picture in pictures.items():
+            self.pictures[path] = None if picture is None else QPixmap.fromImage(picture)
+        while len(self.pictures) > _KEPT:
+            self.pictures.pop(next(iter(self.pictures)))
+        if self.items:
+            self.dataChanged.emit(self.index(0), self.index(len(self.items) - 1))
+
+
+class _ItemDelegate(QStyledItemDelegate):
+    """Draws the picture or text in a frame and the caption below."""
+
+    def __init__(self, theme: Theme, size: QSize, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.theme = theme
+        self.size = size
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802  Qt override
+        """All items are of one size."""
+        return self.size
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
+        """Draw one item."""
+        item: GalleryItem = index.data(ITEM_ROLE)
+        theme = self.theme
+        font = QFont(option.font)
+        font.setPixelSize(max(10, option.fontMetrics.height() - 5))
+        small = QFontMetrics(font)
+        area: QRect = option.rect.adjusted(3, 3, -3, -3)
+        frame = area.adjusted(0, 0, 0, -small.height() - 4)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        lit = bool(option.state & (QStyle.StateFlag.State_MouseOver | QStyle.StateFlag.State_HasFocus))
+        path = QPainterPath()
+        path.addRoundedRect(frame.toRectF().adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
+        # Pictures lie on white in both themes: most have white around them.
+        painter.fillPath(path, QColor("#FFFFFF") if item.image is not None else QColor(theme.ground))
+        picture: QPixmap | None = index.data(PICTURE_ROLE)
+        if picture is not None:
+            room = frame.adjusted(3, 3, -3, -3).size()
+            fitted = picture.size().scaled(room, Qt.AspectRatioMode.KeepAspectRatio)
+            place = QRect(0, 0, fitted.width(), fitted.height())
+            place.moveCenter(frame.center())
+            painter.save()
+            painter.setClipPath(path)
+            painter.drawPixmap(place, picture)
+            painter.restore()
+        elif item.text:
+            painter.setFont(font)
+            painter.setPen(QColor(theme.text))
+            painter.save()
+            painter.setClipPath(path)
+            painter.drawText(
+                frame.adjusted(8, 5, -8, -5), int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop), item.text
+            )
+            painter.restore()
+        painter.strokePath(path, QColor(theme.accent if lit else theme.line))
+        painter.setFont(font)
+        painter.setPen(QColor(theme.second))
+        caption = QRect(area.x(), area.bottom() - small.height(), area.width(), small.height() + 1)
+        text = small.elidedText(item.caption, Qt.TextElideMode.ElideRight, area.width())
+        painter.drawText(caption, int(Qt.AlignmentFlag.AlignCenter), text)
+        painter.restore()
+
+
+class ItemGallery(QListView):
+    """Shows items in rows; pictures are read off the window's thread and kept.
+
+    Args:
+        name: Object name; also the key of its loading job.
+        state: What the pages share.
+        accessible: What a screen reader says.
+        columns: How many items stand beside each other at most; the width is shared out.
+        parent: Parent widget.
+
+    Signals:
+        opened(str): An item was clicked or Enter was pressed on it; carries its id.
+    """
+
+    opened = Signal(str)
+
+    def __init__(
+        self, name: str, state: AppState, accessible: str, *, columns: int = 4, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setAccessibleName(accessible)
+        self.setProperty("role", "bare")
+        self._state = state
+        self._columns = columns
+        self._model = GalleryModel(self)
+        self._loading = False
+        self._again = False
+        self._item_delegate = _ItemDelegate(state.theme, QSize(110, 90), self)
+        self.setModel(self._model)
+        self.setItemDelegate(self._item_delegate)
+        self.setViewMode(QListView.ViewMode.IconMode)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setMovement(QListView.Movement.Static)
+        self.setUniformItemSizes(True)
+        self.setMouseTracking(True)
+        self.setSpacing(0)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setMinimumHeight(80)
+        self.clicked.connect(self._open)
+        self.activated.connect(self._open)
+        state.theme_changed.connect(self._take_theme)
+
+    @property
+    def items(self) -> tuple[GalleryItem, ...]:
+        """What is shown."""
+        return self._model.items
+
+    def show_items(self, items: Sequence[GalleryItem]) -> None:
+        """Show other items, in their order; does nothing where they are the same."""
+        if tuple(items) == self._model.items:
+            return
+        self._model.set_items(items)
+        self._arrange()
+        self._load()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802  Qt override
+        """Share the width out anew."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        room = self.viewport().width() - 2
+        texts = bool(self._model.items) and self._model.items[0].image is None
+        least = 170 if texts else 92
+        columns = max(1, min(self._columns, room // least))
+        rows = -(-max(1, len(self._model.items)) // columns)
+        width = room // columns
+        fair = self.viewport().height() // rows - 1
+        height = max(76, min(fair, round(width * (0.7 if texts else 0.95)), 150))
+        if QSize(width, height) != self._item_delegate.size:
+            self._item_delegate.size = QSize(width, height)
+            self.setGridSize(self._item_delegate.size)
+            self.scheduleDelayedItemsLayout()
+
+    def _load(self) -> None:
+        wanted = [
+            item.image
+            for item in self._model.items
+            if item.image is not None and item.image not in self._model.pictures
+        ]
+        if not wanted:
+            return
+        if self._loading:
+            self._again = True
+            return
+        self._loading = True
+
+        def work(context: JobContext) -> dict[Path, QImage | None]:
+            return {path: load_picture(path, _EDGE * 2) for path in wanted if not context.cancelled()}
+
+        self._state.jobs.start(work, self.tr("Loading pictures"), self._loaded, self._loading_failed)
+
+    def _loaded(self, pictures: dict[Path, QImage | None]) -> None:
+        self._loading = False
+        self._model.take(pictures)
+        if self._again:
+            self._again = False
+            self._load()
+
+    def _loading_failed(self, error: Exception) -> None:
+        self._loading = False
+        self._state.message.emit(self.tr("Some pictures cannot be shown."), str(error))
+
+    def _open(self, index: QModelIndex) -> None:
+        self.opened.emit(index.data(ITEM_ROLE).id)
+
+    def _take_theme(self) -> None:
+        self._item_delegate.theme = self._state.theme
+        self.viewport().update()
+
+
+def load_picture(path: Path, edge: int) -> QImage | None:
+    """Read an image file scaled down to an edge, or `None` if it cannot be read. Needs no window.
+
+    Args:
+        path: The file.
+        edge: Longest side of the result in pixels.
+    """
+    from tlstudio.api import DataError
+    from tlstudio.api.images import open_image
+
+    try:
+        image = open_image(path, at_most=edge)
+    except DataError:
+        return None
+    image.thumbnail((edge, edge))
+    data = image.tobytes()
+    picture = QImage(data, image.width, image.height, 3 * image.width, QImage.Format.Format_RGB888)
+    return picture.copy()  # the bytes go with `data`

@@ -1,0 +1,353 @@
+"""A run while it goes: figures, progress, curves, what it gets wrong, and its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
+
+from tlstudio.api import TLStudioError
+from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.gui.run_story import RunStory, end_words
+from tlstudio.gui.state import AppState, RunPhase
+from tlstudio.gui.theme import mono_font
+from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.error_card import ErrorCard
+from tlstudio.gui.widgets.figures import duration_text, label_words, metric_title, number_text, size_text
+from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
+from tlstudio.gui.widgets.metric_plot import MetricPlot
+from tlstudio.gui.widgets.stat_card import StatCard
+from tlstudio.gui.widgets.texts import push_button, text_label
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+
+_LOG_LINES = 500
+_WORST_EVERY_MS = 700
+
+
+class LiveView(QWidget):
+    """Shows the events of one run. Taking an event is cheap; drawing happens in `redraw`.
+
+    Signals:
+        see_result(str): The user wants to see the result of this run.
+        train_again(): The user wants to go back to the form.
+        progressed(object): A `RunState`, at each `redraw` that changed it.
+    """
+
+    see_result = Signal(str)
+    train_again = Signal()
+    progressed = Signal(object)
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_live")
+        self._state = state
+        self._revision: Revision | None = None
+        self.story = RunStory()
+        self._dirty = False
+        self._end_drawn = False
+        self._worst: tuple[tuple[str, str, float], ...] = ()
+        self._build()
+        self._worst_timer = QTimer(self)
+        self._worst_timer.setSingleShot(True)
+        self._worst_timer.setInterval(_WORST_EVERY_MS)
+        self._worst_timer.timeout.connect(self._show_worst)
+        state.theme_changed.connect(self._take_theme)
+
+    def _build(self) -> None:
+        theme = self._state.theme
+        self.metric_card = StatCard("train_stat_metric", self.tr("Validation"))
+        self.epoch_card = StatCard("train_stat_epoch", self.tr("Epoch"))
+        self.time_card = StatCard("train_stat_time", self.tr("Time left"))
+        self.speed_card = StatCard("train_stat_speed", self.tr("Speed"))
+        cards = QHBoxLayout()
+        cards.setSpacing(12)
+        for card in (self.metric_card, self.epoch_card, self.time_card, self.speed_card):
+            cards.addWidget(card)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("train_progress")
+        self.bar.setAccessibleName(self.tr("Progress of the run"))
+        self.bar.setTextVisible(False)
+        self.bar.setRange(0, 1000)
+        self.error_card = ErrorCard("train_error", self._state, self.tr("The run has failed"))
+        self.summary = self._make_summary()
+        self.loss_plot = MetricPlot("train_plot_loss", self.tr("Loss"), theme)
+        self.metric_plot = MetricPlot("train_plot_metric", self.tr("Metric"), theme)
+        self.rate_plot = MetricPlot("train_plot_rate", self.tr("Learning rate"), theme)
+        self.memory_plot = MetricPlot("train_plot_memory", self.tr("GPU memory (GB)"), theme)
+        self.memory_plot.hide()
+        self.worst_card = Card("train_worst", margins=(14, 10, 8, 8))
+        self.worst_card.column.addWidget(text_label(self.tr("Most wrong right now"), "section", "train_worst_title"))
+        self.gallery = ItemGallery("train_worst_gallery", self._state, self.tr("Most wrong right now"))
+        self._worst_hint = text_label(
+            self.tr("After the first epoch the validation items with the highest loss are shown here."),
+            "second",
+            "train_worst_hint",
+            wrap=True,
+        )
+        self.gallery.hide()
+        self.worst_card.column.addWidget(self._worst_hint, 1, Qt.AlignmentFlag.AlignTop)
+        self.worst_card.column.addWidget(self.gallery, 1)
+        self.gallery.opened.connect(self._open_item)
+        self._grid = QGridLayout()
+        self._grid.setSpacing(12)
+        for number, widget in enumerate((self.loss_plot, self.metric_plot, self.rate_plot, self.worst_card)):
+            self._grid.addWidget(widget, number // 2, number % 2)
+        self._grid.addWidget(self.memory_plot, 2, 0, 1, 2)
+        for line in range(2):
+            self._grid.setRowStretch(line, 3)
+            self._grid.setColumnStretch(line, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(12)
+        layout.addLayout(cards)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.error_card)
+        layout.addWidget(self.summary)
+        layout.addLayout(self._grid, 1)
+        layout.addLayout(self._make_log())
+
+    def _make_summary(self) -> Card:
+        card = Card("train_summary", margins=(16, 10, 10, 10))
+        self._summary_title = text_label("", "section", "train_summary_title", elide=True)
+        self._summary_text = text_label("", "second", "train_summary_text", elide=True)
+        self.result_button = push_button(self.tr("See &result"), "primary", "train_see_result")
+        self.again_button = push_button(self.tr("Train a&gain"), "secondary", "train_again")
+        self.result_button.clicked.connect(lambda: self.see_result.emit(self.story.run))
+        self.again_button.clicked.connect(self.train_again)
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(self._summary_title)
+        words.addWidget(self._summary_text)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addLayout(words, 1)
+        row.addWidget(self.again_button)
+        row.addWidget(self.result_button)
+        card.column.addLayout(row)
+        card.hide()
+        return card
+
+    def _make_log(self) -> QVBoxLayout:
+        self._log_line = text_label("", "small", "train_log_line", elide=True)
+        self.log_button = push_button(self.tr("Show &log"), "link", "train_log_toggle")
+        self.log_button.setCheckable(True)
+        self.log = QPlainTextEdit()
+        self.log.setObjectName("train_log")
+        self.log.setAccessibleName(self.tr("Log"))
+        self.log.setReadOnly(True)
+        self.log.setTabChangesFocus(True)
+        self.log.setProperty("role", "mono")
+        self.log.setFont(mono_font())
+        self.log.setMaximumBlockCount(_LOG_LINES)
+        self.log.setFixedHeight(120)
+        self.log.hide()
+        self.log_button.toggled.connect(self._show_log)
+        row = QHBoxLayout()
+        row.addWidget(self._log_line, 1)
+        row.addWidget(self.log_button)
+        column = QVBoxLayout()
+        column.setSpacing(6)
+        column.addLayout(row)
+        column.addWidget(self.log)
+        return column
+
+    # -- events ---------------------------------------------------------------------------------------------
+
+    def begin(self, revision: Revision | None) -> None:
+        """Get ready for a run on these data."""
+        self._revision = revision
+        self.story = RunStory()
+        self._worst, self._end_drawn = (), False
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+            plot.clear()
+            plot.set_growing(True)
+        self.memory_plot.hide()
+        self._grid.setRowStretch(2, 0)
+        for card in (self.metric_card, self.epoch_card, self.time_card, self.speed_card):
+            card.show_figure("—")
+        self.error_card.hide()
+        self.summary.hide()
+        self.gallery.show_items(())
+        self.gallery.hide()
+        self._worst_hint.show()
+        self.log.clear()
+        self.story.log.append(self.tr("Getting ready: the libraries are loaded when they are first needed."))
+        self.time_card.set_caption(self.tr("Time left"))
+        self.bar.setValue(0)
+        self._dirty = True
+        self.redraw()
+
+    def take(self, events: Iterable[RunEvent]) -> None:
+        """Take in events; nothing is drawn yet."""
+        for event in events:
+            self._dirty = True
+            self.story.take((event,))
+            if isinstance(event, StepLogged):
+                self._add_step(event)
+            elif isinstance(event, EpochEnded):
+                self._add_epoch(event)
+            elif isinstance(event, RunStarted):
+                self._add_curves(event)
+
+    @property
+    def ended(self) -> RunEnded | None:
+        """The last event, once it has come."""
+        return self.story.ended
+
+    @property
+    def phase(self) -> RunPhase:
+        """What the run is doing."""
+        return self.story.phase
+
+    def set_stopping(self) -> None:
+        """Show that the end has been asked for."""
+        self.story.phase = "stopping"
+        self._dirty = True
+
+    def _add_curves(self, event: RunStarted) -> None:
+        title = metric_title(event.monitor)
+        self.metric_card.set_caption(self.tr("Validation {0}").format(title))
+        self.metric_plot.set_title(title)
+        self.loss_plot.add_curve(self.tr("train"), color=0)
+        self.loss_plot.add_curve(self.tr("validation"), color=1)
+        self.metric_plot.add_curve(self.tr("validation"), color=1)
+
+    def _add_step(self, event: StepLogged) -> None:
+        self.loss_plot.append(self.tr("train"), event.epoch, event.loss)
+        for number, (name, rate) in enumerate(event.learning_rates.items()):
+            self.rate_plot.add_curve(name, color=number + 2)
+            self.rate_plot.append(name, event.epoch, rate)
+        if event.gpu_memory:
+            self.memory_plot.add_curve(self.tr("in use"), color=4)
+            self.memory_plot.append(self.tr("in use"), event.epoch, event.gpu_memory / 1e9)
+
+    def _add_epoch(self, event: EpochEnded) -> None:
+        self._worst = event.worst
+        if "loss" in event.validation:
+            self.loss_plot.append(self.tr("validation"), event.epoch, event.validation["loss"])
+        monitor = self.story.started.monitor if self.story.started else ""
+        if monitor in event.validation:
+            self.metric_plot.append(self.tr("validation"), event.epoch, event.validation[monitor])
+            if event.is_best:
+                self.metric_plot.mark_best(event.epoch, event.validation[monitor])
+
+    # -- drawing --------------------------------------------------------------------------------------------
+
+    def redraw(self) -> None:
+        """Draw what has changed since the last call."""
+        if not self._dirty:
+            return
+        self._dirty = False
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+            plot.flush()
+        if self.memory_plot.flush() and self.memory_plot.isHidden():
+            self._grid.setRowStretch(2, 2)
+            self.memory_plot.show()
+        self._draw_figures()
+        if self.story.log:
+            self.log.appendPlainText("\n".join(self.story.log))
+            self._log_line.setText(self.story.log[-1])
+            self.story.log.clear()
+        if self._worst and not self._worst_timer.isActive():
+            self._worst_timer.start()
+        if self.story.ended is not None and not self._end_drawn:
+            self._end_drawn = True
+            self._draw_end(self.story.ended)
+        self.progressed.emit(self.story.nutshell())
+
+    def _draw_figures(self) -> None:
+        story = self.story
+        started, step, epoch = story.started, story.step, story.epoch
+        if started is not None and epoch is not None and started.monitor in epoch.validation:
+            best = self.tr("best was epoch {0}").format(epoch.best_epoch)
+            best = self.tr("best so far") if epoch.is_best else best
+            self.metric_card.show_figure(number_text(epoch.validation[started.monitor]), best)
+        if story.progress is not None and (step is None or story.phase == "evaluating"):
+            done = f" {story.progress.done:,} / {story.progress.total:,}" if story.progress.total else ""
+            figure = "—" if step is None or started is None else f"{story.epoch_now} / {started.epochs}"
+            self.epoch_card.show_figure(figure, story.progress.what + done)
+        elif started is not None:
+            total = started.epochs * started.steps_per_epoch
+            steps = self.tr("step {0} of {1}").format(f"{step.step:,}", f"{total:,}") if step else ""
+            self.epoch_card.show_figure(f"{story.epoch_now} / {started.epochs}", steps)
+        if step is not None:
+            text = self.tr("texts a second") if self._is_text() else self.tr("images a second")
+            self.speed_card.show_figure(number_of_items(step.samples_per_second), text)
+            left = "—" if step.seconds_left is None else duration_text(step.seconds_left)
+            so_far = self.tr("{0} so far").format(duration_text(story.seconds))
+            if step.gpu_memory:
+                so_far += " · " + size_text(step.gpu_memory)
+            self.time_card.show_figure(left, so_far)
+        fraction = story.fraction
+        self.bar.setRange(0, 0 if fraction is None else 1000)
+        if fraction is not None:
+            self.bar.setValue(round(fraction * 1000))
+
+    def _is_text(self) -> bool:
+        return self._revision is not None and self._revision.modality == "text"
+
+    def _draw_end(self, ended: RunEnded) -> None:
+        self.time_card.set_caption(self.tr("Time"))
+        self.time_card.show_figure(duration_text(ended.seconds), self.tr("in all"))
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+            plot.set_growing(False)
+            plot.flush()
+        if ended.status == "failed":
+            self.error_card.show_error(ended.error, ended.traceback)
+        test = ended.metrics.get("test") or ended.metrics.get("validation") or {}
+        parts = [f"{metric_title(name)} {number_text(value)}" for name, value in test.items() if name != "loss"][:4]
+        where = self.tr("On the test split: ") if "test" in ended.metrics else ""
+        if ended.best_epoch:
+            parts.append(self.tr("best epoch {0}").format(ended.best_epoch))
+        self._summary_title.setText(end_words(ended))
+        text = where + " · ".join(parts) if parts else self.tr("There is no result to show.")
+        self._summary_text.setText(text)
+        self.result_button.setVisible(bool(self.story.run) and bool(ended.metrics))
+        self.summary.show()
+        if self._worst:
+            self._show_worst()
+
+    @Slot()
+    def _show_worst(self) -> None:
+        self._worst_timer.stop()
+        if self._revision is None or not self._worst:
+            return
+        worst, self._worst = self._worst, ()
+        items = [item for item in (wrong_item(self._revision, *each) for each in worst[:8]) if item is not None]
+        self._worst_hint.setVisible(not items)
+        self.gallery.setVisible(bool(items))
+        self.gallery.show_items(items)
+
+    def _open_item(self, sample_id: str) -> None:
+        if self._revision is not None:
+            self._state.show_items.emit(self._revision, [sample_id], self.tr("Most wrong right now"))
+
+    @Slot(bool)
+    def _show_log(self, shown: bool) -> None:
+        self.log.setVisible(shown)
+        self.log_button.setText(self.tr("Hide &log") if shown else self.tr("Show &log"))
+
+    def _take_theme(self) -> None:
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+            plot.set_theme(self._state.theme)
+
+
+def wrong_item(revision: Revision, sample_id: str, predicted: str, loss: float) -> GalleryItem | None:
+    """Make the gallery item of a sample that was predicted wrong; `None` if the data have no such sample."""
+    try:
+        sample = revision.sample(revision.index_of(sample_id))
+    except (TLStudioError, KeyError):
+        return None
+    label = label_words(sample.label)
+    caption = f"{label} → {predicted} {number_text(loss, 2)}"
+    tip = f"{sample.source or sample_id}\n{caption}"
+    return GalleryItem(sample_id, caption, sample.image, (sample.text or "")[:240], tip)
+
+
+def number_of_items(rate: float) -> str:
+    """Write items a second without needless digits."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

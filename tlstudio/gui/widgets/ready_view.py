@@ -1,0 +1,171 @@
+"""What the Train page shows before a run: what will happen, what is missing, and what the data look like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from tlstudio.api import SPLITS, Problem
+from tlstudio.gui.recipe_draft import Checked
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.bar_list import Bar, BarList
+from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.figures import count_text, duration_text, label_words, size_text
+from tlstudio.gui.widgets.icons import IconLabel
+from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
+from tlstudio.gui.widgets.stat_card import StatCard
+from tlstudio.gui.widgets.texts import text_label
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+
+
+class ReadyView(QScrollArea):
+    """Facts of the run that is about to start.
+
+    Args:
+        state: What the pages share.
+        parent: Parent widget.
+    """
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_ready")
+        self.setProperty("role", "bare")
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._state = state
+        self._shown = ""
+        self._revision: Revision | None = None
+        self._data = StatCard("train_ready_data", self.tr("Learns from"))
+        self._learns = StatCard("train_ready_learns", self.tr("What learns"))
+        self._time = StatCard("train_ready_time", self.tr("Time"))
+        self._weights = StatCard("train_ready_weights", self.tr("Pretrained weights"))
+        stats = QHBoxLayout()
+        stats.setSpacing(12)
+        for card in (self._data, self._learns, self._time, self._weights):
+            stats.addWidget(card)
+        self._plan = Card("train_ready_plan", spacing=10)
+        self._plan_title = text_label(self.tr("What will happen"), "section", "train_ready_title")
+        self._sentence = text_label("", "", "train_ready_sentence", wrap=True)
+        self._list = QGridLayout()
+        self._list.setHorizontalSpacing(10)
+        self._list.setVerticalSpacing(8)
+        self._list.setColumnStretch(1, 1)
+        self._plan.column.addWidget(self._plan_title)
+        self._plan.column.addWidget(self._sentence)
+        self._plan.column.addLayout(self._list)
+        self._classes = Card("train_ready_classes")
+        self._classes_title = text_label(self.tr("Classes in the training split"), "section", "train_ready_class_title")
+        self._bars = BarList("train_ready_class_bars", state, self.tr("Items of each class"))
+        self._classes.column.addWidget(self._classes_title)
+        self._classes.column.addWidget(self._bars, 1)
+        self._examples = Card("train_ready_examples", margins=(14, 10, 8, 8))
+        self._examples.column.addWidget(
+            text_label(self.tr("Some of what it learns from"), "section", "train_ready_examples_title")
+        )
+        self._gallery = ItemGallery("train_ready_gallery", state, self.tr("Some of what it learns from"), columns=8)
+        self._gallery.opened.connect(self._open_item)
+        self._examples.column.addWidget(self._gallery, 1)
+        self._examples.setMinimumHeight(150)
+        inside = QWidget()
+        inside.setProperty("role", "bare")
+        inside.setObjectName("train_ready_inside")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        column.addLayout(stats)
+        column.addWidget(self._plan)
+        column.addWidget(self._classes)
+        column.addWidget(self._examples, 1)
+        self.setWidget(inside)
+
+    def show_checked(self, checked: Checked) -> None:
+        """Show what was found out about a draft."""
+        self._show_data(checked)
+        flight = checked.preflight
+        if flight is None:
+            for card in (self._learns, self._time, self._weights):
+                card.show_figure("—")
+        else:
+            unit = self.tr("of {0} parameters").format(count_text(flight.total))
+            self._learns.show_figure(count_text(flight.trainable), unit if flight.total else "")
+            device = self.tr("estimated on this machine")
+            time = "—" if flight.seconds is None else duration_text(flight.seconds)
+            self._time.show_figure(time, device if flight.seconds is not None else self.tr("not known yet"))
+            if flight.weights is None or flight.weights.path is None:
+                self._weights.show_figure(self.tr("None"), flight.weights.origin if flight.weights else "")
+            else:
+                self._weights.show_figure(size_text(flight.weights.size), flight.weights.origin)
+        count = len(checked.problems)
+        self._plan_title.setText(
+            self.tr("What will happen")
+            if not count
+            else self.tr("One thing to mend first")
+            if count == 1
+            else self.tr("{0} things to mend first").format(count)
+        )
+        self._sentence.setText(flight.sentence if flight else "")
+        self._sentence.setVisible(bool(flight and flight.sentence and not count))
+        self._show_list(checked.problems, flight.notes if flight else ())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The sentences in the list of what is missing and what is worth knowing."""
+        labels = self._plan.findChildren(QLabel)
+        return tuple(label.text() for label in labels if label.objectName() == "train_ready_item")
+
+    def _show_list(self, problems: tuple[Problem, ...], notes: tuple[str, ...]) -> None:
+        while (item := self._list.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.setParent(None)
+                widget.deleteLater()
+        rows = [(str(problem), "warning", "bad") for problem in problems]
+        rows += [(note, "info", "accent") for note in notes]
+        for row, (text, icon, color) in enumerate(rows):
+            self._list.addWidget(IconLabel(self._state, icon, color, 16), row, 0, Qt.AlignmentFlag.AlignTop)
+            label = text_label(text, "" if color == "bad" else "second", "train_ready_item", wrap=True)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._list.addWidget(label, row, 1)
+
+    def _show_data(self, checked: Checked) -> None:
+        revision = checked.revision
+        self._classes.setVisible(revision is not None and bool(revision.classes))
+        if revision is None:
+            self._data.show_figure("—")
+            return
+        sizes = {split: len(revision.indices(split)) for split in SPLITS}
+        unit = self.tr("images") if revision.modality == "image" else self.tr("texts")
+        rest = self.tr("{0}, {1} to check on").format(unit, f"{sizes['validation'] + sizes['test']:,}")
+        self._data.show_figure(f"{sizes['train']:,}", rest)
+        self._show_examples(revision)
+        counts = revision.class_counts()["train"] if revision.classes else {}
+        largest = max(counts.values(), default=0)
+        self._bars.show_bars(
+            [Bar(name, count / largest if largest else 0.0, f"{count:,}") for name, count in counts.items()]
+        )
+
+    def _show_examples(self, revision: Revision) -> None:
+        key = f"{revision.folder}"
+        if key == self._shown:
+            return
+        self._shown, self._revision = key, revision
+        indices = revision.indices("train")
+        # Every so many-th item: the table is sorted by class more often than not.
+        picked = indices[:: max(1, len(indices) // 16)][:16]
+        items = []
+        for index in picked:
+            sample = revision.sample(int(index))
+            label = label_words(sample.label)
+            items.append(GalleryItem(sample.id, label, sample.image, (sample.text or "")[:240], sample.source))
+        self._gallery.show_items(items)
+        self._examples.setVisible(bool(items))
+
+    def _open_item(self, sample_id: str) -> None:
+        if self._revision is not None:
+            self._state.show_items.emit(self._revision, [sample_id], self.tr("Training items"))
