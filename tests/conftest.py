@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -19,6 +20,10 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
+
+# Speed is no matter of the tests: a busy machine must not fail one.
+settings.register_profile("tlstudio", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tlstudio")
 
 SHAPES = ("circle", "square", "圆环")
 GOOD = ("a wonderful film", "moving and funny", "great acting", "I loved every minute", "a joy to watch")

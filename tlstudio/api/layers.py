@@ -89,9 +89,8 @@ def natural_groups(network: nn.Module, containers: Sequence[str] = ()) -> list[L
 
 def layer_title(name: str) -> str:
     """Turn the dotted name of a module into words: ``"encoder.layer.0"`` into ``"layer 1"``, counted from 1."""
-    name = re.sub(r"(\.\d+)(\.\d+)+$", r"\1", name)  # a stage of one block: the block is not worth naming
-    if (match := re.search(r"([A-Za-z_]+?)s?\.(\d+)$", name)) is not None:
-        return f"{match[1].strip('_')} {int(match[2]) + 1}"
-    if (match := re.search(r"([A-Za-z]+)_?(\d+)$", name)) is not None:
-        return f"{match[1]} {match[2]}"
-    return name.rpartition(".")[2].replace("_", " ")
+    numbered = re.findall(r"([A-Za-z][A-Za-z0-9_]*?)s?\.(\d+)(?=\.|$)", name)
+    if numbered:
+        return " ".join(f"{word.strip('_').replace('_', ' ')} {int(number) + 1}" for word, number in numbered)
+    last = name.rpartition(".")[2].replace("_", " ")
+    return re.sub(r"(?<=[A-Za-z])(?=\d+$)", " ", last)

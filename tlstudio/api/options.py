@@ -18,7 +18,13 @@ Browse = Literal["", "file", "folder", "any"]
 class Options(BaseModel):
     """Base of every component's options. Immutable; unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,  # a folder may be called 2024
+    )
 
 
 def option(

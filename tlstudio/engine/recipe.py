@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 
@@ -101,6 +101,12 @@ class TrainingOptions(Options):
         help="Refuses operations that differ from run to run on a GPU; slower.",
         advanced=True,
     )
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_as_text(cls, value: object) -> object:
+        # On the command line and in TOML, precision = 32 is as natural as "32".
+        return str(value) if isinstance(value, int) else value
 
 
 class Choice(BaseModel):
