@@ -61,7 +61,21 @@ def _connect(left: Codes, right: Codes) -> Codes:
     edges = np.unique(left * num_right + right)
     degree = np.bincount(edges % num_right, minlength=num_right)
     edges = edges[degree[edges % num_right] > 1]
-    parent = list(range(num_left))
+    order = np.argsort(edges % num_right, kind="stable")
+    ends_left, ends_right = (edges // num_right)[order], (edges % num_right)[order]
+    same = ends_right[1:] == ends_right[:-1]
+    return components(ends_left[:-1][same], ends_left[1:][same], num_left)
+
+
+def components(ones: Codes, others: Codes, count: int) -> Codes:
+    """Return the connected component of each node of a graph: the lowest node in it.
+
+    Args:
+        ones: One end of each edge.
+        others: The other end of each edge.
+        count: Number of nodes.
+    """
+    parent = list(range(count))
 
     def root(node: int) -> int:
         while parent[node] != node:
@@ -69,11 +83,7 @@ def _connect(left: Codes, right: Codes) -> Codes:
             node = parent[node]
         return node
 
-    order = np.argsort(edges % num_right, kind="stable")
-    ends_left, ends_right = (edges // num_right)[order].tolist(), (edges % num_right)[order].tolist()
-    for before, after in zip(range(len(order) - 1), range(1, len(order)), strict=True):
-        if ends_right[before] == ends_right[after]:
-            one, other = root(ends_left[before]), root(ends_left[after])
-            if one != other:
-                parent[max(one, other)] = min(one, other)
-    return np.array([root(node) for node in range(num_left)], dtype=np.int64)
+    for one, other in zip(ones.tolist(), others.tolist(), strict=True):
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return np.array([root(node) for node in range(count)], dtype=np.int64)
