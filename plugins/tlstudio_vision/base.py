@@ -173,6 +173,13 @@ class VisionBackbone(Backbone):
             raise self._wrong_size(options, error) from error
         network.train(training)
 
+    def _not_for_classification(self) -> TLStudioError:
+        return TLStudioError(
+            f"{self.name} was not made for classification: it gives no pooled features.",
+            "Choose another backbone.",
+            field="backbone.name",
+        )
+
     def _wrong_size(self, options: VisionOptions, error: Exception) -> TLStudioError:
         own = self._settings()
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -194,12 +201,15 @@ class VisionBackbone(Backbone):
                 with torch.device("meta"):
                     network = self._network(options).eval()
                     features = network({"pixels": torch.empty(1, 3, settings.height, settings.width)})
-            except (NotImplementedError, RuntimeError, TypeError, ValueError):
+            except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError):
                 # Some networks compute their shape from tensors while they are built, which "meta" cannot.
-                network = self._network(options).eval()
-                features = network({"pixels": torch.zeros(1, 3, settings.height, settings.width)})
-        if features.pooled is None:
-            raise WeightsError(f"{self.name} gives no pooled features.", "Choose another backbone.")
+                try:
+                    network = self._network(options).eval()
+                    features = network({"pixels": torch.zeros(1, 3, settings.height, settings.width)})
+                except (NotImplementedError, AttributeError) as error:
+                    raise self._not_for_classification() from error
+        if features.pooled is None or features.pooled.ndim != 2:
+            raise self._not_for_classification()
         facts = self._facts()
         provides: set[FeatureKind] = {"pooled"}
         if features.tokens is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -64,7 +65,8 @@ def _titles(groups: dict[int, list[str]]) -> dict[int, str]:
     for where, names in sorted(groups.items()):
         columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
         common = ".".join(parts[0] for parts in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns))
-        title = layer_title(common) if common else "stem" if where == 0 else "neck"
+        unnamed = "stem" if where == min(groups) else "neck" if where == max(groups) else f"part {where}"
+        title = layer_title(common) if re.search("[A-Za-z]", common) else unnamed
         used[title] += 1
         titles[where] = title if used[title] == 1 else f"{title} ({used[title]})"
     return titles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER_NAMES = ("model.safetensors", "pytorch_model.bin")
 _FIELD = "backbone.weights"
+# What torch says where a pickle names a function or class that is no part of weights.
+_SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class", "instantiate", "not an allowed")
+# What torch, its unpickler, zipfile and safetensors raise on files that are damaged or something else; the errors of
+# safetensors are plain subclasses of Exception, known once it is imported.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
@@ -50,25 +69,22 @@ def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (*_DAMAGED, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0] or "it is cut off"
+        if isinstance(error, pickle.UnpicklingError) and any(mark in str(error) for mark in _SIGNS_OF_CODE):
+            raise WeightsError(
+                f"{path.name} contains Python code or objects besides weights; it was not run and not loaded.",
+                "Ask its author for a safetensors file, or convert it on a machine that you can afford to lose.",
+                path=path,
+                field=_FIELD,
+            ) from error
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it is no torch checkpoint"  # torch's own text advises to load it unsafely
         raise WeightsError(
-            f"{path.name} contains Python code or objects besides weights; it was not run and not loaded.",
-            "Ask its author for a safetensors file, or convert it on a machine that you can afford to lose.",
-            path=path,
-        ) from error
-    except (
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        OSError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise WeightsError(
-            f"{path.name} cannot be read as weights: {str(error).splitlines()[0] if str(error) else 'it is cut off'}.",
+            f"{path.name} cannot be read as weights: {reason.rstrip('.')}.",
             "Copy or download it again; expected is a safetensors file or a torch state dict.",
             path=path,
+            field=_FIELD,
         ) from error
     return _tensors_in(content, path)
 
