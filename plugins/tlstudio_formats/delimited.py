@@ -112,13 +112,13 @@ def _given_delimiter(text: str) -> str:
 
 def _fit(sample: str, complete: bool, dialect: Dialect) -> tuple[float, int]:
     """Share of the first records that have as many fields as the header, and that number."""
-    records = list(islice((item.fields for item in _parse(io.StringIO(sample, newline=""), dialect)), 201))
+    records = list(islice(_recover(_Lines(io.StringIO(sample, newline="")), dialect, ""), 201))
     if not complete and len(records) > 1 and len(records) < 201:
         records.pop()  # it may be cut
-    if not records:
+    widths = [len(item.fields) for item in records if isinstance(item, Record)]
+    if not widths:
         return (0.0, 0)
-    count = len(records[0])
-    return (sum(len(fields) == count for fields in records) / len(records), count)
+    return (widths.count(widths[0]) / len(records), widths[0])
 
 
 def read_records(path: Path, dialect: Dialect, start: int = 0) -> Iterator[Record | Rejected]:
@@ -136,35 +136,37 @@ def read_records(path: Path, dialect: Dialect, start: int = 0) -> Iterator[Recor
         OSError: The file cannot be read.
     """
     with path.open(encoding=dialect.encoding, errors="replace", newline="") as file:
-        lines = _Lines(file)
-        width = 0
-        retries = 0
         skipped = 0
-        while True:
-            for record in _parse(lines, dialect):
-                span = record.last - record.first + 1
-                width = width or len(record.fields)
-                unclosed = lines.ended and sum(line.count('"') for line in lines.taken) % 2 == 1
-                if (
-                    dialect.quoted
-                    and retries < _MAX_RETRIES
-                    and (unclosed or (1 < span <= _MAX_SPAN and len(record.fields) != width))
-                ):
-                    retries += 1
-                    yield Rejected(
-                        f"{path.name}, row {record.first}",
-                        'A quotation mark (") is opened in it and not closed.',
-                        'Close it, or double the marks that belong to the text ("").',
-                    )
-                    lines.put_back(record)
-                    break
-                lines.taken.clear()
-                if skipped < start:
-                    skipped += 1
-                else:
-                    yield record
+        for item in _recover(_Lines(file), dialect, path.name):
+            if isinstance(item, Record) and skipped < start:
+                skipped += 1
             else:
-                return
+                yield item
+
+
+def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Rejected]:
+    """Parse records, giving up the first line of one that swallows others by a quotation mark that is not closed."""
+    width = 0
+    retries = 0
+    while True:
+        for record in _parse(lines, dialect):
+            span = record.last - record.first + 1
+            width = width or len(record.fields)
+            unclosed = lines.ended and sum(line.count('"') for line in lines.taken) % 2 == 1
+            swallows = unclosed or (1 < span <= _MAX_SPAN and len(record.fields) != width)
+            if dialect.quoted and swallows and retries < _MAX_RETRIES:
+                retries += 1
+                yield Rejected(
+                    f"{name}, row {record.first}",
+                    'A quotation mark (") is opened in it and not closed.',
+                    'Close it, or double the marks that belong to the text ("").',
+                )
+                lines.put_back(record)
+                break
+            lines.taken.clear()
+            yield record
+        else:
+            return
 
 
 class _Lines:
@@ -201,8 +203,7 @@ class _Lines:
         self.taken.clear()
 
 
-def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
-    numbered = lines if isinstance(lines, _Lines) else _Lines(lines)
+def _parse(numbered: _Lines, dialect: Dialect) -> Iterator[Record]:
     reader = csv.reader(
         numbered,
         delimiter=dialect.delimiter,

@@ -71,31 +71,39 @@ def _ids(revision: Revision, rows: Sequence[int]) -> tuple[str, ...]:
     return tuple(str(column[int(row)].as_py()) for row in rows)
 
 
-def _items(count: int) -> str:
-    return "1 item" if count == 1 else f"{count:,} items"
+def _items(count: int, verb: str = "have") -> str:
+    if count == 1:
+        return f"1 item {_SINGULAR[verb]}"
+    return f"{count:,} items {verb}"
+
+
+_SINGULAR = {"have": "has", "occur": "occurs", "are": "is", "could": "could"}
 
 
 def _duplicates(revision: Revision) -> Iterator[Finding]:
     """Items of exactly the same content: across splits, with different labels, or merely repeated."""
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(revision.table.column("hash").to_pylist()):
-        rows_of[digest].append(row)
+        rows_of[str(digest)].append(row)
     leaks: list[int] = []
     conflicts: list[int] = []
     repeated: list[int] = []
+    extra = 0
     for rows in rows_of.values():
         if len(rows) == 1:
             continue
-        repeated += rows
         if len({revision.split(row) for row in rows}) > 1:
             leaks += rows
+        else:
+            repeated += rows
+            extra += len(rows) - 1
         if len({revision.label(row) for row in rows}) > 1:
             conflicts += rows
     if leaks:
         yield Finding(
             "leak",
             "Same content in several splits",
-            f"{_items(len(leaks))} have the same content as an item of another split, because the source says so. "
+            f"{_items(len(leaks))} the same content as an item of another split, because the source says so. "
             "A test on what was learned by heart looks better than it is. Take the copies out of the source, or "
             "import it with new splits.",
             _ids(revision, leaks),
@@ -105,17 +113,16 @@ def _duplicates(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "conflict",
             "Same content, different labels",
-            f"{_items(len(conflicts))} have the same content but not the same label: one of them must be wrong. "
+            f"{_items(len(conflicts))} the same content but not the same label: one of them must be wrong. "
             "Correct the labels and import again.",
             _ids(revision, conflicts),
             "warning",
         )
     if repeated:
-        extra = len(repeated) - sum(len(rows) > 1 for rows in rows_of.values())
         yield Finding(
             "duplicates",
             "Exact duplicates",
-            f"{_items(len(repeated))} occur more than once with exactly the same content ({extra:,} too many). "
+            f"{_items(len(repeated), 'occur')} more than once with exactly the same content ({extra:,} too many). "
             "They were kept in one split, so they do no harm, but they count more than others.",
             _ids(revision, repeated),
             "info",
@@ -137,7 +144,7 @@ def _near_duplicates(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "near_duplicates",
             "Look-alikes in several splits",
-            f"{_items(len(across))} in {groups:,} {word} look nearly the same and lie in different splits: scaled or "
+            f"{len(across):,} items ({groups:,} {word}) look nearly the same and lie in different splits: scaled or "
             "saved again, perhaps. If they are copies, a test on them looks better than it is. Look at them, take "
             "copies out, or keep them together by a group column.",
             _ids(revision, across),
@@ -207,12 +214,12 @@ def _targets(revision: Revision) -> Iterator[Finding]:
         return
     values = revision.values()
     deviation = values.std()
-    far = np.flatnonzero(np.abs(values - values.mean()) > OUTLIER * deviation) if deviation > 0 else np.zeros(0)
-    if len(far):
+    far = np.flatnonzero(np.abs(values - values.mean()) > OUTLIER * deviation)
+    if deviation > 0 and len(far):
         yield Finding(
             "outliers",
             "Targets far from all others",
-            f"{_items(len(far))} have targets more than {OUTLIER:g} standard deviations from the mean. "
+            f"{_items(len(far))} targets more than {OUTLIER:g} standard deviations from the mean. "
             "Check them: a slipped decimal point spoils the whole fit.",
             _ids(revision, far.tolist()),
             "warning",
@@ -226,7 +233,7 @@ def _images(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "small_images",
             "Tiny images",
-            f"{_items(len(small))} have a side of less than {SMALL_IMAGE} pixels: they are blown up for the model.",
+            f"{_items(len(small))} a side of less than {SMALL_IMAGE} pixels: they are blown up for the model.",
             _ids(revision, small.tolist()),
             "info",
         )
@@ -235,7 +242,7 @@ def _images(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "long_images",
             "Very long images",
-            f"{_items(len(long))} are more than {LONG_IMAGE:g} times as long as they are wide or high: "
+            f"{_items(len(long), 'are')} more than {LONG_IMAGE:g} times as long as they are wide or high: "
             "most models look at the middle alone.",
             _ids(revision, long.tolist()),
             "info",
@@ -249,7 +256,7 @@ def _texts(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "short_texts",
             "Very short texts",
-            f"{_items(len(short))} have fewer than {SHORT_TEXT} characters: there is hardly anything to learn from.",
+            f"{_items(len(short))} fewer than {SHORT_TEXT} characters: there is hardly anything to learn from.",
             _ids(revision, short.tolist()),
             "info",
         )
@@ -258,7 +265,7 @@ def _texts(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "long_texts",
             "Very long texts",
-            f"{_items(len(long))} have more than {LONG_TEXT:,} characters: most models read the beginning alone.",
+            f"{_items(len(long))} more than {LONG_TEXT:,} characters: most models read the beginning alone.",
             _ids(revision, long.tolist()),
             "info",
         )
@@ -272,7 +279,7 @@ def _left_out(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "left_out",
             "Left out at import",
-            f"{_items(len(rejected))} could not be used and {verb} left out. First: {first.source}: {first.reason}",
+            f"{_items(len(rejected), 'could')} not be used and {verb} left out. First: {first.source}: {first.reason}",
             (),
             "info",
         )

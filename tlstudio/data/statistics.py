@@ -29,7 +29,8 @@ class ClassHistogram:
     @property
     def total(self) -> Counts:
         """Samples of each class in all splits ``[C]``."""
-        return np.sum([self.counts[split] for split in SPLITS], axis=0, dtype=np.int64)
+        total: Counts = np.stack([self.counts[split] for split in SPLITS]).sum(axis=0)
+        return total
 
 
 def class_histogram(revision: Revision) -> ClassHistogram:
@@ -53,7 +54,8 @@ def text_lengths(revision: Revision) -> Counts:
     """Return the lengths of the texts in characters ``[N]``; empty for images."""
     if revision.modality != "text":
         return np.zeros(0, dtype=np.int64)
-    return pc.utf8_length(revision.table.column("text")).to_numpy().astype(np.int64)
+    lengths: Counts = pc.utf8_length(revision.table.column("text")).to_numpy().astype(np.int64)
+    return lengths
 
 
 def target_values(revision: Revision) -> dict[Split, npt.NDArray[np.float64]]:
