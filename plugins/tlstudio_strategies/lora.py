@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from tlstudio import api
-from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option
+from tlstudio.api import FineTuningStrategy, Options, Situation, option
 from tlstudio_strategies.common import fine_tuning_options, options_as
 
 if TYPE_CHECKING:
@@ -61,12 +61,6 @@ class LoRA(FineTuningStrategy):
         "fraction of the memory, and a checkpoint of a few megabytes."
     )
     Options = LoRAOptions
-
-    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
-        """Say so where the backbone has nothing that could be adapted."""
-        if backbone.num_parameters == 0:
-            return "LoRA adapts the layers of a backbone, and this one has no parameters."
-        return None
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend rates above those of full fine-tuning, as adapters start at zero; see `FineTuningStrategy`."""

@@ -1,0 +1,157 @@
+"""Every backbone, head and strategy that fit together do what the contract says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tlstudio.api import Backbone, Options, Sample, Task
+from tlstudio.plugins import PluginManager, Registry
+from tlstudio.testing import check_backbone, check_strategy, tiny_backbones, tiny_samples, tiny_target
+
+TASKS: dict[str, Task] = {"classification": "classification", "multi_label": "multi_label", "regression": "regression"}
+STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
+# Names of torchvision and timm, and the options that make them small enough for a test.
+VISION = ("resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "vit_tiny_patch16_224", "swin_t")
+BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION)
+WITHOUT_ATTENTION = ("tiny_conv_net", "resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "swin_t")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A backbone with options, and samples for it."""
+
+    backbone: Backbone
+    options: Options
+    groups: int
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    """All that the installed plugins bring."""
+    manager = PluginManager()
+    manager.discover()
+    return manager.registry
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with random weights, as transformers writes it."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = [
+        "sea",
+        "sky",
+        "ice",
+        "leaf",
+        "grass",
+        "moss",
+        "fire",
+        "rose",
+        "brick",
+        "the",
+        "a",
+        "of",
+        "and",
+        "some",
+        "one",
+        "near",
+        "with",
+    ]
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    config = BertConfig(
+        vocab_size=22,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    torch.manual_seed(0)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def build(registry: Registry, bert_folder: Path) -> Iterator[dict[str, Built]]:
+    """Backbones that were built already; those of the libraries are slow to build."""
+    built: dict[str, Built] = {}
+    for backbone in tiny_backbones():
+        built[backbone.name] = Built(backbone, backbone.Options(), 3)
+    text = registry.backbone("auto_model")
+    built["bert"] = Built(text, text.Options.model_validate({"weights": str(bert_folder)}), 3)
+    for name in VISION:
+        vision = registry.backbone(name)
+        options = vision.Options.model_validate({"weights": "random", "image_size": 32, "drop_path": None})
+        built[name] = Built(vision, options, 20)
+    return built
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[Sample]]:
+    """Two samples for each modality and task."""
+    folder = tmp_path_factory.mktemp("samples")
+    return {
+        (modality, task): tiny_samples(modality, task, folder, count=2)
+        for modality in ("image", "text")
+        for task in TASKS.values()
+    }
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("head", list(TASKS))
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_what_fits_together_trains_what_it_says_and_is_restored_exactly(
+    backbone: str,
+    head: str,
+    strategy: str,
+    registry: Registry,
+    build: dict[str, Built],
+    samples: dict[tuple[str, str], list[Sample]],
+    tmp_path: Path,
+) -> None:
+    if "+attention" in strategy and backbone in WITHOUT_ATTENTION:
+        pytest.skip("there is no attention layer to adapt")
+    chosen, options = _strategy_options(strategy)
+    used = build[backbone]
+    task = TASKS[head]
+    tuning = registry.strategy(chosen)
+    check_strategy(
+        tuning,
+        used.backbone,
+        registry.head(head),
+        samples[used.backbone.modality, task],
+        tiny_target(task),
+        tmp_path,
+        options=tuning.Options.model_validate(options),
+        backbone_options=used.options,
+        epochs=used.groups + 1 if chosen == "gradual_unfreezing" else 2,
+    )
+
+
+def _strategy_options(strategy: str) -> tuple[str, dict[str, object]]:
+    name, *extra = strategy.split("+")
+    options: dict[str, object] = {}
+    if "dora" in extra:
+        options["use_dora"] = True
+    if "attention" in extra:
+        options["target"] = "attention"
+    if "dropout" in extra:
+        options["dropout"] = 0.2
+    if name == "lora":
+        options["rank"] = 2
+    return name, options
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_each_backbone_is_what_it_says(
+    backbone: str, build: dict[str, Built], samples: dict[tuple[str, str], list[Sample]], tmp_path: Path
+) -> None:
+    used = build[backbone]
+    check_backbone(used.backbone, samples[used.backbone.modality, "classification"], tmp_path, options=used.options)

@@ -1,0 +1,179 @@
+"""Two tiny backbones that are nothing but small: every promise of the contract is kept. Light to import."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlstudio import api
+from tlstudio.api import (
+    Augmentation,
+    Backbone,
+    BackboneInfo,
+    DataError,
+    FeatureKind,
+    Modality,
+    Options,
+    Preprocessor,
+    Sample,
+    WeightsInfo,
+    option,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlstudio.api.nn import BackboneModule
+
+__all__ = ["TinyConvNet", "TinyTextEncoder", "tiny_backbones"]
+
+
+def tiny_backbones(modality: Modality | None = None) -> list[Backbone]:
+    """Return the tiny backbones of a modality, or all."""
+    every: list[Backbone] = [TinyConvNet(), TinyTextEncoder()]
+    return [backbone for backbone in every if modality in (None, backbone.modality)]
+
+
+class TinyOptions(Options):
+    """Options of the tiny backbones."""
+
+    seed: int = option(0, title="Seed", help="From which the random weights are drawn.", ge=0)
+
+
+class _TinyBackbone(Backbone):
+    Options = TinyOptions
+    _provides: frozenset[FeatureKind]
+    _input: str
+
+    def info(self) -> BackboneInfo:
+        """Give its facts."""
+        module = self.restore(TinyOptions(), Path())
+        return BackboneInfo(
+            modality=self.modality,
+            provides=self._provides,
+            num_features=module.num_features,
+            num_parameters=sum(p.numel() for p in module.parameters()),
+            license="Apache-2.0",
+            input=self._input,
+            source="TL Studio",
+        )
+
+    def find_weights(self, options: api.Options) -> WeightsInfo:
+        """Say that weights are random."""
+        return WeightsInfo(None, "random weights")
+
+    def load(self, options: api.Options) -> BackboneModule:
+        """Build the network with weights drawn from the seed."""
+        import torch
+
+        if not isinstance(options, TinyOptions):
+            raise TypeError(f"expected TinyOptions, got {type(options).__name__}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            return self.restore(options, Path())
+
+
+class TinyConvNet(_TinyBackbone):
+    """Three convolutions with BatchNorm on images of 32 x 32 pixels."""
+
+    name = "tiny_conv_net"
+    title = "Tiny convolutional network"
+    description = "Three convolutions with random weights, for tests of plugins."
+    modality: Modality = "image"
+    _provides = frozenset({"pooled", "maps"})
+    _input = "32 x 32 px, RGB"
+
+    def preprocessor(
+        self, options: api.Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+    ) -> Preprocessor:
+        """Make the preprocessor."""
+        return TinyImagePreprocessor(flip=augmentation != "none")
+
+    def restore(self, options: api.Options, assets: Path) -> BackboneModule:
+        """Build the network."""
+        from tlstudio.testing.networks import ConvNet
+
+        return ConvNet()
+
+
+class TinyTextEncoder(_TinyBackbone):
+    """Two transformer layers on hashed words."""
+
+    name = "tiny_text_encoder"
+    title = "Tiny text encoder"
+    description = "Two transformer layers with random weights, for tests of plugins."
+    modality: Modality = "text"
+    _provides = frozenset({"pooled", "tokens"})
+    _input = "up to 32 words"
+
+    def preprocessor(
+        self, options: api.Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+    ) -> Preprocessor:
+        """Make the preprocessor."""
+        return TinyTextPreprocessor()
+
+    def restore(self, options: api.Options, assets: Path) -> BackboneModule:
+        """Build the network."""
+        from tlstudio.testing.networks import TextEncoder
+
+        return TextEncoder(TinyTextPreprocessor.vocabulary)
+
+
+class TinyImagePreprocessor(Preprocessor):
+    """Scales images to 32 x 32 pixels with values in -1..1.
+
+    Args:
+        flip: Whether training images are mirrored half of the time.
+    """
+
+    def __init__(self, *, flip: bool) -> None:
+        self.flip = flip
+
+    def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
+        """Return ``pixels``, ``[3, 32, 32]`` float32."""
+        import numpy as np
+        import torch
+
+        from tlstudio.api.images import open_image
+
+        if sample.image is None:
+            raise DataError(f"{sample.source or sample.id} has no image.", "Choose a data set of images.")
+        pixels = np.asarray(open_image(sample.image).resize((32, 32)), dtype=np.float32) / 127.5 - 1.0
+        if self.flip and seed is not None and np.random.default_rng(seed).random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return {"pixels": torch.from_numpy(pixels.transpose(2, 0, 1).copy())}
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return ``pixels``, ``[B, 3, 32, 32]``."""
+        import torch
+
+        return {"pixels": torch.stack([item["pixels"] for item in items])}
+
+
+class TinyTextPreprocessor(Preprocessor):
+    """Turns each word into a number below `vocabulary`; 0 is padding."""
+
+    vocabulary = 64
+    longest = 32
+
+    def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
+        """Return ``ids``, a list of 1 to 32 numbers."""
+        if sample.text is None:
+            raise DataError(f"{sample.source or sample.id} has no text.", "Choose a data set of texts.")
+        words = sample.text.lower().split()[: self.longest] or [""]
+        # Python's own hash() differs from process to process.
+        return {"ids": [1 + zlib.crc32(word.encode()) % (self.vocabulary - 1) for word in words]}
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return ``ids`` and ``mask``, both ``[B, T]``."""
+        import torch
+
+        longest = max(len(item["ids"]) for item in items)
+        ids = torch.tensor([item["ids"] + [0] * (longest - len(item["ids"])) for item in items])
+        return {"ids": ids, "mask": ids > 0}
+
+    def length(self, sample: Sample) -> int:
+        """Return the number of words."""
+        return len((sample.text or "").split())

@@ -1,0 +1,108 @@
+"""Tiny data sets, made from a seed. No torch."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlstudio.api import Label, Modality, Sample, TargetInfo, Task
+
+__all__ = ["CLASSES", "tiny_samples", "tiny_target", "write_image_folder", "write_text_table"]
+
+CLASSES = ("blue", "green", "red")
+_COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (200, 50, 40)}
+_WORDS = {"blue": "sea sky ice", "green": "leaf grass moss", "red": "fire rose brick"}
+_FILLERS = ["the", "a", "of", "and", "some", "one", "near", "with"]
+
+
+def tiny_target(task: Task) -> TargetInfo:
+    """Return the target of `tiny_samples` of a task: three classes, or numbers with mean 3 and deviation 2."""
+    if task == "regression":
+        return TargetInfo(task, mean=3.0, std=2.0)
+    return TargetInfo(task, classes=CLASSES, class_counts=(3, 2, 1))
+
+
+def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4, seed: int = 0) -> list[Sample]:
+    """Make labelled samples that can be learned: the class is the main colour of an image or in the words of a text.
+
+    Args:
+        modality: Images of 40 x 36 pixels, written as PNG, or texts of different lengths.
+        task: What the labels are.
+        folder: Where images are written; must exist.
+        count: How many.
+        seed: Two calls with the same seed make the same samples.
+    """
+    made = random.Random(seed)  # noqa: S311  nothing secret
+    samples = []
+    for number in range(count):
+        name = CLASSES[number % len(CLASSES)]
+        label = _label(task, number)
+        identity = f"{name}_{number}"
+        if modality == "image":
+            path = folder / f"{identity}.png"
+            _write_image(path, name, made)
+            samples.append(Sample(identity, image=path, label=label, source=path.name))
+        else:
+            samples.append(Sample(identity, text=_sentence(name, made), label=label, source=f"row {number + 1}"))
+    return samples
+
+
+def write_image_folder(folder: Path, *, classes: Sequence[str] = CLASSES, each: int = 4, seed: int = 0) -> Path:
+    """Write a folder with one subfolder of PNG files for each class, and return it.
+
+    Args:
+        folder: Made if it is not there.
+        classes: Names of the subfolders; those of `CLASSES` get their colour, others a grey of their own.
+        each: Images of each class.
+        seed: Two calls with the same seed write the same pixels.
+    """
+    made = random.Random(seed)  # noqa: S311  nothing secret
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            _write_image(folder / name / f"{name}_{number:03}.png", name, made)
+    return folder
+
+
+def write_text_table(path: Path, *, classes: Sequence[str] = CLASSES, each: int = 4, seed: int = 0) -> Path:
+    """Write a CSV file with the columns ``text`` and ``label``, and return it.
+
+    Args:
+        path: The file; its folder must exist.
+        classes: Labels; those of `CLASSES` have words of their own, others their name among the words.
+        each: Texts of each class.
+        seed: Two calls with the same seed write the same texts.
+    """
+    made = random.Random(seed)  # noqa: S311  nothing secret
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([_sentence(name, made), name] for _ in range(each) for name in classes)
+    return path
+
+
+def _label(task: Task, number: int) -> Label:
+    if task == "regression":
+        return 1.0 + 2.0 * (number % len(CLASSES))
+    if task == "multi_label":
+        return tuple(name for bit, name in enumerate(CLASSES) if (number + 1) >> bit & 1)
+    return CLASSES[number % len(CLASSES)]
+
+
+def _write_image(path: Path, name: str, made: random.Random) -> None:
+    from PIL import Image
+
+    base = _COLOURS.get(name) or (made.randrange(60, 200),) * 3
+    width, height = 40, 36
+    pixels = bytes(
+        min(255, max(0, channel + made.randrange(-40, 41))) for _ in range(width * height) for channel in base
+    )
+    Image.frombytes("RGB", (width, height), pixels).save(path)
+
+
+def _sentence(name: str, made: random.Random) -> str:
+    words = [*_WORDS.get(name, name).split(), *made.choices(_FILLERS, k=made.randrange(2, 9))]
+    made.shuffle(words)
+    return " ".join(words)

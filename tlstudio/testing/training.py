@@ -1,0 +1,118 @@
+"""A loop of a few lines for checks: as the engine's, without anything around it. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tlstudio.api import Backbone, FineTuningStrategy, Label, Options, Sample, TargetInfo, TaskHead
+from tlstudio.api.nn import BackboneModule, ParamGroup, TransferModel, set_train_mode
+
+__all__ = ["Setup", "changed", "copied", "difference", "outputs_of", "train"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A combination of components and what they learn."""
+
+    strategy: FineTuningStrategy
+    backbone: Backbone
+    head: TaskHead
+    target: TargetInfo
+    options: Options
+    backbone_options: Options
+    head_options: Options
+
+    def new_model(self) -> TransferModel:
+        """Build a model with the backbone's weights, prepared by the strategy."""
+        torch.manual_seed(0)
+        return self._prepared(self.backbone.load(self.backbone_options))
+
+    def rebuilt_model(self, folder: Path) -> TransferModel:
+        """Build the same model from the backbone's assets alone, with whatever weights."""
+        torch.manual_seed(1)
+        return self._prepared(self.backbone.restore(self.backbone_options, self.assets(folder)))
+
+    def assets(self, folder: Path) -> Path:
+        """Return a folder with the backbone's assets, written once."""
+        assets = folder / "assets"
+        if not assets.exists():
+            assets.mkdir(parents=True)
+            self.backbone.save_assets(self.backbone_options, assets)
+        return assets
+
+    def batch(self, samples: Sequence[Sample]) -> tuple[dict[str, Tensor], list[Label]]:
+        """Preprocess samples into one batch."""
+        preprocess = self.backbone.preprocessor(self.backbone_options)
+        return preprocess.collate([preprocess(sample) for sample in samples]), [sample.label for sample in samples]
+
+    def _prepared(self, module: BackboneModule) -> TransferModel:
+        head = self.head.build(module.num_features, self.target, self.head_options)
+        model = TransferModel(module, head, module.layer_groups())
+        self.strategy.prepare(model, self.options)
+        return model
+
+
+def train(
+    setup: Setup,
+    model: TransferModel,
+    groups: Sequence[ParamGroup],
+    batch: dict[str, Tensor],
+    labels: Sequence[Label],
+    epochs: int,
+) -> tuple[list[float], dict[str, float]]:
+    """Make one step in each epoch.
+
+    Returns:
+        The loss of each step, and for each parameter that got a gradient in any step the largest size of it.
+    """
+    optimizer = torch.optim.AdamW(
+        [{"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay} for group in groups]
+    )
+    target = model.head.encode(labels)
+    losses: list[float] = []
+    reached: dict[str, float] = {}
+    for epoch in range(epochs):
+        setup.strategy.on_epoch_start(model, epoch, setup.options)
+        set_train_mode(model)
+        loss = model.head.loss(model(batch), target).mean()
+        extra = setup.strategy.extra_loss(model, setup.options, len(labels))
+        if extra is not None:
+            loss = loss + extra
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                reached[name] = max(reached.get(name, 0.0), float(parameter.grad.abs().max()))
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, reached
+
+
+def outputs_of(model: TransferModel, batch: dict[str, Tensor]) -> Tensor:
+    """Return raw outputs in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        output: Tensor = model(batch)
+    return output
+
+
+def copied(model: TransferModel) -> dict[str, Tensor]:
+    """Return a copy of the state dict."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """Name the tensors that are not bit for bit what they were."""
+    return {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+
+
+def difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Return the largest absolute difference between two sets of tensors; infinite where shapes or names differ."""
+    if one.keys() != other.keys() or any(one[name].shape != other[name].shape for name in one):
+        return float("inf")
+    return max((float((one[n].double() - other[n].double()).abs().max()) for n in one if one[n].numel()), default=0.0)
