@@ -69,6 +69,8 @@ class AppState(QObject):
         navigate(str): Go to a page: ``"project"``, ``"data"``, ``"train"``, ``"runs"``, ``"predict"``, ``"plugins"``.
         show_items(object, object, str): Show these ids (a list) of a revision on the Data page, under a title.
         show_run(str): Show this run on the Runs page.
+        edit_requested(object): Fill the Train page with a recipe, to be changed and started by the user.
+        predict_requested(str): Use this run on the Predict page.
         train_requested(object): Fill the Train page with a recipe and start it.
         run_state_changed(): `run_state` is another one now.
     """
@@ -83,6 +85,8 @@ class AppState(QObject):
     navigate = Signal(str)
     show_items = Signal(object, object, str)
     show_run = Signal(str)
+    edit_requested = Signal(object)
+    predict_requested = Signal(str)
     train_requested = Signal(object)
     run_state_changed = Signal()
 

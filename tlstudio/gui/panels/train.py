@@ -79,6 +79,7 @@ class TrainPanel(QWidget):
         self._state.datasets_changed.connect(self._on_datasets)
         self._state.dataset_selected.connect(self._on_dataset_selected)
         self._state.train_requested.connect(self.train_recipe)
+        self._state.edit_requested.connect(self.edit_recipe)
         self._state.theme_changed.connect(self._on_theme)
 
     # -- a run ----------------------------------------------------------------------------------------------
@@ -109,6 +110,7 @@ class TrainPanel(QWidget):
             self._state.navigate.emit("train")
             self.setup.start_recipe(recipe)
 
+    @Slot(object)
     def edit_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the form, to be changed and started by the user."""
         if self._session is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from PySide6.QtCore import QCoreApplication
 
@@ -83,6 +84,14 @@ def metric_title(name: str) -> str:
         "r2": QCoreApplication.translate("Metrics", "R²"),
     }
     return titles.get(name) or name.replace("_", " ").capitalize()
+
+
+def main_metrics(metrics: Mapping[str, float], count: int = 3) -> list[str]:
+    """Name the metrics that a person looks at first, in that order; the loss only where there is nothing else."""
+    order = ("accuracy", "f1_macro", "average_precision_macro", "f1_micro", "r2", "mae", "rmse")
+    known = [name for name in order if name in metrics]
+    known += [name for name in metrics if name not in known and name != "loss"]
+    return known[:count] or list(metrics)[:count]
 
 
 def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:

@@ -149,6 +149,7 @@ class ItemGallery(QListView):
         state: What the pages share.
         accessible: What a screen reader says.
         columns: How many items stand beside each other at most; the width is shared out.
+        fitted: Whether it is meant to show a few items without a scroll bar.
         parent: Parent widget.
 
     Signals:
@@ -158,7 +159,14 @@ class ItemGallery(QListView):
     opened = Signal(str)
 
     def __init__(
-        self, name: str, state: AppState, accessible: str, *, columns: int = 4, parent: QWidget | None = None
+        self,
+        name: str,
+        state: AppState,
+        accessible: str,
+        *,
+        columns: int = 4,
+        fitted: bool = True,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setObjectName(name)
@@ -179,6 +187,8 @@ class ItemGallery(QListView):
         self.setMouseTracking(True)
         self.setSpacing(0)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        if fitted:
+            self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
         self.setMinimumHeight(80)
         self.clicked.connect(self._open)
@@ -204,17 +214,23 @@ class ItemGallery(QListView):
         self._arrange()
 
     def _arrange(self) -> None:
-        room = self.viewport().width() - 2
-        texts = bool(self._model.items) and self._model.items[0].image is None
-        least = 170 if texts else 92
-        columns = max(1, min(self._columns, room // least))
-        rows = -(-max(1, len(self._model.items)) // columns)
-        width = room // columns
-        fair = self.viewport().height() // rows - 1
-        height = max(76, min(fair, round(width * (0.7 if texts else 0.95)), 150))
-        if QSize(width, height) != self._item_delegate.size:
-            self._item_delegate.size = QSize(width, height)
-            self.setGridSize(self._item_delegate.size)
+        """Find the largest size at which all items fit; where none does, scroll at the smallest."""
+        items = self._model.items
+        width, height = self.viewport().width() - 2, self.viewport().height() - 1
+        texts = bool(items) and items[0].image is None
+        least_width, least_height = (160, 74) if texts else (88, 70)
+        best = QSize(0, 0)
+        most = max(1, min(self._columns, width // least_width))
+        for columns in range(1, most + 1):
+            rows = -(-max(1, len(items)) // columns)
+            size = QSize(width // columns, min(height // rows, round(width / columns * (0.7 if texts else 0.95)), 170))
+            fits = size.height() >= least_height or columns == most
+            if fits and min(size.width(), size.height()) >= min(best.width(), best.height()):
+                best = size
+        best.setHeight(max(least_height, best.height()))
+        if best != self._item_delegate.size:
+            self._item_delegate.size = best
+            self.setGridSize(best)
             self.scheduleDelayedItemsLayout()
 
     def _load(self) -> None:

@@ -15,7 +15,7 @@ from tlstudio.gui.state import AppState, RunPhase
 from tlstudio.gui.theme import mono_font
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.error_card import ErrorCard
-from tlstudio.gui.widgets.figures import duration_text, label_words, metric_title, number_text, size_text
+from tlstudio.gui.widgets.figures import duration_text, label_words, main_metrics, metric_title, number_text, size_text
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.stat_card import StatCard
@@ -49,6 +49,7 @@ class LiveView(QWidget):
         self.story = RunStory()
         self._dirty = False
         self._end_drawn = False
+        self._metric = ""
         self._worst: tuple[tuple[str, str, float], ...] = ()
         self._build()
         self._worst_timer = QTimer(self)
@@ -209,12 +210,18 @@ class LiveView(QWidget):
         self._dirty = True
 
     def _add_curves(self, event: RunStarted) -> None:
-        title = metric_title(event.monitor)
-        self.metric_card.set_caption(self.tr("Validation {0}").format(title))
-        self.metric_plot.set_title(title)
+        self._choose_metric("" if event.monitor == "loss" else event.monitor)
         self.loss_plot.add_curve(self.tr("train"), color=0)
         self.loss_plot.add_curve(self.tr("validation"), color=1)
         self.metric_plot.add_curve(self.tr("validation"), color=1)
+
+    def _choose_metric(self, name: str) -> None:
+        # The loss has a plot of its own: where it is what the best epoch is chosen by, the second plot shows the
+        # metric that people look at.
+        self._metric = name
+        title = metric_title(name) if name else self.tr("Metric")
+        self.metric_card.set_caption(self.tr("Validation {0}").format(title))
+        self.metric_plot.set_title(title)
 
     def _add_step(self, event: StepLogged) -> None:
         self.loss_plot.append(self.tr("train"), event.epoch, event.loss)
@@ -229,11 +236,12 @@ class LiveView(QWidget):
         self._worst = event.worst
         if "loss" in event.validation:
             self.loss_plot.append(self.tr("validation"), event.epoch, event.validation["loss"])
-        monitor = self.story.started.monitor if self.story.started else ""
-        if monitor in event.validation:
-            self.metric_plot.append(self.tr("validation"), event.epoch, event.validation[monitor])
+        if self._metric not in event.validation:
+            self._choose_metric(main_metrics(event.validation, 1)[0] if event.validation else "")
+        if self._metric in event.validation:
+            self.metric_plot.append(self.tr("validation"), event.epoch, event.validation[self._metric])
             if event.is_best:
-                self.metric_plot.mark_best(event.epoch, event.validation[monitor])
+                self.metric_plot.mark_best(event.epoch, event.validation[self._metric])
 
     # -- drawing --------------------------------------------------------------------------------------------
 
@@ -262,10 +270,10 @@ class LiveView(QWidget):
     def _draw_figures(self) -> None:
         story = self.story
         started, step, epoch = story.started, story.step, story.epoch
-        if started is not None and epoch is not None and started.monitor in epoch.validation:
+        if epoch is not None and self._metric in epoch.validation:
             best = self.tr("best was epoch {0}").format(epoch.best_epoch)
             best = self.tr("best so far") if epoch.is_best else best
-            self.metric_card.show_figure(number_text(epoch.validation[started.monitor]), best)
+            self.metric_card.show_figure(number_text(epoch.validation[self._metric]), best)
         if story.progress is not None and (step is None or story.phase == "evaluating"):
             done = f" {story.progress.done:,} / {story.progress.total:,}" if story.progress.total else ""
             figure = "—" if step is None or started is None else f"{story.epoch_now} / {started.epochs}"
@@ -299,7 +307,7 @@ class LiveView(QWidget):
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
         test = ended.metrics.get("test") or ended.metrics.get("validation") or {}
-        parts = [f"{metric_title(name)} {number_text(value)}" for name, value in test.items() if name != "loss"][:4]
+        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test)]
         where = self.tr("On the test split: ") if "test" in ended.metrics else ""
         if ended.best_epoch:
             parts.append(self.tr("best epoch {0}").format(ended.best_epoch))

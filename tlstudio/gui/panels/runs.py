@@ -1,0 +1,316 @@
+"""The Runs page: which is better, and is that real?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QUrl, Slot
+from PySide6.QtGui import QAction, QDesktopServices
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tlstudio.api import TLStudioError
+from tlstudio.gui.run_reading import RunDetails, read_details
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.icons import keep_icon
+from tlstudio.gui.widgets.run_comparison import RunComparison
+from tlstudio.gui.widgets.run_table import RunTable, short_id
+from tlstudio.gui.widgets.run_view import RunView
+from tlstudio.gui.widgets.texts import text_label
+from tlstudio.gui.workers import JobContext
+from tlstudio.store.run import RunSummary
+
+_MOST_COMPARED = 12
+
+
+class RunsPanel(QWidget):
+    """The table of runs above; below it one run in full, or several compared.
+
+    Args:
+        state: What the pages share.
+        parent: Parent widget.
+    """
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("runs_page")
+        self.setProperty("role", "page")
+        self._state = state
+        self._wanted: tuple[str, ...] = ()
+        self.table = RunTable(state)
+        self.search = QLineEdit()
+        self.search.setObjectName("runs_search")
+        self.search.setAccessibleName(self.tr("Filter runs"))
+        self.search.setPlaceholderText(self.tr("Filter: a name, a tag, a status…"))
+        self.search.setClearButtonEnabled(True)
+        self.search.setMaximumWidth(320)
+        action = QAction(self.search)
+        self.search.addAction(action, QLineEdit.ActionPosition.LeadingPosition)
+        keep_icon(action, state, "search")
+        self._count = text_label("", "second", "runs_count")
+        self.view: RunView | None = None
+        self.comparison: RunComparison | None = None
+        self._hint = text_label(
+            self.tr("Choose a run to see its result; choose several to compare them."), "second", "runs_hint"
+        )
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.detail = QStackedWidget()
+        self.detail.setObjectName("runs_detail")
+        self.detail.addWidget(self._hint)
+        self.empty = EmptyState("runs_empty", state, "runs", "", "")
+        self._empty_goes = "train"
+        self._pages = QStackedWidget()
+        self._pages.setObjectName("runs_pages")
+        self._pages.addWidget(self.empty)
+        self._pages.addWidget(self._make_page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._pages)
+        self._connect()
+        self.refresh()
+
+    def _make_page(self) -> QWidget:
+        head = QHBoxLayout()
+        head.setSpacing(14)
+        head.addWidget(text_label(self.tr("Runs"), "title", "runs_title"))
+        head.addWidget(self._count, 1)
+        head.addWidget(self.search, 1)
+        self.splitter = QSplitter(Qt.Orientation.Vertical)
+        self.splitter.setObjectName("runs_splitter")
+        self.splitter.setHandleWidth(12)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.addWidget(self.table)
+        self.splitter.addWidget(self.detail)
+        self.splitter.setStretchFactor(0, 0)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setSizes([170, 440])
+        self.table.setMinimumHeight(100)
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(20, 16, 20, 12)
+        column.setSpacing(10)
+        column.addLayout(head)
+        column.addWidget(self.splitter, 1)
+        return page
+
+    def _connect(self) -> None:
+        state = self._state
+        self.empty.activated.connect(lambda: state.navigate.emit(self._empty_goes))
+        self.search.textChanged.connect(self._on_search)
+        self.table.selection_changed.connect(self._on_selection)
+        self.table.delete_requested.connect(self.ask_delete)
+        self.table.runs_model.annotated.connect(self._annotate)
+        state.project_changed.connect(self.refresh)
+        state.runs_changed.connect(self.refresh)
+        state.datasets_changed.connect(self.refresh)
+        state.show_run.connect(self.show_run)
+
+    # -- the table ------------------------------------------------------------------------------------------
+
+    @Slot()
+    def refresh(self) -> None:
+        """Show what is there now; the selection stays."""
+        project = self._state.project
+        runs: Sequence[RunSummary] = project.runs() if project is not None else ()
+        selected = self._wanted or self.table.selected
+        self.table.runs_model.editable = project is not None and project.writable
+        self.table.runs_model.set_runs(runs)
+        self._tell_count()
+        if not runs:
+            self._show_empty()
+            return
+        self._pages.setCurrentIndex(1)
+        known = [run.id for run in runs]
+        keep = [id_ for id_ in selected if id_ in known] or known[:1]
+        self._wanted = ()
+        self.table.select(keep)
+
+    def _show_empty(self) -> None:
+        if self._state.project is None:
+            self._empty_goes = "project"
+            self.empty.set_texts(
+                self.tr("No project is open"),
+                self.tr("Each training is kept as a run of a project. Open a project, or try the demo."),
+                self.tr("Go to &Project"),
+            )
+        else:
+            self._empty_goes = "train"
+            self.empty.set_texts(
+                self.tr("No runs yet"),
+                self.tr("Train something, and its result appears here: metrics, mistakes, curves and the recipe."),
+                self.tr("Go to &Train"),
+            )
+        self._pages.setCurrentIndex(0)
+
+    @Slot(str)
+    def show_run(self, run_id: str) -> None:
+        """Select a run."""
+        self._wanted = (run_id,)
+        self.search.clear()
+        self.refresh()
+
+    @Slot(str)
+    def _on_search(self, text: str) -> None:
+        self.table.filter_model.search(text)
+        self._tell_count()
+
+    def _tell_count(self) -> None:
+        shown, count = self.table.filter_model.rowCount(), self.table.runs_model.rowCount()
+        self._count.setText(f"{shown} / {count}" if shown < count else str(count))
+
+    @Slot(str, str, object)
+    def _annotate(self, run_id: str, note: str, tags: tuple[str, ...]) -> None:
+        if self._state.project is None:
+            return
+        try:
+            self._state.project.set_note(run_id, note, tags)
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        self._state.runs_changed.emit()
+
+    # -- below it -------------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_selection(self, ids: tuple[str, ...]) -> None:
+        project = self._state.project
+        if project is None or not ids:
+            self.detail.setCurrentWidget(self._hint)
+            return
+        summaries = {run.id: run for run in self.table.runs_model.runs}
+        wanted = [summaries[id_] for id_ in ids[:_MOST_COMPARED] if id_ in summaries]
+        single = len(wanted) == 1
+
+        def work(context: JobContext) -> list[RunDetails]:
+            import importlib
+
+            importlib.import_module("pyqtgraph")  # half a second that the window need not wait for
+            return [read_details(project, summary, with_data=single) for summary in wanted if not context.cancelled()]
+
+        self._state.jobs.start(work, self.tr("Reading the run"), self._show_details, key="runs detail")
+
+    def _show_details(self, details: list[RunDetails]) -> None:
+        if len(details) == 1:
+            if self.view is None:
+                self.view = RunView(self._state)
+                self.view.action.connect(self._act)
+                self.detail.addWidget(self.view)
+            self.view.show_details(details[0])
+            self.detail.setCurrentWidget(self.view)
+        elif details:
+            if self.comparison is None:
+                self.comparison = RunComparison(self._state)
+                self.detail.addWidget(self.comparison)
+            styles = {run.summary.id: self.table.runs_model.style_of(run.summary.id) for run in details}
+            self.comparison.show_runs(details, styles)
+            self.detail.setCurrentWidget(self.comparison)
+
+    # -- what can be done -----------------------------------------------------------------------------------
+
+    @Slot(str)
+    def _act(self, action: str) -> None:
+        details = self.view.details if self.view is not None else None
+        project = self._state.project
+        if details is None or project is None:
+            return
+        if action == "delete":
+            self.ask_delete()
+        elif action == "open_folder":
+            folder = project.run(details.summary.id).folder
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        elif action == "export":
+            self._ask_export(details.summary.id)
+        elif action == "predict":
+            self._state.navigate.emit("predict")
+            self._state.predict_requested.emit(details.summary.id)
+        else:
+            self._rerun(details, edit=action == "edit")
+
+    def _rerun(self, details: RunDetails, *, edit: bool) -> None:
+        from tlstudio.engine.recipe import parse_recipe
+
+        try:
+            recipe = parse_recipe(details.recipe)
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        if edit:
+            self._state.navigate.emit("train")
+            self._state.edit_requested.emit(recipe)
+        elif self._state.run_state.active:
+            self._state.request_training([recipe])
+            self._state.message.emit(self.tr("It starts when the current run is done."), "")
+        else:
+            self._state.request_training([recipe])
+
+    def _ask_export(self, run_id: str) -> None:
+        folder = QFileDialog.getExistingDirectory(self, self.tr("Export into a new folder inside"))
+        if folder:
+            self.export(run_id, Path(folder) / run_id)
+
+    def export(self, run_id: str, folder: Path) -> None:
+        """Write the best model of a run into a folder of its own."""
+        project, registry = self._state.project, self._state.registry
+        if project is None:
+            return
+
+        def work(context: JobContext) -> Path:
+            from tlstudio.engine.export import export_run
+
+            report = export_run(
+                project.run(run_id),
+                folder,
+                registry,
+                project=project,
+                on_progress=lambda done, total: context.progress(done, total),
+            )
+            return report.folder
+
+        def done(path: Path) -> None:
+            self._state.message.emit(
+                self.tr("Exported to {0}; it gives the same outputs as the run.").format(path), str(path)
+            )
+
+        self._state.jobs.start(work, self.tr("Exporting"), done)
+
+    @Slot()
+    def ask_delete(self) -> None:
+        """Ask whether the selected runs shall be deleted."""
+        ids = self.table.selected
+        if not ids or self._state.project is None or not self._state.project.writable:
+            return
+        names = ", ".join(short_id(id_) for id_ in ids[:3]) + ("…" if len(ids) > 3 else "")
+        count = len(ids)
+        title = self.tr("Delete this run?") if count == 1 else self.tr("Delete {0} runs?").format(count)
+        Question(
+            "delete_runs",
+            title,
+            self.tr("{0}: the recipe, the model and its results are removed from the disk for good.").format(names),
+            yes=self.tr("&Delete"),
+            no=self.tr("&Keep"),
+            on_yes=lambda: self.delete(ids),
+            parent=self.window(),
+            danger=True,
+        ).open()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete runs for good."""
+        project = self._state.project
+        if project is None:
+            return
+        try:
+            for run_id in ids:
+                project.delete_run(run_id)
+        except TLStudioError as error:
+            self._state.show_error(error)
+        self._state.runs_changed.emit()

@@ -1,0 +1,158 @@
+"""What the Runs page reads of a run: results, curves, recipe. Called off the window's thread; no widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlstudio.api import TLStudioError
+from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
+from tlstudio.gui.widgets.figures import setting_text
+from tlstudio.store.run import RunSummary
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+    from tlstudio.engine.evaluate import Evaluation
+    from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a run.
+
+    Attributes:
+        train_loss: Epoch and loss of each logged step, ``[N, 2]``.
+        rates: Epoch and learning rate by parameter group, each ``[N, 2]``.
+        validation: Epoch and value by metric, each ``[E, 2]``.
+        best_epoch: The epoch that was kept; 0: none.
+        traceback: What the last event says of a bug.
+    """
+
+    train_loss: Points
+    rates: Mapping[str, Points] = field(default_factory=dict)
+    validation: Mapping[str, Points] = field(default_factory=dict)
+    best_epoch: int = 0
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """Everything that is shown of one run.
+
+    Attributes:
+        summary: Its row of the table.
+        recipe: Its recipe as plain values.
+        recipe_text: Its recipe as it is in the file.
+        curves: Its curves.
+        evaluation: Its results, or `None` where it has none.
+        revision: Its data, or `None` where they are gone.
+        problems: Sentences on what cannot be read.
+    """
+
+    summary: RunSummary
+    recipe: Mapping[str, Any]
+    recipe_text: str
+    curves: Curves
+    evaluation: Evaluation | None = None
+    revision: Revision | None = None
+    problems: tuple[str, ...] = ()
+
+
+def read_curves(run: Run) -> Curves:
+    """Read the curves of a run from its events; lines that are no events are left out."""
+    steps: list[tuple[float, float]] = []
+    rates: dict[str, list[tuple[float, float]]] = {}
+    validation: dict[str, list[tuple[float, float]]] = {}
+    best, traceback = 0, ""
+    for line in run.event_lines():
+        try:
+            event, _ = from_json(line)
+        except ValueError:
+            continue
+        if isinstance(event, StepLogged):
+            steps.append((event.epoch, event.loss))
+            for name, rate in event.learning_rates.items():
+                rates.setdefault(name, []).append((event.epoch, rate))
+        elif isinstance(event, EpochEnded):
+            best = event.best_epoch
+            for name, value in event.validation.items():
+                validation.setdefault(name, []).append((event.epoch, value))
+        elif isinstance(event, RunEnded):
+            traceback = event.traceback
+    return Curves(
+        _points(steps),
+        {name: _points(values) for name, values in rates.items()},
+        {name: _points(values) for name, values in validation.items()},
+        best,
+        traceback,
+    )
+
+
+def _points(values: Sequence[tuple[float, float]]) -> Points:
+    return np.asarray(values, dtype=np.float64).reshape(-1, 2)
+
+
+def read_details(project: Project, summary: RunSummary, *, with_data: bool = True) -> RunDetails:
+    """Read a run; what cannot be read is left out and told in `problems`.
+
+    Args:
+        project: Its project.
+        summary: Its row of the table.
+        with_data: Whether results and data are wanted, too.
+    """
+    from tlstudio.engine.evaluate import read_evaluation
+
+    run = project.run(summary.id)
+    problems: list[str] = []
+    recipe: dict[str, Any] = {}
+    text = ""
+    try:
+        recipe = run.read_recipe()
+        text = run.recipe_path.read_text(encoding="utf-8")
+    except (TLStudioError, OSError) as error:
+        problems.append(str(error))
+    evaluation, revision = None, None
+    if with_data:
+        split = "test" if "test" in summary.metrics else "validation"
+        if split in summary.metrics:
+            try:
+                evaluation = read_evaluation(run, split)
+            except TLStudioError as error:
+                problems.append(str(error))
+        try:
+            revision = project.dataset(summary.dataset, summary.revision)
+        except TLStudioError as error:
+            problems.append(str(error))
+    return RunDetails(summary, recipe, text, read_curves(run), evaluation, revision, tuple(problems))
+
+
+def differences(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """List the settings in which recipes differ.
+
+    Args:
+        recipes: Recipes as plain values.
+
+    Returns:
+        Dotted name of each setting that is not the same in all, with its value in each recipe (``"—"``: not set).
+    """
+    flat = [_flatten(recipe) for recipe in recipes]
+    names = list(dict.fromkeys(name for each in flat for name in each))
+    rows = [(name, [each.get(name, "—") for each in flat]) for name in names]
+    return [row for row in rows if len(set(row[1])) > 1]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    result: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            result |= _flatten(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}".replace(".options.", ".")] = setting_text(value)
+    return result

@@ -1,0 +1,78 @@
+"""Two or more runs side by side: curves, metrics, and the settings in which they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from tlstudio.gui.run_reading import RunDetails, differences
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.class_table import FigureTable
+from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
+from tlstudio.gui.widgets.run_curves import RunCurves, Style
+from tlstudio.gui.widgets.run_table import short_id
+from tlstudio.gui.widgets.texts import text_label
+
+
+class RunComparison(QWidget):
+    """Curves above; below, metrics at the left and different settings at the right."""
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("run_comparison")
+        self.curves = RunCurves("compare_curves", state)
+        self.metrics = FigureTable("compare_metrics", self.tr("Metrics side by side"), sortable=False)
+        self.settings = FigureTable("compare_settings", self.tr("Different settings"), sortable=False)
+        self._same = text_label("", "second", "compare_same", wrap=True)
+        row = QHBoxLayout()
+        row.setSpacing(12)
+        for title, name, table in (
+            (self.tr("Metrics"), "compare_metrics_title", self.metrics),
+            (self.tr("What differs in the recipes"), "compare_settings_title", self.settings),
+        ):
+            column = QVBoxLayout()
+            column.setSpacing(6)
+            column.addWidget(text_label(title, "section", name))
+            if table is self.settings:
+                column.addWidget(self._same)
+            column.addWidget(table, 1)
+            row.addLayout(column, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(12)
+        layout.addWidget(self.curves, 3)
+        layout.addLayout(row, 2)
+
+    def show_runs(self, runs: Sequence[RunDetails], styles: Mapping[str, Style]) -> None:
+        """Compare runs.
+
+        Args:
+            runs: The runs, in the order of the table.
+            styles: Colour and line style by the run's id.
+        """
+        names = {run.summary.id: short_id(run.summary.id) for run in runs}
+        self.curves.show_runs(
+            {names[run.summary.id]: run.curves for run in runs},
+            {names[run.summary.id]: styles[run.summary.id] for run in runs},
+        )
+        chosen = [run.summary.metrics.get("test") or run.summary.metrics.get("validation") or {} for run in runs]
+        every = dict.fromkeys(name for each in chosen for name in each)
+        ordered = main_metrics(dict.fromkeys(every, 0.0), len(every))
+        rows = [
+            [
+                (metric_title(name), name),
+                *((number_text(each[name]) if name in each else "—", each.get(name, 0.0)) for each in chosen),
+            ]
+            for name in ordered
+        ]
+        times = [(duration_text(run.summary.seconds), run.summary.seconds) for run in runs]
+        rows.append([(self.tr("Time"), ""), *times])
+        titles = [names[run.summary.id] for run in runs]
+        self.metrics.show_rows(("", *titles), rows, stretch=True)
+        different = differences([run.recipe for run in runs])
+        self._same.setText("" if different else self.tr("Nothing: the recipes are the same."))
+        self._same.setVisible(not different)
+        self.settings.setVisible(bool(different))
+        cells = [[(name, name), *((value, value) for value in values)] for name, values in different]
+        self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=True)

@@ -1,0 +1,103 @@
+"""Curves of one run or of several laid over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from tlstudio.gui.run_reading import Curves
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.figures import main_metrics, metric_title
+from tlstudio.gui.widgets.metric_plot import MetricPlot
+
+Style = tuple[int, Qt.PenStyle]
+
+
+class RunCurves(QWidget):
+    """Loss, the main metric, and the learning rate, beside each other.
+
+    Args:
+        name: Object name.
+        state: Where the theme is.
+        parent: Parent widget.
+    """
+
+    def __init__(self, name: str, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self._state = state
+        theme = state.theme
+        self.loss_plot = MetricPlot(f"{name}_loss", self.tr("Loss"), theme)
+        self.metric_plot = MetricPlot(f"{name}_metric", self.tr("Metric"), theme)
+        self.rate_plot = MetricPlot(f"{name}_rate", self.tr("Learning rate"), theme)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(12)
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+            row.addWidget(plot, 1)
+        state.theme_changed.connect(self._take_theme)
+
+    def show_run(self, curves: Curves) -> None:
+        """Show the curves of one run."""
+        self._clear()
+        self.rate_plot.show()
+        self.loss_plot.set_title(self.tr("Loss"))
+        self.loss_plot.add_curve(self.tr("train"), color=0)
+        self.loss_plot.set_points(self.tr("train"), curves.train_loss[:, 0], curves.train_loss[:, 1])
+        if "loss" in curves.validation:
+            points = curves.validation["loss"]
+            self.loss_plot.add_curve(self.tr("validation"), color=1)
+            self.loss_plot.set_points(self.tr("validation"), points[:, 0], points[:, 1])
+        name = self._main_metric([curves])
+        if name in curves.validation:
+            points = curves.validation[name]
+            self.metric_plot.add_curve(self.tr("validation"), color=1)
+            self.metric_plot.set_points(self.tr("validation"), points[:, 0], points[:, 1])
+            best = points[points[:, 0] == curves.best_epoch]
+            if len(best):
+                self.metric_plot.mark_best(float(best[0, 0]), float(best[0, 1]))
+        for number, (group, points) in enumerate(curves.rates.items()):
+            self.rate_plot.add_curve(group, color=number + 2)
+            self.rate_plot.set_points(group, points[:, 0], points[:, 1])
+        self._flush()
+
+    def show_runs(self, runs: Mapping[str, Curves], styles: Mapping[str, Style]) -> None:
+        """Lay the validation curves of several runs over each other.
+
+        Args:
+            runs: Curves by the name that the legend shows.
+            styles: Colour and line style by the same name.
+        """
+        self._clear()
+        self.rate_plot.hide()
+        self.loss_plot.set_title(self.tr("Validation loss"))
+        metric = self._main_metric(list(runs.values()))
+        for name, curves in runs.items():
+            color, style = styles[name]
+            for plot, key in ((self.loss_plot, "loss"), (self.metric_plot, metric)):
+                if key in curves.validation:
+                    points = curves.validation[key]
+                    plot.add_curve(name, color=color, style=style)
+                    plot.set_points(name, points[:, 0], points[:, 1])
+        self._flush()
+
+    def _main_metric(self, runs: Sequence[Curves]) -> str:
+        found = next((run.validation for run in runs if run.validation), {})
+        names = main_metrics(dict.fromkeys(found, 0.0), 1)
+        name = names[0] if names else ""
+        self.metric_plot.set_title(metric_title(name) if name else self.tr("Metric"))
+        return name
+
+    def _clear(self) -> None:
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+            plot.clear()
+
+    def _flush(self) -> None:
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+            plot.flush()
+
+    def _take_theme(self) -> None:
+        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+            plot.set_theme(self._state.theme)
