@@ -117,6 +117,4 @@ def _log_to_file(path: Path) -> None:
         handlers.append(RotatingFileHandler(path, maxBytes=500_000, backupCount=1, encoding="utf-8", delay=True))
     except OSError as error:
         log.warning("no log file: %s", error)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)

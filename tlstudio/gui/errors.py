@@ -55,9 +55,7 @@ class UncaughtErrors(QObject):
         """Put back the hooks that were there before."""
         sys.excepthook, threading.excepthook = self._before
 
-    def _hook(
-        self, kind: type[BaseException], error: BaseException, where: TracebackType | None
-    ) -> None:
+    def _hook(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if issubclass(kind, (KeyboardInterrupt, SystemExit)):
             sys.__excepthook__(kind, error, where)
             return

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSize, QTimer, Slot
+from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget, QVBoxLayout, QWidget
 
@@ -97,6 +97,8 @@ class MainWindow(QMainWindow):
         state.project_changed.connect(self._project_changed)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
         self._restore()
+        self._stack.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._stack.setFocus()
         self._project_changed()
         self._device.start()
 

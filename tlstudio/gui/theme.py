@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
-import tlstudio_resources
 from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
@@ -103,7 +103,7 @@ _GOOD_FONTS = ("Inter", "Noto Sans", "Cantarell", "Ubuntu", "Open Sans", "Libera
 
 def resource_folder() -> Path:
     """Return the folder of icons, style and demo data."""
-    return Path(tlstudio_resources.__path__[0])
+    return Path(import_module("tlstudio_resources").__path__[0])
 
 
 def system_theme() -> Theme:

@@ -45,7 +45,13 @@ class PluginsPanel(QWidget):
             )
         )
         head.addLayout(texts, 1)
-        open_folder = push_button(self.tr("Open plugin &folder"), "secondary", "plugins_folder", hint=str(folder))
+        open_folder = push_button(
+            " " + self.tr("Open plugin folder"),
+            "secondary",
+            "plugins_folder",
+            accessible=self.tr("Open plugin folder"),
+            hint=str(folder),
+        )
         keep_icon(open_folder, state, "folder", "second", 15)
         open_folder.clicked.connect(self._open_folder)
         head.addWidget(open_folder, 0, Qt.AlignmentFlag.AlignTop)
@@ -129,11 +135,10 @@ class PluginsPanel(QWidget):
         return flow
 
     def _traceback(self, record: PluginRecord) -> QWidget:
-        box = text_box(
-            record.traceback, f"plugin_{record.name}_traceback", self.tr("Traceback of {0}").format(record.name), mono=True
-        )
+        title = self.tr("Traceback of {0}").format(record.name)
+        box = text_box(record.traceback, f"plugin_{record.name}_traceback", title, mono=True)
         box.setFixedHeight(200)
-        copy = push_button(self.tr("Copy"), "secondary", f"plugin_{record.name}_copy")
+        copy = push_button(" " + self.tr("Copy"), "secondary", f"plugin_{record.name}_copy")
         copy.setAccessibleName(self.tr("Copy the traceback of {0}").format(record.name))
         keep_icon(copy, self._state, "copy", "second", 15)
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(record.traceback))

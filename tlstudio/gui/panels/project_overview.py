@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QLocale, Qt, Signal, Slot
+from PySide6.QtCore import QDateTime, QLocale, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import TASK_TITLES, Modality, Task, TLStudioError
@@ -78,9 +78,7 @@ def collect(project: Project, context: JobContext) -> Overview:
             facts.append(DatasetFacts(name, revision_id, problem=str(error)))
         else:
             facts.append(
-                DatasetFacts(
-                    name, revision_id, revision.modality, revision.task, len(revision), len(revision.classes)
-                )
+                DatasetFacts(name, revision_id, revision.modality, revision.task, len(revision), len(revision.classes))
             )
     return Overview(project.folder, tuple(facts), tuple(project.runs()))
 
@@ -121,9 +119,9 @@ class ProjectOverview(QWidget):
         texts.addWidget(self._name)
         texts.addWidget(self._place)
         head.addLayout(texts, 1)
-        self._rename = self._head_button(self.tr("&Rename"), "edit", "project_rename")
-        self._folder = self._head_button(self.tr("Show &folder"), "folder", "project_folder")
-        self._close = self._head_button(self.tr("&Close"), "close", "project_close")
+        self._rename = self._head_button(self.tr("Rename"), "edit", "project_rename")
+        self._folder = self._head_button(self.tr("Show folder"), "folder", "project_folder")
+        self._close = self._head_button(self.tr("Close"), "close", "project_close")
         self._rename.clicked.connect(self.rename_wanted)
         self._folder.clicked.connect(self.folder_wanted)
         self._close.clicked.connect(self.close_wanted)
@@ -152,8 +150,8 @@ class ProjectOverview(QWidget):
         self._runs = Card("project_runs", margins=(8, 14, 8, 8), spacing=0)
         columns = QHBoxLayout()
         columns.setSpacing(12)
-        columns.addWidget(self._datasets, 1, Qt.AlignmentFlag.AlignTop)
-        columns.addWidget(self._runs, 1, Qt.AlignmentFlag.AlignTop)
+        columns.addWidget(self._datasets, 1)
+        columns.addWidget(self._runs, 1)
         inner = QWidget()
         inner.setProperty("role", "bare")
         column = QVBoxLayout(inner)
@@ -187,7 +185,7 @@ class ProjectOverview(QWidget):
         self._show_next(overview)
 
     def _head_button(self, text: str, icon: str, name: str) -> QPushButton:
-        button = push_button(text, "secondary", name)
+        button = push_button(f" {text}", "secondary", name, accessible=text)
         keep_icon(button, self._state, icon, "second", 15)
         return button
 
@@ -220,14 +218,16 @@ class ProjectOverview(QWidget):
         elif last.status in ("failed", "damaged"):
             self._target_run = last.id
             self._say(
-                self.tr("The last run failed"), last.error.splitlines()[0] if last.error else "", self.tr("&See why"),
+                self.tr("The last run failed"),
+                last.error.splitlines()[0] if last.error else "",
+                self.tr("&See why"),
                 "runs",
             )
         else:
             self._target_run = last.id
             self._say(
                 self.tr("Look at what the model gets wrong"),
-                self.tr("Open the confusion matrix and the worst items of the last run; often the labels are at fault."),
+                self.tr("Open the confusion matrix and the worst items of the last run; often labels are at fault."),
                 self.tr("&Open the last run"),
                 "runs",
             )
@@ -255,6 +255,7 @@ class ProjectOverview(QWidget):
             self._datasets.column.addWidget(self._dataset_row(facts))
         if not overview.datasets:
             self._datasets.column.addWidget(_nothing(self.tr("None yet."), "project_no_datasets"))
+        self._datasets.column.addStretch()
 
     def _dataset_row(self, facts: DatasetFacts) -> QWidget:
         row = Clickable("project_dataset", facts.name, "row")
@@ -296,6 +297,7 @@ class ProjectOverview(QWidget):
             self._runs.column.addWidget(self._run_row(run))
         if not overview.runs:
             self._runs.column.addWidget(_nothing(self.tr("None yet."), "project_no_runs"))
+        self._runs.column.addStretch()
 
     def _run_row(self, run: RunSummary) -> QWidget:
         row = Clickable("project_run", run.id, "row")
@@ -334,16 +336,18 @@ class ProjectOverview(QWidget):
 def when_text(created: str) -> str:
     """Write a moment as the user's locale does; empty if it is none."""
     try:
-        moment = datetime.fromisoformat(created).astimezone()
+        seconds = datetime.fromisoformat(created).timestamp()
     except ValueError:
         return ""
-    return QLocale().toString(moment, QLocale.FormatType.ShortFormat)
+    return QLocale().toString(QDateTime.fromSecsSinceEpoch(int(seconds)), QLocale.FormatType.ShortFormat)
 
 
 def _heading(title: str, name: str, link: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
     row.setContentsMargins(8, 0, 8, 8)
-    row.addWidget(text_label(title, "section", name))
+    heading = text_label(title, "section", name)
+    heading.setMinimumHeight(20)
+    row.addWidget(heading)
     row.addStretch()
     row.addWidget(link)
     return row
@@ -360,4 +364,5 @@ def _clear(layout: QLayout) -> None:
         if (inner := item.layout()) is not None:
             _clear(inner)
         elif (widget := item.widget()) is not None:
+            widget.hide()
             widget.deleteLater()

@@ -117,6 +117,7 @@ class Welcome(QWidget):
         """List the recent projects anew."""
         while (item := self._recent.column.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
+                widget.hide()
                 widget.deleteLater()
         paths = self._state.recent_projects()
         for path in paths:
@@ -126,7 +127,7 @@ class Welcome(QWidget):
 
     def _action(self, name: str, icon: str, title: str, text: str) -> ClickCard:
         card = ClickCard(name, title)
-        card.setMinimumHeight(132)
+        card.setFixedHeight(84 + 5 * self.fontMetrics().lineSpacing())
         card.column.addWidget(IconLabel(self._state, icon, "accent_text", 24))
         card.column.addSpacing(4)
         card.column.addWidget(text_label(title, "heading", f"{name}_title"))

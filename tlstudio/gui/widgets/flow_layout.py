@@ -28,11 +28,11 @@ class FlowLayout(QLayout):
         """Number of items."""
         return len(self._items)
 
-    def itemAt(self, index: int) -> QLayoutItem | None:  # type: ignore[override]  # Qt override
+    def itemAt(self, index: int) -> QLayoutItem | None:  # Qt override
         """Return an item, or `None` beyond the end, as Qt wants it."""
         return self._items[index] if 0 <= index < len(self._items) else None
 
-    def takeAt(self, index: int) -> QLayoutItem | None:  # type: ignore[override]  # Qt override
+    def takeAt(self, index: int) -> QLayoutItem | None:  # Qt override
         """Take an item out."""
         return self._items.pop(index) if 0 <= index < len(self._items) else None
 

@@ -73,8 +73,15 @@ class HelpDialog(Sheet):
             self.tr("Runs: compare runs, open the confusion matrix, look at the worst items."),
             self.tr("Predict: try the model on new data, predict a whole folder, export it."),
         )
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(8)
+        grid.setColumnStretch(1, 1)
         for number, step in enumerate(steps, 1):
-            column.addWidget(text_label(f"{number}.  {step}", "second", f"help_step_{number}", wrap=True))
+            grid.addWidget(text_label(str(number), "", f"help_number_{number}"), number, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(text_label(step, "second", f"help_step_{number}", wrap=True), number, 1)
+        column.addLayout(grid)
+        column.addSpacing(8)
         column.addWidget(
             text_label(
                 self.tr("All of this works on the command line too: tlstudio --help."),

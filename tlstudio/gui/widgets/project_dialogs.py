@@ -36,7 +36,9 @@ class NewProjectDialog(Sheet):
     """
 
     def __init__(self, state: AppState, create: Callable[[Path, str], None], parent: QWidget) -> None:
-        super().__init__("new_project_dialog", QCoreApplication.translate("NewProjectDialog", "New project"), parent, width=520)
+        super().__init__(
+            "new_project_dialog", QCoreApplication.translate("NewProjectDialog", "New project"), parent, width=520
+        )
         self._state = state
         self._create = create
         place = str(state.settings.value("project/place", "") or Path.home() / "TL Studio")
@@ -114,7 +116,9 @@ class NameDialog(Sheet):
     """
 
     def __init__(self, name: str, rename: Callable[[str], None], parent: QWidget) -> None:
-        super().__init__("rename_dialog", QCoreApplication.translate("NameDialog", "Rename the project"), parent, width=420)
+        super().__init__(
+            "rename_dialog", QCoreApplication.translate("NameDialog", "Rename the project"), parent, width=420
+        )
         self._rename = rename
         label, self.name_edit = _field("rename_name", self.tr("&Name"), name)
         self.body.addWidget(label)

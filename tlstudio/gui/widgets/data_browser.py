@@ -1,0 +1,430 @@
+"""A revision to look through: filters, gallery and table at the left, overview or one item at the right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLineEdit, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+
+from tlstudio.api import SPLITS
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.data_overview import WIDTH, DataOverview, Measures, measure
+from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.gallery import Gallery, Indices, Tile
+from tlstudio.gui.widgets.icons import IconLabel, keep_icon
+from tlstudio.gui.widgets.item_details import ItemDetails
+from tlstudio.gui.widgets.sample_filter import SampleFilter, matching
+from tlstudio.gui.widgets.samples_model import label_text
+from tlstudio.gui.widgets.samples_table import SamplesTable
+from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.workers import JobContext
+
+if TYPE_CHECKING:
+    from tlstudio.data.audit import Finding
+    from tlstudio.data.revision import Revision
+    from tlstudio.store.project import Project
+
+TYPING_PAUSE = 250
+"""Milliseconds after the last keystroke before the search begins."""
+
+
+class DataBrowser(QWidget):
+    """Shows one revision of one data set.
+
+    Signals:
+        import_wanted(): 'Import data' was pressed.
+    """
+
+    import_wanted = Signal()
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("data_browser")
+        self._state = state
+        self._revision: Revision | None = None
+        self._rows: Indices = np.zeros(0, dtype=np.int64)
+        self._ids: tuple[str, ...] | None = None
+        self._current = -1
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(20, 16, 20, 16)
+        layout.setSpacing(12)
+        layout.addLayout(self._make_head())
+        body = QHBoxLayout()
+        body.setSpacing(12)
+        body.addWidget(self._make_items(), 1)
+        self.overview = DataOverview(state)
+        self.overview.class_chosen.connect(self.show_class)
+        self.overview.finding_chosen.connect(self._show_finding)
+        self.details = ItemDetails(state)
+        self.details.closed.connect(self._close_details)
+        self.details.stepped.connect(self._step)
+        self._side = QStackedWidget()
+        self._side.setObjectName("data_side")
+        self._side.setFixedWidth(WIDTH)
+        self._side.addWidget(self.overview)
+        self._side.addWidget(self.details)
+        body.addWidget(self._side)
+        layout.addLayout(body, 1)
+        self._typing = QTimer(self)
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(TYPING_PAUSE)
+        self._typing.timeout.connect(self.apply_filter)
+
+    # Parts ------------------------------------------------------------------------------------------------------
+
+    def _make_head(self) -> QHBoxLayout:
+        self.dataset_box = QComboBox()
+        self.dataset_box.setObjectName("data_dataset")
+        self.dataset_box.setAccessibleName(self.tr("Data set"))
+        self.dataset_box.setMinimumWidth(180)
+        self.dataset_box.activated.connect(self._choose_dataset)
+        self.revision_box = QComboBox()
+        self.revision_box.setObjectName("data_revision")
+        self.revision_box.setAccessibleName(self.tr("Revision"))
+        self.revision_box.setMinimumWidth(128)
+        self.revision_box.activated.connect(self._choose_revision)
+        self.import_button = push_button(
+            " " + self.tr("Import data"), "primary", "data_import", accessible=self.tr("Import data")
+        )
+        keep_icon(self.import_button, self._state, "plus", "on_accent", 15)
+        self.import_button.clicked.connect(self.import_wanted)
+        head = QHBoxLayout()
+        head.setSpacing(8)
+        head.addWidget(text_label(self.tr("Data"), "title", "data_title"))
+        head.addSpacing(12)
+        head.addWidget(self.dataset_box)
+        head.addWidget(self.revision_box)
+        head.addStretch()
+        head.addWidget(self.import_button)
+        return head
+
+    def _make_items(self) -> QWidget:
+        self.tabs = QTabBar()
+        self.tabs.setObjectName("data_tabs")
+        self.tabs.setAccessibleName(self.tr("View"))
+        self.tabs.setDrawBase(False)
+        self.tabs.setExpanding(False)
+        self.tabs.addTab(self.tr("Gallery"))
+        self.tabs.addTab(self.tr("Table"))
+        self.class_box = QComboBox()
+        self.class_box.setObjectName("data_filter_class")
+        self.class_box.setAccessibleName(self.tr("Show the class"))
+        self.class_box.setFixedWidth(168)
+        self.class_box.currentIndexChanged.connect(self.apply_filter)
+        self.split_box = QComboBox()
+        self.split_box.setObjectName("data_filter_split")
+        self.split_box.setAccessibleName(self.tr("Show the split"))
+        self.split_box.setFixedWidth(116)
+        titles = {"train": self.tr("Train"), "validation": self.tr("Validation"), "test": self.tr("Test")}
+        self.split_box.addItem(self.tr("All splits"), "")
+        for split in SPLITS:
+            self.split_box.addItem(titles[split], split)
+        self.split_box.currentIndexChanged.connect(self.apply_filter)
+        self.search = QLineEdit()
+        self.search.setObjectName("data_search")
+        self.search.setAccessibleName(self.tr("Search"))
+        self.search.setPlaceholderText(self.tr("Search"))
+        self.search.setClearButtonEnabled(True)
+        self.search.setMinimumWidth(96)
+        self.search.setMaximumWidth(200)
+        self.search.textChanged.connect(self._typed)
+        bar = QHBoxLayout()
+        bar.setContentsMargins(14, 8, 12, 0)
+        bar.setSpacing(8)
+        bar.addWidget(self.tabs, 0, Qt.AlignmentFlag.AlignVCenter)
+        bar.addStretch()
+        bar.addWidget(self.class_box)
+        bar.addWidget(self.split_box)
+        bar.addWidget(self.search, 1)
+
+        self._chosen = QFrame()
+        self._chosen.setObjectName("data_chosen")
+        self._chosen.setProperty("role", "notice")
+        row = QHBoxLayout(self._chosen)
+        row.setContentsMargins(12, 6, 8, 6)
+        row.setSpacing(8)
+        row.addWidget(IconLabel(self._state, "filter", "accent_text", 15))
+        self._chosen_text = text_label("", "", "data_chosen_text", elide=True)
+        row.addWidget(self._chosen_text, 1)
+        clear = push_button(self.tr("Show all"), "link", "data_show_all")
+        clear.clicked.connect(self.clear_filter)
+        row.addWidget(clear)
+        self._chosen.hide()
+        notice = QHBoxLayout()
+        notice.setContentsMargins(12, 8, 12, 0)
+        notice.addWidget(self._chosen)
+
+        self.gallery = Gallery("data_gallery", self._state)
+        self.gallery.current_changed.connect(self._gallery_current)
+        self.table = SamplesTable("data_table")
+        self.table.current_changed.connect(self._table_current)
+        self._nothing = EmptyState(
+            "data_nothing",
+            self._state,
+            "search",
+            self.tr("Nothing fits"),
+            self.tr("No item has this class, split and text together."),
+            self.tr("Show &all"),
+        )
+        self._nothing.activated.connect(self.clear_filter)
+        self._trouble = EmptyState("data_trouble", self._state, "warning", self.tr("This cannot be opened"), "")
+        self._loading = EmptyState("data_loading", self._state, "clock", self.tr("Opening…"), "")
+        self._views = QStackedWidget()
+        self._views.setObjectName("data_views")
+        for view in (self.gallery, self.table, self._nothing, self._trouble, self._loading):
+            self._views.addWidget(view)
+        self.tabs.currentChanged.connect(self._show_rows)
+
+        self._count = text_label("", "small", "data_count")
+        foot = QHBoxLayout()
+        foot.setContentsMargins(16, 4, 16, 8)
+        foot.addWidget(self._count)
+        foot.addStretch()
+        card = QFrame()
+        card.setObjectName("data_items")
+        card.setProperty("role", "card")
+        column = QVBoxLayout(card)
+        column.setContentsMargins(1, 0, 1, 0)
+        column.setSpacing(0)
+        column.addLayout(bar)
+        column.addLayout(notice)
+        column.addWidget(self._views, 1)
+        column.addLayout(foot)
+        return card
+
+    # What is shown ----------------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> Revision | None:
+        """The revision that is shown."""
+        return self._revision
+
+    @property
+    def rows(self) -> Indices:
+        """Rows of the revision that the filters let through."""
+        return self._rows
+
+    def shows(self, project: Project, name: str, revision_id: str) -> bool:
+        """Whether this revision is shown already."""
+        return self._revision is not None and self._revision.folder == project.datasets_folder / name / revision_id
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._revision = None
+        self._ids = None
+        self._set_rows(np.zeros(0, dtype=np.int64))
+
+    def show_choices(self, project: Project, name: str, revision_id: str) -> None:
+        """Offer the data sets and revisions of a project."""
+        with QSignalBlocker(self.dataset_box), QSignalBlocker(self.revision_box):
+            self.dataset_box.clear()
+            self.dataset_box.addItems(project.datasets())
+            self.dataset_box.setCurrentText(name)
+            self.revision_box.clear()
+            for each in reversed(project.revisions(name) if name else []):
+                self.revision_box.addItem(self.tr("Revision {0}").format(each.removeprefix("r")), each)
+            self.revision_box.setCurrentIndex(self.revision_box.findData(revision_id))
+        self.import_button.setEnabled(project.writable)
+
+    def show_loading(self) -> None:
+        """Say that a revision is being opened."""
+        self.clear()
+        self._views.setCurrentWidget(self._loading)
+        self._side.hide()
+
+    def show_problem(self, sentence: str) -> None:
+        """Say why a revision cannot be opened."""
+        self.clear()
+        self._trouble.set_texts(self.tr("This revision cannot be opened"), sentence)
+        self._views.setCurrentWidget(self._trouble)
+
+    def show_revision(self, revision: Revision) -> None:
+        """Show a revision, and have it measured and examined."""
+        self._revision = revision
+        self._ids = None
+        totals: dict[str, int] = dict.fromkeys(revision.classes, 0)
+        for counts in revision.class_counts().values():
+            for name, count in counts.items():
+                totals[name] = totals.get(name, 0) + count
+        with QSignalBlocker(self.class_box), QSignalBlocker(self.split_box), QSignalBlocker(self.search):
+            self.class_box.clear()
+            self.class_box.addItem(self.tr("All classes"), "")
+            for name in revision.classes:
+                self.class_box.addItem(f"{name}  {QLocale().toString(totals[name])}", name)
+            self.class_box.setVisible(bool(revision.classes))
+            self.split_box.setCurrentIndex(0)
+            self.search.clear()
+        self._side.show()
+        self._side.setCurrentIndex(0)
+        self.apply_filter()
+
+        def look(_context: JobContext) -> Measures:
+            return measure(revision)
+
+        self._state.jobs.start(look, self.tr("Measuring {0}").format(revision.dataset), self._measured, key="measure")
+
+    def _measured(self, measures: Measures) -> None:
+        revision = self._revision
+        if revision is None:
+            return
+        self.overview.show_revision(revision, measures)
+
+        def examine(_context: JobContext) -> tuple[Finding, ...]:
+            from tlstudio.data.audit import find_problems
+
+            return find_problems(revision)
+
+        def tell(findings: tuple[Finding, ...]) -> None:
+            if revision is self._revision:
+                self.overview.show_findings(findings)
+
+        self._state.jobs.start(examine, self.tr("Looking for problems"), tell, key="audit")
+
+    # Filters ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def apply_filter(self) -> None:
+        """Look for what the filters let through, off the window's thread."""
+        self._typing.stop()
+        revision = self._revision
+        if revision is None:
+            return
+        wanted = SampleFilter(
+            label=str(self.class_box.currentData() or ""),
+            split=str(self.split_box.currentData() or ""),
+            text=self.search.text().strip(),
+            ids=self._ids,
+        )
+
+        def look(_context: JobContext) -> Indices:
+            return matching(revision, wanted)
+
+        def show(rows: Indices) -> None:
+            if revision is self._revision:
+                self._set_rows(rows)
+
+        self._state.jobs.start(look, self.tr("Filtering"), show, key="data_filter")
+
+    @Slot()
+    def clear_filter(self) -> None:
+        """Show everything."""
+        self._ids = None
+        self._chosen.hide()
+        with QSignalBlocker(self.class_box), QSignalBlocker(self.split_box), QSignalBlocker(self.search):
+            self.class_box.setCurrentIndex(0)
+            self.split_box.setCurrentIndex(0)
+            self.search.clear()
+        self.apply_filter()
+
+    def show_ids(self, ids: tuple[str, ...], title: str) -> None:
+        """Show these items under a title."""
+        self.clear_filter()
+        self._ids = ids
+        self._chosen_text.setText(title)
+        self._chosen.show()
+        self._side.setCurrentIndex(0)
+        self.apply_filter()
+
+    @Slot(str)
+    def show_class(self, name: str) -> None:
+        """Show the items of a class."""
+        self.class_box.setCurrentIndex(max(0, self.class_box.findData(name)))
+
+    @Slot(object)
+    def _show_finding(self, finding: object) -> None:
+        chosen = cast("Finding", finding)
+        self.show_ids(chosen.ids, chosen.title)
+
+    @Slot()
+    def _typed(self) -> None:
+        self._typing.start()
+
+    def _set_rows(self, rows: Indices) -> None:
+        self._rows = rows
+        self._chosen.setVisible(self._ids is not None)
+        total = len(self._revision) if self._revision is not None else 0
+        locale = QLocale()
+        if len(rows) == total:
+            self._count.setText(self.tr("{0} items").format(locale.toString(total)))
+        else:
+            self._count.setText(self.tr("{0} of {1} items").format(locale.toString(len(rows)), locale.toString(total)))
+        self.table.show_rows(self._revision, rows)
+        self._show_rows()
+
+    @Slot()
+    def _show_rows(self) -> None:
+        revision = self._revision
+        rows = self.table.rows
+        if revision is None:
+            self.gallery.set_items(0, _no_tile, images=True)
+            return
+
+        def tile(position: int) -> Tile:
+            index = int(rows[position])
+            sample = revision.sample(index)
+            text = "" if sample.text is None else revision.sample_text(index, 400)
+            return Tile(sample.image, text, label_text(sample.label), self._split_word(sample.split or ""))
+
+        in_table = self.tabs.currentIndex() == 1
+        if not in_table:
+            self.gallery.set_items(len(rows), tile, images=revision.modality == "image")
+        if not len(rows):
+            self._views.setCurrentWidget(self._nothing)
+        else:
+            self._views.setCurrentWidget(self.table if in_table else self.gallery)
+
+    def _split_word(self, split: str) -> str:
+        return {"train": "", "validation": self.tr("validation"), "test": self.tr("test")}.get(split, split)
+
+    # One item ---------------------------------------------------------------------------------------------------
+
+    @Slot(int)
+    def _gallery_current(self, position: int) -> None:
+        self._show_item(position)
+
+    @Slot(int)
+    def _table_current(self, position: int) -> None:
+        self._show_item(position)
+
+    def _show_item(self, position: int) -> None:
+        rows = self.table.rows
+        if self._revision is None or not 0 <= position < len(rows):
+            self._side.setCurrentIndex(0)
+            return
+        self._current = position
+        self.details.show_item(self._revision, int(rows[position]))
+        self._side.setCurrentIndex(1)
+
+    @Slot(int)
+    def _step(self, by: int) -> None:
+        target = self._current + by
+        if not 0 <= target < len(self.table.rows):
+            return
+        if self.tabs.currentIndex() == 1:
+            self.table.set_current(target)
+        else:
+            self.gallery.set_current(target)
+
+    @Slot()
+    def _close_details(self) -> None:
+        self.gallery.set_current(-1)
+        self.table.clearSelection()
+        self._side.setCurrentIndex(0)
+
+    @Slot(int)
+    def _choose_dataset(self, _index: int) -> None:
+        self._state.select_dataset(self.dataset_box.currentText())
+
+    @Slot(int)
+    def _choose_revision(self, _index: int) -> None:
+        self._state.select_dataset(self.dataset_box.currentText(), str(self.revision_box.currentData()))
+
+    def close_down(self) -> None:
+        """End the threads that make thumbnails."""
+        self.gallery.close_loader()
+
+
+def _no_tile(_position: int) -> Tile:
+    return Tile(None, "", "")
