@@ -158,7 +158,8 @@ def samples_in(
     Raises:
         DataError: Nothing usable is there.
     """
-    return list(read_samples(source, registry.formats, modality, text_column=text_column, image_column=image_column))
+    formats = registry.formats.values()
+    return list(read_samples(source, formats, modality, text_column=text_column, image_column=image_column))
 
 
 def predict_to_csv(
