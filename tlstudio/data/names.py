@@ -59,6 +59,8 @@ def safe_name(text: str, default: str = "data") -> str:
 
 def plain_text(text: str) -> str:
     """Return the text as valid Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
+    if text.isascii():  # nearly always, and quick
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -8,16 +8,14 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from tlstudio.api import DataError, Label, Rejected, Sample, Task
 from tlstudio.api.images import IMAGE_SUFFIXES, image_size, open_image
 from tlstudio.data.fingerprint import dhash, file_hash, text_hash
 from tlstudio.data.names import plain_text
-
-MEDIA = "media"
+from tlstudio.data.revision import MEDIA_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,9 @@ def prepare_texts(
         elif sample.text is None or not sample.text.strip():
             yield Rejected(sample.source or sample.id, "It has no text.", "Write its text, or take it out.")
         else:
-            checked = _checked_label(sample, task)
-            if isinstance(checked, Sample):
-                checked = replace(checked, text=plain_text(sample.text))
-                yield Prepared(checked, text_hash(checked.text or ""))
-            else:
-                yield checked
+            text = plain_text(sample.text)
+            checked = _checked(sample, task, text)
+            yield checked if isinstance(checked, Rejected) else Prepared(checked, text_hash(text))
 
 
 def prepare_images(
@@ -105,7 +100,7 @@ def prepare_images(
 def _prepare_image(sample: Sample | Rejected, task: Task, media: Path | None) -> Prepared | Rejected:
     if isinstance(sample, Rejected):
         return sample
-    checked = _checked_label(sample, task)
+    checked = _checked(sample, task, None)
     if isinstance(checked, Rejected):
         return checked
     source = sample.source or sample.id
@@ -130,7 +125,7 @@ def _prepare_image(sample: Sample | Rejected, task: Task, media: Path | None) ->
     # Named by content alone: nothing of the source's names or ids can lead out of the folder.
     relative = Path(digest[:2]) / f"{digest[2:34]}{suffix if suffix in IMAGE_SUFFIXES else '.img'}"
     _copy(path, media / relative)
-    return Prepared(checked, digest, f"{MEDIA}/{relative.as_posix()}", width, height, fingerprint)
+    return Prepared(checked, digest, f"{MEDIA_FOLDER}/{relative.as_posix()}", width, height, fingerprint)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -143,32 +138,41 @@ def _copy(source: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _checked_label(sample: Sample, task: Task) -> Sample | Rejected:
-    """Return the sample with its label in the type of the task and its words valid and trimmed."""
-    label: Label = None
-    why, remedy = "", ""
-    if sample.label is None:
-        why, remedy = "It has no label.", "Write its label, or take it out."
-    elif task == "classification":
-        label = plain_text(str(sample.label)).strip()
-        if not label or isinstance(sample.label, tuple):
-            why, remedy = "It has no single label.", "Give it one class, or choose the multi-label task."
-    elif task == "multi_label":
-        names = sample.label if isinstance(sample.label, tuple) else (str(sample.label),)
-        label = tuple(dict.fromkeys(clean for name in names if (clean := plain_text(name).strip())))
-    else:
-        try:
-            label = float(cast("str | float", sample.label))
-        except (TypeError, ValueError):
-            label = math.nan
-        if not math.isfinite(label):
-            why, remedy = f"Its label {sample.label!r} is not a number.", "Write a number, or take it out."
-    if why:
-        return Rejected(sample.source or sample.id, why, remedy)
-    return replace(
-        sample,
+def _checked(sample: Sample, task: Task, text: str | None) -> Sample | Rejected:
+    """Return the sample with its label in the type of the task, its words valid and trimmed, and the text given."""
+    label = _label(sample.label, task)
+    if isinstance(label, _Wrong):
+        return Rejected(plain_text(sample.source or sample.id), label.reason, label.remedy)
+    return Sample(
         id=plain_text(sample.id),
+        image=sample.image,
+        text=text,
         label=label,
-        group=plain_text(sample.group).strip(),
+        group=plain_text(sample.group).strip() if sample.group else "",
+        split=sample.split,
         source=plain_text(sample.source),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    reason: str
+    remedy: str
+
+
+def _label(label: Label, task: Task) -> Label | _Wrong:
+    if label is None:
+        return _Wrong("It has no label.", "Write its label, or take it out.")
+    if task == "classification":
+        name = "" if isinstance(label, tuple) else plain_text(str(label)).strip()
+        return name or _Wrong("It has no single label.", "Give it one class, or choose the multi-label task.")
+    if task == "multi_label":
+        names = label if isinstance(label, tuple) else (str(label),)
+        return tuple(dict.fromkeys(clean for name in names if (clean := plain_text(name).strip())))
+    try:
+        number = math.nan if isinstance(label, tuple) else float(label)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    return _Wrong(f"Its label {label!r} is not a number.", "Write a number, or take it out.")

@@ -35,7 +35,8 @@ class RowWriter:
         self._file = self._path.open("wb")
         self._writer = pa.ipc.new_stream(self._file, UNSPLIT)
         self._label_column = {"classification": "label", "multi_label": "labels", "regression": "value"}[task]
-        self._batch: list[dict[str, Any]] = []
+        self._names = ["id", "image", "text", self._label_column, "group", "source", "hash", "width", "height", "dhash"]
+        self._batch: list[tuple[Any, ...]] = []
         self._characters = 0
         self._ids = array("q")
         self._contents = array("Q")
@@ -67,18 +68,18 @@ class RowWriter:
         self._ids.append(hash(sample.id))
         self._contents.append(int(item.hash[:16], 16))
         self._batch.append(
-            {
-                "id": sample.id,
-                "image": item.image,
-                "text": sample.text,
-                self._label_column: label,
-                "group": sample.group,
-                "source": sample.source,
-                "hash": item.hash,
-                "width": item.width,
-                "height": item.height,
-                "dhash": item.dhash,
-            }
+            (
+                sample.id,
+                item.image,
+                sample.text,
+                label,
+                sample.group,
+                sample.source,
+                item.hash,
+                item.width,
+                item.height,
+                item.dhash,
+            )
         )
         self._characters += len(sample.text or "")
         if len(self._batch) >= _ROWS or self._characters >= _CHARACTERS:
@@ -127,7 +128,9 @@ class RowWriter:
 
     def _flush(self) -> None:
         if self._batch:
-            columns = [pa.array([row.get(field.name) for row in self._batch], field.type) for field in UNSPLIT]
+            cells = dict(zip(self._names, zip(*self._batch, strict=True), strict=True))
+            nothing = (None,) * len(self._batch)
+            columns = [pa.array(cells.get(field.name, nothing), field.type) for field in UNSPLIT]
             self._writer.write_batch(pa.record_batch(columns, schema=UNSPLIT))
             self._batch = []
             self._characters = 0

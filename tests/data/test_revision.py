@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tlstudio.api import DataError, Label
+from tlstudio.data import Revision
+from tlstudio.data.statistics import class_histogram, image_sizes, target_values, text_lengths
+from tlstudio.store.project import Project
+
+
+@pytest.fixture
+def shapes(shapes_project: Project) -> Revision:
+    """The data set of drawn shapes."""
+    return Revision.open(shapes_project.datasets_folder / "shapes" / "r1")
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "revision.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_revision_gives_its_samples_by_row_id_and_split(shapes: Revision) -> None:
+    assert len(shapes) == 48
+    for split in ("train", "validation", "test"):
+        rows = shapes.indices(split)
+        assert rows.dtype == np.int64
+        assert all(shapes.sample(row).split == split for row in rows)
+    sample = shapes.sample(-1)
+    assert shapes.index_of(sample.id) == 47
+    assert shapes.label(47) == sample.label == "圆环"
+    assert shapes.sample_text(0) == "circle/circle_00.png"
+    with pytest.raises(IndexError):
+        shapes.sample(48)
+    with pytest.raises(DataError, match="no item 'nothing'"):
+        shapes.index_of("nothing")
+
+
+def test_the_target_is_described_from_train_alone(shapes: Revision) -> None:
+    info = shapes.target_info()
+    assert info.classes == ("circle", "square", "圆环")
+    assert sum(info.class_counts) == len(shapes.indices("train"))
+
+
+def test_a_moved_revision_still_finds_its_images(shapes: Revision, tmp_path: Path) -> None:
+    shutil.copytree(shapes.folder, tmp_path / "moved")
+    image = Revision.open(tmp_path / "moved").sample(0).image
+    assert image is not None
+    assert image.is_relative_to(tmp_path / "moved")
+    assert image.is_file()
+
+
+def test_a_changed_table_is_refused(shapes: Revision) -> None:
+    path = shapes.folder / "samples.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="not the one that was imported"):
+        Revision.open(shapes.folder)
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        Revision.open(shapes.folder)
+
+
+def test_a_newer_revision_names_its_maker(shapes: Revision) -> None:
+    edit(shapes.folder, format=2, app_version="9.1")
+    with pytest.raises(
+        DataError, match=r"newer version of TL Studio \(9\.1\).*format is 2, and this version reads up to 1"
+    ):
+        Revision.open(shapes.folder)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"format": 1}', '{"format": 1, "sha256": "x"'])
+def test_damaged_facts_are_a_sentence(shapes: Revision, content: str) -> None:
+    (shapes.folder / "revision.json").write_text(content)
+    with pytest.raises(DataError, match="damaged"):
+        Revision.open(shapes.folder)
+
+
+def test_a_folder_that_is_no_revision_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a revision"):
+        Revision.open(tmp_path)
+
+
+def test_statistics_fit_the_table(shapes: Revision) -> None:
+    histogram = class_histogram(shapes)
+    assert histogram.total.tolist() == [16, 16, 16]
+    assert histogram.counts["train"].sum() == len(shapes.indices("train"))
+    width, height = image_sizes(shapes)
+    assert set(width.tolist()) == set(height.tolist()) == {48}
+    assert len(text_lengths(shapes)) == 0
+    assert len(target_values(shapes)["train"]) == 0
+
+
+def test_texts_numbers_and_several_labels_are_kept(reviews_project: Project) -> None:
+    folder = reviews_project.datasets_folder
+    reviews, scores, topics = (Revision.open(folder / name / "r1") for name in ("reviews", "scores", "topics"))
+    assert reviews.sample(0).text == reviews.sample_text(0)
+    assert len(reviews.sample_text(0, 10)) <= 10
+    assert text_lengths(reviews)[0] == len(reviews.sample_text(0))
+    label: Label = topics.label(0)
+    assert isinstance(label, tuple)
+    assert set(label) <= set(topics.classes)
+    assert isinstance(scores.label(0), float)
+    assert len(target_values(scores)["train"]) == len(scores.indices("train"))
+    info = scores.target_info()
+    assert info.mean == pytest.approx(scores.values()[scores.indices("train")].mean())
+    assert scores.class_counts() == {"train": {}, "validation": {}, "test": {}}
