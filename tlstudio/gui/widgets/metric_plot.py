@@ -280,8 +280,12 @@ class MetricPlot(QFrame):
 
     def _set_range(self, left: float, right: float, low: float, high: float) -> tuple[float, float, float, float]:
         """Let the axes show this much and a little around it; returns what y and x then reach."""
-        span_x = max(right - left, 1e-9)
-        span_y = max(high - low, 1e-3 * max(abs(high), abs(low)), 1e-9)
+        if right - left < 1e-3 * max(abs(right), 1.0):  # a single point stands in the middle
+            left, right = left - 0.5, right + 0.5
+        if high - low < 1e-3 * max(abs(high), 1e-6):
+            half = 0.1 * max(abs(high), 1e-6)
+            low, high = low - half, high + half
+        span_x, span_y = right - left, high - low
         result = (left, right, low - 0.06 * span_y, high + 0.06 * span_y)
         self._view.getPlotItem().getViewBox().setRange(
             xRange=(left - 0.02 * span_x, right + 0.02 * span_x), yRange=result[2:], padding=0, disableAutoRange=True

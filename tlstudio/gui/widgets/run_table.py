@@ -330,7 +330,9 @@ def _dot(color: str) -> QIcon:
     painter.setPen(Qt.PenStyle.NoPen)
     painter.drawEllipse(1, 1, 8, 8)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # or Qt would tint it in the colour of the selection
+    return icon
 
 
 def _tr(text: str) -> str:

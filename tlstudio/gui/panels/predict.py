@@ -1,0 +1,425 @@
+"""The Predict page: use a trained model on one item or on many, and take it elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tlstudio.api import TASK_TITLES, Prediction, Rejected, Sample, TLStudioError
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
+from tlstudio.gui.widgets.predict_many import PredictMany
+from tlstudio.gui.widgets.predict_one import PredictOne
+from tlstudio.gui.widgets.run_table import short_id, shown_metric
+from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.workers import Job, JobContext
+
+if TYPE_CHECKING:
+    from tlstudio.engine.predict import Predictor, PredictReport
+
+Source = tuple[str, str]
+"""``("run", id)`` or ``("folder", path)``."""
+
+
+class PredictPanel(QWidget):
+    """The model at the left with its facts and export; at the right one item or many.
+
+    Args:
+        state: What the pages share.
+        parent: Parent widget.
+    """
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("predict_page")
+        self.setProperty("role", "page")
+        self._state = state
+        self._predictor: Predictor | None = None
+        self._loaded: Source | None = None
+        self._wanted: Source | None = None
+        self._sample: Sample | None = None
+        self._job: Job[PredictReport] | None = None
+        self._folders: list[str] = []
+        self.one = PredictOne(state)
+        self.many = PredictMany(state)
+        self.empty = EmptyState("predict_empty", state, "predict", "", "")
+        self._empty_goes = "train"
+        self._pages = QStackedWidget()
+        self._pages.setObjectName("predict_pages")
+        self._pages.addWidget(self.empty)
+        self._pages.addWidget(self._make_page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._pages)
+        self.empty.activated.connect(self._leave_empty)
+        self.one.sample_given.connect(self.predict_sample)
+        self.many.source_given.connect(self.predict_source)
+        self.many.cancel_requested.connect(self._cancel)
+        state.project_changed.connect(self._on_project)
+        state.runs_changed.connect(self.refresh)
+        state.predict_requested.connect(self.use_run)
+        self.refresh()
+
+    def _make_page(self) -> QWidget:
+        page = QWidget()
+        row = QHBoxLayout(page)
+        row.setContentsMargins(20, 16, 20, 12)
+        row.setSpacing(14)
+        row.addWidget(self._make_left())
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("predict_tabs")
+        self.tabs.setAccessibleName(self.tr("One item or many"))
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
+        for widget, title in ((self.one, self.tr("On&e item")), (self.many, self.tr("&Many items"))):
+            shell = QWidget()
+            inside = QVBoxLayout(shell)
+            inside.setContentsMargins(0, 10, 0, 0)
+            inside.addWidget(widget)
+            self.tabs.addTab(shell, title)
+        row.addWidget(self.tabs, 1)
+        return page
+
+    def _make_left(self) -> QWidget:
+        left = QWidget()
+        left.setObjectName("predict_left")
+        left.setFixedWidth(320)
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        column.addWidget(text_label(self.tr("Predict"), "title", "predict_title"))
+        card = Card("predict_model_card", margins=(15, 10, 15, 12), spacing=6)
+        card.column.addWidget(text_label(self.tr("MODEL"), "caption", "predict_model_caption"))
+        self.model_box = QComboBox()
+        self.model_box.setObjectName("predict_model")
+        self.model_box.setAccessibleName(self.tr("Model"))
+        self.model_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.model_box.activated.connect(self._on_model)
+        card.column.addWidget(self.model_box)
+        self.facts = text_label("", "second", "predict_facts", wrap=True)
+        card.column.addWidget(self.facts)
+        folder = push_button(self.tr("Open an exported &folder…"), "link", "predict_open_folder")
+        folder.clicked.connect(self._ask_folder)
+        card.column.addWidget(folder, 0, Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(card)
+        self.export_card = Card("predict_export_card", margins=(15, 10, 15, 12), spacing=8)
+        self.export_card.column.addWidget(text_label(self.tr("EXPORT"), "caption", "predict_export_caption"))
+        self.export_card.column.addWidget(
+            text_label(
+                self.tr(
+                    "A folder with weights, labels and preprocessing that works without this project. It is read "
+                    "back and compared with the run before it counts as done."
+                ),
+                "second",
+                "predict_export_text",
+                wrap=True,
+            )
+        )
+        self.export_result = text_label("", "good", "predict_export_result", wrap=True)
+        self.export_result.hide()
+        self.export_card.column.addWidget(self.export_result)
+        self.export_button = push_button(self.tr("E&xport…"), "secondary", "predict_export")
+        self.export_button.clicked.connect(self._ask_export)
+        self.export_card.column.addWidget(self.export_button, 0, Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(self.export_card)
+        column.addStretch(1)
+        return left
+
+    # -- the model ------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_project(self) -> None:
+        self._folders.clear()
+        self._forget()
+        self.refresh()
+
+    def _forget(self) -> None:
+        self._predictor, self._loaded, self._wanted, self._sample = None, None, None, None
+        self.one.clear()
+        self.many.reset()
+
+    @Slot()
+    def refresh(self) -> None:
+        """List the runs that can predict; the choice stays."""
+        project = self._state.project
+        before = self._wanted or self.model_box.currentData()
+        self.model_box.clear()
+        runs = project.runs() if project is not None else []
+        usable = [run for run in runs if run.metrics and run.status in ("done", "stopped")]
+        for run in usable:
+            found = shown_metric(run)
+            figure = f" · {number_text(found[1])}" if found else ""
+            self.model_box.addItem(f"{short_id(run.id)}{figure}", ("run", run.id))
+        for folder in self._folders:
+            self.model_box.addItem(Path(folder).name, ("folder", folder))
+        if not self.model_box.count():
+            self._show_empty()
+            return
+        self._pages.setCurrentIndex(1)
+        row = next((i for i in range(self.model_box.count()) if self.model_box.itemData(i) == before), 0)
+        self.model_box.setCurrentIndex(row)
+        self._choose(self.model_box.itemData(row))
+
+    def _show_empty(self) -> None:
+        if self._state.project is None:
+            self.empty.set_texts(
+                self.tr("No model yet"),
+                self.tr("Open a project with a trained run, or a folder that was exported from one."),
+                self.tr("Open an exported &folder…"),
+            )
+            self._empty_goes = "folder"
+        else:
+            self.empty.set_texts(
+                self.tr("No model yet"),
+                self.tr("Train something first; then drop images or texts here and see what it says."),
+                self.tr("Go to &Train"),
+            )
+            self._empty_goes = "train"
+        self._pages.setCurrentIndex(0)
+
+    @Slot()
+    def _leave_empty(self) -> None:
+        if self._empty_goes == "folder":
+            self._ask_folder()
+        else:
+            self._state.navigate.emit(self._empty_goes)
+
+    @Slot(str)
+    def use_run(self, run_id: str) -> None:
+        """Choose a run."""
+        self._wanted = ("run", run_id)
+        self.refresh()
+
+    def use_folder(self, folder: Path) -> None:
+        """Choose an exported folder."""
+        if str(folder) not in self._folders:
+            self._folders.append(str(folder))
+        self._wanted = ("folder", str(folder))
+        self.refresh()
+
+    @Slot(int)
+    def _on_model(self, row: int) -> None:
+        self._choose(self.model_box.itemData(row))
+
+    def _choose(self, source: Source) -> None:
+        self._wanted = source
+        if source != self._loaded:
+            self._predictor, self._loaded = None, source
+            self.export_result.hide()
+            self.export_card.setVisible(source[0] == "run")
+            self._show_facts(source)
+            self._set_modality(source)
+
+    def _set_modality(self, source: Source) -> None:
+        """Take what the model takes, which the data set of a run tells without loading the model."""
+        project, registry = self._state.project, self._state.registry
+        kind, name = source
+        modality = None
+        if kind == "run" and project is not None:
+            summary = next((run for run in project.runs() if run.id == name), None)
+            try:
+                modality = registry.backbone(summary.backbone).modality if summary else None
+            except TLStudioError as error:
+                self._state.show_error(error)
+        if modality is None:
+            self._load(self._take_modality)
+            return
+        self.one.set_modality(modality)
+        self.many.set_modality(modality)
+
+    def _take_modality(self, predictor: Predictor) -> None:
+        self.one.set_modality(predictor.modality)
+        self.many.set_modality(predictor.modality)
+
+    def _show_facts(self, source: Source) -> None:
+        project = self._state.project
+        kind, name = source
+        if kind == "folder":
+            self.facts.setText(self.tr("Exported model in {0}").format(name))
+            return
+        summary = next((run for run in project.runs() if run.id == name), None) if project is not None else None
+        if summary is None:
+            self.facts.setText("")
+            return
+        found = shown_metric(summary)
+        lines = [
+            f"{summary.backbone} · {summary.strategy}",
+            self.tr("learned from {0} {1}").format(summary.dataset, summary.revision),
+        ]
+        if found:
+            lines.append(f"{metric_title(found[0])} {number_text(found[1])}")
+        self.facts.setText("\n".join(lines))
+
+    def _load(self, then: Callable[[Predictor], None]) -> None:
+        """Load the chosen model off the window's thread, keep it, and go on with it."""
+        if self._predictor is not None:
+            then(self._predictor)
+            return
+        source, project, registry = self._loaded, self._state.project, self._state.registry
+        if source is None:
+            return
+
+        def work(_context: JobContext) -> Predictor:
+            from tlstudio.engine.predict import Predictor
+
+            kind, name = source
+            if kind == "folder":
+                return Predictor.from_export(Path(name), registry)
+            if project is None:
+                raise TLStudioError(self.tr("The project was closed."))
+            return Predictor.from_run(project.run(name), registry)
+
+        def done(predictor: Predictor) -> None:
+            if source == self._loaded:
+                self._predictor = predictor
+                task = TASK_TITLES[predictor.task]
+                classes = self.tr("{0} classes").format(len(predictor.classes)) if predictor.classes else ""
+                self.facts.setToolTip(" · ".join(part for part in (task, classes) if part))
+                then(predictor)
+
+        self._state.jobs.start(work, self.tr("Loading the model"), done, self._refuse, key="predict load")
+
+    def _refuse(self, error: Exception) -> None:
+        self.one.show_refusal(str(error))
+        self.many.reset()
+        self._state.show_error(error)
+
+    # -- one item -------------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def predict_sample(self, sample: Sample) -> None:
+        """Predict one sample; only the answer to the last one is shown."""
+        self._sample = sample
+        self._load(self._predict_now)
+
+    def _predict_now(self, predictor: Predictor) -> None:
+        sample = self._sample
+        if sample is None:
+            return
+
+        def work(_context: JobContext) -> Prediction | Rejected:
+            return next(iter(predictor.predict([sample])))[1]
+
+        def done(answer: Prediction | Rejected) -> None:
+            if sample is not self._sample:
+                return
+            if isinstance(answer, Rejected):
+                self.one.show_refusal(f"{answer.reason} {answer.remedy}".strip())
+            else:
+                self.one.show_prediction(answer)
+
+        self._state.jobs.start(work, self.tr("Predicting"), done, self._refuse, key="predict one")
+
+    # -- many items -----------------------------------------------------------------------------------------
+
+    @Slot(object, object)
+    def predict_source(self, source: Path, output: Path) -> None:
+        """Predict a folder or table into a CSV file."""
+        self.tabs.setCurrentIndex(1)
+        self.many.show_progress(0, 0, self.tr("Loading the model"))
+        self._load(lambda predictor: self._predict_all(predictor, source, output))
+
+    def _predict_all(self, predictor: Predictor, source: Path, output: Path) -> None:
+        registry = self._state.registry
+
+        def work(context: JobContext) -> PredictReport:
+            from tlstudio.engine.predict import predict_to_csv
+
+            return predict_to_csv(
+                predictor,
+                source,
+                output,
+                registry,
+                on_progress=lambda done, total: context.progress(done, total),
+                cancelled=context.cancelled,
+            )
+
+        def done(report: PredictReport) -> None:
+            self._job = None
+            self.many.show_report(report.rows, report.rejected, report.output, cancelled=report.cancelled)
+            self._state.message.emit(
+                self.tr("{0} predictions are in {1}.").format(f"{report.rows:,}", report.output.name),
+                str(report.output),
+            )
+
+        def failed(error: Exception) -> None:
+            self._job = None
+            self.many.reset()
+            self._state.show_error(error)
+
+        job = self._state.jobs.start(work, self.tr("Predicting {0}").format(source.name), done, failed)
+        job.changed.connect(lambda: self._show_job(job))
+        self._job = job
+        self.many.show_progress(0, 0)
+
+    def _show_job(self, job: Job[PredictReport]) -> None:
+        if job is self._job and job.state == "running":
+            self.many.show_progress(job.done, job.total, self.tr("Stopping…") if job.cancelling else "")
+
+    @Slot()
+    def _cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+    # -- export ---------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, self.tr("Open an exported folder"))
+        if folder:
+            self.use_folder(Path(folder))
+
+    @Slot()
+    def _ask_export(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, self.tr("Export into a new folder inside"))
+        if folder and self._loaded is not None:
+            self.export(Path(folder) / self._loaded[1])
+
+    def export(self, folder: Path) -> None:
+        """Write the chosen run's model into a folder of its own."""
+        project, registry, source = self._state.project, self._state.registry, self._loaded
+        if project is None or source is None or source[0] != "run":
+            return
+        self.export_button.setEnabled(False)
+
+        def work(context: JobContext) -> str:
+            from tlstudio.engine.export import export_run
+
+            report = export_run(
+                project.run(source[1]),
+                folder,
+                registry,
+                project=project,
+                on_progress=lambda done, total: context.progress(done, total),
+            )
+            return self.tr("{0} written to {1}. Checked on {2} items: same outputs (largest difference {3}).").format(
+                size_text(report.size_bytes),
+                report.folder,
+                report.checked_samples,
+                number_text(report.max_difference),
+            )
+
+        def done(text: str) -> None:
+            self.export_button.setEnabled(True)
+            self.export_result.setText(text)
+            self.export_result.show()
+
+        def failed(error: Exception) -> None:
+            self.export_button.setEnabled(True)
+            self._state.show_error(error)
+
+        self._state.jobs.start(work, self.tr("Exporting"), done, failed)
