@@ -239,7 +239,7 @@ def test_predictions_are_kept_with_ids_labels_and_outputs(
     table = pq.read_table(run.folder / "predictions" / "test.parquet")
     revision = shapes_project.dataset("shapes")
     assert table["id"].to_pylist() == [revision.sample(int(i)).id for i in revision.indices("test")]
-    assert {json.loads(text) for text in table["predicted"].to_pylist()} <= set(revision.classes)
+    assert {json.loads(str(text)) for text in table["predicted"].to_pylist()} <= set(revision.classes)
     assert torch.tensor(table["output"].to_pylist()).shape == (len(table), 3)
 
 
