@@ -105,7 +105,7 @@ def measure(
     return rows
 
 
-def logistic_regression(project: Project, revision: Revision, C: float) -> tuple[float, float]:  # noqa: N803  its name there
+def logistic_regression(project: Project, revision: Revision, C: float) -> tuple[float, float]:
     """Accuracy of scikit-learn's logistic regression on the features that the probe has cached."""
     (path,) = (project.folder / "cache").glob("*.npy")
     features = np.load(path, allow_pickle=False)

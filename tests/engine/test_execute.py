@@ -40,7 +40,7 @@ def train(project: Project, registry: Registry, heard: Heard, dataset: str, valu
     return execute_run(recipe, project, registry, on_event=heard, control=heard.control)
 
 
-def full(epochs: int = 2, **training: Any) -> dict[str, Any]:  # noqa: ANN401  any option
+def full(epochs: int = 2, **training: Any) -> dict[str, Any]:
     """A recipe for fine-tuning all of a tiny network."""
     options = {"epochs": epochs, "batch_size": 8, "augmentation": "light", **training}
     return {"backbone": TINY_VISION, "strategy": "full", "training": options}
