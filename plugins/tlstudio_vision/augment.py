@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-SCALE = {"light": (0.7, 1.0), "strong": (0.3, 1.0)}
+SMALLEST_SHARE = {"light": 0.7, "strong": 0.3}
+"""Smallest part that is cut out, as a share of the largest part that has the shape of the input."""
+STRETCH = {"light": 1.15, "strong": 4 / 3}
+"""By how much its proportions may differ from those of the input."""
 ERASED_SHARE = 0.25
 
 
@@ -46,7 +49,8 @@ class Dice:
 def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation, seed: int) -> Tensor:
     """Cut out a random part, flip it, and with ``"strong"`` also change colours and geometry.
 
-    The random part is that of Szegedy et al. (arXiv:1409.4842), the changes are RandAugment's (Cubuk et al.,
+    The random part follows Szegedy et al. (arXiv:1409.4842) but is measured against the largest part that fits, so
+    that long images vary as much as square ones; the changes are RandAugment's (Cubuk et al.,
     arXiv:1909.13719, two of magnitude 9 in 30), and a quarter of the images lose a rectangle (Zhong et al.,
     arXiv:1708.04896).
 
@@ -60,7 +64,7 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
         Pixels ``[3, height, width]``, uint8.
     """
     dice = Dice(seed)
-    box = _random_part(image.width, image.height, SCALE[augmentation], settings.width / settings.height, dice)
+    box = _random_part(image.width, image.height, augmentation, settings.width / settings.height, dice)
     part = image.resize((settings.width, settings.height), resampling(settings.interpolation), box=box)
     pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)
     if dice.chance(0.5):
@@ -75,18 +79,15 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
 
 
 def _random_part(
-    width: int, height: int, scale: tuple[float, float], aspect: float, dice: Dice
+    width: int, height: int, augmentation: Augmentation, aspect: float, dice: Dice
 ) -> tuple[int, int, int, int]:
-    for _ in range(10):
-        area = width * height * dice.between(*scale)
-        ratio = aspect * math.exp(dice.between(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = dice.below(width - w + 1), dice.below(height - h + 1)
-            return left, top, left + w, top + h
-    # Very long images: the largest part of the right shape, in the middle.
-    w, h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
-    left, top = (width - w) // 2, (height - h) // 2
+    whole = min(width, height * aspect) * min(height, width / aspect)  # the largest part of the right shape
+    area = whole * dice.between(SMALLEST_SHARE[augmentation], 1.0)
+    stretch = math.log(STRETCH[augmentation])
+    ratio = aspect * math.exp(dice.between(-stretch, stretch))
+    w = min(width, max(1, round(math.sqrt(area * ratio))))
+    h = min(height, max(1, round(math.sqrt(area / ratio))))
+    left, top = dice.below(width - w + 1), dice.below(height - h + 1)
     return left, top, left + w, top + h
 
 

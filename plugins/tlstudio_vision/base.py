@@ -201,7 +201,9 @@ class VisionBackbone(Backbone):
                 with torch.device("meta"):
                     network = self._network(options).eval()
                     features = network({"pixels": torch.empty(1, 3, settings.height, settings.width)})
-            except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError):
+            except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, NotImplementedError) and "meta" not in str(error):
+                    raise self._not_for_classification() from error
                 # Some networks compute their shape from tensors while they are built, which "meta" cannot.
                 try:
                     network = self._network(options).eval()

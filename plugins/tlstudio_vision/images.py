@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,27 +143,18 @@ def fit(image: Image.Image, settings: InputSettings) -> Image.Image:
     resample = resampling(s.interpolation)
     if s.crop_mode == "squash":
         width, height = s.resize_width, s.resize_height
+    elif (s.resize_width * image.height < s.resize_height * image.width) == (s.crop_mode == "center"):
+        # Truncated as torchvision and timm do it, so that every pixel falls where the network saw it in pretraining.
+        width, height = max(1, int(s.resize_height * image.width / image.height)), s.resize_height
     else:
-        choose = max if s.crop_mode == "center" else min
-        scale = choose(s.resize_width / image.width, s.resize_height / image.height)
-        width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    if s.crop_mode == "center":
-        width, height = max(width, s.resize_width), max(height, s.resize_height)
+        width, height = s.resize_width, max(1, int(s.resize_width * image.height / image.width))
+    if width >= s.width and height >= s.height:
         # Only the part that is kept is computed, which matters for panoramas: box is in pixels of the source.
-        left, top = (width - s.width) / 2, (height - s.height) / 2
-        if left >= 0 and top >= 0:
-            kx, ky = image.width / width, image.height / height
-            left, top = math.floor(left + 0.5), math.floor(top + 0.5)
-            box = (
-                left * kx,
-                top * ky,
-                min(image.width, (left + s.width) * kx),
-                min(image.height, (top + s.height) * ky),
-            )
-            return image.resize((s.width, s.height), resample, box=box)
+        left, top = round((width - s.width) / 2), round((height - s.height) / 2)
+        kx, ky = image.width / width, image.height / height
+        right, bottom = min(image.width, (left + s.width) * kx), min(image.height, (top + s.height) * ky)
+        return image.resize((s.width, s.height), resample, box=(left * kx, top * ky, right, bottom))
     scaled = image.resize((width, height), resample)
-    if scaled.size == (s.width, s.height):
-        return scaled
     canvas = Image.new("RGB", (s.width, s.height), tuple(round(255 * value) for value in s.mean))
     canvas.paste(scaled, ((s.width - width) // 2, (s.height - height) // 2))
     return canvas
