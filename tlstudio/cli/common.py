@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,13 @@ def best_of(summaries: Sequence[RunSummary]) -> RunSummary:
     validation = first.metrics.get("validation", {})
     metric = next((name for name in JUDGING_METRICS if name in validation), "")
     sign = 1 if JUDGING_METRICS.get(metric) == "max" else -1
-    rivals = [run for run in summaries if run.dataset == first.dataset and metric in run.metrics.get("validation", {})]
-    return max(rivals, key=lambda run: sign * run.metrics["validation"][metric], default=first)
+    rivals = [
+        (sign * value, run)
+        for run in summaries
+        if run.dataset == first.dataset
+        and math.isfinite(value := run.metrics.get("validation", {}).get(metric, math.nan))
+    ]
+    return max(rivals, key=lambda rival: rival[0], default=(0.0, first))[1]
 
 
 def shown_metric(run: RunSummary, split: str) -> tuple[str, float | None]:
@@ -141,7 +147,8 @@ def shown_metric(run: RunSummary, split: str) -> tuple[str, float | None]:
 def metrics_table(output: Output, metrics: Mapping[str, Mapping[str, float]]) -> None:
     """Print metrics: a row a split, a column a metric."""
     found = dict.fromkeys(name for values in metrics.values() for name in values)
-    columns = [name for name in SHOWN_METRICS if name in found]
-    columns += [name for name in found if name not in columns]
+    # The known ones first, the loss last: it compares runs of one kind, but says little by itself.
+    order = {name: place for place, name in enumerate(SHOWN_METRICS)}
+    columns = sorted(found, key=lambda name: (name == "loss", order.get(name, len(order))))
     rows = [[split, *(values.get(name) for name in columns)] for split, values in metrics.items()]
     output.table(["", *columns], rows)

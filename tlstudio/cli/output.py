@@ -17,6 +17,8 @@ import click
 
 QUIET_SECONDS = 10.0
 """Where the progress cannot be overwritten in place, it is told this often at most."""
+SHORT_SECONDS = 2.0
+"""What takes less is not told there at all."""
 
 
 class Output:
@@ -126,6 +128,8 @@ class StatusLine:
             line = cut(line, room)
             self._write("\r" + line + " " * max(0, self._shown - display_width(line)))
             self._shown = display_width(line)
+        elif what != self._what and text:
+            self._last = now - QUIET_SECONDS + SHORT_SECONDS  # what is over at once needs no line
         elif what != self._what or now - self._last >= QUIET_SECONDS:
             self._write(line + "\n")
             self._last = now

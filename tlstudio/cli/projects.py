@@ -186,9 +186,9 @@ def _show_report(output: Output, report: ImportReport, project: Path) -> None:
     counts = revision.class_counts()
     if revision.classes:
         output.say()
-        rows = [[name, *(counts.get(split, {}).get(name, 0) for split in SPLITS)] for name in revision.classes]
-        rows.sort(key=lambda row: -sum(int(value) for value in row[1:]))
-        output.table(["class", *SPLITS], rows[:30])
+        rows = [(name, [counts.get(split, {}).get(name, 0) for split in SPLITS]) for name in revision.classes]
+        rows.sort(key=lambda row: -sum(row[1]))
+        output.table(["class", *SPLITS], [[name, *numbers] for name, numbers in rows[:30]])
         if len(rows) > 30:
             output.say(f"and {len(rows) - 30} classes more")
     _show_rejected(output, report.rejected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from datetime import datetime
 from pathlib import Path
@@ -76,13 +77,15 @@ def run_json(run: RunSummary) -> dict[str, Any]:
 def _show_run(output: Output, project: Project, run: Run) -> None:
     # From the project's list, not from the folder alone: it knows whether a run that says so can still be running.
     summary = next((one for one in project.runs() if one.id == run.id), run.summary())
-    created = datetime.fromisoformat(summary.created).astimezone() if summary.created else None
+    created = ""
+    with contextlib.suppress(ValueError):  # a damaged record may lack it
+        created = f"{datetime.fromisoformat(summary.created).astimezone():%Y-%m-%d %H:%M:%S}"
     output.facts(
         [
             ("Run", summary.id),
             ("Status", summary.status),
             ("Error", summary.error),
-            ("Started", f"{created:%Y-%m-%d %H:%M:%S}" if created else ""),
+            ("Started", created),
             ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
             ("Backbone", summary.backbone),
             ("Head", summary.head),

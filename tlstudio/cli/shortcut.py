@@ -77,7 +77,7 @@ def icon_path(name: str) -> Path:
 
 
 def desktop_entry(command: Sequence[str]) -> str:
-    """Write a desktop entry (freedesktop.org Desktop Entry Specification 1.5).
+    """Write a desktop entry (freedesktop.org Desktop Entry Specification).
 
     Args:
         command: The program and its arguments; a project folder that is dropped on the icon is added.
@@ -86,7 +86,7 @@ def desktop_entry(command: Sequence[str]) -> str:
         [
             "[Desktop Entry]",
             "Type=Application",
-            "Version=1.5",
+            "Version=1.0",
             f"Name={NAME}",
             "GenericName=Transfer Learning",
             "GenericName[de]=Transferlernen",

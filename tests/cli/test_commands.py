@@ -1,0 +1,242 @@
+"""Each command by what it prints, what it leaves behind and how it exits."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.main import COMMANDS
+from tlstudio.store import Project
+
+from tests.cli.conftest import Tlstudio
+
+BUGGY_FORMAT = """
+from tlstudio.api import DatasetFormat, hookimpl
+
+TLSTUDIO_API = "1.0"
+
+
+class Buggy(DatasetFormat):
+    name, title, description, modality = "buggy", "Buggy", "Divides by zero.", "text"
+
+    def detect(self, path):
+        return 0.0
+
+    def preview(self, path, options=None):
+        return 1 / 0
+
+    def read(self, path, options, task):
+        return iter(())
+
+
+@hookimpl
+def register_dataset_formats():
+    return [Buggy()]
+"""
+BROKEN_PLUGIN = 'TLSTUDIO_API = "1.0"\n\nraise RuntimeError("broken on purpose")\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tlstudio: Tlstudio) -> Path:
+    """A project made on the command line."""
+    assert tlstudio("new", tmp_path / "my project").code == 0
+    return tmp_path / "my project"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(tlstudio: Tlstudio, name: str) -> None:
+    result = tlstudio(name, "--help")
+    assert result.code == 0
+    assert f"tlstudio {name}" in result.out.split("Example:")[1]
+    assert "--json" in result.out
+    assert f"  {name}" in tlstudio("--help").out
+
+
+def test_new_makes_a_project_that_opens(tlstudio: Tlstudio, tmp_path: Path) -> None:
+    result = tlstudio("new", tmp_path / "鳥", "--name", "Vögel", "--json")
+    assert result.json == {"project": str(tmp_path / "鳥"), "name": "Vögel"}
+    assert len(result.out.splitlines()) == 1
+    with Project.open(tmp_path / "鳥") as project:
+        assert project.name == "Vögel"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["new"], "Missing argument 'PROJECT'"),
+        (["runs", "no such folder"], "does not exist"),
+        (["train", "no such folder", "--dataset", "d"], "does not exist"),
+        (["import", "PROJECT", "no such file"], "There is no file or folder"),
+        (["import", "PROJECT", ".", "--splits", "70,30"], "three shares"),
+        (["import", "PROJECT", ".", "--splits", "1,-1,1"], "three shares"),
+        (["import", "PROJECT", ".", "-o", "format.x"], "format.OPTION=VALUE"),
+        (["import", "PROJECT", ".", "--task", "guessing"], "guessing"),
+        (["train", "PROJECT"], "no data set yet"),
+        (["train", "PROJECT", "--dataset", "d"], "There is no data set 'd'"),
+        (["train", "PROJECT", "--recipe", "missing.toml"], "missing.toml cannot be read"),
+        (["evaluate", "PROJECT", "latest"], "has no run yet"),
+        (["evaluate", "PROJECT", "best"], "has no finished run yet"),
+        (["runs", "PROJECT", "2026-01-01-001-x"], "There is no run"),
+        (["export", "PROJECT", "latest", "out"], "has no run yet"),
+        (["predict", "PROJECT"], "either a SOURCE or --text"),
+        (["predict", "PROJECT", "x.jpg", "--text", "x"], "either a SOURCE or --text"),
+        (["predict", "no such model", "--text", "x"], "There is no folder"),
+        (["backbones", "--family", "none"], "there is no family"),
+    ],
+)
+def test_wrong_use_is_a_sentence_and_exit_code_2(
+    tlstudio: Tlstudio, folder: Path, arguments: list[str], words: str
+) -> None:
+    arguments = [str(folder) if word == "PROJECT" else word for word in arguments]
+    result = tlstudio(*arguments)
+    assert result.code == 2
+    assert words in result.err
+    assert "Traceback" not in result.err
+    as_json = tlstudio(*arguments, "--json")
+    assert as_json.code == 2
+    assert len(as_json.out.splitlines()) == 1
+    assert words in as_json.json["error"]
+
+
+def test_a_bug_prints_its_traceback_and_asks_for_a_report(tlstudio: Tlstudio, folder: Path, home: Path) -> None:
+    (home / "plugins").mkdir(parents=True)
+    (home / "plugins" / "buggy.py").write_text(BUGGY_FORMAT)
+    result = tlstudio("import", folder, home, "--format", "buggy", "--json")
+    assert result.code == 1
+    assert "ZeroDivisionError" in result.err
+    assert "Please report it" in result.err
+    assert result.json["bug"] is True
+
+
+def test_runs_lists_newest_first_and_tells_all_about_one(tlstudio: Tlstudio, folder: Path) -> None:
+    with Project.open(folder) as project:
+        for number, strategy in enumerate(("linear_probe", "full", "lora")):
+            run = project.new_run(
+                "[training]\nepochs = 3\n", dataset="鳥", revision="r1", backbone="b", head="h", strategy=strategy
+            )
+            values = {"loss": 1.0, "accuracy": 0.5, "f1_macro": (0.3, 0.9, float("nan"))[number]}
+            run.finish("done", {"validation": values, "test": values}, 2, 61.0, "")
+        project.set_note(run.id, "a note", ["keep"])
+    result = tlstudio("runs", folder)
+    lines = result.out.splitlines()
+    assert " ".join(lines[0].split()) == "run status data set backbone metric validation test epoch time note"
+    assert [line.split()[0].split("-", 4)[-1] for line in lines[1:]] == ["lora", "full", "linear_probe"]
+    assert "#keep a note" in lines[1]
+    assert "1:01" in lines[1]
+    listed = tlstudio("runs", folder, "--json").json["runs"]
+    assert listed[0]["tags"] == ["keep"]
+    assert listed[0]["metrics"]["test"]["f1_macro"] is None
+    best = tlstudio("runs", folder, "best", "--json").json
+    assert best["strategy"] == "full"
+    assert best["recipe"] == {"training": {"epochs": 3}}
+    assert "epochs = 3" in tlstudio("runs", folder, "latest").out
+    assert len(tlstudio("runs", folder, "--limit", "1").out.splitlines()) == 2
+
+
+def test_a_project_that_is_open_elsewhere_is_read_but_not_written(
+    tlstudio: Tlstudio, folder: Path, reviews_csv: Path
+) -> None:
+    with Project.open(folder, program="the window"):
+        assert tlstudio("runs", folder).code == 0
+        assert tlstudio("import", folder, reviews_csv, "--dry-run").code == 0
+        result = tlstudio("import", folder, reviews_csv)
+    assert result.code == 2
+    assert "already open for writing in the window (user " in result.err
+
+
+def test_a_dry_import_shows_the_columns_and_imports_nothing(
+    tlstudio: Tlstudio, folder: Path, reviews_csv: Path
+) -> None:
+    result = tlstudio("import", folder, reviews_csv, "--label-column", "sentiment", "--dry-run")
+    assert result.code == 0
+    assert "sentiment" in result.out
+    assert "No. 0: " in result.out
+    assert list((folder / "datasets").iterdir()) == []
+    shown = tlstudio("import", folder, reviews_csv, "--label-column", "sentiment", "--dry-run", "--json").json
+    assert shown["options"]["label_column"] == "sentiment"
+    assert shown["task"] == "classification"
+
+
+def test_an_import_tells_splits_classes_and_what_was_left_out(
+    tlstudio: Tlstudio, folder: Path, shapes_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    source = tmp_path / "shapes"
+    shutil.copytree(shapes_folder, source)
+    (source / "circle" / "broken.png").write_bytes(b"no image")
+    result = tlstudio("import", folder, source, "--name", "shapes", "--splits", "50,25,25", "--seed", "3", "--json")
+    assert result.code == 0
+    assert result.json["splits"] == {"train": 24, "validation": 12, "test": 12}
+    assert sorted(result.json["classes"]) == ["circle", "square", "圆环"]
+    assert [Path(item["source"]).name for item in result.json["rejected"]] == ["broken.png"]
+    assert "broken.png" in result.err
+    assert "圆环" in result.err
+    again = tlstudio("import", folder, source, "--name", "shapes", "--reference")
+    assert again.code == 0
+    assert "revision r2" in again.out
+
+
+def test_all_mistakes_of_an_import_are_told_at_once(tlstudio: Tlstudio, folder: Path, reviews_csv: Path) -> None:
+    result = tlstudio(
+        "import", folder, reviews_csv, "--name", "a/b", "-o", "format.nonsense=1", "-o", "other=2", "--json"
+    )
+    assert result.code == 2
+    assert len(result.json["problems"]) == 3
+
+
+def test_all_mistakes_of_a_recipe_are_told_at_once(tlstudio: Tlstudio, folder: Path, reviews_csv: Path) -> None:
+    assert tlstudio("import", folder, reviews_csv, "--name", "r", "--label-column", "sentiment").code == 0
+    mistakes = ["training.epochs=0", "training.nonsense=1", "training.device=toaster", "head.nonsense=1"]
+    words = [word for mistake in mistakes for word in ("-o", mistake)]
+    result = tlstudio("train", folder, "--backbone", "resnet-18", *words, "--json")
+    assert result.code == 2
+    assert len(result.json["problems"]) == 5
+    assert tlstudio("runs", folder, "--json").json["runs"] == []
+
+
+def test_plugins_are_listed_and_a_broken_one_only_says_so(tlstudio: Tlstudio, home: Path, folder: Path) -> None:
+    (home / "plugins").mkdir(parents=True)
+    (home / "plugins" / "broken.py").write_text(BROKEN_PLUGIN)
+    result = tlstudio("plugins")
+    assert result.code == 0
+    assert "linear_probe" in result.out
+    assert "broken" in result.out
+    assert "Traceback" not in result.out
+    assert "RuntimeError: broken on purpose" in tlstudio("plugins", "--tracebacks").out
+    records = {record["name"]: record for record in tlstudio("plugins", "--json").json["plugins"]}
+    assert records["broken"]["state"] == "failed"
+    assert "head classification" in records["heads"]["provides"]
+    warned = tlstudio("import", folder, home, "--dry-run")
+    assert "the plugin broken is left out" in warned.err
+
+
+def test_a_plugin_that_is_switched_off_is_not_loaded(tlstudio: Tlstudio, home: Path) -> None:
+    home.mkdir()
+    (home / "disabled_plugins.json").write_text('["heads"]')
+    records = {record["name"]: record for record in tlstudio("plugins", "--json").json["plugins"]}
+    assert records["heads"]["state"] == "disabled"
+
+
+def test_backbones_are_found_by_name_with_their_facts(tlstudio: Tlstudio) -> None:
+    found = tlstudio("backbones", "--search", "efficientnet_lite0", "--json").json["backbones"]
+    assert [one["name"] for one in found] == ["tf_efficientnet_lite0", "efficientnet_lite0"]
+    assert [one["num_features"] for one in found] == [1280, 1280]
+    listed = tlstudio("backbones", "--search", "efficientnet_lite0").out.splitlines()
+    assert listed[0].startswith("backbone ")
+    assert tlstudio("backbones", "--family", "torchvision", "--json").code == 0
+
+
+def test_the_first_interrupt_asks_and_the_second_stops_at_once() -> None:
+    asked: list[bool] = []
+    before = signal.getsignal(signal.SIGINT)
+    with stop_gently(lambda: asked.append(True)):
+        signal.raise_signal(signal.SIGINT)
+        assert asked == [True]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert asked == [True]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,88 @@
+"""Tables, JSON and progress as they reach the terminal or a log."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tlstudio.cli.output import Output, StatusLine, cut, display_width, duration, pad, plain, print_json, size
+
+
+def test_columns_line_up_also_with_ideographs(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).table(["class", "recall", "n"], [["圆环", 0.5, 3], ["circle", None, 12], ["é", 1 / 3, 0]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "class   recall   n"
+    assert lines[1] == "圆环     0.500   3"
+    assert lines[2] == "circle          12"
+    assert {display_width(line) for line in lines[1:]} == {18}
+
+
+def test_a_line_end_in_a_name_does_not_break_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).table(["a", "b"], [["x\ny\x1b[31m", 1]])
+    assert capsys.readouterr().out.splitlines()[1] == "x y [31m  1"
+
+
+def test_with_json_only_the_object_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=True)
+    output.say("words")
+    output.table(["a"], [[1]])
+    output.result({"path": Path("x"), "bad": math.nan, "array": np.array([[1, 2]]), "tuple": ("鳥",)})
+    captured = capsys.readouterr()
+    assert captured.out == '{"path": "x", "bad": null, "array": [[1, 2]], "tuple": ["鳥"]}\n'
+    assert "words" in captured.err
+
+
+def test_a_file_name_that_is_no_unicode_still_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"name": "caf\udce9"})
+    assert json.loads(capsys.readouterr().out) == {"name": "caf\udce9"}
+
+
+def test_what_json_cannot_say_is_a_bug() -> None:
+    with pytest.raises(TypeError):
+        plain(object())
+
+
+def test_in_a_log_progress_is_sparse(capsys: pytest.CaptureFixture[str]) -> None:
+    status = StatusLine()
+    status.update("Loading", "")
+    for number in range(1000):
+        status.update("Reading", f"{number} of 1000")
+    status.line("Done.")
+    status.clear()
+    assert capsys.readouterr().err == "Loading\nDone.\n"
+
+
+def test_in_a_terminal_progress_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "30")
+    status = StatusLine()
+    status.update("Reading", "1 of 10")
+    status.update("Reading", "a" * 100)
+    status.update("R", "")
+    status.line("Kept")
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    parts = text.split("\r")
+    assert parts[1] == "Reading  1 of 10"
+    assert parts[2] == "Reading  " + "a" * 17 + "..."
+    assert parts[3] == "R" + " " * 28
+    assert parts[-1] == "Kept\n"
+
+
+def test_short_words_for_durations_sizes_and_texts() -> None:
+    assert [duration(s) for s in (0, 48.4, 62, 3723)] == ["0:00", "0:48", "1:02", "1:02:03"]
+    assert [size(n) for n in (0, 999, 1500, 19_000_000, 2_500_000_000)] == [
+        "0 bytes",
+        "999 bytes",
+        "1.5 kB",
+        "19 MB",
+        "2.5 GB",
+    ]
+    assert cut("圆环圆环", 7) == "圆环..."
+    assert pad("圆", 4, right=True) == "  圆"
