@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from tlstudio_formats.encodings import check_encoding, detect_encoding
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _ONE_COLUMN = "\x1f"  # a delimiter that no file has: the whole line is one field
+_HINT = re.compile(r'\ufeff?"?sep=(.)"?\r?\n', re.IGNORECASE)
 _MAX_FIELD = 2**31 - 1  # a C long on Windows
 _SNIFF_CHARACTERS = 2**20
 _SNIFF_BYTES = 2**24
@@ -34,11 +36,13 @@ class Dialect:
         encoding: As Python calls it.
         delimiter: The character between fields.
         quoted: Whether ``"`` encloses fields; otherwise it is a character like any other.
+        hinted: Whether the first line is a hint for spreadsheets, such as ``sep=;``, and no record.
     """
 
     encoding: str
     delimiter: str
     quoted: bool = True
+    hinted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,15 @@ def sniff(path: Path, *, encoding: str = "", delimiter: str = "") -> tuple[Diale
     with path.open(encoding=name, errors="replace", newline="") as file:
         sample = file.read(_SNIFF_CHARACTERS)
         complete = not file.read(1)
-    best, best_score = Dialect(name, given or _ONE_COLUMN), (-1.0, 0)
+    hint = _HINT.match(sample)
+    given = given or (hint[1] if hint else "")
+    best, best_score = Dialect(name, given or _ONE_COLUMN, hinted=bool(hint)), (-1.0, 0)
     for candidate in [given] if given else _order(path):
         for quoted in (True, False):
-            score = _fit(sample, complete, Dialect(name, candidate, quoted))
+            dialect = Dialect(name, candidate, quoted, bool(hint))
+            score = _fit(sample, complete, dialect)
             if score > best_score and (score[1] >= 2 or given):
-                best, best_score = Dialect(name, candidate, quoted), score
+                best, best_score = dialect, score
     if best.delimiter not in {",", _ONE_COLUMN} and not (best.delimiter == "\t" and path.suffix.lower() == ".tsv"):
         title = DELIMITERS.get(best.delimiter, repr(best.delimiter))
         notes.append(f"The delimiter is the {title}." if not given else f"Fields are separated by the {title}.")
@@ -148,6 +155,9 @@ def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Re
     """Parse records, giving up the first line of one that swallows others by a quotation mark that is not closed."""
     width = 0
     retries = 0
+    if dialect.hinted:
+        next(lines, None)
+        lines.taken.clear()
     while True:
         for record in _parse(lines, dialect):
             span = record.last - record.first + 1

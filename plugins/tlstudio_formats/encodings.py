@@ -45,7 +45,8 @@ def check_encoding(name: str) -> str:
         DataError: There is no such encoding.
     """
     try:
-        return codecs.lookup(name.strip()).name
+        known = codecs.lookup(name.strip()).name
+        return "utf-8-sig" if known == "utf-8" else known  # with or without a byte order mark
     except LookupError:
         raise DataError(
             f"There is no text encoding {name!r}.", "Try utf-8, cp1252 or utf-16, or leave it empty.", field="encoding"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from tlstudio import api
 from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Split, Task, option
-from tlstudio_formats.walking import Layout, contains, find_layout, link_notes, relative, subfolders, walk
+from tlstudio_formats.walking import Layout, find_layout, link_notes, relative, subfolders, walk
 
 _COUNT = 200_000
-_DETECT = 2000
+_DETECT = 5000
 
 
 class FolderOptions(api.Options):
@@ -67,17 +68,19 @@ class ClassFolders(DatasetFormat):
             return 0.3 if self.wanted(path) else 0.0
         if not path.is_dir():
             return 0.0
-        count = others = 0
-        for number, item in enumerate(walk(path, path)):
-            if isinstance(item, Path):
-                count += self.wanted(item)
-                others += not self.wanted(item)
-            if number >= _DETECT:
-                break
+        # Some files of each subfolder: one of them may hold thousands of something else.
+        below = subfolders(path)
+        each = max(20, _DETECT // (len(below) + 1))
+        files = [item for item in islice(walk(path, path, deep=False), each) if isinstance(item, Path)]
+        inside = False
+        for folder in below:
+            found = [item for item in islice(walk(folder, path), each) if isinstance(item, Path)]
+            inside = inside or any(map(self.wanted, found))
+            files += found
+        count = sum(map(self.wanted, files))
         if not count:
             return 0.0
-        share = count / (count + others)
-        return (0.9 if any(contains(folder, self.wanted) for folder in subfolders(path)) else 0.3) * (0.5 + share / 2)
+        return (0.9 if inside else 0.3) * (0.5 + count / len(files) / 2)
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first files of each class in turn."""

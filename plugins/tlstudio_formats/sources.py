@@ -6,12 +6,13 @@ import difflib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import DataError, Rejected
-from tlstudio_formats.delimited import Dialect, Record, read_records, sniff
+from tlstudio_formats.delimited import Record, read_records, sniff
 from tlstudio_formats.encodings import check_encoding, detect_encoding
 from tlstudio_formats.values import as_text
 
@@ -23,6 +24,7 @@ SPREADSHEET_SUFFIXES = frozenset({".xls", ".xlsx", ".xlsm", ".ods", ".numbers"})
 
 _LOOK = 1000
 _ENCODING_BYTES = 2**24
+_COUNT_BYTES = 2**24
 _MAX_JSON_ARRAY = 2**28
 
 Row = tuple[int, tuple[Any, ...]]
@@ -47,13 +49,24 @@ class Table(ABC):
     decimal_comma = False
 
     @abstractmethod
-    def rows(self, columns: Sequence[str]) -> Iterator[Row | Rejected]:
-        """Yield the cells of some columns, row by row."""
+    def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
+        """Yield the cells of some columns, row by row.
+
+        Args:
+            columns: Names of the columns.
+            beginning: Whether only the first rows are of interest: then the rest of a large file is left alone.
+        """
 
     def head(self, count: int = _LOOK) -> list[tuple[Any, ...]]:
         """Return the cells of all columns of the first rows."""
-        found = islice(self.rows(self.columns), count)
+        found = islice(self.rows(self.columns, beginning=True), count)
         return [row[1] for row in found if not isinstance(row, Rejected)]
+
+    def count_rows(self) -> int | None:
+        """Count the rows, those that cannot be read included; `None` where it would take long."""
+        if self.count is None and self.path.stat().st_size <= _COUNT_BYTES:
+            self.count = sum(1 for _ in self.rows(self.columns[:1], beginning=True))
+        return self.count
 
     def check_columns(self, wanted: dict[str, str]) -> None:
         """Make sure that columns exist.
@@ -120,7 +133,7 @@ class DelimitedTable(Table):
         if not first:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
         self.has_header = _is_header(first) if has_header is None else has_header
-        names = [name.strip() for name in first[0]] if self.has_header else [""] * len(first[0])
+        names = [name.strip("\ufeff \t\r\n") for name in first[0]] if self.has_header else [""] * len(first[0])
         self.columns = _distinct(names)
         if not self.has_header:
             notes.append("The first row holds data and no names: the columns are numbered.")
@@ -129,13 +142,14 @@ class DelimitedTable(Table):
         self.notes = tuple(notes)
         self.decimal_comma = self._dialect.delimiter != ","
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row | Rejected]:
+    def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
         """Yield the cells as text; a row with more fields than columns is rejected."""
         places = [self.columns.index(name) for name in columns]
         width = len(self.columns)
-        # The beginning may be plain ASCII and a letter far below not: now all of the file counts.
-        encoding = check_encoding(self._encoding) if self._encoding else detect_encoding(self.path).name
-        dialect = Dialect(encoding, self._dialect.delimiter, self._dialect.quoted)
+        dialect = self._dialect
+        if not beginning and not self._encoding:
+            # The beginning may be plain ASCII and a letter far below not: now all of the file counts.
+            dialect = replace(dialect, encoding=detect_encoding(self.path).name)
         for record in read_records(self.path, dialect, start=1 if self.has_header else 0):
             if isinstance(record, Rejected):
                 yield record
@@ -165,7 +179,7 @@ class JsonTable(Table):
         with path.open(encoding=self._name, errors="replace") as file:
             self._is_array = file.read(4096).lstrip("\ufeff \t\r\n").startswith("[")
         names: dict[str, None] = {}
-        first = list(islice(self._objects(), _LOOK))
+        first = list(islice(self._objects(self._name), _LOOK))
         for item in first:
             if not isinstance(item, Rejected):
                 names.update(dict.fromkeys(item[1]))
@@ -179,21 +193,20 @@ class JsonTable(Table):
         self.columns = tuple(names)
         self.count = len(first) if len(first) < _LOOK else None
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row | Rejected]:
+    def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
         """Yield the cells as JSON has them; what an object lacks is `None`."""
-        if not self._encoding:
-            self._name = detect_encoding(self.path).name
-        for item in self._objects():
+        name = self._name if beginning or self._encoding else detect_encoding(self.path).name
+        for item in self._objects(name):
             if isinstance(item, Rejected):
                 yield item
             else:
                 yield item[0], tuple(item[1].get(name) for name in columns)
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
+    def _objects(self, encoding: str) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
         if self._is_array:
-            yield from self._array()
+            yield from self._array(encoding)
             return
-        with self.path.open(encoding=self._name, errors="replace") as file:
+        with self.path.open(encoding=encoding, errors="replace") as file:
             for number, line in enumerate(file, 1):
                 text = line.strip("\ufeff\0 \t\r\n")
                 if not text:
@@ -209,7 +222,7 @@ class JsonTable(Table):
                 else:
                     yield self._reject(number, "It is not a JSON object.")
 
-    def _array(self) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
+    def _array(self, encoding: str) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
         if self.path.stat().st_size > _MAX_JSON_ARRAY:
             raise DataError(
                 f"{self.path.name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB.",
@@ -217,7 +230,7 @@ class JsonTable(Table):
                 path=self.path,
             )
         try:
-            values = json.loads(self.path.read_text(encoding=self._name, errors="replace").lstrip("\ufeff"))
+            values = json.loads(self.path.read_text(encoding=encoding, errors="replace").lstrip("\ufeff"))
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path.name} is not valid JSON: {error}.", "Export it again.", path=self.path
@@ -249,7 +262,7 @@ class ParquetTable(Table):
         if not self.columns or not self.count:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row | Rejected]:
+    def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
         """Yield the cells as Python values; rows are counted from 1."""
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -128,7 +128,7 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
         rows=preview_rows(table, rows),
         options=options,
         task=task,
-        count=table.count,
+        count=table.count_rows(),
         notes=tuple(notes),
     )
     return preview, table, rows

@@ -54,7 +54,7 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def walk(folder: Path, root: Path) -> Iterator[Path | Rejected]:
+def walk(folder: Path, root: Path, *, deep: bool = True) -> Iterator[Path | Rejected]:
     """Yield all plain files below a folder, sorted, each once.
 
     Links to plain files count as files. Links to folders are not followed, so that nothing outside the folder is
@@ -63,6 +63,7 @@ def walk(folder: Path, root: Path) -> Iterator[Path | Rejected]:
     Args:
         folder: Where to begin.
         root: What sources are named relative to.
+        deep: Whether folders below it are walked too.
     """
     waiting = [folder]
     while waiting:
@@ -84,7 +85,8 @@ def walk(folder: Path, root: Path) -> Iterator[Path | Rejected]:
                     continue
                 yield path
             elif entry.is_dir(follow_symlinks=False):
-                below.append(path)
+                if deep:
+                    below.append(path)
             elif entry.is_file(follow_symlinks=False):
                 yield path
         waiting.extend(reversed(below))

@@ -216,7 +216,7 @@ def test_a_hundred_thousand_rows_with_groups_take_seconds() -> None:
     rng = np.random.default_rng(0)
     labels = [f"c{number}" for number in rng.integers(0, 500, 100_000)]
     groups = [f"g{number}" for number in rng.integers(0, 30_000, 100_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     splits = split(labels, groups, None, rng.integers(0, 1_000_000, 100_000).tolist())
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert len(splits) == 100_000

@@ -101,6 +101,27 @@ def test_fields_of_many_kilobytes_are_read_and_the_limit_of_others_stays(tmp_pat
     assert csv.field_size_limit() == before
 
 
+def test_a_hint_for_spreadsheets_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"sep=;\r\ntext;label\r\none, two;a\r\nthree;b\r\n")
+    assert [(item.text, item.source) for item in samples(path)] == [
+        ("one, two", "a.csv, row 3"),
+        ("three", "a.csv, row 4"),
+    ]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name_even_if_the_encoding_is_given(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [("text", "label"), *ROWS], encoding="utf-8-sig")
+    assert look(path, encoding="utf-8").columns == ("text", "label")
+    with pytest.raises(DataError, match="no text encoding 'klingon'"):
+        look(path, encoding="klingon")
+
+
+def test_the_rows_of_a_small_file_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [("text", "label"), *((f"some words {n}", "ab"[n % 2]) for n in range(1234))])
+    assert look(path).count == 1234
+
+
 def test_nul_bytes_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,label\nab\x00c,g\x00ood\nfine,bad\n")
