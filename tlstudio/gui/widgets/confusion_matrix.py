@@ -263,6 +263,10 @@ class ConfusionMatrix(QAbstractScrollArea):
             self.viewport().setCursor(Qt.CursorShape.PointingHandCursor if opens else Qt.CursorShape.ArrowCursor)
             self.viewport().update()
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802  Qt override
+        """Take the click; the cell opens when the button is let go."""
+        event.accept()
+
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802  Qt override
         """Open the cell that was clicked."""
         cell = self._cell_at(event.position().toPoint())

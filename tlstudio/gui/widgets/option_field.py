@@ -211,7 +211,7 @@ class OptionRow(QObject):
         limits = ""
         if field.minimum is not None and field.maximum is not None:
             limits = self.tr("From {0} to {1}.").format(_limit(field.minimum), _limit(field.maximum))
-        elif field.minimum is not None:
+        elif field.minimum:
             limits = self.tr("{0} or more.").format(_limit(field.minimum))
         return " ".join(part for part in (field.help, limits) if part)
 

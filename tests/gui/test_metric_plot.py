@@ -1,0 +1,158 @@
+"""Curves: thinning, ranges, crosshair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from tlstudio.gui.theme import DARK, LIGHT
+from tlstudio.gui.widgets.curve import Curve
+from tlstudio.gui.widgets.metric_plot import MetricPlot
+
+
+@pytest.fixture
+def plot(qtbot: QtBot) -> MetricPlot:
+    made = MetricPlot("plot", "Loss", LIGHT)
+    qtbot.addWidget(made)
+    made.resize(400, 260)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def ranges(plot: MetricPlot) -> tuple[list[float], list[float]]:
+    x, y = plot._view.getPlotItem().getViewBox().viewRange()
+    return x, y
+
+
+def test_a_thinned_curve_keeps_its_ends_and_its_spikes() -> None:
+    values = np.zeros(100_000)
+    values[77_777] = 5.0
+    values[12_345] = -3.0
+    curve = Curve(np.arange(100_000), values)
+    x, y = curve.thinned(300)
+    assert len(x) <= 1200
+    assert (x[0], x[-1]) == (0, 99_999)
+    assert y.max() == 5.0
+    assert y.min() == -3.0
+    assert bool((np.diff(x) > 0).all())
+
+
+def test_a_short_curve_is_not_thinned() -> None:
+    curve = Curve([1, 2, 3], [4, 5, 6])
+    x, y = curve.thinned(64)
+    assert x.tolist() == [1, 2, 3]
+    assert y.tolist() == [4, 5, 6]
+
+
+def test_points_that_are_not_finite_are_left_out() -> None:
+    curve = Curve([1, 2, 3, 4], [1.0, float("nan"), float("inf"), 2.0])
+    assert curve.x.tolist() == [1, 4]
+    assert (curve.low, curve.high) == (1.0, 2.0)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50, unique=True), st.floats(-10, 110))
+def test_the_nearest_point_is_the_nearest(xs: list[float], at: float) -> None:
+    ordered = sorted(xs)
+    curve = Curve(ordered, [0.0] * len(ordered))
+    found = abs(curve.x[curve.nearest(at)] - at)
+    assert found == min(abs(x - at) for x in ordered)
+
+
+def test_nothing_is_drawn_before_flush(plot: MetricPlot) -> None:
+    plot.add_curve("train", color=0)
+    plot.append("train", 0.5, 2.0)
+    assert not len(plot._items["train"].getData()[0])
+    assert plot.flush()
+    assert plot._items["train"].getData()[0].tolist() == [0.5]
+    assert not plot.flush()
+
+
+def test_axes_move_only_when_the_data_leave_them(plot: MetricPlot) -> None:
+    plot.set_growing(True)
+    plot.add_curve("train", color=0)
+    for step in range(100):
+        plot.append("train", step / 10, 2.0 - step / 100)
+    plot.flush()
+    before = ranges(plot)
+    plot.append("train", 10.0, 1.5)
+    plot.flush()
+    assert ranges(plot) == before
+    plot.append("train", 30.0, 9.0)
+    plot.flush()
+    x, y = ranges(plot)
+    assert x[1] > 30
+    assert y[1] > 9
+
+
+def test_a_finished_curve_fills_the_axis(plot: MetricPlot) -> None:
+    plot.add_curve("validation", color=1)
+    plot.set_points("validation", [1, 2, 3], [0.5, 0.6, 0.7])
+    plot.flush()
+    x, _ = ranges(plot)
+    assert x == pytest.approx([0.96, 3.04])
+
+
+def test_a_single_point_stands_in_the_middle(plot: MetricPlot) -> None:
+    plot.add_curve("a", color=0)
+    plot.append("a", 1.0, 0.0)
+    plot.flush()
+    x, y = ranges(plot)
+    assert x[0] < 1.0 < x[1]
+    assert y[0] < 0.0 < y[1]
+
+
+def test_pens_are_one_cosmetic_pixel_in_both_themes(plot: MetricPlot) -> None:
+    plot.add_curve("train", color=0)
+    for theme in (LIGHT, DARK):
+        plot.set_theme(theme)
+        pen = plot._items["train"].opts["pen"]
+        assert pen.isCosmetic()
+        assert pen.width() == 1
+        assert pen.color().name().upper() == theme.curves[0]
+
+
+def test_the_crosshair_tells_values_by_keyboard_and_leaves_with_the_focus(plot: MetricPlot, qtbot: QtBot) -> None:
+    plot.add_curve("train", color=0)
+    plot.set_points("train", [1, 2, 3], [0.9, 0.5, 0.25])
+    plot.flush()
+    plot._view.setFocus()
+    with qtbot.waitSignal(plot.pointed) as told:
+        qtbot.keyClick(plot._view, Qt.Key.Key_Left)
+    assert told.args == [3.0]
+    assert "0.250" in plot._legend.text
+    qtbot.keyClick(plot._view, Qt.Key.Key_Left)
+    assert "0.500" in plot._legend.text
+    plot.point_at(None)
+    assert "0.500" not in plot._legend.text
+
+
+def test_the_best_point_is_marked(plot: MetricPlot) -> None:
+    plot.add_curve("validation", color=1)
+    plot.set_points("validation", [1, 2], [0.5, 0.8])
+    plot.mark_best(2, 0.8)
+    assert plot._best_line.isVisible()
+    assert plot._best_line.value() == 2
+    plot.clear()
+    assert not plot._best_line.isVisible()
+    assert plot.keys == ()
+
+
+def test_a_logarithmic_axis_leaves_out_what_is_not_positive(plot: MetricPlot) -> None:
+    plot.add_curve("train", color=0)
+    plot.set_points("train", [1, 2, 3], [10.0, 0.0, 0.1])
+    plot.set_logarithmic(True)
+    assert plot._items["train"].getData()[1].tolist() == [1.0, -1.0]
+    plot.set_logarithmic(False)
+    assert plot._items["train"].getData()[1].tolist() == [10.0, 0.0, 0.1]
+
+
+def test_values_can_be_copied_as_a_table(plot: MetricPlot, qapp: QApplication) -> None:
+    plot.add_curve("train", color=0)
+    plot.set_points("train", [1, 2], [0.5, 0.25])
+    assert plot.values_text() == "curve\tepoch\tvalue\ntrain\t1\t0.5\ntrain\t2\t0.25"

@@ -1,0 +1,167 @@
+"""The Predict page with a real trained run: one item, many items, export, and back from the export."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QUrl, Qt
+from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.conftest import SHAPES, draw_folder
+from tests.gui.conftest import wait_for_jobs
+from tests.gui.trained import copied, make_trained
+from tlstudio.api import Prediction
+from tlstudio.gui.panels.predict import PredictPanel
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.predict_one import PredictOne, percent
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+
+LONG = 60_000
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
+    """A project with two runs, trained once."""
+    return make_trained(tmp_path_factory.mktemp("trained"), registry)
+
+
+@pytest.fixture
+def page(state: AppState, template: Path, tmp_path: Path, qtbot: QtBot) -> PredictPanel:
+    """The Predict page with the newest run."""
+    state.open_project(copied(template, tmp_path / "copy"))
+    panel = PredictPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(1198, 692)
+    panel.show()
+    return panel
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six new images in folders, and one that is damaged."""
+    folder = draw_folder(tmp_path / "new", 2, seed=7)
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
+    button = widget.findChild(QAbstractButton, name)
+    assert isinstance(button, QAbstractButton), name
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_without_a_run_the_page_leads_to_the_train_page(state: AppState, project: Project, qtbot: QtBot) -> None:
+    state.set_project(project)
+    panel = PredictPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    with qtbot.waitSignal(state.navigate) as gone:
+        click(panel, "predict_empty_action", qtbot)
+    assert gone.args == ["train"]
+
+
+def test_a_dropped_image_gets_its_classes_with_probabilities(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    page.one.drop.dropped.emit(next(pictures.glob("circle/*.png")))
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    bars = page.one.bars.bars
+    assert {bar.name for bar in bars} == set(SHAPES)
+    assert sum(bar.share for bar in bars) == pytest.approx(1.0, abs=1e-3)
+    assert bars[0].name == page.one.answer
+    assert bars[0].strong
+    assert page.one.picture.isVisible()
+
+
+def test_an_image_is_pasted(page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(next(pictures.glob("square/*.png"))))])
+    QApplication.clipboard().setMimeData(data)
+    page.one.paste()
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_damaged_image_is_refused_with_a_sentence(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    page.one.take_image(pictures / "broken.png")
+    qtbot.waitUntil(lambda: "broken.png" in page.one._sure.text(), timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert page.one.answer == "—"
+
+
+def test_a_folder_becomes_a_table_with_what_could_not_be_read(
+    page: PredictPanel, state: AppState, pictures: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    output = tmp_path / "out.csv"
+    page.many.source_given.emit(pictures, output)
+    qtbot.waitUntil(lambda: page.many.pages.currentIndex() == 2, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    with output.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert page.many.table.model().rowCount() == 6
+    assert page.many.rejected.model().rowCount() == 1
+    assert "broken.png" in page.many.rejected.model().index(0, 0).data()
+
+
+def test_nothing_to_predict_is_an_error_and_asks_again(
+    page: PredictPanel, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with qtbot.waitSignal(state.error, timeout=LONG) as told:
+        page.predict_source(tmp_path / "empty", tmp_path / "out.csv")
+    assert "empty" in str(told.args[0])
+    assert page.many.pages.currentIndex() == 0
+    wait_for_jobs(state, qtbot)
+
+
+def test_an_exported_folder_predicts_the_same_without_a_project(
+    page: PredictPanel, state: AppState, pictures: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    picture = next(pictures.glob("circle/*.png"))
+    page.one.take_image(picture)
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    before = page.one.bars.bars
+    page.export(tmp_path / "exported")
+    qtbot.waitUntil(lambda: page.export_result.isVisible(), timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    state.close_project()
+    page.use_folder(tmp_path / "exported")
+    wait_for_jobs(state, qtbot)
+    page.one.take_image(picture)
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert page.one.bars.bars == before
+    assert not page.export_card.isVisible()
+
+
+def test_another_page_can_choose_the_run(page: PredictPanel, state: AppState, qtbot: QtBot) -> None:
+    assert state.project is not None
+    oldest = state.project.runs()[-1].id
+    state.predict_requested.emit(oldest)
+    assert page.model_box.currentData() == ("run", oldest)
+    assert "linear_probe" in page.facts.text()
+
+
+def test_several_labels_and_numbers_are_shown(state: AppState, qtbot: QtBot) -> None:
+    one = PredictOne(state)
+    qtbot.addWidget(one)
+    one.show_prediction(Prediction(("plot", "cast"), (("plot", 0.9), ("cast", 0.7), ("music", 0.2))))
+    assert one.answer == "plot, cast"
+    assert [bar.strong for bar in one.bars.bars] == [True, True, False]
+    one.show_prediction(Prediction(3.25))
+    assert one.answer == "3.250"
+    assert one.bars.bars == ()
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0.0 %"), (0.0001, "< 0.1 %"), (0.5, "50.0 %"), (0.9999, "> 99.9 %")])
+def test_a_probability_is_never_written_as_a_certainty(share: float, text: str) -> None:
+    assert percent(share) == text

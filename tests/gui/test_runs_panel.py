@@ -1,0 +1,252 @@
+"""The Runs page on a project with two real runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QAbstractButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import wait_for_jobs
+from tests.gui.trained import copied, make_trained
+from tlstudio.engine.evaluate import read_evaluation
+from tlstudio.engine.recipe import Recipe
+from tlstudio.gui.panels.runs import RunsPanel
+from tlstudio.gui.run_reading import differences
+from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import LIGHT
+from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style, short_id
+from tlstudio.gui.widgets.run_view import RunView
+from tlstudio.gui.widgets.scatter_plot import ScatterPlot
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.store.run import RunSummary
+
+LONG = 60_000
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
+    """A project with two runs, trained once."""
+    return make_trained(tmp_path_factory.mktemp("trained"), registry)
+
+
+@pytest.fixture
+def page(state: AppState, template: Path, tmp_path: Path, qtbot: QtBot) -> RunsPanel:
+    """The Runs page with the newest run chosen."""
+    state.open_project(copied(template, tmp_path / "copy"))
+    panel = RunsPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(1198, 692)
+    panel.show()
+    wait_for_jobs(state, qtbot)
+    return panel
+
+
+def view_of(page: RunsPanel) -> RunView:
+    assert page.view is not None
+    return page.view
+
+
+def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
+    button = widget.findChild(QAbstractButton, name)
+    assert isinstance(button, QAbstractButton), name
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_without_runs_the_page_leads_to_the_train_page(state: AppState, project: Project, qtbot: QtBot) -> None:
+    state.set_project(project)
+    panel = RunsPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    with qtbot.waitSignal(state.navigate) as gone:
+        click(panel, "runs_empty_action", qtbot)
+    assert gone.args == ["train"]
+
+
+def test_the_newest_run_is_shown_with_the_figures_of_its_evaluation(page: RunsPanel, state: AppState) -> None:
+    assert state.project is not None
+    newest = state.project.runs()[0]
+    details = view_of(page).details
+    assert details is not None
+    assert details.summary.id == newest.id
+    evaluation = read_evaluation(state.project.run(newest.id))
+    assert view_of(page).result.cards[0].figure == f"{evaluation.metrics['accuracy']:.3f}"
+    assert "95 %" in view_of(page).result.cards[0].accessibleDescription()
+    classes = view_of(page).result.classes.model()
+    assert [classes.index(row, 0).data() for row in range(classes.rowCount())] == list(evaluation.classes)
+    assert len(view_of(page).curves.loss_plot.curve("validation")) == 2
+
+
+def test_a_confusion_cell_opens_exactly_its_items(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    details = view_of(page).details
+    assert details is not None
+    assert details.evaluation is not None
+    assert details.evaluation.confusion is not None
+    row, column = (int(at[0]) for at in np.nonzero(details.evaluation.confusion))
+    matrix = view_of(page).result.matrix
+    with qtbot.waitSignal(state.show_items) as shown:
+        qtbot.mouseClick(
+            matrix.viewport(), Qt.MouseButton.LeftButton, pos=matrix.cell_rect(row, column).center()
+        )
+    revision, ids, _ = shown.args
+    assert len(ids) == details.evaluation.confusion[row, column]
+    assert {revision.label(revision.index_of(id_)) for id_ in ids} == {details.evaluation.classes[row]}
+
+
+def test_mistakes_are_shown_with_what_was_predicted(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    details = view_of(page).details
+    assert details is not None
+    assert details.evaluation is not None
+    wrong = [item for item in details.evaluation.items if item.predicted != item.label]
+    items = view_of(page).mistakes.gallery.items
+    assert [item.id for item in items] == [item.id for item in wrong]
+    assert all("→" in item.caption for item in items)
+
+
+def test_two_runs_are_compared_by_curves_metrics_and_recipes(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    page.table.selectAll()
+    qtbot.waitUntil(lambda: page.comparison is not None, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    comparison = page.comparison
+    assert comparison is not None
+    assert len(comparison.curves.loss_plot.keys) == 2
+    settings = comparison.settings.model()
+    names = [settings.index(row, 0).data() for row in range(settings.rowCount())]
+    assert "strategy.name" in names
+    assert "dataset.name" not in names
+    metrics = comparison.metrics.model()
+    assert metrics.index(0, 0).data() == "Accuracy"
+    assert metrics.columnCount() == 3
+
+
+def test_the_filter_keeps_runs_with_every_word(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    qtbot.keyClicks(page.search, "FULL mobilenet")
+    assert page.table.filter_model.rowCount() == 1
+    page.search.clear()
+    assert page.table.filter_model.rowCount() == 2
+    wait_for_jobs(state, qtbot)
+
+
+def test_sorting_by_the_metric_is_by_value(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    page.table.sortByColumn(5, Qt.SortOrder.AscendingOrder)
+    model = page.table.filter_model
+    values = [model.index(row, 5).data(Qt.ItemDataRole.UserRole + 2) for row in range(2)]
+    assert values == sorted(values)
+    wait_for_jobs(state, qtbot)
+
+
+def test_notes_and_tags_are_kept_in_the_project(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    model = page.table.runs_model
+    assert model.setData(model.index(0, NOTE_COLUMN), "更好 than before")
+    assert model.setData(model.index(0, TAGS_COLUMN), "paper, final, paper")
+    assert state.project is not None
+    run = state.project.runs()[0]
+    assert run.note == "更好 than before"
+    assert run.tags == ("paper", "final")
+    wait_for_jobs(state, qtbot)
+
+
+def test_deleting_asks_and_deletes(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    assert state.project is not None
+    gone = page.table.selected[0]
+    page.table.setFocus()
+    qtbot.keyClick(page.table, Qt.Key.Key_Delete)
+    question = page.window().findChild(Question, "delete_runs")
+    assert isinstance(question, Question)
+    assert gone in state.project.run(gone).folder.name
+    click(question, "delete_runs_yes", qtbot)
+    assert gone not in [run.id for run in state.project.runs()]
+    wait_for_jobs(state, qtbot)
+
+
+def test_run_again_exactly_hands_on_the_same_recipe(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    details = view_of(page).details
+    assert details is not None
+    with qtbot.waitSignal(state.train_requested) as asked:
+        click(page, "run_again", qtbot)
+    recipe = asked.args[0]
+    assert isinstance(recipe, Recipe)
+    assert recipe.to_toml() == details.recipe_text
+
+
+def test_change_and_run_fills_the_train_page(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    with qtbot.waitSignals([state.navigate, state.edit_requested]):
+        click(page, "run_edit", qtbot)
+
+
+def test_use_for_prediction_goes_to_the_predict_page(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(state.predict_requested) as asked:
+        click(page, "run_predict", qtbot)
+    assert asked.args == [page.table.selected[0]]
+
+
+def test_export_writes_a_checked_folder(page: RunsPanel, state: AppState, tmp_path: Path, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(state.message, timeout=LONG):
+        page.export(page.table.selected[0], tmp_path / "exported")
+    assert (tmp_path / "exported" / "model.safetensors").is_file()
+    wait_for_jobs(state, qtbot)
+
+
+def test_another_page_can_ask_for_a_run(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    assert state.project is not None
+    oldest = state.project.runs()[-1].id
+    state.show_run.emit(oldest)
+    assert page.table.selected == (oldest,)
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_damaged_run_is_listed_and_its_trouble_told(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    assert state.project is not None
+    run = state.project.run(page.table.selected[0])
+    run.recipe_path.write_text("not = = toml", encoding="utf-8")
+    page.refresh()
+    wait_for_jobs(state, qtbot)
+    details = view_of(page).details
+    assert details is not None
+    assert any("recipe" in problem for problem in details.problems)
+    assert not view_of(page).buttons["again"].isEnabled()
+
+
+def test_the_theme_reaches_table_matrix_and_plots(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    state.set_theme_choice("dark")
+    assert view_of(page).result.matrix._theme.name == "dark"
+    assert not page.grab().isNull()
+
+
+def test_a_run_has_the_same_colour_everywhere_and_eighteen_differ() -> None:
+    assert len({run_style(order) for order in range(18)}) == 18
+    runs = [RunSummary(f"2026-11-21-{n:03}-full", "", "done") for n in range(3)]
+    model = RunModel(LIGHT)
+    model.set_runs(runs)
+    first = model.style_of(runs[1].id)
+    model.set_runs(list(reversed(runs)))
+    assert model.style_of(runs[1].id) == first
+
+
+def test_ids_are_shortened_and_odd_ones_kept() -> None:
+    assert short_id("2026-11-21-001-linear_probe") == "21 Nov · 001 linear_probe"
+    assert short_id("something else") == "something else"
+
+
+def test_only_differing_settings_are_listed() -> None:
+    one = {"a": {"options": {"x": 1, "y": 2.0}}, "b": "same"}
+    two = {"a": {"options": {"x": 1, "z": 3e-4}}, "b": "same"}
+    assert differences([one, two]) == [("a.y", ["2", "—"]), ("a.z", ["—", "3e-4"])]
+    assert differences([one, one]) == []
+
+
+def test_a_scatter_of_very_many_points_shows_a_part_and_opens_items(qtbot: QtBot) -> None:
+    plot = ScatterPlot("scatter", "Predicted and true", LIGHT, x_title="true", y_title="predicted", slope=1.0)
+    qtbot.addWidget(plot)
+    x = np.linspace(0, 1, 20_000)
+    x[5] = np.nan
+    plot.show_points(x, x, [str(number) for number in range(20_000)])
+    assert 4000 < plot.count <= 5000
+    with qtbot.waitSignal(plot.opened) as opened:
+        plot._points.sigClicked.emit(plot._points, plot._points.points()[:1], None)
+    assert opened.args == ["0"]

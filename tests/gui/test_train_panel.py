@@ -1,0 +1,350 @@
+"""The Train page on real small projects: pickers, checks, a run with its reins, empty states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QWidget
+from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import wait_for_jobs
+from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
+from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.gui.panels.train import TrainPanel
+from tlstudio.gui.run_story import RunStory
+from tlstudio.gui.state import AppState
+from tlstudio.gui.training_worker import TrainingSession
+from tlstudio.gui.widgets.component_picker import PickerDialog
+from tlstudio.store.project import Project
+
+LONG = 60_000
+
+
+def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
+    button = widget.findChild(QAbstractButton, name)
+    assert isinstance(button, QAbstractButton), name
+    assert button.isEnabled(), name
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait_for_check(panel: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not panel.draft.pending, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+
+
+@pytest.fixture
+def page(state: AppState, shapes_project: Project, qtbot: QtBot) -> TrainPanel:
+    """The Train page with the data set ``shapes`` and a tiny backbone."""
+    state.set_project(shapes_project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.resize(1198, 692)
+    panel.show()
+    panel.draft.load({"dataset": {"name": "shapes", "revision": "r1"}, "backbone": TINY_VISION, "training": QUICK})
+    wait_for_check(panel, state, qtbot)
+    return panel
+
+
+def test_without_a_project_the_page_leads_to_the_project_page(state: AppState, qtbot: QtBot) -> None:
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    with qtbot.waitSignal(state.navigate) as gone:
+        click(panel, "train_empty_action", qtbot)
+    assert gone.args == ["project"]
+
+
+def test_without_data_the_page_leads_to_the_data_page(state: AppState, project: Project, qtbot: QtBot) -> None:
+    state.set_project(project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    with qtbot.waitSignal(state.navigate) as gone:
+        click(panel, "train_empty_action", qtbot)
+    assert gone.args == ["data"]
+
+
+def test_the_page_says_what_will_happen_before_the_start(page: TrainPanel) -> None:
+    result = page.draft.result
+    assert result.can_start
+    assert result.preflight is not None
+    assert page.setup.sentence.text() == result.preflight.sentence
+    assert page.setup.train_button.isEnabled()
+    assert page.setup.cards["backbone"].accessibleDescription().startswith("MobileNet")
+    assert "3 classes" in page.setup.cards["head"].accessibleDescription()
+
+
+def test_recommended_options_follow_the_strategy_and_keep_what_was_set(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    rate = page.setup.forms.forms["training"].rows["learning_rate"].editor
+    assert isinstance(rate, QLineEdit)
+    before = rate.text()
+    page.draft.set_component("strategy", "full")
+    wait_for_check(page, state, qtbot)
+    assert rate.text() != before
+    epochs = page.setup.forms.forms["training"].rows["epochs"].editor
+    assert isinstance(epochs, QLineEdit)
+    assert epochs.text() == str(QUICK["epochs"])
+
+
+def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    form = page.setup.forms.forms["training"]
+    for name, text in (("epochs", "0"), ("learning_rate", "fast")):
+        editor = form.rows[name].editor
+        assert isinstance(editor, QLineEdit)
+        editor.selectAll()
+        qtbot.keyClicks(editor, text)
+    wait_for_check(page, state, qtbot)
+    assert [problem.where for problem in page.draft.result.problems] == ["training.epochs", "training.learning_rate"]
+    assert not page.setup.train_button.isEnabled()
+    assert len(page.ready.problems) == 2
+    assert form.rows["epochs"].problem.isVisible()
+
+
+def test_the_picker_offers_what_fits_and_says_why_the_rest_does_not(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    click(page, "train_head_change", qtbot)
+    dialog = page.findChild(PickerDialog)
+    assert isinstance(dialog, PickerDialog)
+    wait_for_jobs(state, qtbot)
+    by_name = {candidate.name: candidate for candidate in dialog.model.candidates}
+    assert by_name["classification"].reasons == ()
+    assert "Regression solves regression" in by_name["regression"].reasons[0]
+    assert dialog.model.candidates[0].name == "classification"
+    dialog.search.setText("regression")
+    qtbot.keyClick(dialog.search, Qt.Key.Key_Down)
+    assert not dialog.choose_button.isEnabled()
+    dialog.reject()
+
+
+def test_a_strategy_is_picked_by_keyboard(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    click(page, "train_strategy_change", qtbot)
+    dialog = page.findChild(PickerDialog)
+    assert isinstance(dialog, PickerDialog)
+    wait_for_jobs(state, qtbot)
+    qtbot.keyClicks(dialog.search, "lora")
+    with qtbot.waitSignal(dialog.picked) as picked:
+        qtbot.keyClick(dialog.search, Qt.Key.Key_Return)
+    assert picked.args == ["lora"]
+    wait_for_check(page, state, qtbot)
+    assert page.draft.chosen("strategy") == "lora"
+    assert "rank" in page.setup.forms.forms["strategy"].rows
+    assert page.setup.forms.forms["strategy"].isVisible()
+
+
+def test_the_backbone_picker_lists_families_with_facts_of_what_is_in_sight(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    click(page, "train_backbone_change", qtbot)
+    dialog = page.findChild(PickerDialog)
+    assert isinstance(dialog, PickerDialog)
+    qtbot.waitUntil(lambda: len(dialog.model.candidates) > 500, timeout=LONG)
+    dialog.search.setText("mobilenetv4_conv_small")
+    qtbot.waitUntil(
+        lambda: any(c.read and c.family and c.facts for c in dialog.model.candidates if "mobilenetv4" in c.name),
+        timeout=LONG,
+    )
+    wait_for_jobs(state, qtbot)
+    dialog.reject()
+
+
+def test_a_run_draws_curves_and_ends_with_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        click(page, "train_start", qtbot)
+        assert page.active_run
+        assert page.right.currentWidget() is page.live
+        assert not page.setup.dataset_box.isEnabled()
+    assert not page.active_run
+    ended = page.live.ended
+    assert ended is not None
+    assert ended.status == "done", ended.error
+    assert len(page.live.loss_plot.curve("validation")) == QUICK["epochs"]
+    assert len(page.live.metric_plot.curve("validation")) == QUICK["epochs"]
+    assert page.live.epoch_card.figure == "2 / 2"
+    assert page.live.summary.isVisible()
+    assert state.run_state.status == "done"
+    wait_for_jobs(state, qtbot)
+    with qtbot.waitSignals([state.navigate, state.show_run]):
+        click(page, "train_see_result", qtbot)
+    click(page, "train_again", qtbot)
+    assert page.right.currentWidget() is page.ready
+
+
+def test_pause_continue_and_stop_are_three_buttons_that_do_so(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    page.draft.set_options("training", {**QUICK, "epochs": 5000})
+    page.draft.set_component("strategy", "full")
+    wait_for_check(page, state, qtbot)
+    click(page, "train_start", qtbot)
+    qtbot.waitUntil(lambda: page.live.story.epoch is not None, timeout=LONG)
+    click(page, "train_pause", qtbot)
+    qtbot.waitUntil(lambda: page.live.phase == "paused", timeout=LONG)
+    assert page.setup.pause_button.accessibleName() == "Continue"
+    click(page, "train_pause", qtbot)
+    qtbot.waitUntil(lambda: page.live.phase == "training", timeout=LONG)
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        click(page, "train_stop", qtbot)
+        assert not page.setup.stop_button.isEnabled()
+    assert page.live.ended is not None
+    assert page.live.ended.status == "stopped"
+    assert "test" in page.live.ended.metrics
+    wait_for_jobs(state, qtbot)
+
+
+def test_cancel_ends_without_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    page.draft.set_options("training", {**QUICK, "epochs": 5000})
+    page.draft.set_component("strategy", "full")
+    wait_for_check(page, state, qtbot)
+    click(page, "train_start", qtbot)
+    qtbot.waitUntil(lambda: page.live.story.step is not None, timeout=LONG)
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        click(page, "train_cancel", qtbot)
+    assert page.live.ended is not None
+    assert page.live.ended.status == "cancelled"
+    assert not page.live.result_button.isVisible()
+    wait_for_jobs(state, qtbot)
+
+
+def test_closing_during_a_run_calls_back_when_its_thread_is_over(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    page.draft.set_options("training", {**QUICK, "epochs": 5000})
+    page.draft.set_component("strategy", "full")
+    wait_for_check(page, state, qtbot)
+    click(page, "train_start", qtbot)
+    qtbot.waitUntil(lambda: page.live.story.epoch is not None, timeout=LONG)
+    called: list[bool] = []
+    page.shutdown(lambda: called.append(page.active_run))
+    qtbot.waitUntil(lambda: bool(called), timeout=5_000)
+    assert called == [False]
+    assert state.project is not None
+    run = state.project.run(state.project.runs()[0].id)
+    assert run.last_checkpoint.is_dir()
+    wait_for_jobs(state, qtbot)
+
+
+def test_shutting_down_without_a_run_calls_back_at_once(page: TrainPanel) -> None:
+    called: list[bool] = []
+    page.shutdown(lambda: called.append(True))
+    assert called == [True]
+
+
+def test_a_requested_recipe_is_shown_and_started(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    assert state.project is not None
+    recipe = tiny_recipe(state.project, state.registry, training={**QUICK, "epochs": 1})
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        state.request_training([recipe])
+    assert page.draft.result.recipe == recipe
+    assert page.live.ended is not None
+    assert page.live.ended.status == "done", page.live.ended.error
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_failed_run_is_told_with_its_sentence(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    recipe = page.draft.result.recipe
+    assert recipe is not None
+    options = {"weights": "/nowhere/weights.safetensors", "image_size": 32}
+    broken = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"options": options})})
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        page.start(broken)
+    assert page.live.error_card.isVisible()
+    assert "/nowhere/weights.safetensors" in page.live.error_card.sentence
+    wait_for_jobs(state, qtbot)
+
+
+def test_recipe_and_command_are_copied_saved_and_loaded(
+    page: TrainPanel, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    page.setup.copy_recipe()
+    assert 'name = "mobilenet_v3_small"' in QApplication.clipboard().text()
+    page.setup.copy_command()
+    assert "train" in QApplication.clipboard().text()
+    page.setup.save_recipe(tmp_path / "recipe.toml")
+    page.draft.set_options("training", {"epochs": 77})
+    wait_for_check(page, state, qtbot)
+    page.setup.load_recipe(tmp_path / "recipe.toml")
+    wait_for_check(page, state, qtbot)
+    assert page.draft.result.recipe is not None
+    assert page.draft.result.recipe.training.epochs == QUICK["epochs"]
+
+
+def test_a_recipe_that_cannot_be_read_is_an_error_with_its_name(
+    page: TrainPanel, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    (tmp_path / "bad.toml").write_text("epochs = = 3", encoding="utf-8")
+    with qtbot.waitSignal(state.error) as told:
+        page.setup.load_recipe(tmp_path / "bad.toml")
+    assert "bad.toml" in str(told.args[0])
+
+
+def test_components_chosen_for_images_are_dropped_with_other_data(
+    state: AppState, reviews_project: Project, shapes_folder: Path, qtbot: QtBot
+) -> None:
+    state.set_project(reviews_project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.draft.load({"dataset": {"name": "reviews", "revision": "r1"}})
+    wait_for_check(panel, state, qtbot)
+    assert panel.draft.chosen("head") == "classification"
+    panel.draft.set_component("head", "classification")
+    wait_for_check(panel, state, qtbot)
+    panel.draft.set_dataset("scores", "r1")
+    wait_for_check(panel, state, qtbot)
+    assert panel.draft.chosen("head") == "regression"
+
+
+def test_the_data_set_box_and_the_other_pages_agree(state: AppState, reviews_project: Project, qtbot: QtBot) -> None:
+    state.set_project(reviews_project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    state.select_dataset("topics")
+    assert panel.draft.dataset == ("topics", "r1")
+    box = panel.findChild(QComboBox, "train_dataset")
+    assert isinstance(box, QComboBox)
+    box.setCurrentIndex(box.findText("scores", Qt.MatchFlag.MatchStartsWith))
+    box.activated.emit(box.currentIndex())
+    assert state.dataset == "scores"
+    wait_for_check(panel, state, qtbot)
+
+
+def test_every_control_has_names_for_robots_and_screen_readers(page: TrainPanel) -> None:
+    for kind in (QAbstractButton, QLineEdit, QComboBox):
+        for control in page.findChildren(kind):
+            if isinstance(control.parent(), (QLineEdit, QComboBox, QDialog)) or not control.isVisible():
+                continue
+            assert control.objectName(), control
+            assert control.accessibleName() or (isinstance(control, QAbstractButton) and control.text()), control
+
+
+def test_a_story_tells_phase_and_part_done() -> None:
+    story = RunStory()
+    assert story.nutshell().phase == "preparing"
+    started = RunStarted("r", 4, 10, 100, 20, 5, 50, "cpu", "loss", "min")
+    events: list[RunEvent] = [started, StepLogged(5, 0.5, 1.0, {"head": 0.1}, 10.0, 1.0, 9.0)]
+    story.take(events)
+    assert story.nutshell().text == "Training 12 %"
+    assert story.epoch_now == 1
+    story.take([EpochEnded(4, 40, 0.1, {"loss": 0.2}, True, 4, 8.0)])
+    assert story.fraction == pytest.approx(0.96)
+    story.take([RunEnded("r", "done", {}, 4, 9.0)])
+    assert (story.fraction, story.nutshell().status, story.seconds) == (1.0, "done", 9.0)
+
+
+def test_the_worker_sends_every_event_and_ends_its_thread(state: AppState, shapes_project: Project, qtbot: QtBot) -> None:
+    recipe = tiny_recipe(shapes_project, state.registry)
+    session = TrainingSession(recipe, shapes_project, state.registry)
+    heard: list[RunEvent] = []
+    session.worker.happened.connect(heard.append)
+    with qtbot.waitSignal(session.ended, timeout=LONG):
+        session.start()
+    drained = session.drain()
+    assert isinstance(drained[0], RunEvent)
+    assert isinstance(drained[-1], RunEnded)
+    assert sum(isinstance(event, RunEnded) for event in drained) == 1
+    assert session.drain() == []
+    assert not session.running
+    qtbot.waitUntil(lambda: len(heard) == len(drained))
+    session.deleteLater()
