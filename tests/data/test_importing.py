@@ -40,7 +40,7 @@ def bring(registry: Registry, datasets: Path) -> Importer:
         *,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
-        **plan: Any,  # noqa: ANN401  what plan_import takes
+        **plan: Any,
     ) -> ImportReport:
         request, _ = plan_import(registry.formats.values(), source, **plan)
         return import_dataset(request, datasets, on_progress=on_progress, cancelled=cancelled)

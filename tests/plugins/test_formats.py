@@ -29,7 +29,7 @@ def read(
     format: str | DatasetFormat,  # noqa: A002
     path: Path,
     task: Task = "classification",
-    **options: Any,  # noqa: ANN401  options of any type
+    **options: Any,
 ) -> list[Sample | Rejected]:
     chosen = FORMATS[format] if isinstance(format, str) else format
     filled, _ = suggest_options(chosen, path, options)

@@ -30,16 +30,16 @@ def write(path: Path, rows: list[tuple[str, ...]], *, encoding: str = "utf-8", d
     return path
 
 
-def look(path: Path, **options: Any) -> Preview:  # noqa: ANN401  options of any type
+def look(path: Path, **options: Any) -> Preview:
     return TextTable().preview(path, options)
 
 
-def read(path: Path, task: Task = "classification", **options: Any) -> list[Sample | Rejected]:  # noqa: ANN401
+def read(path: Path, task: Task = "classification", **options: Any) -> list[Sample | Rejected]:
     preview = look(path, **options)
     return list(TextTable().read(path, TextTableOptions(**preview.options), task))
 
 
-def samples(path: Path, task: Task = "classification", **options: Any) -> list[Sample]:  # noqa: ANN401
+def samples(path: Path, task: Task = "classification", **options: Any) -> list[Sample]:
     found = read(path, task, **options)
     assert not [item for item in found if isinstance(item, Rejected)]
     return [item for item in found if isinstance(item, Sample)]
