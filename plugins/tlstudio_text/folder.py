@@ -126,8 +126,10 @@ def model_class(config: PreTrainedConfig, folder: Path) -> type[PreTrainedModel]
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
-    mapping = MODEL_FOR_TEXT_ENCODING_MAPPING if config.is_encoder_decoder else MODEL_MAPPING
-    entry: Any = mapping.get(type(config), None)
+    # The first knows the encoder half of models such as T5.
+    entry: Any = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    if entry is None and not config.is_encoder_decoder:
+        entry = MODEL_MAPPING.get(type(config), None)
     found = entry[0] if isinstance(entry, tuple) else entry  # a few kinds have two sizes of one network
     if found is None or found.main_input_name != "input_ids":
         raise WeightsError(
@@ -213,8 +215,9 @@ def new_model(config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
     """Build a model with random weights, in 32-bit precision."""
     import torch
     from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-    kind: Any = AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
+    kind: Any = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     with quiet():
         model: PreTrainedModel = kind.from_config(
             config, dtype=torch.float32, **_arguments(model_class(config, folder))

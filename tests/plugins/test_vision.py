@@ -112,7 +112,7 @@ def pixels(size: int, count: int = 2) -> dict[str, torch.Tensor]:
     return {"pixels": torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))}
 
 
-def pooled(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401  any backbone
+def pooled(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.inference_mode():
         result: torch.Tensor = network.eval()(inputs).require("pooled")
     return result
@@ -480,7 +480,7 @@ def test_a_restored_network_gives_the_same_features(tmp_path: Path, backbone: Ba
 # Preparing images
 
 
-def settings(**changes: Any) -> InputSettings:  # noqa: ANN401  fields of different types
+def settings(**changes: Any) -> InputSettings:
     values: dict[str, Any] = {
         "height": 32,
         "width": 32,
@@ -520,7 +520,7 @@ def test_photos_are_prepared_as_timm_does() -> None:
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("size", [(1, 1), (500, 3), (3, 500), (36, 36), (640, 480), (7, 9)])
-def test_every_shape_of_image_fits(tmp_path: Path, mode: Any, size: tuple[int, int]) -> None:  # noqa: ANN401  a literal
+def test_every_shape_of_image_fits(tmp_path: Path, mode: Any, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (128, 102, 77)).save(tmp_path / "a.png")
     sample = Sample(id="a", image=tmp_path / "a.png")
     for augmentation, seed in (("none", None), ("light", 1), ("strong", 2)):
@@ -543,7 +543,7 @@ def test_a_border_keeps_the_proportions_and_a_crop_cuts_them() -> None:
 
 
 @pytest.mark.parametrize("augmentation", ["light", "strong"])
-def test_the_same_seed_gives_the_same_variation_and_touches_no_global_state(augmentation: Any) -> None:  # noqa: ANN401
+def test_the_same_seed_gives_the_same_variation_and_touches_no_global_state(augmentation: Any) -> None:
     prepare = ImagePreprocessor(settings(), augmentation)
     sample = Sample(id="", image=PHOTOS / "flower.jpg")
     torch.manual_seed(5)
