@@ -90,9 +90,7 @@ def test_a_confusion_cell_opens_exactly_its_items(page: RunsPanel, state: AppSta
     row, column = (int(at[0]) for at in np.nonzero(details.evaluation.confusion))
     matrix = view_of(page).result.matrix
     with qtbot.waitSignal(state.show_items) as shown:
-        qtbot.mouseClick(
-            matrix.viewport(), Qt.MouseButton.LeftButton, pos=matrix.cell_rect(row, column).center()
-        )
+        qtbot.mouseClick(matrix.viewport(), Qt.MouseButton.LeftButton, pos=matrix.cell_rect(row, column).center())
     revision, ids, _ = shown.args
     assert len(ids) == details.evaluation.confusion[row, column]
     assert {revision.label(revision.index_of(id_)) for id_ in ids} == {details.evaluation.classes[row]}

@@ -333,7 +333,9 @@ def test_a_story_tells_phase_and_part_done() -> None:
     assert (story.fraction, story.nutshell().status, story.seconds) == (1.0, "done", 9.0)
 
 
-def test_the_worker_sends_every_event_and_ends_its_thread(state: AppState, shapes_project: Project, qtbot: QtBot) -> None:
+def test_the_worker_sends_every_event_and_ends_its_thread(
+    state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
     recipe = tiny_recipe(shapes_project, state.registry)
     session = TrainingSession(recipe, shapes_project, state.registry)
     heard: list[RunEvent] = []

@@ -93,6 +93,8 @@ class MainWindow(QMainWindow):
         state.show_items.connect(self._go_to_items)
         state.show_run.connect(self._go_to_run)
         state.train_requested.connect(self._go_to_training)
+        state.edit_requested.connect(self._go_to_training)
+        state.predict_requested.connect(self._go_to_prediction)
         state.error.connect(self.show_error)
         state.project_changed.connect(self._project_changed)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
@@ -150,6 +152,10 @@ class MainWindow(QMainWindow):
     @Slot()
     def _go_to_training(self) -> None:
         self.go_to("train")
+
+    @Slot()
+    def _go_to_prediction(self) -> None:
+        self.go_to("predict")
 
     def _titles(self) -> dict[str, str]:
         return {
@@ -302,28 +308,27 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:  # Qt override
         """Close, after asking if a run is under way."""
-        if self._closed:
-            event.accept()
-            return
-        event.ignore()
-        if self._closing:
-            return
-        train = self._pages.get("train")
-        if isinstance(train, Trains) and train.active_run:
-            Question(
-                "close_question",
-                self.tr("A run is under way"),
-                self.tr(
-                    "It can stop after its present step. What it has learned so far is kept, and you can go on with "
-                    "it from the Runs page."
-                ),
-                yes=self.tr("&Stop, keep and close"),
-                no=self.tr("&Go on training"),
-                on_yes=self._shut_down,
-                parent=self,
-            ).open()
-        else:
-            self._shut_down()
+        if not self._closing:
+            train = self._pages.get("train")
+            if isinstance(train, Trains) and train.active_run:
+                self._ask_to_close()
+            else:
+                self._shut_down()
+        event.setAccepted(self._closed)
+
+    def _ask_to_close(self) -> None:
+        Question(
+            "close_question",
+            self.tr("A run is under way"),
+            self.tr(
+                "It can stop after its present step. What it has learned so far is kept, and you can go on with "
+                "it from the Runs page."
+            ),
+            yes=self.tr("&Stop, keep and close"),
+            no=self.tr("&Go on training"),
+            on_yes=self._shut_down,
+            parent=self,
+        ).open()
 
     def _shut_down(self) -> None:
         self._closing = True
@@ -345,6 +350,7 @@ class MainWindow(QMainWindow):
         if not self.state.close():
             log.warning("A job did not end in time and is left behind.")
         self._closed = True
+        # Does nothing if this is called from within closeEvent, which then accepts.
         self.close()
 
 

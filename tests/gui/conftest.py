@@ -1,0 +1,108 @@
+"""A real window on real parts; what Qt complains of, or what is left behind, fails the test."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shiboken6
+from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QTimer, QtMsgType
+from PySide6.QtWidgets import QApplication
+from pytestqt.logging import Record
+from pytestqt.qtbot import QtBot
+
+from tlstudio.gui.app import build_window, make_application
+from tlstudio.gui.main_window import MainWindow
+from tlstudio.gui.state import AppState
+from tlstudio.plugins import PluginManager
+
+HARMLESS = (
+    # The platform that has no screen says so of size hints and of raising a window.
+    "This plugin does not support",
+)
+GRAVE = (QtMsgType.QtWarningMsg, QtMsgType.QtCriticalMsg, QtMsgType.QtFatalMsg)
+
+
+@pytest.fixture(scope="session")
+def manager() -> PluginManager:
+    """The bundled plugins. What takes long to import is imported here once, so that no job of a test waits for it."""
+    importlib.import_module("tlstudio.engine.advise")
+    importlib.import_module("tlstudio.engine.execute")
+    manager = PluginManager()
+    manager.discover()
+    return manager
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(
+    qapp: QApplication, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Fail if Qt warned, or if a thread, a timer or a window is left."""
+    threads: list[QThread] = []
+    timers: list[QTimer] = []
+    start_thread, start_timer = QThread.start, QTimer.start
+
+    def note_thread(self: QThread, *args: Any) -> None:
+        threads.append(self)
+        start_thread(self, *args)
+
+    def note_timer(self: QTimer, *args: Any) -> None:
+        timers.append(self)
+        start_timer(self, *args)
+
+    monkeypatch.setattr(QThread, "start", note_thread)
+    monkeypatch.setattr(QTimer, "start", note_timer)
+    before = set(qapp.topLevelWidgets())
+    log = request.getfixturevalue("qtlog")
+    yield
+    gc.collect()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    said = [record.message for record in log.records if _is_grave(record)]
+    assert not said, f"Qt said: {said}"
+    running = [thread.objectName() for thread in threads if shiboken6.isValid(thread) and thread.isRunning()]
+    assert not running, f"threads are left: {running}"
+    active = [timer for timer in timers if shiboken6.isValid(timer) and timer.isActive()]
+    assert not active, f"timers are left: {[timer.parent() for timer in active]}"
+    left = [widget for widget in qapp.topLevelWidgets() if widget not in before and widget.isVisible()]
+    assert not left, f"windows are left: {left}"
+
+
+def _is_grave(record: Record) -> bool:
+    return record.type in GRAVE and not any(part in record.message for part in HARMLESS)
+
+
+@pytest.fixture
+def state(
+    qapp: QApplication, tmp_path: Path, manager: PluginManager, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[AppState]:
+    """What the pages share, with settings of its own."""
+    monkeypatch.setenv("TLSTUDIO_HOME", str(tmp_path / "home"))
+    make_application([])
+    settings = QSettings(str(tmp_path / "home" / "window.ini"), QSettings.Format.IniFormat)
+    made = AppState(manager, settings)
+    made.set_theme_choice("light")
+    yield made
+    assert made.close(), "a job is left"
+    made.deleteLater()
+
+
+@pytest.fixture
+def window(state: AppState, qtbot: QtBot) -> Iterator[MainWindow]:
+    """The window with all its pages, shown."""
+    made = build_window(state)
+    made.resize(1366, 768)
+    made.show()
+    qtbot.waitExposed(made)
+    yield made
+    made.close()
+    qtbot.waitUntil(lambda: not made.isVisible())
+    made.deleteLater()
+
+
+def wait_for_jobs(state: AppState, qtbot: QtBot) -> None:
+    """Wait until no job is running or waiting, also none that another has started."""
+    qtbot.waitUntil(lambda: not state.jobs.jobs, timeout=20_000)
