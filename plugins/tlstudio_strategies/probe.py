@@ -68,8 +68,6 @@ class LinearProbe(FineTuningStrategy):
             "weight_decay": 0.0,
             "clip_norm": 0.0,
             "augmentation": "none",
-            # The smooth measure: accuracy of a small split jumps about and would pick an epoch by chance.
-            "monitor": "loss",
         }
 
     def caches_features(self, options: api.Options) -> bool:

@@ -112,7 +112,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
         [("head", layer.parameters(), 0.1), ("norm", norm.parameters(), 0.2), ("none", [], 0.3)], weight_decay=0.05
     )
     assert groups == [
-        ParamGroup("head", [layer.weight], 0.1, 0.05),
+        ParamGroup("head", [layer.get_parameter("weight")], 0.1, 0.05),
         ParamGroup("head", [layer.get_parameter("bias")], 0.1, 0.0),
         ParamGroup("norm", list(norm.parameters()), 0.2, 0.0),
     ]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from sklearn.linear_model import LogisticRegression
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from tlstudio.api import Options, RunError, Situation, TargetInfo, TLStudioError
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, LayerGroup, TransferModel, learning_names, set_train_mode
