@@ -39,13 +39,12 @@ class TrainPanel(QWidget):
         self.draft = RecipeDraft(state, self)
         self.setup = TrainSetup(state, self.draft)
         self.ready = ReadyView(state)
-        self.live = LiveView(state)
+        self._live: LiveView | None = None
         self.empty = EmptyState("train_empty", state, "train", "", "")
         self._empty_goes = "project"
         self.right = QStackedWidget()
         self.right.setObjectName("train_right")
         self.right.addWidget(self.ready)
-        self.right.addWidget(self.live)
         page = QWidget()
         row = QHBoxLayout(page)
         row.setContentsMargins(20, 16, 20, 12)
@@ -72,15 +71,23 @@ class TrainPanel(QWidget):
         self.setup.pause_requested.connect(self.toggle_pause)
         self.setup.stop_requested.connect(self.stop)
         self.setup.cancel_requested.connect(self.cancel)
-        self.live.see_result.connect(self._see_result)
-        self.live.train_again.connect(self._train_again)
-        self.live.progressed.connect(self._state.set_run_state)
         self._state.project_changed.connect(self._on_project)
         self._state.datasets_changed.connect(self._on_datasets)
         self._state.dataset_selected.connect(self._on_dataset_selected)
         self._state.train_requested.connect(self.train_recipe)
         self._state.edit_requested.connect(self.edit_recipe)
         self._state.theme_changed.connect(self._on_theme)
+
+    @property
+    def live(self) -> LiveView:
+        """The run while it goes; built when it is first needed, for the plots behind it take a while to import."""
+        if self._live is None:
+            self._live = LiveView(self._state)
+            self._live.see_result.connect(self._see_result)
+            self._live.train_again.connect(self._train_again)
+            self._live.progressed.connect(self._state.set_run_state)
+            self.right.addWidget(self._live)
+        return self._live
 
     # -- a run ----------------------------------------------------------------------------------------------
 
@@ -213,6 +220,9 @@ class TrainPanel(QWidget):
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
         self.ready.show_checked(checked)
+        if checked.can_start and self._live is None:
+            # The check has imported what the plots need: building them now keeps the start quick.
+            QTimer.singleShot(0, self, lambda: self.live)
 
     @Slot()
     def _on_project(self) -> None:
