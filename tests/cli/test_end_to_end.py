@@ -108,7 +108,7 @@ def test_a_failed_run_exits_with_1_and_says_why(tlstudio: Tlstudio, folder: Path
     weights.write_bytes(b"these are no weights")
     words = ("--backbone", "mobilenet_v3_small", "-o", f"backbone.weights={weights}")
     result = tlstudio("train", folder, *words, "--json")
-    assert result.code in (1, 2)  # found before the run starts, or in it
+    assert (result.code, result.json["status"]) == (1, "failed")
     assert "weights.pth" in result.json["error"]
 
 
