@@ -10,8 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 from tlstudio.api import Backbone, Options, Sample, Task
+from tlstudio.api.nn import TransferModel
 from tlstudio.plugins import PluginManager, Registry
-from tlstudio.testing import check_backbone, check_strategy, tiny_backbones, tiny_samples, tiny_target
+from tlstudio.testing import (
+    ContractError,
+    check_backbone,
+    check_format,
+    check_strategy,
+    tiny_backbones,
+    tiny_samples,
+    tiny_target,
+    write_image_folder,
+    write_text_table,
+)
+from tlstudio_strategies.lora import LoRA
+from tlstudio_strategies.partial import Partial
+from tlstudio_strategies.probe import LinearProbe
 
 TASKS: dict[str, Task] = {"classification": "classification", "multi_label": "multi_label", "regression": "regression"}
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
@@ -150,3 +164,62 @@ def test_each_backbone_is_what_it_says(
 ) -> None:
     used = build[backbone]
     check_backbone(used.backbone, samples[used.backbone.modality, "classification"], tmp_path, options=used.options)
+
+
+def test_the_bundled_formats_keep_the_contract(registry: Registry, tmp_path: Path) -> None:
+    images = write_image_folder(tmp_path / "images", each=2)
+    texts = write_text_table(tmp_path / "texts.csv", each=3)
+    for path, expected in ((images, 6), (texts, 9)):
+        _, best = registry.detect_format(path)[0]
+        assert len(check_format(best, path, "classification")) == expected
+
+
+class Forgetful(Partial):
+    """Says that only the head moves, although the last layers learn."""
+
+    def updates(self, model: TransferModel, options: Options) -> set[str]:
+        """Name the head alone."""
+        return {name for name in model.state_dict() if name.startswith("head.")}
+
+
+class Reviving(LinearProbe):
+    """Names what moves but lets a frozen backbone learn in the second epoch."""
+
+    def on_epoch_start(self, model: TransferModel, epoch: int, options: Options) -> None:
+        """Unfreeze everything: the statistics of BatchNorm then move."""
+        model.requires_grad_(epoch > 0)
+        model.head.requires_grad_(True)
+
+
+class Unmerged(LoRA):
+    """Leaves its adapters in place."""
+
+    def merge(self, model: TransferModel) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sentence"),
+    [
+        (Forgetful(), "which updates.. does not name"),
+        (Reviving(), "These moved although updates.. does not name them: .*running_mean"),
+        (Unmerged(), "After merge.. the backbone has other names"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_strategy_that_breaks_its_word_is_caught(
+    strategy: Partial | LinearProbe | LoRA,
+    sentence: str,
+    registry: Registry,
+    samples: dict[tuple[str, str], list[Sample]],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        check_strategy(
+            strategy,
+            tiny_backbones("image")[0],
+            registry.head("classification"),
+            samples["image", "classification"],
+            tiny_target("classification"),
+            tmp_path,
+        )
