@@ -78,12 +78,12 @@ class BarList(QAbstractScrollArea):
         self.updateGeometry()
         self.viewport().update()
 
-    def sizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self) -> QSize:  # Qt override
         """Room for all bars in the columns that fit, up to a limit."""
         rows = -(-max(1, len(self._bars)) // self._columns())
         return QSize(240, min(rows, 14) * self._row + 4)
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def minimumSizeHint(self) -> QSize:  # Qt override
         """A few bars; the rest scrolls."""
         rows = -(-max(1, len(self._bars)) // self._columns())
         return QSize(160, min(rows, 4) * self._row + 4)
@@ -100,11 +100,11 @@ class BarList(QAbstractScrollArea):
         bar.setPageStep(self.viewport().height())
         bar.setSingleStep(self._row)
 
-    def resizeEvent(self, event: object) -> None:  # noqa: N802  Qt override
+    def resizeEvent(self, event: object) -> None:  # Qt override
         """Share the room out anew."""
         self._arrange()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
         """Draw the bars in sight."""
         if not self._bars:
             return

@@ -28,15 +28,15 @@ class FigureModel(QAbstractTableModel):
         self._titles, self._rows = tuple(titles), tuple(tuple(row) for row in rows)
         self.endResetModel()
 
-    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def rowCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of rows."""
         return 0 if parent is not None and parent.isValid() else len(self._rows)
 
-    def columnCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def columnCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of columns."""
         return 0 if parent is not None and parent.isValid() else len(self._titles)
 
-    def headerData(  # noqa: N802  Qt override
+    def headerData(  # Qt override
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:  # noqa: ANN401  Qt override
         """Titles of the columns."""

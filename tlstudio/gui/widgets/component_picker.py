@@ -284,7 +284,7 @@ class PickerDialog(QDialog):
             self.picked.emit(candidate.name)
             self.accept()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt override
         """Let the arrow keys move in the list while the search field has the focus."""
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             step = {Qt.Key.Key_Down.value: 1, Qt.Key.Key_Up.value: -1}.get(event.key())
@@ -294,7 +294,7 @@ class PickerDialog(QDialog):
                 return True
         return super().eventFilter(watched, event)
 
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  Qt override
+    def showEvent(self, event: QShowEvent) -> None:  # Qt override
         """Begin with the search, and never be taller than the screen."""
         super().showEvent(event)
         room = self.screen().availableGeometry().size()

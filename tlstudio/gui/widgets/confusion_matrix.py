@@ -5,16 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetrics,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QAbstractScrollArea, QToolTip, QWidget
 
 from tlstudio.gui.theme import Theme
 
 _LABEL_SHARE = 0.3
-_TEXT_CELL = 30
-_COUNT_CELL = 18
-_MINIMUM_CELL = 16
-_LARGEST_CELL = 72
+_SMALLEST = (18, 16)
+_LARGEST = (104, 72)
+_SHARES_FROM = (38, 38)
+"""Width and height of a cell from which its share is written below its count."""
 
 
 class ConfusionMatrix(QAbstractScrollArea):
@@ -48,7 +59,7 @@ class ConfusionMatrix(QAbstractScrollArea):
         self._classes: tuple[str, ...] = ()
         self._current = (0, 0)
         self._hovered: tuple[int, int] | None = None
-        self._cell = _MINIMUM_CELL
+        self._width, self._height = _SMALLEST
         self._left = 0
         self._top = 0
 
@@ -91,12 +102,12 @@ class ConfusionMatrix(QAbstractScrollArea):
 
     # -- geometry -------------------------------------------------------------------------------------------
 
-    def sizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self) -> QSize:  # Qt override
         """Room for all cells at a readable size, up to a limit."""
         side = min(560, max(240, len(self._classes) * 44))
         return QSize(side + 110, side + 90)
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def minimumSizeHint(self) -> QSize:  # Qt override
         """Small; the rest scrolls."""
         return QSize(220, 200)
 
@@ -104,57 +115,64 @@ class ConfusionMatrix(QAbstractScrollArea):
         count = len(self._classes)
         if not count:
             return
-        metrics = self.fontMetrics()
+        metrics = QFontMetrics(self._name_font())
         widest = max(metrics.horizontalAdvance(name) for name in self._classes)
-        self._left = min(widest + 14, max(60, int(self.viewport().width() * _LABEL_SHARE)))
+        room = self.viewport().size()
+        self._left = min(widest + 14, max(60, int(room.width() * _LABEL_SHARE)))
+        self._width = max(_SMALLEST[0], min(_LARGEST[0], (room.width() - self._left - 2) // count))
         self._top = min(widest + 14, 96) if self._slanted(widest) else metrics.height() + 12
-        room = min(self.viewport().width() - self._left, self.viewport().height() - self._top) - 2
-        self._cell = max(_MINIMUM_CELL, min(_LARGEST_CELL, room // count))
+        self._height = max(_SMALLEST[1], min(_LARGEST[1], (room.height() - self._top - 2) // count))
+        self._width = min(self._width, max(_SMALLEST[0], round(2.4 * self._height)))
         self._top = min(widest + 14, 96) if self._slanted(widest) else metrics.height() + 12
-        for bar, need, have in (
-            (self.horizontalScrollBar(), self._left + count * self._cell, self.viewport().width()),
-            (self.verticalScrollBar(), self._top + count * self._cell, self.viewport().height()),
+        for bar, need, have, step in (
+            (self.horizontalScrollBar(), self._left + count * self._width, room.width(), self._width),
+            (self.verticalScrollBar(), self._top + count * self._height, room.height(), self._height),
         ):
             bar.setRange(0, max(0, need - have + 2))
             bar.setPageStep(have)
-            bar.setSingleStep(self._cell)
+            bar.setSingleStep(step)
         self.viewport().update()
 
-    def _slanted(self, widest: int) -> bool:
-        return widest > self._cell - 6
+    def _name_font(self) -> QFont:
+        font = QFont(self.font())
+        font.setPixelSize(max(9, min(self.fontInfo().pixelSize(), self._height - 3)))
+        return font
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802  Qt override
+    def _slanted(self, widest: int) -> bool:
+        return widest > self._width - 6
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt override
         """Fit the cells to the new size."""
         super().resizeEvent(event)
         self._arrange()
 
     def cell_rect(self, row: int, column: int) -> QRect:
         """Where a cell is in the viewport."""
-        x = self._left + column * self._cell - self.horizontalScrollBar().value()
-        y = self._top + row * self._cell - self.verticalScrollBar().value()
-        return QRect(x, y, self._cell, self._cell)
+        x = self._left + column * self._width - self.horizontalScrollBar().value()
+        y = self._top + row * self._height - self.verticalScrollBar().value()
+        return QRect(x, y, self._width, self._height)
 
     def _cell_at(self, point: QPoint) -> tuple[int, int] | None:
         if point.x() < self._left or point.y() < self._top:
             return None
-        column = (point.x() - self._left + self.horizontalScrollBar().value()) // self._cell
-        row = (point.y() - self._top + self.verticalScrollBar().value()) // self._cell
+        column = (point.x() - self._left + self.horizontalScrollBar().value()) // self._width
+        row = (point.y() - self._top + self.verticalScrollBar().value()) // self._height
         count = len(self._classes)
         return (row, column) if row < count and column < count else None
 
     # -- painting -------------------------------------------------------------------------------------------
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
         """Draw the cells and names in sight."""
         if not self._classes:
             return
         painter = QPainter(self.viewport())
         count = len(self._classes)
         across, down = self.horizontalScrollBar().value(), self.verticalScrollBar().value()
-        first_column = across // self._cell
-        last_column = min(count, (across + self.viewport().width() - self._left) // self._cell + 1)
-        first_row = down // self._cell
-        last_row = min(count, (down + self.viewport().height() - self._top) // self._cell + 1)
+        first_column = across // self._width
+        last_column = min(count, (across + self.viewport().width() - self._left) // self._width + 1)
+        first_row = down // self._height
+        last_row = min(count, (down + self.viewport().height() - self._top) // self._height + 1)
         painter.save()
         painter.setClipRect(QRect(self._left, self._top, self.viewport().width(), self.viewport().height()))
         for row in range(first_row, last_row):
@@ -177,11 +195,11 @@ class ConfusionMatrix(QAbstractScrollArea):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(ground)
         painter.drawRoundedRect(area, 3, 3)
-        if not number or self._cell < _COUNT_CELL:
+        if not number:
             return
         painter.setPen(_readable(ground, QColor(theme.text), QColor(theme.on_accent)))
         font = QFont(self.font())
-        if self._cell >= 40:
+        if self._width >= _SHARES_FROM[0] and self._height >= _SHARES_FROM[1]:
             painter.setFont(font)
             upper = QRect(area.x(), area.y() + area.height() // 2 - 16, area.width(), 17)
             painter.drawText(upper, Qt.AlignmentFlag.AlignCenter, f"{number:,}")
@@ -190,7 +208,7 @@ class ConfusionMatrix(QAbstractScrollArea):
             lower = QRect(area.x(), area.y() + area.height() // 2, area.width(), 16)
             painter.drawText(lower, Qt.AlignmentFlag.AlignCenter, f"{share:.0%}")
         else:
-            font.setPixelSize(max(8, min(self.fontInfo().pixelSize() - 1, self._cell // 2)))
+            font.setPixelSize(max(8, min(self.fontInfo().pixelSize() - 1, self._height - 5)))
             painter.setFont(font)
             if painter.fontMetrics().horizontalAdvance(str(number)) <= area.width():
                 painter.drawText(area, Qt.AlignmentFlag.AlignCenter, str(number))
@@ -205,8 +223,8 @@ class ConfusionMatrix(QAbstractScrollArea):
             painter.drawRoundedRect(self.cell_rect(*self._current).adjusted(2, 2, -2, -2), 3, 3)
 
     def _paint_names(self, painter: QPainter, rows: range, columns: range) -> None:
-        metrics = self.fontMetrics()
-        painter.setFont(self.font())
+        metrics = QFontMetrics(self._name_font())
+        painter.setFont(self._name_font())
         lit = self._hovered or (self._current if self.hasFocus() else None)
         painter.save()
         painter.setClipRect(QRect(0, self._top, self._left, self.viewport().height()))
@@ -243,7 +261,7 @@ class ConfusionMatrix(QAbstractScrollArea):
 
     # -- mouse and keyboard ---------------------------------------------------------------------------------
 
-    def viewportEvent(self, event: QEvent) -> bool:  # noqa: N802  Qt override
+    def viewportEvent(self, event: QEvent) -> bool:  # Qt override
         """Tell the sentence of the cell under the pointer."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             cell = self._cell_at(event.pos())
@@ -254,7 +272,7 @@ class ConfusionMatrix(QAbstractScrollArea):
             self.viewport().update()
         return super().viewportEvent(event)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802  Qt override
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # Qt override
         """Light up the cell under the pointer."""
         cell = self._cell_at(event.position().toPoint())
         if cell != self._hovered:
@@ -263,18 +281,18 @@ class ConfusionMatrix(QAbstractScrollArea):
             self.viewport().setCursor(Qt.CursorShape.PointingHandCursor if opens else Qt.CursorShape.ArrowCursor)
             self.viewport().update()
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802  Qt override
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # Qt override
         """Take the click; the cell opens when the button is let go."""
         event.accept()
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802  Qt override
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # Qt override
         """Open the cell that was clicked."""
         cell = self._cell_at(event.position().toPoint())
         if cell is not None and event.button() == Qt.MouseButton.LeftButton:
             self._choose(*cell)
             self.cell_opened.emit(*cell)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802  Qt override
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # Qt override
         """Move the chosen cell, or open it."""
         row, column = self._current
         last = len(self._classes) - 1

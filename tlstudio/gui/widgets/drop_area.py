@@ -64,17 +64,17 @@ class DropArea(QFrame):
         self._title.setText(title)
         self.setAccessibleName(title)
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802  Qt override
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # Qt override
         """Welcome local files."""
         if _path_in(event) is not None:
             event.acceptProposedAction()
             self._set_hot(True)
 
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802  Qt override
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # Qt override
         """Calm down."""
         self._set_hot(False)
 
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802  Qt override
+    def dropEvent(self, event: QDropEvent) -> None:  # Qt override
         """Take the first path."""
         self._set_hot(False)
         path = _path_in(event)

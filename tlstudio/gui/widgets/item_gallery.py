@@ -55,7 +55,7 @@ class GalleryModel(QAbstractListModel):
         self.items = tuple(items)
         self.endResetModel()
 
-    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def rowCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of items."""
         return 0 if parent is not None and parent.isValid() else len(self.items)
 
@@ -92,7 +92,7 @@ class _ItemDelegate(QStyledItemDelegate):
         self.theme = theme
         self.size = size
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # Qt override
         """All items are of one size."""
         return self.size
 
@@ -127,10 +127,10 @@ class _ItemDelegate(QStyledItemDelegate):
             painter.setFont(font)
             painter.setPen(QColor(theme.text))
             painter.save()
-            painter.setClipPath(path)
-            painter.drawText(
-                frame.adjusted(8, 5, -8, -5), int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop), item.text
-            )
+            lines = frame.adjusted(8, 5, -8, -5)
+            lines.setHeight(lines.height() // small.lineSpacing() * small.lineSpacing())  # no line cut in half
+            painter.setClipRect(lines)
+            painter.drawText(lines, int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop), item.text)
             painter.restore()
         painter.strokePath(path, QColor(theme.accent if lit else theme.line))
         painter.setFont(font)
@@ -174,6 +174,7 @@ class ItemGallery(QListView):
         self.setProperty("role", "bare")
         self._state = state
         self._columns = columns
+        self._scrolls = not fitted
         self._model = GalleryModel(self)
         self._loading = False
         self._again = False
@@ -208,7 +209,7 @@ class ItemGallery(QListView):
         self._arrange()
         self._load()
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802  Qt override
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt override
         """Share the width out anew."""
         super().resizeEvent(event)
         self._arrange()
@@ -217,6 +218,8 @@ class ItemGallery(QListView):
         """Find the largest size at which all items fit; where none does, scroll at the smallest."""
         items = self._model.items
         width, height = self.viewport().width() - 2, self.viewport().height() - 1
+        if self._scrolls and not self.verticalScrollBar().isVisible():
+            width -= self.verticalScrollBar().sizeHint().width()  # it would take this much as soon as it came
         texts = bool(items) and items[0].image is None
         least_width, least_height = (160, 74) if texts else (88, 70)
         best = QSize(0, 0)

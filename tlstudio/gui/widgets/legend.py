@@ -59,11 +59,11 @@ class Legend(QWidget):
         self.setToolTip(self.text.replace(", ", "\n"))
         self.update()
 
-    def sizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self) -> QSize:  # Qt override
         """One line of text."""
         return QSize(60, self.fontMetrics().height() + 2)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
         """Draw as many of the first entries as fit, at the right end."""
         painter = QPainter(self)
         metrics = self.fontMetrics()

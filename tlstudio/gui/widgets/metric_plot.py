@@ -323,7 +323,7 @@ class MetricPlot(QFrame):
         inside = bool(box.sceneBoundingRect().contains(point))
         self.point_at(float(box.mapSceneToView(point).x()) if inside else None)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt override
         """Move the crosshair with the arrow keys; take it away when pointer or focus leave."""
         if event.type() in (QEvent.Type.Leave, QEvent.Type.FocusOut) and self._cross_x is not None:
             self.point_at(None)

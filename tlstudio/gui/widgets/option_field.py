@@ -240,7 +240,7 @@ class OptionRow(QObject):
             self.editor.setText(chosen)
             self._edited()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  Qt override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt override
         """Tell the help of a field that is looked at; step numbers with the arrow keys; leave the wheel to the page."""
         kind = event.type()
         if kind in (QEvent.Type.FocusIn, QEvent.Type.Enter):

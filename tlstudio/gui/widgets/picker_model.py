@@ -60,7 +60,7 @@ class CandidateModel(QAbstractListModel):
                 self.dataChanged.emit(index, index)
                 return
 
-    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def rowCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of candidates."""
         return 0 if parent is not None and parent.isValid() else len(self._candidates)
 
@@ -92,7 +92,7 @@ class CandidateFilter(QSortFilterProxyModel):
             self._words = words
             self.invalidate()
 
-    def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # noqa: N802  Qt override
+    def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # Qt override
         """Whether a row holds every word."""
         if not self._words:
             return True
@@ -108,7 +108,7 @@ class CandidateDelegate(QStyledItemDelegate):
         super().__init__(parent)
         self._theme = theme
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # Qt override
         """Two lines of text."""
         return QSize(200, 2 * QFontMetrics(option.font).height() + 20)
 

@@ -44,11 +44,11 @@ class Picture(QWidget):
         self.setAccessibleName(accessible)
         self.update()
 
-    def sizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def sizeHint(self) -> QSize:  # Qt override
         """A fair size; it takes what it gets."""
         return QSize(320, 220)
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
         """Draw it in the middle."""
         if self._pixmap is None:
             return

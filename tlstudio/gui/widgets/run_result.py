@@ -82,7 +82,18 @@ class RunResult(QWidget):
         if evaluation is None:
             return
         self._show_stats(evaluation)
-        self.classes.setVisible(bool(evaluation.per_class))
+        if evaluation.task == "regression":
+            self._show_furthest(evaluation)
+        else:
+            self._show_classes(evaluation)
+        self._right.setVisible(evaluation.confusion is not None or evaluation.task == "regression")
+        if evaluation.confusion is not None:
+            self.matrix.show_counts(evaluation.confusion, evaluation.classes)
+            self._right.setCurrentIndex(0)
+        elif evaluation.task == "regression":
+            self._show_scatter(evaluation)
+
+    def _show_classes(self, evaluation: Evaluation) -> None:
         figures = [
             (
                 (each.name, each.name.casefold()),
@@ -93,12 +104,15 @@ class RunResult(QWidget):
         ]
         titles = (self.tr("Class"), self.tr("Precision"), self.tr("Recall"), self.tr("F1"), self.tr("Items"))
         self.classes.show_rows(titles, figures)
-        self._right.setVisible(evaluation.confusion is not None or evaluation.task == "regression")
-        if evaluation.confusion is not None:
-            self.matrix.show_counts(evaluation.confusion, evaluation.classes)
-            self._right.setCurrentIndex(0)
-        elif evaluation.task == "regression":
-            self._show_scatter(evaluation)
+
+    def _show_furthest(self, evaluation: Evaluation) -> None:
+        rows = []
+        for item in evaluation.items[:_MOST_ITEMS]:
+            true, predicted = _number(item.label), _number(item.predicted)
+            cells = [(number_text(value), value) for value in (true, predicted, true - predicted)]
+            rows.append([(item.id, item.id), *cells])
+        titles = (self.tr("Furthest off"), self.tr("True"), self.tr("Predicted"), self.tr("Off by"))
+        self.classes.show_rows(titles, rows)
 
     def _show_stats(self, evaluation: Evaluation) -> None:
         details = self._details
@@ -113,7 +127,7 @@ class RunResult(QWidget):
             card.set_caption(metric_title(name))
             if name == "accuracy" and count:
                 low, high = wilson_interval(round(value * count), count)
-                card.show_figure(number_text(value), f"95 %: {low:.3f} … {high:.3f}")
+                card.show_figure(number_text(value), f"95 %: {low:.2f}…{high:.2f}")
                 card.setToolTip(
                     self.tr("Wilson interval over {0} {1} items: where the true accuracy lies, 19 times of 20.").format(
                         count, where
@@ -175,6 +189,9 @@ class RunResult(QWidget):
     def _open_class(self, name: str) -> None:
         evaluation = self._details.evaluation if self._details else None
         if evaluation is None:
+            return
+        if evaluation.task == "regression":
+            self._open_ids([name], self.tr("One item"))
             return
         ids = [item.id for item in evaluation.items if _has(item.label, name) != _has(item.predicted, name)]
         self._open_ids(ids, self.tr("Mistakes with “{0}”").format(name))

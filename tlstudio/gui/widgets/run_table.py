@@ -85,7 +85,7 @@ class _Column:
 
 def _columns() -> tuple[_Column, ...]:
     return (
-        _Column(_tr("Run"), lambda run: short_id(run.id), lambda run: run.created, 200),
+        _Column(_tr("Run"), lambda run: short_id(run.id), lambda run: run.created, 216),
         _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status, 104),
         _Column(_tr("Data set"), _dataset, _dataset, 120),
         _Column(_tr("Backbone"), lambda run: run.backbone, lambda run: run.backbone, 150),
@@ -156,15 +156,15 @@ class RunModel(QAbstractTableModel):
         """Colour and line style of a run, the same everywhere."""
         return run_style(self._orders.get(run_id, 0))
 
-    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def rowCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of runs."""
         return 0 if parent is not None and parent.isValid() else len(self.runs)
 
-    def columnCount(self, parent: Index | None = None) -> int:  # noqa: N802  Qt override
+    def columnCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of columns."""
         return 0 if parent is not None and parent.isValid() else len(self._columns)
 
-    def headerData(  # noqa: N802  Qt override
+    def headerData(  # Qt override
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:  # noqa: ANN401  Qt override
         """Titles of the columns."""
@@ -210,7 +210,7 @@ class RunModel(QAbstractTableModel):
             flags |= Qt.ItemFlag.ItemIsEditable
         return flags
 
-    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: ANN401, N802
+    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: ANN401
         """Hand an edited note or tags on; the project tells when it is kept."""
         if role != Qt.ItemDataRole.EditRole or not self.flags(index) & Qt.ItemFlag.ItemIsEditable:
             return False
@@ -237,7 +237,7 @@ class RunFilter(QSortFilterProxyModel):
             self._words = words
             self.invalidate()
 
-    def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # noqa: N802  Qt override
+    def filterAcceptsRow(self, row: int, parent: Index) -> bool:  # Qt override
         """Whether a run holds every word."""
         if not self._words:
             return True
@@ -246,7 +246,7 @@ class RunFilter(QSortFilterProxyModel):
         text = " ".join(cells).casefold()
         return all(word in text for word in self._words)
 
-    def lessThan(self, left: Index, right: Index) -> bool:  # noqa: N802  Qt override
+    def lessThan(self, left: Index, right: Index) -> bool:  # Qt override
         """Compare by value, not by text."""
         return bool(left.data(SORT_ROLE) < right.data(SORT_ROLE))
 
@@ -309,7 +309,7 @@ class RunTable(QTableView):
                 self.scrollTo(index)
                 selection.setCurrentIndex(index, selection.SelectionFlag.NoUpdate)
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: ANN401, N802  Qt override
+    def keyPressEvent(self, event: Any) -> None:  # noqa: ANN401  Qt override
         """Delete asks for the deletion of what is selected."""
         if event.key() == Qt.Key.Key_Delete.value and self.selected:
             self.delete_requested.emit()

@@ -22,18 +22,18 @@ class ElidedLabel(QLabel):
         """The text without any ellipsis."""
         return self._full
 
-    def setText(self, text: str) -> None:  # noqa: N802  Qt override
+    def setText(self, text: str) -> None:  # Qt override
         """Show a text; line breaks become spaces."""
         flat = " ".join(text.split()) if text.strip() else text
         if flat != self._full:
             self._full = flat
             super().setText(flat)
 
-    def minimumSizeHint(self) -> QSize:  # noqa: N802  Qt override
+    def minimumSizeHint(self) -> QSize:  # Qt override
         """Any width will do; the height is one line."""
         return QSize(12, super().minimumSizeHint().height())
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802  Qt override
+    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
         """Draw as much of the text as fits."""
         area = self.contentsRect()
         shown = self.fontMetrics().elidedText(self._full, Qt.TextElideMode.ElideRight, area.width())

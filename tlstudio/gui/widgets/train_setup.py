@@ -392,7 +392,7 @@ class TrainSetup(QWidget):
         name, revision = self._draft.dataset
         self._draft.load({"dataset": {"name": name, "revision": revision}})
 
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802  Qt override
+    def closeEvent(self, event: QCloseEvent) -> None:  # Qt override
         """Stop what would still want to draw."""
         self._help_timer.stop()
         super().closeEvent(event)
