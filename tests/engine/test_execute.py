@@ -201,6 +201,14 @@ def test_early_stopping_ends_before_the_last_epoch(shapes_project: Project, regi
     assert epochs[-1].epoch == epochs[-1].best_epoch + 2
 
 
+def test_keeping_the_last_epoch_takes_the_last_whatever_was_better(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    train(shapes_project, registry, heard, "shapes", full(epochs=4, keep="last"))
+    assert [event.best_epoch for event in heard.of(EpochEnded)] == [1, 2, 3, 4]
+    assert heard.of(RunEnded)[0].best_epoch == 4
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
     shapes_project: Project, registry: Registry, heard: Heard
 ) -> None:

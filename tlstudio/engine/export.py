@@ -177,6 +177,8 @@ def _write(
     }
     for name, value in files.items():
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # safetensors makes its file private; an export is there to be handed on.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
     shutil.copytree(run.assets, folder / "assets")
     (folder / "README.md").write_text(_readme(run, recipe, parts), encoding="utf-8")
 

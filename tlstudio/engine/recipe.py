@@ -86,6 +86,12 @@ class TrainingOptions(Options):
         help="Chooses the best epoch and early stopping; empty takes the usual one of the task.",
         advanced=True,
     )
+    keep: Literal["best", "last"] = option(
+        "best",
+        title="Keep",
+        help="The model of the best epoch by the metric to watch, or that of the last one, where training converges.",
+        advanced=True,
+    )
     num_workers: int = option(
         0,
         title="Loader processes",

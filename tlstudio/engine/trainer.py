@@ -107,7 +107,7 @@ class Trainer:
             optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
         engine = _Engine(learner, network, fabric_optimizer, scheduler, targets.to(self._fabric.device), steps)
-        best = _Best(*monitored(model.head, options))
+        best = _Best(*monitored(model.head, options), keep_last=options.keep == "last")
 
         last_saved = time.monotonic()
         state = CheckpointState(0, 0)
@@ -129,7 +129,7 @@ class Trainer:
                 last_saved = time.monotonic()
             if request == "stop":
                 break
-            if options.early_stopping and epoch - best.epoch >= options.early_stopping:
+            if options.early_stopping and epoch - best.improved >= options.early_stopping:
                 text = f"Stopped early: {best.monitor} has not improved for {options.early_stopping} epochs."
                 self._on_event(Note(text))
                 break
@@ -280,23 +280,26 @@ class _Mean:
 
 
 class _Best:
-    """Which epoch is the best by the monitored metric.
+    """Which epoch is kept: the best by the monitored metric, or the last.
 
     Equal values are common where the split is small; the lower loss then decides.
     """
 
-    def __init__(self, monitor: str, mode: str) -> None:
+    def __init__(self, monitor: str, mode: str, *, keep_last: bool) -> None:
         self.monitor = monitor
-        self.epoch = 0
+        self.epoch = 0  # the one that is kept
+        self.improved = 0  # the one with the best value
         self._sign = 1.0 if mode == "max" else -1.0
+        self._keep_last = keep_last
         self._score: tuple[float, float] | None = None
 
     def see(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Take note of an epoch and say whether it is the best so far."""
+        """Take note of an epoch and say whether it is to be kept."""
         value = metrics[self.monitor]
         # A metric that is undefined must never look best.
         score = (self._sign * value if math.isfinite(value) else -math.inf, -metrics["loss"])
-        if self._score is not None and score <= self._score:
-            return False
-        self._score, self.epoch = score, epoch
-        return True
+        if self._score is None or score > self._score:
+            self._score, self.improved = score, epoch
+        if self._keep_last or self.improved == epoch:
+            self.epoch = epoch
+        return self.epoch == epoch
