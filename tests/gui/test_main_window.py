@@ -24,8 +24,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 from pytestqt.qtbot import QtBot
-
-from tests.gui.conftest import wait_for_jobs
 from tlstudio.api import DataError, Problem, ProblemsError
 from tlstudio.gui.app import build_window
 from tlstudio.gui.errors import UncaughtErrors, log_qt_message, report_of
@@ -35,6 +33,8 @@ from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.status_bar import StatusBar, duration_text
 from tlstudio.store.project import Project
+
+from tests.gui.conftest import wait_for_jobs
 
 CONTROLS = (
     QAbstractButton,
@@ -50,7 +50,7 @@ CONTROLS = (
 
 def own_controls(root: QWidget) -> list[QWidget]:
     """Controls that the studio has made; not those that Qt puts inside a combo box or a table."""
-    found = []
+    found: list[QWidget] = []
     for widget in root.findChildren(QWidget):
         parents = []
         parent = widget.parentWidget()
@@ -71,7 +71,7 @@ def test_every_control_of_every_page_has_an_object_name_and_an_accessible_name(
     state.set_project(shapes_project)
     wait_for_jobs(state, qtbot)
     nameless = [
-        f"{type(widget).__name__} {widget.objectName()!r} in {widget.parentWidget().objectName()!r}"
+        f"{type(widget).__name__} {widget.objectName()!r} among {parent_name(widget)!r}"
         for widget in own_controls(window)
         if not widget.objectName() or not (widget.accessibleName() or text_of(widget) or is_put_away(widget))
     ]
@@ -86,10 +86,17 @@ def test_no_text_is_clipped_on_any_page_at_1366_by_768(
     for page in PAGES:
         window.go_to(page.name)
         wait_for_jobs(state, qtbot)
-        for widget in window.panel(page.name).findChildren(QWidget):
-            if isinstance(widget, (QLabel, QAbstractButton)) and widget.isVisible() and is_clipped(widget):
-                clipped.append(f"{page.name}: {widget.objectName()}: {widget.text()!r} {widget.size()}")
+        clipped += [
+            f"{page.name}: {widget.objectName()}: {widget.text()!r} {widget.size()}"
+            for widget in window.panel(page.name).findChildren(QWidget)
+            if isinstance(widget, (QLabel, QAbstractButton)) and widget.isVisible() and is_clipped(widget)
+        ]
     assert clipped == []
+
+
+def parent_name(widget: QWidget) -> str:
+    parent = widget.parentWidget()
+    return parent.objectName() if parent is not None else ""
 
 
 def is_clipped(widget: QLabel | QAbstractButton) -> bool:

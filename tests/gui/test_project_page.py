@@ -8,8 +8,6 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
-
-from tests.gui.conftest import wait_for_jobs
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.panels.project_overview import headline_metric
@@ -19,6 +17,8 @@ from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.project_dialogs import NameDialog, NewProjectDialog
 from tlstudio.store.project import Project
 from tlstudio.store.run import RunSummary
+
+from tests.gui.conftest import wait_for_jobs
 
 
 def click(window: QWidget, name: str, qtbot: QtBot) -> None:
@@ -161,9 +161,7 @@ def test_an_empty_project_leads_to_the_import(
     assert window.page == "data"
 
 
-def test_a_project_is_renamed_and_closed(
-    window: MainWindow, state: AppState, project: Project, qtbot: QtBot
-) -> None:
+def test_a_project_is_renamed_and_closed(window: MainWindow, state: AppState, project: Project, qtbot: QtBot) -> None:
     state.set_project(project)
     panel = window.panel("project")
     assert isinstance(panel, ProjectPanel)

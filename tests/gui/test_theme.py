@@ -9,9 +9,18 @@ import pytest
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPalette
 from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
-
 from tlstudio.gui.state import AppState
-from tlstudio.gui.theme import DARK, LIGHT, Theme, base_size, icon_pixmap, resource_folder, set_role, stylesheet, ui_font
+from tlstudio.gui.theme import (
+    DARK,
+    LIGHT,
+    Theme,
+    base_size,
+    icon_pixmap,
+    resource_folder,
+    set_role,
+    stylesheet,
+    ui_font,
+)
 
 TEXT_ON_GROUND = [
     (text, ground) for text in ("text", "second", "accent_text", "bad", "good") for ground in ("ground", "surface")
@@ -19,8 +28,9 @@ TEXT_ON_GROUND = [
 
 
 def luminance(colour: str) -> float:
-    parts = [part / 255 for part in QColor(colour).getRgb()[:3]]  # type: ignore[index]
-    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    shade = QColor(colour)
+    parts = [part / 255 for part in (shade.red(), shade.green(), shade.blue())]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else float(((p + 0.055) / 1.055) ** 2.4) for p in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -59,7 +69,7 @@ def test_the_size_of_text_follows_the_system_within_limits() -> None:
 
 
 def test_figures_have_one_width_also_under_the_style_sheet(state: AppState, qtbot: QtBot) -> None:
-    assert [bytes(tag.toString()).decode() for tag in ui_font().featureTags()] == ["tnum"]
+    assert [bytes(tag.toString().data()) for tag in ui_font().featureTags()] == [b"tnum"]
     label = QLabel("1")
     qtbot.addWidget(label)
     set_role(label, "figure")

@@ -40,6 +40,8 @@ class Distribution(QWidget):
         self._plot.setMenuEnabled(False)
         self._plot.setMouseEnabled(x=False, y=False)
         self._plot.hideButtons()
+        # Else its viewport is filled with the colour of the window, not of the card.
+        self._plot.setStyleSheet("background: transparent; border: 0;")
         self._plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
         self._bars: Any = self._pg.BarGraphItem(x=[], height=[], width=1)
         self._plot.addItem(self._bars)

@@ -116,6 +116,7 @@ class ImportForm(QWidget):
             box.valueChanged.connect(self._emit)
             # WORKAROUND: with a style sheet Qt gives the text no space at its left.
             box.lineEdit().setTextMargins(9, 0, 0, 0)
+            box.setMinimumWidth(56)
             grid.addWidget(text_label(title, "small", f"import_share_{index}_label"), 0, index)
             grid.addWidget(box, 1, index)
             grid.setColumnStretch(index, 1)
