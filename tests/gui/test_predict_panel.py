@@ -16,7 +16,8 @@ from tests.gui.trained import copied, make_trained
 from tlstudio.api import Prediction
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.state import AppState
-from tlstudio.gui.widgets.predict_one import PredictOne, percent
+from tlstudio.gui.widgets.figures import percent
+from tlstudio.gui.widgets.predict_one import PredictOne
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
@@ -130,8 +131,8 @@ def test_an_exported_folder_predicts_the_same_without_a_project(
     qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
     before = page.one.bars.bars
-    page.export(tmp_path / "exported")
-    qtbot.waitUntil(lambda: page.export_result.isVisible(), timeout=LONG)
+    page.export_card.export(tmp_path / "exported")
+    qtbot.waitUntil(lambda: page.export_card.result.isVisible(), timeout=LONG)
     wait_for_jobs(state, qtbot)
     state.close_project()
     page.use_folder(tmp_path / "exported")

@@ -53,9 +53,7 @@ class TrainingWorker(QObject):
             # torch and all that is behind it are imported here, not in the window's thread.
             from tlstudio.engine.execute import execute_run
 
-            run = execute_run(
-                self._recipe, self._project, self._registry, on_event=self._take, control=self._control
-            )
+            run = execute_run(self._recipe, self._project, self._registry, on_event=self._take, control=self._control)
         except TLStudioError as error:
             self._take(RunEnded("", "failed", error=str(error)))
         except Exception as error:

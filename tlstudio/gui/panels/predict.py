@@ -21,7 +21,8 @@ from tlstudio.api import TASK_TITLES, Prediction, Rejected, Sample, TLStudioErro
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.empty_state import EmptyState
-from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
+from tlstudio.gui.widgets.export_card import ExportCard
+from tlstudio.gui.widgets.figures import metric_title, number_text
 from tlstudio.gui.widgets.predict_many import PredictMany
 from tlstudio.gui.widgets.predict_one import PredictOne
 from tlstudio.gui.widgets.run_table import short_id, shown_metric
@@ -116,25 +117,7 @@ class PredictPanel(QWidget):
         folder.clicked.connect(self._ask_folder)
         card.column.addWidget(folder, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(card)
-        self.export_card = Card("predict_export_card", margins=(15, 10, 15, 12), spacing=8)
-        self.export_card.column.addWidget(text_label(self.tr("EXPORT"), "caption", "predict_export_caption"))
-        self.export_card.column.addWidget(
-            text_label(
-                self.tr(
-                    "A folder with weights, labels and preprocessing that works without this project. It is read "
-                    "back and compared with the run before it counts as done."
-                ),
-                "second",
-                "predict_export_text",
-                wrap=True,
-            )
-        )
-        self.export_result = text_label("", "good", "predict_export_result", wrap=True)
-        self.export_result.hide()
-        self.export_card.column.addWidget(self.export_result)
-        self.export_button = push_button(self.tr("E&xport…"), "secondary", "predict_export")
-        self.export_button.clicked.connect(self._ask_export)
-        self.export_card.column.addWidget(self.export_button, 0, Qt.AlignmentFlag.AlignLeft)
+        self.export_card = ExportCard(self._state)
         column.addWidget(self.export_card)
         column.addStretch(1)
         return left
@@ -219,8 +202,7 @@ class PredictPanel(QWidget):
         self._wanted = source
         if source != self._loaded:
             self._predictor, self._loaded = None, source
-            self.export_result.hide()
-            self.export_card.setVisible(source[0] == "run")
+            self.export_card.set_run(source[1] if source[0] == "run" else "")
             self._show_facts(source)
             self._set_modality(source)
 
@@ -375,51 +357,10 @@ class PredictPanel(QWidget):
         if self._job is not None:
             self._job.cancel()
 
-    # -- export ---------------------------------------------------------------------------------------------
+    # -- exported folders ---------------------------------------------------------------------------------------------
 
     @Slot()
     def _ask_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, self.tr("Open an exported folder"))
         if folder:
             self.use_folder(Path(folder))
-
-    @Slot()
-    def _ask_export(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, self.tr("Export into a new folder inside"))
-        if folder and self._loaded is not None:
-            self.export(Path(folder) / self._loaded[1])
-
-    def export(self, folder: Path) -> None:
-        """Write the chosen run's model into a folder of its own."""
-        project, registry, source = self._state.project, self._state.registry, self._loaded
-        if project is None or source is None or source[0] != "run":
-            return
-        self.export_button.setEnabled(False)
-
-        def work(context: JobContext) -> str:
-            from tlstudio.engine.export import export_run
-
-            report = export_run(
-                project.run(source[1]),
-                folder,
-                registry,
-                project=project,
-                on_progress=lambda done, total: context.progress(done, total),
-            )
-            return self.tr("{0} written to {1}. Checked on {2} items: same outputs (largest difference {3}).").format(
-                size_text(report.size_bytes),
-                report.folder,
-                report.checked_samples,
-                number_text(report.max_difference),
-            )
-
-        def done(text: str) -> None:
-            self.export_button.setEnabled(True)
-            self.export_result.setText(text)
-            self.export_result.show()
-
-        def failed(error: Exception) -> None:
-            self.export_button.setEnabled(True)
-            self._state.show_error(error)
-
-        self._state.jobs.start(work, self.tr("Exporting"), done, failed)

@@ -68,6 +68,15 @@ def label_words(label: Label) -> str:
     return number_text(label) if isinstance(label, float) else label or "—"
 
 
+def percent(share: float) -> str:
+    """Write a probability in percent, never as a certainty that it is not."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{share * 100:.1f} %"
+
+
 def metric_title(name: str) -> str:
     """Give the words for a metric's name; an unknown name is shown as it is, with spaces."""
     titles = {

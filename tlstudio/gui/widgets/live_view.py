@@ -307,7 +307,7 @@ class LiveView(QWidget):
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
         test = ended.metrics.get("test") or ended.metrics.get("validation") or {}
-        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test)]
+        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test, 2)]
         where = self.tr("On the test split: ") if "test" in ended.metrics else ""
         if ended.best_epoch:
             parts.append(self.tr("best epoch {0}").format(ended.best_epoch))

@@ -15,6 +15,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.drop_area import DropArea
+from tlstudio.gui.widgets.figures import percent
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.texts import push_button, text_label
 
@@ -132,10 +133,7 @@ class PredictMany(QWidget):
             reader = csv.reader(file)
             titles = next(reader, [])
             wanted = [titles.index(name) for name in ("source", "text", "prediction", "confidence") if name in titles]
-            rows = []
-            for row in islice(reader, _PREVIEW_ROWS):
-                cells = [(Path(row[i]).name if titles[i] == "source" else row[i][:120], row[i]) for i in wanted]
-                rows.append(cells)
+            rows = [[(_shown(titles[i], row[i]), row[i]) for i in wanted] for row in islice(reader, _PREVIEW_ROWS)]
         words = {
             "source": self.tr("Item"),
             "text": self.tr("Text"),
@@ -170,3 +168,11 @@ class PredictMany(QWidget):
     def _open_output(self) -> None:
         if self._output is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._output)))
+
+
+def _shown(column: str, text: str) -> str:
+    if column == "source":
+        return Path(text).name
+    if column == "confidence" and text:
+        return percent(float(text))
+    return text[:120]

@@ -21,7 +21,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.drop_area import DropArea
-from tlstudio.gui.widgets.figures import label_words
+from tlstudio.gui.widgets.figures import label_words, percent
 from tlstudio.gui.widgets.item_gallery import load_picture
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -231,12 +231,3 @@ class PredictOne(QWidget):
         chosen = QFileDialog.getOpenFileName(self, self.tr("Choose an image"), "", pattern)[0]
         if chosen:
             self.take_image(Path(chosen))
-
-
-def percent(share: float) -> str:
-    """Write a probability in percent, never as a certainty that it is not."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{share * 100:.1f} %"

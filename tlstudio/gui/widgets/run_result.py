@@ -45,8 +45,8 @@ class RunResult(QWidget):
         self.cards = [StatCard(f"run_stat_{number}", "") for number in range(4)]
         stats = QHBoxLayout()
         stats.setSpacing(12)
-        for card in self.cards:
-            stats.addWidget(card)
+        for number, card in enumerate(self.cards):
+            stats.addWidget(card, 2 if number else 3)  # the first tells an interval
         self.classes = FigureTable("run_classes", self.tr("Classes"))
         self.classes.row_opened.connect(self._open_class)
         left = QVBoxLayout()
@@ -127,7 +127,7 @@ class RunResult(QWidget):
             card.set_caption(metric_title(name))
             if name == "accuracy" and count:
                 low, high = wilson_interval(round(value * count), count)
-                card.show_figure(number_text(value), f"95 %: {low:.2f}…{high:.2f}")
+                card.show_figure(number_text(value), self.tr("95 %: {0} to {1}").format(f"{low:.3f}", f"{high:.3f}"))
                 card.setToolTip(
                     self.tr("Wilson interval over {0} {1} items: where the true accuracy lies, 19 times of 20.").format(
                         count, where
