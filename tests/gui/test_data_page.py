@@ -163,15 +163,15 @@ def test_items_are_filtered_by_class_split_and_text(shapes: DataPanel, state: Ap
     browser.show_class("圆环")
     wait_for_jobs(state, qtbot)
     assert len(browser.rows) == 16
-    browser.split_box.setCurrentIndex(browser.split_box.findData("test"))
+    browser.filters.split_box.setCurrentIndex(browser.filters.split_box.findData("test"))
     wait_for_jobs(state, qtbot)
     revision = browser.revision
     assert isinstance(revision, Revision)
     assert len(browser.rows) == revision.class_counts()["test"]["圆环"]
     browser.clear_filter()
-    qtbot.keyClicks(browser.search, "CIRCLE_03")
+    qtbot.keyClicks(browser.filters.search, "CIRCLE_03")
     qtbot.waitUntil(lambda: len(browser.rows) == 1, timeout=10_000)
-    browser.search.setText("no such thing")
+    browser.filters.search.setText("no such thing")
     qtbot.waitUntil(lambda: len(browser.rows) == 0, timeout=10_000)
     click(browser, "data_nothing_action", qtbot)
     qtbot.waitUntil(lambda: len(browser.rows) == 48, timeout=10_000)
@@ -185,7 +185,7 @@ def test_a_click_on_a_bar_of_the_histogram_shows_the_class(shapes: DataPanel, st
         qtbot.mouseClick(histogram, Qt.MouseButton.LeftButton, pos=histogram.rect().topLeft() + _down(36))
     wait_for_jobs(state, qtbot)
     assert chosen.args is not None
-    assert shapes.browser.class_box.currentData() == chosen.args[0]
+    assert shapes.browser.filters.class_box.currentData() == chosen.args[0]
     assert len(shapes.browser.rows) == 16
 
 

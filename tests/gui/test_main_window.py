@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ from tlstudio.gui.widgets.status_bar import StatusBar, duration_text
 from tlstudio.store.project import Project
 
 from tests.gui.conftest import wait_for_jobs
+from tests.gui.test_project_page import click
+from tests.gui.trained import QUICK, tiny_recipe
 
 CONTROLS = (
     QAbstractButton,
@@ -176,6 +179,35 @@ def test_geometry_page_and_project_are_remembered(
     qtbot.waitUntil(lambda: not second.isVisible())
     for each in (first, second, again):
         each.deleteLater()
+
+
+def test_closing_during_a_run_asks_and_then_keeps_its_checkpoint(
+    window: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    state.set_project(shapes_project)
+    wait_for_jobs(state, qtbot)
+    training = {**QUICK, "epochs": 10_000}
+    recipe = tiny_recipe(shapes_project, state.registry, training=training, strategy={"name": "full", "options": {}})
+    state.request_training([recipe])
+    checkpoints = shapes_project.runs_folder.glob
+    qtbot.waitUntil(lambda: any(checkpoints("*/checkpoints/last/*")), timeout=60_000)
+
+    window.close()
+    assert window.isVisible()
+    click(window, "close_question_no", qtbot)
+    assert window.isVisible()
+    assert state.run_state.active
+
+    start = time.monotonic()
+    window.close()
+    qtbot.waitUntil(lambda: window.findChild(QAbstractButton, "close_question_yes") is not None)
+    click(window, "close_question_yes", qtbot)
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=10_000)
+    assert time.monotonic() - start < 5
+    assert state.project is None
+    assert any(checkpoints("*/checkpoints/last/*"))
+    with Project.open(shapes_project.folder) as again:
+        assert [run.status for run in again.runs()] == ["cancelled"]
 
 
 def test_a_job_shows_its_progress_and_can_be_cancelled(window: MainWindow, state: AppState, qtbot: QtBot) -> None:

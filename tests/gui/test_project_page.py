@@ -22,8 +22,9 @@ from tests.gui.conftest import wait_for_jobs
 
 
 def click(window: QWidget, name: str, qtbot: QtBot) -> None:
-    button = window.findChild(QAbstractButton, name)
-    assert isinstance(button, QAbstractButton), name
+    buttons = [each for each in window.findChildren(QAbstractButton, name) if each.isVisible()]
+    assert buttons, name
+    button = buttons[-1]
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 

@@ -86,7 +86,7 @@ def main(project: Path | None = None) -> int:
         state.show_error(failed)
     status = app.exec()
     errors.restore()
-    if state.jobs.jobs and not state.jobs.shut_down(1.0):
+    if state.jobs.jobs and not state.jobs.shut_down(0.5):
         # A job that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
         # the thread if this went through the usual end.
         logging.shutdown()

@@ -343,6 +343,8 @@ class MainWindow(QMainWindow):
     def _finish(self) -> None:
         settings = self.state.settings
         settings.setValue("window/geometry", self.saveGeometry())
+        # Out of sight at once, even if a job takes a moment to notice.
+        self.hide()
         self._device.stop()
         for panel in self._pages.values():
             if isinstance(panel, Closes):

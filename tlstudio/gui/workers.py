@@ -244,7 +244,7 @@ class JobRunner(QObject):
         self.changed.emit()
         return job
 
-    def shut_down(self, timeout: float = 4.0) -> bool:
+    def shut_down(self, timeout: float = 2.5) -> bool:
         """Cancel all jobs and wait for their threads; nothing is called back any more.
 
         Args:

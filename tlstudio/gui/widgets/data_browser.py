@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PySide6.QtCore import QLocale, QSignalBlocker, Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLineEdit, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
-from tlstudio.api import SPLITS
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.data_overview import WIDTH, DataOverview, Measures, measure
 from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.filter_bar import FilterBar
 from tlstudio.gui.widgets.gallery import Gallery, Indices, Tile
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.item_details import ItemDetails
-from tlstudio.gui.widgets.sample_filter import SampleFilter, matching
+from tlstudio.gui.widgets.sample_filter import matching
 from tlstudio.gui.widgets.samples_model import label_text
 from tlstudio.gui.widgets.samples_table import SamplesTable
 from tlstudio.gui.widgets.texts import push_button, text_label
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from tlstudio.data.audit import Finding
     from tlstudio.data.revision import Revision
     from tlstudio.store.project import Project
-
-TYPING_PAUSE = 250
-"""Milliseconds after the last keystroke before the search begins."""
 
 
 class DataBrowser(QWidget):
@@ -67,10 +64,6 @@ class DataBrowser(QWidget):
         self._side.addWidget(self.details)
         body.addWidget(self._side)
         layout.addLayout(body, 1)
-        self._typing = QTimer(self)
-        self._typing.setSingleShot(True)
-        self._typing.setInterval(TYPING_PAUSE)
-        self._typing.timeout.connect(self.apply_filter)
 
     # Parts ------------------------------------------------------------------------------------------------------
 
@@ -108,36 +101,13 @@ class DataBrowser(QWidget):
         self.tabs.setExpanding(False)
         self.tabs.addTab(self.tr("Gallery"))
         self.tabs.addTab(self.tr("Table"))
-        self.class_box = QComboBox()
-        self.class_box.setObjectName("data_filter_class")
-        self.class_box.setAccessibleName(self.tr("Show the class"))
-        self.class_box.setFixedWidth(168)
-        self.class_box.currentIndexChanged.connect(self.apply_filter)
-        self.split_box = QComboBox()
-        self.split_box.setObjectName("data_filter_split")
-        self.split_box.setAccessibleName(self.tr("Show the split"))
-        self.split_box.setFixedWidth(116)
-        titles = {"train": self.tr("Train"), "validation": self.tr("Validation"), "test": self.tr("Test")}
-        self.split_box.addItem(self.tr("All splits"), "")
-        for split in SPLITS:
-            self.split_box.addItem(titles[split], split)
-        self.split_box.currentIndexChanged.connect(self.apply_filter)
-        self.search = QLineEdit()
-        self.search.setObjectName("data_search")
-        self.search.setAccessibleName(self.tr("Search"))
-        self.search.setPlaceholderText(self.tr("Search"))
-        self.search.setClearButtonEnabled(True)
-        self.search.setMinimumWidth(96)
-        self.search.setMaximumWidth(200)
-        self.search.textChanged.connect(self._typed)
+        self.filters = FilterBar()
+        self.filters.changed.connect(self.apply_filter)
         bar = QHBoxLayout()
         bar.setContentsMargins(14, 8, 12, 0)
         bar.setSpacing(8)
         bar.addWidget(self.tabs, 0, Qt.AlignmentFlag.AlignVCenter)
-        bar.addStretch()
-        bar.addWidget(self.class_box)
-        bar.addWidget(self.split_box)
-        bar.addWidget(self.search, 1)
+        bar.addWidget(self.filters, 1)
 
         self._chosen = QFrame()
         self._chosen.setObjectName("data_chosen")
@@ -244,18 +214,7 @@ class DataBrowser(QWidget):
         """Show a revision, and have it measured and examined."""
         self._revision = revision
         self._ids = None
-        totals: dict[str, int] = dict.fromkeys(revision.classes, 0)
-        for counts in revision.class_counts().values():
-            for name, count in counts.items():
-                totals[name] = totals.get(name, 0) + count
-        with QSignalBlocker(self.class_box), QSignalBlocker(self.split_box), QSignalBlocker(self.search):
-            self.class_box.clear()
-            self.class_box.addItem(self.tr("All classes"), "")
-            for name in revision.classes:
-                self.class_box.addItem(f"{name}  {QLocale().toString(totals[name])}", name)
-            self.class_box.setVisible(bool(revision.classes))
-            self.split_box.setCurrentIndex(0)
-            self.search.clear()
+        self.filters.offer(revision)
         self._side.show()
         self._side.setCurrentIndex(0)
         self.apply_filter()
@@ -287,16 +246,10 @@ class DataBrowser(QWidget):
     @Slot()
     def apply_filter(self) -> None:
         """Look for what the filters let through, off the window's thread."""
-        self._typing.stop()
         revision = self._revision
         if revision is None:
             return
-        wanted = SampleFilter(
-            label=str(self.class_box.currentData() or ""),
-            split=str(self.split_box.currentData() or ""),
-            text=self.search.text().strip(),
-            ids=self._ids,
-        )
+        wanted = self.filters.wanted(self._ids)
 
         def look(_context: JobContext) -> Indices:
             return matching(revision, wanted)
@@ -312,10 +265,7 @@ class DataBrowser(QWidget):
         """Show everything."""
         self._ids = None
         self._chosen.hide()
-        with QSignalBlocker(self.class_box), QSignalBlocker(self.split_box), QSignalBlocker(self.search):
-            self.class_box.setCurrentIndex(0)
-            self.split_box.setCurrentIndex(0)
-            self.search.clear()
+        self.filters.reset()
         self.apply_filter()
 
     def show_ids(self, ids: tuple[str, ...], title: str) -> None:
@@ -330,16 +280,13 @@ class DataBrowser(QWidget):
     @Slot(str)
     def show_class(self, name: str) -> None:
         """Show the items of a class."""
-        self.class_box.setCurrentIndex(max(0, self.class_box.findData(name)))
+        box = self.filters.class_box
+        box.setCurrentIndex(max(0, box.findData(name)))
 
     @Slot(object)
     def _show_finding(self, finding: object) -> None:
         chosen = cast("Finding", finding)
         self.show_ids(chosen.ids, chosen.title)
-
-    @Slot()
-    def _typed(self) -> None:
-        self._typing.start()
 
     def _set_rows(self, rows: Indices) -> None:
         self._rows = rows
