@@ -234,6 +234,24 @@ def test_a_bug_in_a_listener_free_part_ends_with_a_traceback(
     assert not ended.traceback  # a missing file is no bug
 
 
+@pytest.mark.parametrize("files_are_gone", [False, True])
+def test_a_run_puts_threads_and_determinism_back_however_it_ends(
+    *, files_are_gone: bool, shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    threads = torch.get_num_threads()
+    recipe = complete(full(1, threads=threads + 1, deterministic=True), shapes_project.dataset("shapes"), registry)
+    if files_are_gone:
+        for path in (shapes_project.datasets_folder / "shapes" / "r1").rglob("*.png"):
+            path.unlink()
+    state = torch.get_rng_state()
+    run = execute_run(recipe, shapes_project, registry, on_event=heard, control=RunControl())
+    assert heard.of(RunEnded)[0].status == ("failed" if files_are_gone else "done")
+    assert run.read_json("environment")["threads"] == threads + 1
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_both_cpu_precisions_train(precision: str, shapes_project: Project, registry: Registry, heard: Heard) -> None:
     train(shapes_project, registry, heard, "shapes", full(epochs=1, precision=precision))

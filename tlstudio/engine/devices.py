@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -41,6 +44,31 @@ def device_problems(options: TrainingOptions) -> list[Problem]:
     if options.precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported():
         problems.append(Problem("training.precision", "this GPU has no bf16.", "Choose fp16 or 32."))
     return problems
+
+
+@contextlib.contextmanager
+def torch_settings(options: TrainingOptions) -> Iterator[None]:
+    """Set threads, determinism and seed for one run, and put them back: other runs share this process.
+
+    Args:
+        options: How the run trains.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if options.deterministic:
+        # Without it, torch refuses every matrix product on an NVIDIA GPU; it is read at the first one.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            if options.threads:
+                torch.set_num_threads(options.threads)
+            torch.use_deterministic_algorithms(options.deterministic)
+            torch.manual_seed(options.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 def make_fabric(device: Device, precision: str) -> Fabric:

@@ -20,7 +20,7 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import CachedModel, Parts, build_model, find_parts, split_data
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.devices import make_fabric, resolve_device
+from tlstudio.engine.devices import make_fabric, resolve_device, torch_settings
 from tlstudio.engine.evaluate import write_predictions, write_target
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
 from tlstudio.engine.feature_cache import Interrupted, cache_path, compute_features, load_features
@@ -73,7 +73,8 @@ def execute_run(
     execution = _Execution(recipe, project, registry, run, say, control)
     ended: RunEnded
     try:
-        ended = execution.go()
+        with torch_settings(recipe.training):
+            ended = execution.go()
     except Interrupted:
         ended = RunEnded(run.id, "cancelled", seconds=time.monotonic() - start)
     except TLStudioError as error:
@@ -113,10 +114,6 @@ class _Execution:
     def go(self) -> RunEnded:
         options = self.recipe.training
         self.run.write_json("environment.json", environment())
-        if options.threads:
-            torch.set_num_threads(options.threads)
-        torch.use_deterministic_algorithms(options.deterministic)
-        torch.manual_seed(options.seed)
 
         self.say(Progress("Loading the backbone"))
         parts = find_parts(self.recipe, self.registry)
