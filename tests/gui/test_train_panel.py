@@ -104,6 +104,15 @@ def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, stat
     assert form.rows["epochs"].problem.isVisible()
 
 
+def test_options_that_cannot_be_trained_are_shown_to_be_mended(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    page.draft.load({"backbone": TINY_VISION, "strategy": {"name": "lora", "options": {"rank": -3}}})
+    wait_for_check(page, state, qtbot)
+    assert [problem.where for problem in page.draft.result.problems] == ["strategy.rank"]
+    row = page.setup.forms.forms["strategy"].rows["rank"]
+    assert row.value == -3
+    assert row.problem.isVisible()
+
+
 def test_the_picker_offers_what_fits_and_says_why_the_rest_does_not(
     page: TrainPanel, state: AppState, qtbot: QtBot
 ) -> None:
@@ -258,14 +267,14 @@ def test_a_failed_run_is_told_with_its_sentence(page: TrainPanel, state: AppStat
 def test_recipe_and_command_are_copied_saved_and_loaded(
     page: TrainPanel, state: AppState, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    page.setup.copy_recipe()
+    page.setup.recipe_menu.copy_recipe()
     assert 'name = "mobilenet_v3_small"' in QApplication.clipboard().text()
-    page.setup.copy_command()
+    page.setup.recipe_menu.copy_command()
     assert "train" in QApplication.clipboard().text()
-    page.setup.save_recipe(tmp_path / "recipe.toml")
+    page.setup.recipe_menu.save_recipe(tmp_path / "recipe.toml")
     page.draft.set_options("training", {"epochs": 77})
     wait_for_check(page, state, qtbot)
-    page.setup.load_recipe(tmp_path / "recipe.toml")
+    page.setup.recipe_menu.load_recipe(tmp_path / "recipe.toml")
     wait_for_check(page, state, qtbot)
     assert page.draft.result.recipe is not None
     assert page.draft.result.recipe.training.epochs == QUICK["epochs"]
@@ -276,7 +285,7 @@ def test_a_recipe_that_cannot_be_read_is_an_error_with_its_name(
 ) -> None:
     (tmp_path / "bad.toml").write_text("epochs = = 3", encoding="utf-8")
     with qtbot.waitSignal(state.error) as told:
-        page.setup.load_recipe(tmp_path / "bad.toml")
+        page.setup.recipe_menu.load_recipe(tmp_path / "bad.toml")
     assert "bad.toml" in str(told.args[0])
 
 

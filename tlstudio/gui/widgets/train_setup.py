@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import (
-    QApplication,
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
-    QMenu,
     QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
-from tlstudio.api import TLStudioError
-from tlstudio.engine.recipe import Recipe, read_recipe_file
+from tlstudio.api import Component
+from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
+from tlstudio.gui.widgets.recipe_menu import RecipeMenu
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.widgets.train_forms import TrainForms
 
@@ -119,17 +116,9 @@ class TrainSetup(QWidget):
         self.train_button = push_button(self.tr("&Train"), "primary", "train_start")
         self.train_button.clicked.connect(self.start)
         self.more_button = push_button(self.tr("&Recipe"), "secondary", "train_recipe_menu")
-        menu = QMenu(self.more_button)
-        menu.setObjectName("train_recipe_actions")
-        for name, text, slot in (
-            ("copy_command", self.tr("Copy &command"), self.copy_command),
-            ("copy_recipe", self.tr("Copy &recipe"), self.copy_recipe),
-            ("save_recipe", self.tr("&Save recipe…"), self._ask_save),
-            ("load_recipe", self.tr("&Load recipe…"), self._ask_load),
-            ("reset_recipe", self.tr("Back to what is &recommended"), self._reset_all),
-        ):
-            menu.addAction(text, slot).setObjectName(f"train_{name}")
-        self.more_button.setMenu(menu)
+        self.recipe_menu = RecipeMenu(self._state, self._draft, self.more_button)
+        self.recipe_menu.loaded.connect(self.refresh_datasets)
+        self.more_button.setMenu(self.recipe_menu)
         idle = QWidget()
         row = QHBoxLayout(idle)
         row.setContentsMargins(0, 0, 0, 0)
@@ -247,12 +236,31 @@ class TrainSetup(QWidget):
             )
             if training.values != mine:
                 training.set_values(mine)
+        else:
+            self._show_chosen()
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
         if self._start_when_checked:
             self._start_when_checked = False
             self.start()
+
+    def _show_chosen(self) -> None:
+        """Show what was chosen although it cannot be trained, so that its options can be mended."""
+        registry = self._state.registry
+        tables: dict[Kind, Mapping[str, Component]] = {
+            "backbone": registry.backbones,
+            "head": registry.heads,
+            "strategy": registry.strategies,
+        }
+        for kind, table in tables.items():
+            name = self._draft.chosen(kind)
+            component = table.get(name)
+            if component is not None:
+                self.cards[kind].show_choice(component.title, component.description)
+                self.forms.show_component(kind, component.Options, self._draft.options(kind))
+            elif name:
+                self.cards[kind].show_choice(name, "")
 
     def _card_facts(self, kind: Kind, checked: Checked) -> str:
         revision = checked.revision
@@ -325,74 +333,3 @@ class TrainSetup(QWidget):
         self.dataset_box.setEnabled(not running)
         for card in self.cards.values():
             card.button.setEnabled(not running)
-
-    # -- the recipe outside ---------------------------------------------------------------------------------
-
-    @Slot()
-    def copy_command(self) -> None:
-        """Put the command line that does the same into the clipboard."""
-        recipe, project = self._draft.result.recipe, self._state.project
-        if recipe is not None and project is not None:
-            from tlstudio.engine.advise import command_line
-
-            QApplication.clipboard().setText(command_line(recipe, project.folder))
-            self._state.message.emit(self.tr("The command is in the clipboard."), "")
-
-    @Slot()
-    def copy_recipe(self) -> None:
-        """Put the recipe as TOML into the clipboard."""
-        if self._draft.result.recipe is not None:
-            QApplication.clipboard().setText(self._draft.result.recipe.to_toml())
-            self._state.message.emit(self.tr("The recipe is in the clipboard."), "")
-
-    def save_recipe(self, path: Path) -> None:
-        """Write the recipe to a file."""
-        recipe = self._draft.result.recipe
-        if recipe is None:
-            return
-        try:
-            path.write_text(recipe.to_toml(), encoding="utf-8")
-        except OSError as error:
-            self._state.show_error(
-                TLStudioError(
-                    self.tr("The recipe cannot be written to {0}: {1}.").format(path, error.strerror),
-                    self.tr("Choose another place."),
-                    path=path,
-                )
-            )
-            return
-        self._state.message.emit(self.tr("Saved {0}.").format(path.name), str(path))
-
-    def load_recipe(self, path: Path) -> None:
-        """Read a recipe file into the form; mistakes in it are told like those in the form."""
-        try:
-            self._draft.load(read_recipe_file(path))
-        except TLStudioError as error:
-            self._state.show_error(error)
-            return
-        self.refresh_datasets()
-        self._state.message.emit(self.tr("Loaded {0}.").format(path.name), str(path))
-
-    @Slot()
-    def _ask_save(self) -> None:
-        pattern = self.tr("Recipes (*.toml)")
-        chosen = QFileDialog.getSaveFileName(self, self.tr("Save recipe"), "recipe.toml", pattern)[0]
-        if chosen:
-            self.save_recipe(Path(chosen))
-
-    @Slot()
-    def _ask_load(self) -> None:
-        pattern = self.tr("Recipes (*.toml *.json)")
-        chosen = QFileDialog.getOpenFileName(self, self.tr("Load recipe"), "", pattern)[0]
-        if chosen:
-            self.load_recipe(Path(chosen))
-
-    @Slot()
-    def _reset_all(self) -> None:
-        name, revision = self._draft.dataset
-        self._draft.load({"dataset": {"name": name, "revision": revision}})
-
-    def closeEvent(self, event: QCloseEvent) -> None:  # Qt override
-        """Stop what would still want to draw."""
-        self._help_timer.stop()
-        super().closeEvent(event)

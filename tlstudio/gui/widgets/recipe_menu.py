@@ -1,0 +1,101 @@
+"""What can be done with the recipe of the Train page outside of it: copy, save, load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QWidget
+
+from tlstudio.api import TLStudioError
+from tlstudio.engine.recipe import read_recipe_file
+from tlstudio.gui.recipe_draft import RecipeDraft
+from tlstudio.gui.state import AppState
+
+
+class RecipeMenu(QMenu):
+    """Copies, saves and loads the recipe that is being put together.
+
+    Signals:
+        loaded(): A recipe file was read into the draft.
+    """
+
+    loaded = Signal()
+
+    def __init__(self, state: AppState, draft: RecipeDraft, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_recipe_actions")
+        self._state = state
+        self._draft = draft
+        for name, text, slot in (
+            ("copy_command", self.tr("Copy &command"), self.copy_command),
+            ("copy_recipe", self.tr("Copy &recipe"), self.copy_recipe),
+            ("save_recipe", self.tr("&Save recipe…"), self._ask_save),
+            ("load_recipe", self.tr("&Load recipe…"), self._ask_load),
+            ("reset_recipe", self.tr("Back to what is reco&mmended"), self._reset_all),
+        ):
+            self.addAction(text, slot).setObjectName(f"train_{name}")
+
+    @Slot()
+    def copy_command(self) -> None:
+        """Put the command line that does the same into the clipboard."""
+        recipe, project = self._draft.result.recipe, self._state.project
+        if recipe is not None and project is not None:
+            from tlstudio.engine.advise import command_line
+
+            QApplication.clipboard().setText(command_line(recipe, project.folder))
+            self._state.message.emit(self.tr("The command is in the clipboard."), "")
+
+    @Slot()
+    def copy_recipe(self) -> None:
+        """Put the recipe as TOML into the clipboard."""
+        if self._draft.result.recipe is not None:
+            QApplication.clipboard().setText(self._draft.result.recipe.to_toml())
+            self._state.message.emit(self.tr("The recipe is in the clipboard."), "")
+
+    def save_recipe(self, path: Path) -> None:
+        """Write the recipe to a file."""
+        recipe = self._draft.result.recipe
+        if recipe is None:
+            return
+        try:
+            path.write_text(recipe.to_toml(), encoding="utf-8")
+        except OSError as error:
+            self._state.show_error(
+                TLStudioError(
+                    self.tr("The recipe cannot be written to {0}: {1}.").format(path, error.strerror),
+                    self.tr("Choose another place."),
+                    path=path,
+                )
+            )
+            return
+        self._state.message.emit(self.tr("Saved {0}.").format(path.name), str(path))
+
+    def load_recipe(self, path: Path) -> None:
+        """Read a recipe file into the form; mistakes in it are told like those in the form."""
+        try:
+            self._draft.load(read_recipe_file(path))
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        self.loaded.emit()
+        self._state.message.emit(self.tr("Loaded {0}.").format(path.name), str(path))
+
+    @Slot()
+    def _ask_save(self) -> None:
+        pattern = self.tr("Recipes (*.toml)")
+        chosen = QFileDialog.getSaveFileName(self, self.tr("Save recipe"), "recipe.toml", pattern)[0]
+        if chosen:
+            self.save_recipe(Path(chosen))
+
+    @Slot()
+    def _ask_load(self) -> None:
+        pattern = self.tr("Recipes (*.toml *.json)")
+        chosen = QFileDialog.getOpenFileName(self, self.tr("Load recipe"), "", pattern)[0]
+        if chosen:
+            self.load_recipe(Path(chosen))
+
+    @Slot()
+    def _reset_all(self) -> None:
+        name, revision = self._draft.dataset
+        self._draft.load({"dataset": {"name": name, "revision": revision}})
