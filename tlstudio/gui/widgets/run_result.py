@@ -134,7 +134,7 @@ class RunResult(QWidget):
                     )
                 )
             else:
-                card.show_figure(number_text(value), self.tr("on {0} {1} items").format(f"{count:,}", where))
+                card.show_figure(number_text(value), self.tr("{0} {1} items").format(f"{count:,}", where))
                 card.setToolTip("")
         if details is not None:
             last = self.cards[3]
