@@ -153,6 +153,9 @@ class _Execution:
         if cached:
             features = self._features(parts, revision, backbone, fabric.device)
             network = CachedModel(model.head)
+            if not options.threads:
+                # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
+                torch.set_num_threads(1)
 
         def split(name: Split) -> SplitData:
             return split_data(
