@@ -62,7 +62,7 @@ class PredictMany(QWidget):
         self.table = FigureTable("predict_results", self.tr("First results"), sortable=False)
         self.rejected = FigureTable("predict_rejected", self.tr("Items that could not be read"), sortable=False)
         self.rejected.setFixedHeight(120)
-        self._fold = Fold("predict_rejected_fold", "", self.rejected)
+        self._fold = Fold("predict_rejected_fold", self.tr("Items that could not be read"), self.rejected)
         show = push_button(self.tr("&Open the file"), "secondary", "predict_open_csv")
         show.clicked.connect(self._open_output)
         again = push_button(self.tr("Another &source"), "secondary", "predict_again")
