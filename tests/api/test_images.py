@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from tlstudio.api import DataError
 from tlstudio.api.images import MAX_PIXELS, open_image
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from tlstudio.api.layers import cut_into_groups, layer_title, natural_groups
 from tlstudio.api.nn import LayerGroup
-from torch import Tensor, nn
 
 
 class Odd(nn.Module):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+
 from tlstudio.api.nn import (
     LayerGroup,
     ParamGroup,
@@ -11,7 +13,6 @@ from tlstudio.api.nn import (
     learning_names,
     set_train_mode,
 )
-from torch import nn
 
 
 class Block(nn.Module):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+
 from tlstudio.api import WeightsError
 from tlstudio.api.weights import file_in_distribution, fit_state_dict, read_state_dict, sha256_of, weight_file
-from torch import nn
 
 
 def small() -> nn.Sequential:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.data.revision import Revision

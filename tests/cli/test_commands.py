@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+
+from tests.cli.conftest import Tlstudio
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.main import COMMANDS
 from tlstudio.store import Project
-
-from tests.cli.conftest import Tlstudio
 
 BUGGY_FORMAT = """
 from tlstudio.api import DatasetFormat, hookimpl

@@ -12,10 +12,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tlstudio.engine.events import EpochEnded, RunEnded, RunStarted, from_json
-from tlstudio.store import Project
 
 from tests.cli.conftest import Tlstudio
+from tlstudio.engine.events import EpochEnded, RunEnded, RunStarted, from_json
+from tlstudio.store import Project
 
 TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
 WITHOUT_QT = """

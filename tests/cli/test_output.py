@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tlstudio.cli.output import Output, StatusLine, cut, display_width, duration, pad, plain, print_json, size
 
 

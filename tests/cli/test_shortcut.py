@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from tlstudio.cli import shortcut
 
 from tests.cli.conftest import Tlstudio
+from tlstudio.cli import shortcut
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the entry of Linux desktops")
 

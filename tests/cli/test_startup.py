@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tlstudio import startup
 
 from tests.cli.conftest import Tlstudio
+from tlstudio import startup
 
 NO_DISPLAY = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "QT_QPA_PLATFORM": None}
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")

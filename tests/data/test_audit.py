@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.conftest import draw_folder
 from tlstudio.api.images import open_image
 from tlstudio.data import Revision, import_dataset, plan_import
 from tlstudio.data.audit import Finding, find_problems
 from tlstudio.data.fingerprint import dhash
 from tlstudio.data.near import near_groups
 from tlstudio.plugins import Registry
-
-from tests.conftest import draw_folder
 
 
 def bring(registry: Registry, source: Path, tmp_path: Path) -> Revision:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.conftest import draw_folder
 from tlstudio.api import DataError, ProblemsError, Task, TLStudioError
 from tlstudio.data import Cancelled, ImportReport, import_dataset, plan_import
 from tlstudio.data.rows import RowWriter
 from tlstudio.plugins import Registry
-
-from tests.conftest import draw_folder
 
 Importer = Callable[..., ImportReport]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tlstudio.api import DataError
 from tlstudio.data.names import MAX_NAME, plain_text, safe_name, valid_name
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tlstudio.api import DataError, Label
 from tlstudio.data import Revision
 from tlstudio.data.statistics import class_histogram, image_sizes, target_values, text_lengths

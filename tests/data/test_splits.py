@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tlstudio.api import DataError, Label, Split, Task
 from tlstudio.data.splits import Fractions, assign_splits, check_fractions
 

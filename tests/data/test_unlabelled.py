@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tlstudio.api import DataError, Modality, Rejected, Sample
 from tlstudio.data.unlabelled import samples_in
 from tlstudio.plugins import Registry

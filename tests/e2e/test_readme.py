@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.engine.advise import complete
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
-
-from tests.engine.conftest import TINY_VISION, Heard
 
 README = Path(__file__).parents[2] / "README.md"
 

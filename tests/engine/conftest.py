@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEvent
 

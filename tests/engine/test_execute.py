@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
@@ -30,8 +32,6 @@ from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
-
-from tests.engine.conftest import TINY_VISION, Heard
 
 
 def train(project: Project, registry: Registry, heard: Heard, dataset: str, values: dict[str, Any]) -> Run:

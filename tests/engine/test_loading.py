@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, TrainLoader, sample_seed
 
 

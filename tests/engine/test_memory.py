@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.engine.conftest import Heard
 from tlstudio.engine.advise import complete
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import PluginManager
 from tlstudio.store.project import Project
-
-from tests.engine.conftest import Heard
 
 # A strategy that makes the backbone fail as a full GPU does, for batches above 5.
 PLUGIN = """

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from tlstudio.api.nn import ParamGroup
 from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
 from tlstudio.engine.recipe import TrainingOptions
-from torch import nn
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+
+from tests.conftest import draw_folder
+from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import Rejected, RunError, Sample
 from tlstudio.engine.advise import complete
 from tlstudio.engine.evaluate import read_evaluation
@@ -20,9 +23,6 @@ from tlstudio.engine.predict import Predictor, harmless, load_predictor, predict
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
-
-from tests.conftest import draw_folder
-from tests.engine.conftest import TINY_VISION, Heard
 
 
 def train(project: Project, registry: Registry, dataset: str, values: dict[str, Any]) -> Run:

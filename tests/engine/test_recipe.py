@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
 from tlstudio.engine.advise import command_line, complete, preflight, set_values
+from tlstudio.engine.execute import execute_run
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
+from tlstudio.engine.timing import Costs, estimate_seconds
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
-
-from tests.engine.conftest import TINY_VISION
 
 
 def test_five_mistakes_are_told_at_once(shapes_project: Project, registry: Registry) -> None:
@@ -82,17 +85,60 @@ def test_assignments_that_are_none_are_all_told() -> None:
     assert len(caught.value.problems) == 3
 
 
-def test_the_copied_command_line_gives_the_same_recipe(shapes_project: Project, registry: Registry) -> None:
-    import shlex
+def said_by(line: str) -> tuple[dict[str, Any], list[str]]:
+    """Names and assignments of a command line, as `train` reads them."""
+    words = shlex.split(line)
+    flags = {words[i][2:]: words[i + 1] for i in range(len(words) - 1) if words[i].startswith("--")}
+    assignments = [words[i + 1] for i in range(len(words) - 1) if words[i] == "-o"]
+    return {name: {"name": flags[name]} for name in ("backbone", "head", "strategy") if name in flags}, assignments
 
+
+def test_the_copied_command_line_gives_the_same_recipe(shapes_project: Project, registry: Registry) -> None:
     revision = shapes_project.dataset("shapes")
     values = {"backbone": TINY_VISION, "strategy": "full", "training": {"epochs": 3, "seed": 9}}
     recipe = complete(values, revision, registry)
-    words = shlex.split(command_line(recipe, shapes_project.folder))
-    flags = {words[i][2:]: words[i + 1] for i in range(len(words) - 1) if words[i].startswith("--")}
-    assignments = [words[i + 1] for i in range(len(words) - 1) if words[i] == "-o"]
-    again = {name: {"name": flags[name]} for name in ("backbone", "head", "strategy")}
-    assert complete(set_values(again, assignments), revision, registry) == recipe
+    names, assignments = said_by(command_line(recipe, shapes_project.folder))
+    assert complete(set_values(names, assignments), revision, registry) == recipe
+
+
+@pytest.mark.starter
+def test_a_command_line_spells_out_only_what_would_not_be_filled_in(
+    shapes_project: Project, registry: Registry
+) -> None:
+    revision = shapes_project.dataset("shapes")
+    values = {
+        "backbone": {**TINY_VISION, "options": {"weights": "random", "image_size": 32, "drop_path": None}},
+        "strategy": "full",
+        "training": {"epochs": 3, "seed": 9, "device": "cpu", "precision": "32"},
+    }
+    recipe = complete(values, revision, registry)
+    line = command_line(recipe, shapes_project.folder, revision=revision, registry=registry)
+    names, assignments = said_by(line)
+    assert names == {"backbone": {"name": "mobilenet_v3_small"}, "strategy": {"name": "full"}}
+    assert sorted(assignments) == [
+        "backbone.image_size=32",
+        "backbone.weights=random",
+        "training.device=cpu",
+        "training.epochs=3",
+        "training.seed=9",
+    ]
+    again = complete(set_values(names, assignments), revision, registry)
+    assert again.training == recipe.training
+    usual = complete({}, revision, registry)
+    line = command_line(usual, shapes_project.folder, revision=revision, registry=registry)
+    assert shlex.split(line)[3:] == ["--dataset", "shapes", "--revision", "r1"]
+
+
+@pytest.mark.parametrize("folder", ["2024", "true", "none", "my weights", "~/a=b", "1e5"])
+def test_a_text_that_looks_like_something_else_stays_a_text_on_the_command_line(
+    folder: str, shapes_project: Project, registry: Registry
+) -> None:
+    values = {"backbone": TINY_VISION, "strategy": "full"}
+    recipe = complete(values, shapes_project.dataset("shapes"), registry)
+    backbone = recipe.backbone.model_copy(update={"options": {"weights": folder}})
+    line = command_line(recipe.model_copy(update={"backbone": backbone}), shapes_project.folder)
+    names, assignments = said_by(line)
+    assert set_values(names, assignments)["backbone"]["options"] == {"weights": folder}
 
 
 def test_preflight_counts_what_learns_and_says_it_in_a_sentence(shapes_project: Project, registry: Registry) -> None:
@@ -106,6 +152,59 @@ def test_preflight_counts_what_learns_and_says_it_in_a_sentence(shapes_project: 
     assert f"{len(revision.indices('train'))} images" in told.sentence
     assert "Needs no network" in told.sentence
     assert told.problems == ()
+
+
+def test_preflight_counts_what_learns_in_later_epochs_only(shapes_project: Project, registry: Registry) -> None:
+    revision = shapes_project.dataset("shapes")
+    recipe = complete({"backbone": TINY_VISION, "strategy": "gradual_unfreezing"}, revision, registry)
+    told = preflight(recipe, revision, registry)
+    assert told.trainable == told.total
+
+
+def test_preflight_knows_that_an_earlier_run_has_kept_the_features(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    revision = shapes_project.dataset("shapes")
+    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "training": {"epochs": 1}}
+    recipe = complete(values, revision, registry)
+    before = preflight(recipe, revision, registry, project_folder=shapes_project.folder)
+    execute_run(recipe, shapes_project, registry, on_event=heard, control=heard.control)
+    after = preflight(recipe, revision, registry, project_folder=shapes_project.folder)
+    assert "computed once" in before.notes[0]
+    assert "earlier run" in after.notes[0]
+
+
+def test_preflight_tells_a_metric_that_the_task_does_not_have(shapes_project: Project, registry: Registry) -> None:
+    revision = shapes_project.dataset("shapes")
+    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "training": {"monitor": "rmse"}}
+    told = preflight(complete(values, revision, registry), revision, registry)
+    assert [problem.where for problem in told.problems] == ["training.monitor"]
+
+
+OPTIONS = TrainingOptions(epochs=10, batch_size=10)
+COSTS = Costs(read=1.0, features=10.0, forward=0.1, learn=0.2, step=3.0)
+
+
+def test_the_estimate_counts_reading_learning_validating_and_testing() -> None:
+    costs = Costs(read=1.0, features=2.0, forward=2.0, learn=5.0, step=3.0)
+    seconds = estimate_seconds(costs, OPTIONS, (100, 20, 10), cached=False, kept=False)
+    assert seconds == pytest.approx(10 * (100 * (1 + 5) + 10 * 3 + 20 * (1 + 2)) + 30 * (1 + 2), rel=1e-3)
+
+
+def test_the_estimate_leaves_out_features_that_are_there_already() -> None:
+    first = estimate_seconds(COSTS, OPTIONS, (100, 20, 10), cached=True, kept=False)
+    again = estimate_seconds(COSTS, OPTIONS, (100, 20, 10), cached=True, kept=True)
+    assert first - again == pytest.approx(130 * (1.0 + 10.0))
+
+
+def test_the_estimate_knows_that_loader_processes_read_beside_the_computing() -> None:
+    costs = Costs(read=4.0, features=0.0, forward=1.0, learn=3.0, step=0.0)
+    alone = estimate_seconds(costs, OPTIONS, (100, 0, 0), cached=False, kept=False)
+    helped = estimate_seconds(
+        costs, OPTIONS.model_copy(update={"num_workers": 2}), (100, 0, 0), cached=False, kept=False
+    )
+    assert alone == pytest.approx(7000, rel=1e-3)
+    assert helped == pytest.approx(3000, rel=1e-3)
 
 
 def test_preflight_lists_what_is_missing(shapes_project: Project, registry: Registry, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QTimer,
 from PySide6.QtWidgets import QApplication
 from pytestqt.logging import Record
 from pytestqt.qtbot import QtBot
+
 from tlstudio.gui.app import build_window, make_application
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState

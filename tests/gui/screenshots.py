@@ -20,6 +20,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import QEventLoop, QSettings, QTimer
 from PySide6.QtWidgets import QDialog, QWidget
+
 from tlstudio.data.importing import import_dataset, plan_import
 from tlstudio.gui.app import build_window, make_application, make_state
 from tlstudio.gui.errors import route_qt_messages

@@ -9,14 +9,14 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QLabel, QTableView, QWidget
 from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import wait_for_jobs
+from tests.gui.test_project_page import click, drop, label_text
 from tlstudio.data.revision import Revision
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.data import DataPanel
 from tlstudio.gui.state import AppState
 from tlstudio.store.project import Project
-
-from tests.gui.conftest import wait_for_jobs
-from tests.gui.test_project_page import click, drop, label_text
 
 
 @pytest.fixture

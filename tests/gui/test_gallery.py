@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
+
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.gallery import Gallery, Tile
 from tlstudio.gui.widgets.thumbnails import ThumbnailLoader, load_picture

@@ -25,6 +25,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import wait_for_jobs
+from tests.gui.test_project_page import click
+from tests.gui.trained import QUICK, tiny_recipe
 from tlstudio.api import DataError, Problem, ProblemsError
 from tlstudio.gui.app import build_window
 from tlstudio.gui.errors import UncaughtErrors, log_qt_message, report_of
@@ -34,10 +38,6 @@ from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.status_bar import StatusBar, duration_text
 from tlstudio.store.project import Project
-
-from tests.gui.conftest import wait_for_jobs
-from tests.gui.test_project_page import click
-from tests.gui.trained import QUICK, tiny_recipe
 
 CONTROLS = (
     QAbstractButton,

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QFrame, QLabel, QPlainTextEdit
 from pytestqt.qtbot import QtBot
+
 from tlstudio.gui.disabled import disabled_plugins
 from tlstudio.gui.panels.plugins import PluginsPanel
 from tlstudio.gui.state import AppState

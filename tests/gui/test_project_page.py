@@ -8,6 +8,8 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import wait_for_jobs
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.panels.project_overview import headline_metric
@@ -17,8 +19,6 @@ from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.project_dialogs import NameDialog, NewProjectDialog
 from tlstudio.store.project import Project
 from tlstudio.store.run import RunSummary
-
-from tests.gui.conftest import wait_for_jobs
 
 
 def click(window: QWidget, name: str, qtbot: QtBot) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPalette
 from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
+
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import (
     DARK,

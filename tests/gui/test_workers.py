@@ -7,6 +7,7 @@ import threading
 import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
+
 from tlstudio.gui.workers import JobContext, JobRunner
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tlstudio.api import Backbone, Options, Sample, Task
 from tlstudio.api.nn import TransferModel
 from tlstudio.plugins import PluginManager, Registry

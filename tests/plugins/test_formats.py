@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+
 from tlstudio.api import DataError, DatasetFormat, Rejected, Sample, Task
 from tlstudio.data.planning import choose_format, suggest_options
 from tlstudio.plugins import Registry

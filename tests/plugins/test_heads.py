@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn import metrics as sk
+
 from tlstudio.api import DataError, Label, TargetInfo, Task, TaskHead
 from tlstudio.api.features import Features
 from tlstudio.api.nn import HeadModule

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tlstudio.api import API_VERSION, PluginError
 from tlstudio.plugins import PluginManager, PluginRecord, Registry
 

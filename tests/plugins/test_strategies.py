@@ -10,6 +10,9 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from sklearn.linear_model import LogisticRegression
 from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+from torchvision.models import SwinTransformer, VisionTransformer
+
 from tlstudio.api import Options, RunError, Situation, TargetInfo, TLStudioError
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, LayerGroup, TransferModel, learning_names, set_train_mode
@@ -24,8 +27,6 @@ from tlstudio_strategies.gradual import GradualUnfreezing
 from tlstudio_strategies.lora import LoRA
 from tlstudio_strategies.partial import Partial
 from tlstudio_strategies.probe import LinearProbe
-from torch import Tensor, nn
-from torchvision.models import SwinTransformer, VisionTransformer
 
 GROUPS = ["stem", "stage 1", "stage 2"]
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tlstudio.api import DataError, Preview, Rejected, Sample, Task
 from tlstudio_formats.delimited import Dialect, Record, read_records, sniff
 from tlstudio_formats.text_table import TextTable, TextTableOptions

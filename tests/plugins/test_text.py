@@ -14,14 +14,15 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import nn
+
 from tlstudio.api import DataError, Sample, WeightsError
 from tlstudio.api.nn import LayerGroup
 from tlstudio_text.backbones import AutoModelBackbone, HuggingFaceCache, MiniLM
 from tlstudio_text.network import TextNetwork, pool
 from tlstudio_text.options import AutoModelOptions, TextOptions
 from tlstudio_text.preprocessor import TextPreprocessor
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import nn
 
 WORDS = ["the", "a", "film", "was", "great", "dull", "and", "very", "not", "I", "loved", "it", "电影", "很", "好"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -11,15 +11,15 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
+from torch import nn
+
+from tests.plugins.vision_helpers import PHOTOS, check_groups, member, pixels, pooled
 from tlstudio.api import Backbone, Sample, WeightsError
 from tlstudio_vision import register_backbones
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.starter import STARTER_WEIGHTS
 from tlstudio_vision.timm_models import TimmBackbone, TimmFamily
 from tlstudio_vision.torchvision_models import TorchvisionBackbone, TorchvisionFamily
-from torch import nn
-
-from tests.plugins.vision_helpers import PHOTOS, check_groups, member, pixels, pooled
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,7 @@ def test_a_name_in_both_libraries_is_torchvisions_and_timms_has_a_prefix(
 @pytest.mark.parametrize("name", sorted(STARTER_WEIGHTS))
 def test_the_key_map_fills_the_whole_network_and_it_knows_a_palace(name: str) -> None:
     import timm
+
     from tlstudio.api.weights import read_state_dict
 
     starter = STARTER_WEIGHTS[name]

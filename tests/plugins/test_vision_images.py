@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from tests.plugins.vision_helpers import PHOTOS
 from tlstudio.api import DataError, Sample, WeightsError
 from tlstudio_vision.images import ImagePreprocessor, InputSettings
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.timm_models import TimmBackbone
 from tlstudio_vision.torchvision_models import TorchvisionBackbone
-
-from tests.plugins.vision_helpers import PHOTOS
 
 
 def settings(**changes: Any) -> InputSettings:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
 from tlstudio.api import Backbone, BackboneFamily
 from tlstudio.api.nn import LayerGroup
 from tlstudio_vision.options import VisionOptions
-from torch import nn
 
 RANDOM = VisionOptions(weights="random")
 PHOTOS = Path(str(files("sklearn.datasets.images").joinpath("china.jpg"))).parent

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tlstudio.api import DataError, ProjectError, RunError
 from tlstudio.store import Project, Run
 

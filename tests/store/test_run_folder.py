@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from tlstudio.api import ProjectError, RunError
 from tlstudio.store import Project, Run
 from tlstudio.store.files import write_atomic
