@@ -85,7 +85,7 @@ def train(
         values, revision = _values(opened, choices, assignments, recipe_path)
         recipe = complete(values, revision, registry)
         if dry_run:
-            return _show_plan(output, recipe, revision, registry)
+            return _show_plan(output, recipe, opened, revision, registry)
         with _listeners(events_path) as (listen, ended):
             run = _execute(recipe, opened, registry, listen)
         return _show_ended(output, project, run, ended[-1])
@@ -125,10 +125,10 @@ def _values(
     return values, revision
 
 
-def _show_plan(output: Output, recipe: Recipe, revision: Revision, registry: Registry) -> int:
+def _show_plan(output: Output, recipe: Recipe, project: Project, revision: Revision, registry: Registry) -> int:
     from tlstudio.engine.advise import preflight
 
-    plan = preflight(recipe, revision, registry)
+    plan = preflight(recipe, revision, registry, project_folder=project.folder)
     # As comments, so that the output can be saved and used as a recipe file.
     for sentence in (plan.sentence, *plan.notes):
         output.say(f"# {sentence}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import (
+    SPLITS,
     TASK_TITLES,
     Backbone,
+    Component,
     PluginError,
     Problem,
     ProblemsError,
@@ -37,7 +39,7 @@ class Preflight:
         sentence: What will happen, for people.
         problems: What keeps it from starting; empty: it can.
         notes: Sentences worth reading that keep nothing from starting.
-        trainable: Parameters that learn.
+        trainable: Parameters that learn, be it in later epochs only.
         total: All parameters.
         seconds: Estimate of the wall time, measured on this machine with this data; `None` where unknown.
         weights: Where the pretrained weights are.
@@ -100,6 +102,23 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry) 
     Raises:
         ProblemsError: With every mistake found.
     """
+    filled, problems = _filled(values, revision, registry)
+    try:
+        recipe = parse_recipe(filled)
+    except ProblemsError as error:
+        partial = _lenient(filled)
+        more = check(partial, revision, registry) if partial is not None else []
+        problems += [*error.problems, *(p for p in more if p.where not in {q.where for q in problems})]
+        raise ProblemsError(mistakes(len(problems)), problems) from None
+    told = {problem.where for problem in problems}
+    problems += [problem for problem in check(recipe, revision, registry) if problem.where not in told]
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return recipe
+
+
+def _filled(values: Mapping[str, Any], revision: Revision, registry: Registry) -> tuple[dict[str, Any], list[Problem]]:
+    """Fill in what is left out, and say what cannot be."""
     problems: list[Problem] = []
     filled = deepcopy(dict(values))
     filled.setdefault("format", 1)
@@ -115,18 +134,7 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry) 
                 filled[section]["name"] = ""
     training = _table(filled.get("training"))
     filled["training"] = {**_recommended(filled, revision, registry), **training}
-    try:
-        recipe = parse_recipe(filled)
-    except ProblemsError as error:
-        partial = _lenient(filled)
-        more = check(partial, revision, registry) if partial is not None else []
-        problems += [*error.problems, *(p for p in more if p.where not in {q.where for q in problems})]
-        raise ProblemsError(mistakes(len(problems)), problems) from None
-    told = {problem.where for problem in problems}
-    problems += [problem for problem in check(recipe, revision, registry) if problem.where not in told]
-    if problems:
-        raise ProblemsError(mistakes(len(problems)), problems)
-    return recipe
+    return filled, problems
 
 
 def _table(value: Any) -> dict[str, Any]:  # noqa: ANN401  whatever a recipe file holds
@@ -227,70 +235,90 @@ def check(recipe: Recipe, revision: Revision, registry: Registry) -> list[Proble
     return problems
 
 
-def preflight(recipe: Recipe, revision: Revision, registry: Registry) -> Preflight:
-    """Build the model for real, time a forward pass on samples of the data, and say what will happen.
+def preflight(
+    recipe: Recipe, revision: Revision, registry: Registry, *, project_folder: Path | None = None
+) -> Preflight:
+    """Build the model for real, time steps on samples of the data, and say what will happen.
 
     Takes a few seconds and imports torch: to be called off the window's thread.
+
+    Args:
+        recipe: The recipe.
+        revision: The data.
+        registry: The components.
+        project_folder: The project; with it, features that an earlier run has kept are taken into account.
     """
     import torch
 
     from tlstudio.api.nn import count_parameters
-    from tlstudio.engine.assemble import build_model, find_parts
+    from tlstudio.engine.assemble import build_model, caches_features, find_parts, learning_parameters
     from tlstudio.engine.devices import resolve_device
+    from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
+    from tlstudio.engine.measuring import monitored
+    from tlstudio.engine.memory import is_out_of_memory
+    from tlstudio.engine.timing import estimate_seconds, measure_costs
 
     problems = check(recipe, revision, registry)
     if problems:
         return Preflight("This cannot start yet.", tuple(problems))
-    parts = find_parts(recipe, registry)
+    parts, options = find_parts(recipe, registry), recipe.training
+    cached = caches_features(parts)
+    seconds: float | None = None
+    kept = False
+    notes = []
     try:
+        weights = parts.backbone.find_weights(parts.backbone_options)
         with torch.random.fork_rng(devices=[]):
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, revision.target_info())
-        device = torch.device(resolve_device(recipe.training.device))
-        per_sample = _seconds_per_sample(
-            parts.backbone.preprocessor(parts.backbone_options), backbone, revision, device
-        )
+            if options.monitor:
+                monitored(model.head, options)
+            groups = parts.strategy.param_groups(
+                model,
+                parts.strategy_options,
+                learning_rate=options.learning_rate,
+                weight_decay=options.weight_decay,
+            )
+            trainable, total = learning_parameters(groups), count_parameters(model)[1]
+            plain = parts.backbone.preprocessor(parts.backbone_options)
+            varied = parts.backbone.preprocessor(parts.backbone_options, augmentation=options.augmentation)
+            if cached and project_folder is not None:
+                path = cache_path(
+                    project_folder / CACHE_FOLDER,
+                    revision,
+                    parts.backbone,
+                    parts.backbone_options,
+                    weights,
+                    plain,
+                    options.seed,
+                )
+                kept = load_features(path, len(revision), backbone.num_features) is not None
+            try:
+                preprocessor = plain if cached else varied
+                costs = measure_costs(parts, model, groups, preprocessor, revision, options, cached=cached)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                notes.append("Memory is short right now, so the time could not be measured; a run may not fit.")
+            else:
+                counts = tuple(len(revision.indices(split)) for split in SPLITS)
+                seconds = estimate_seconds(costs, options, (counts[0], counts[1], counts[2]), cached=cached, kept=kept)
     except TLStudioError as error:
         problem = Problem(error.field or "recipe", error.what, error.remedy)
         return Preflight("This cannot start yet.", (problem,))
-    trainable, total = count_parameters(model)
-    cached = parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
-    seconds = _estimate(recipe, revision, per_sample, cached=cached, share=trainable / max(total, 1))
-    weights = parts.backbone.find_weights(parts.backbone_options)
-    count = len(revision.indices("train"))
     items = {"image": "images", "text": "texts"}[revision.modality]
+    time_needed = f", {duration(seconds)}" if seconds is not None else ""
     sentence = (
-        f"Trains {amount(trainable)} of {amount(total)} parameters on {count:,} {items}, "
-        f"{duration(seconds)} on this {'GPU' if device.type != 'cpu' else 'CPU'}. Needs no network."
+        f"Trains {amount(trainable)} of {amount(total)} parameters on {len(revision.indices('train')):,} {items}"
+        f"{time_needed} on this {'GPU' if resolve_device(options.device) != 'cpu' else 'CPU'}. Needs no network."
     )
-    notes = ["Features are computed once and kept; each epoch then takes a moment."] if cached else []
-    return Preflight(sentence, (), tuple(notes), trainable, total, seconds, weights)
-
-
-def _seconds_per_sample(preprocessor: Any, backbone: Any, revision: Revision, device: Any) -> float:  # noqa: ANN401
-    import torch
-
-    samples = [revision.sample(int(index)) for index in revision.indices("train")[:8]]
-    backbone.to(device).eval()
-    with torch.inference_mode():
-        for _ in range(2):  # the first pass warms up; the second counts
-            start = time.perf_counter()
-            inputs = preprocessor.collate([preprocessor(sample) for sample in samples])
-            output = backbone({name: tensor.to(device) for name, tensor in inputs.items()})
-            output.require("pooled").float().sum().item()  # waits for the device
-            seconds = time.perf_counter() - start
-    return seconds / len(samples)
-
-
-def _estimate(recipe: Recipe, revision: Revision, per_sample: float, *, cached: bool, share: float) -> float:
-    """Wall time in seconds: a backward pass costs about two forward passes, less where less learns."""
-    train, validation, test = (len(revision.indices(split)) for split in ("train", "validation", "test"))
-    epochs = recipe.training.epochs
     if cached:
-        rows = epochs * (train + validation)
-        return per_sample * len(revision) + rows * 2e-5 + epochs * 0.02
-    step = per_sample * (2.0 + share)
-    return epochs * (train * step + validation * per_sample) + (test + validation) * per_sample
+        notes.append(
+            "The features of an earlier run are used again; each epoch takes a moment."
+            if kept
+            else "Features are computed once and kept; each epoch then takes a moment."
+        )
+    return Preflight(sentence, (), tuple(notes), trainable, total, seconds, weights)
 
 
 def amount(number: int) -> str:
@@ -307,20 +335,70 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h"
 
 
-def command_line(recipe: Recipe, project_folder: Path) -> str:
-    """Write the command that does the same; only what differs from the defaults is spelled out."""
+def command_line(
+    recipe: Recipe, project_folder: Path, *, revision: Revision | None = None, registry: Registry | None = None
+) -> str:
+    """Write the command that does the same.
+
+    Args:
+        recipe: A complete recipe.
+        project_folder: Its project.
+        revision: The data; with it and `registry`, only what `complete` would not fill in by itself on this machine
+            is spelled out. Without, everything is.
+        registry: The components.
+    """
+    values = recipe.model_dump(mode="json")
+    said = _unlike_defaults(values, revision, registry) if revision is not None and registry is not None else values
     words = ["tlstudio", "train", str(project_folder), "--dataset", recipe.dataset.name]
     words += ["--revision", recipe.dataset.revision]
-    words += ["--backbone", recipe.backbone.name, "--head", recipe.head.name, "--strategy", recipe.strategy.name]
     for section in ("backbone", "head", "strategy"):
-        for name, value in getattr(recipe, section).options.items():
+        if "name" in said[section]:
+            words += [f"--{section}", said[section]["name"]]
+    for section in ("backbone", "head", "strategy"):
+        for name, value in said[section]["options"].items():
             words += ["-o", f"{section}.{name}={_toml(value)}"]
-    for name, value in recipe.training.model_dump(mode="json").items():
+    for name, value in said["training"].items():
         words += ["-o", f"training.{name}={_toml(value)}"]
     return shlex.join(words)
+
+
+def _unlike_defaults(values: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
+    """Leave out of the values of a recipe what `complete` would fill in."""
+    said: dict[str, Any] = {}
+    alone, _ = _filled({}, revision, registry)
+    for section in ("backbone", "head", "strategy"):
+        said[section] = {} if values[section]["name"] == alone[section]["name"] else {"name": values[section]["name"]}
+        said[section]["options"] = _set_options(section, values[section], registry)
+    # What is recommended depends on the parts and on the device.
+    device = values["training"]["device"]
+    training = {} if device == TrainingOptions().device else {"device": device}
+    filled, _ = _filled({**values, "training": training}, revision, registry)
+    usual = TrainingOptions.model_validate(filled["training"]).model_dump(mode="json")
+    unlike = {name: value for name, value in values["training"].items() if value != usual[name]}
+    said["training"] = {**training, **unlike}
+    return said
+
+
+def _set_options(section: str, choice: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Options of a component that are not at their defaults."""
+    look_up: Callable[[str], Component] = {
+        "backbone": registry.backbone,
+        "head": registry.head,
+        "strategy": registry.strategy,
+    }[section]
+    fields = look_up(choice["name"]).Options.model_fields
+    return {
+        name: value
+        for name, value in choice["options"].items()
+        if name not in fields or fields[name].is_required() or value != fields[name].default
+    }
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401  whatever a recipe can hold
     if isinstance(value, bool):
         return str(value).lower()
-    return "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    text = str(value)
+    # A folder called 2024 or true must stay a text.
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and _value(text) != text else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import load_checkpoint
 from tlstudio.engine.evaluate import read_target
@@ -177,6 +177,16 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
         what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
         problems.append(Problem("dataset", what, "Classification needs at least two classes."))
     return problems
+
+
+def caches_features(parts: Parts) -> bool:
+    """Whether the run computes the features of its frozen backbone once and trains the head on them."""
+    return parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
+
+
+def learning_parameters(groups: Iterable[ParamGroup]) -> int:
+    """Number of parameters that learn, be it in later epochs only."""
+    return sum(parameter.numel() for group in groups for parameter in group.params)
 
 
 class CachedModel(nn.Module):

@@ -17,13 +17,21 @@ from torch import nn
 from tlstudio.api import SPLITS, Split, TLStudioError
 from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import CachedModel, Parts, build_model, find_parts, split_data
+from tlstudio.engine.assemble import (
+    CachedModel,
+    Parts,
+    build_model,
+    caches_features,
+    find_parts,
+    learning_parameters,
+    split_data,
+)
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device, torch_settings
 from tlstudio.engine.evaluate import write_predictions, write_target
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
-from tlstudio.engine.feature_cache import Interrupted, cache_path, compute_features, load_features
+from tlstudio.engine.feature_cache import CACHE_FOLDER, Interrupted, cache_path, compute_features, load_features
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
@@ -143,7 +151,7 @@ class _Execution:
         fabric: Fabric,
     ) -> RunEnded:
         options = self.recipe.training
-        cached = parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
+        cached = caches_features(parts)
         augmentation = "none" if cached else options.augmentation
         preprocessor = parts.backbone.preprocessor(
             parts.backbone_options, augmentation=augmentation, assets=self.run.assets
@@ -187,7 +195,6 @@ class _Execution:
             weight_decay=options.weight_decay,
         )
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
-        trainable, total = count_parameters(model)
         self.say(
             RunStarted(
                 run=self.run.id,
@@ -195,8 +202,8 @@ class _Execution:
                 steps_per_epoch=-(-len(train) // options.accumulate),
                 num_train=len(indices),
                 num_validation=len(validation.ids),
-                trainable_parameters=trainable,
-                total_parameters=total,
+                trainable_parameters=learning_parameters(groups),
+                total_parameters=count_parameters(model)[1],
                 device=str(fabric.device),
                 monitor=monitor,
                 monitor_mode="max" if mode == "max" else "min",
@@ -242,7 +249,7 @@ class _Execution:
         preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=self.run.assets)
         weights = parts.backbone.find_weights(parts.backbone_options)
         path = cache_path(
-            self.project.folder / "cache",
+            self.project.folder / CACHE_FOLDER,
             revision,
             parts.backbone,
             parts.backbone_options,

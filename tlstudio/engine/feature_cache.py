@@ -19,6 +19,9 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
 
+CACHE_FOLDER = "cache"
+"""Folder of a project in which features are kept; it may be deleted at any time."""
+
 
 class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
     """Stop or cancel was asked for before training began."""
