@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.startup import stay_offline
+from tlstudio.startup import share_the_cores, stay_offline
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 failed, 2 wrong use or bad input, 130 cancelled.
     """
     stay_offline(os.environ)
+    share_the_cores(os.environ)  # read when torch is loaded, which is later
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         return open_window(None)

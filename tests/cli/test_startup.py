@@ -121,3 +121,9 @@ def test_the_installed_launcher_starts_it(tlstudio_process: Tlstudio) -> None:
     result = tlstudio_process("--version", command=(str(launcher),))
     assert result.code == 0
     assert result.out.startswith("TL Studio ")
+
+
+def test_waiting_threads_sleep_unless_the_user_has_said_otherwise() -> None:
+    environment = {"OMP_WAIT_POLICY": "ACTIVE"}
+    startup.share_the_cores(environment)
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "0"}
