@@ -59,7 +59,7 @@ def test_sample_seeds_fit_torch_and_repeat(seed: int, epoch: int, index: int) ->
 
 def test_cached_features_come_in_the_order_of_the_sampler() -> None:
     features = np.arange(20, dtype=np.float32).reshape(10, 2)
-    loader = TrainLoader(FeatureDataset(features), EpochSampler(np.ones(10, dtype=np.int64), 4, seed=0))
+    loader = TrainLoader(FeatureDataset(features, np.arange(10)), EpochSampler(np.ones(10, dtype=np.int64), 4, seed=0))
     seen = []
     for batch in loader.epoch(3):
         assert batch.inputs["pooled"].tolist() == features[batch.positions.numpy()].tolist()

@@ -148,16 +148,15 @@ def split_data(
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
     """
     indices = revision.indices(split)
-    labels = [revision.label(int(index)) for index in indices]
+    labels = revision.labels(indices)
     source: SampleDataset | FeatureDataset
     if features is not None:
-        source, lengths = FeatureDataset(features[indices]), np.ones(len(indices), dtype=np.int64)
+        source, lengths = FeatureDataset(features, indices), np.ones(len(indices), dtype=np.int64)
     else:
         source = SampleDataset(revision, indices, preprocessor, seed=0)
         lengths = sample_lengths(revision, indices, preprocessor)
     loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers)
-    ids = [revision.sample(int(index)).id for index in indices]
-    return SplitData(loader, head.encode(labels), ids, labels)
+    return SplitData(loader, head.encode(labels), revision.ids(indices), labels)
 
 
 def choice_of(component: Component, options: Options) -> Choice:
@@ -173,6 +172,14 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
         if count < least:
             what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
             problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
+    values = revision.values()[revision.indices("train")] if target.task == "regression" else np.empty(0)
+    if len(values) and values.min() == values.max():
+        what = f"all values in the train split of '{revision.dataset}' are {values[0]:g}."
+        problems.append(Problem("dataset", what, "Import data with other splits, so that there is something to learn."))
+    if target.task == "classification" and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
+        only = next(name for name, count in zip(target.classes, target.class_counts, strict=True) if count)
+        what = f"the train split of '{revision.dataset}' has only the class '{only}'."
+        problems.append(Problem("dataset", what, "Import data with other splits: each class must be in train."))
     if target.task == "classification" and len(target.classes) < 2:
         what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
         problems.append(Problem("dataset", what, "Classification needs at least two classes."))

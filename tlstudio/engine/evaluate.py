@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlstudio.api import Label, Prediction, RunError, Split, TargetInfo, Task
+from tlstudio.api import Label, RunError, Split, TargetInfo, Task
+from tlstudio.store.files import reason, remedy
 from tlstudio.store.run import Run
 
 if TYPE_CHECKING:
@@ -103,15 +105,17 @@ def read_evaluation(run: Run, split: str = "test") -> Evaluation:
         raise RunError(f"Run {run.id} has no results on the {split} split.", "Let it train to its end.", path=path)
     try:
         target = read_target(run)
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=["id", "label", "predicted", "confidence", "loss"])
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"The results in {path} cannot be read: {error}.", "Evaluate the run again.", path=path
         ) from error
-    items = tuple(
-        ItemResult(row["id"], _label_from(row["label"]), _label_from(row["predicted"]), row["confidence"], row["loss"])
-        for row in table.to_pylist()
-    )
+    columns: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in table.column_names}
+    labels, predicted = (_labels_from(columns[name], target) for name in ("label", "predicted"))
+    items = [
+        ItemResult(*cells)
+        for cells in zip(columns["id"], labels, predicted, columns["confidence"], columns["loss"], strict=True)
+    ]
     return summarise(run.id, split, target, metrics, items)
 
 
@@ -134,20 +138,23 @@ def _confusion(target: TargetInfo, items: Sequence[ItemResult]) -> np.ndarray:
 
 
 def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassResult, ...]:
+    support, found, hits = Counter[str](), Counter[str](), Counter[str]()
+    for item in items:
+        truth, predicted = _names(item.label), _names(item.predicted)
+        support.update(truth)
+        found.update(predicted)
+        hits.update(truth & predicted)
     rows = []
     for name in target.classes:
-        truth = np.array([_has(item.label, name) for item in items], dtype=bool)
-        found = np.array([_has(item.predicted, name) for item in items], dtype=bool)
-        hits = int((truth & found).sum())
-        precision = hits / int(found.sum()) if found.any() else 0.0
-        recall = hits / int(truth.sum()) if truth.any() else 0.0
-        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
-        rows.append(ClassResult(name, precision, recall, f1, int(truth.sum())))
+        precision = hits[name] / found[name] if found[name] else 0.0
+        recall = hits[name] / support[name] if support[name] else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits[name] else 0.0
+        rows.append(ClassResult(name, precision, recall, f1, support[name]))
     return tuple(rows)
 
 
-def _has(label: Label, name: str) -> bool:
-    return name in label if isinstance(label, tuple) else label == name
+def _names(label: Label) -> set[str]:
+    return set(label) if isinstance(label, tuple) else {str(label)}
 
 
 def write_target(run: Run, target: TargetInfo) -> None:
@@ -190,31 +197,55 @@ def read_target(run: Run) -> TargetInfo:
 
 
 def write_predictions(
-    run: Run, split: Split, ids: Sequence[str], labels: Sequence[Label], outputs: Outputs, decoded: Sequence[Prediction]
+    run: Run,
+    split: Split,
+    ids: Sequence[str],
+    labels: Sequence[Label],
+    outputs: Outputs,
+    decoded: Sequence[tuple[Label, float | None]],
 ) -> None:
-    """Keep the predictions of a split as Parquet: id, label, predicted (JSON), confidence, loss, scores."""
+    """Keep the predictions of a split as Parquet: id, label and predicted (JSON), confidence, loss, raw output.
+
+    Raises:
+        RunError: The disk is full or the like.
+    """
+    flat = outputs.output.reshape(len(ids), -1).numpy()
+    offsets = np.arange(len(ids) + 1, dtype=np.int32 if flat.size < 2**31 else np.int64) * flat.shape[1]
+    as_lists = pa.ListArray if flat.size < 2**31 else pa.LargeListArray
     table = pa.table(
         {
             "id": pa.array(ids, pa.string()),
             "label": pa.array([json.dumps(label, ensure_ascii=False) for label in labels], pa.string()),
-            "predicted": pa.array([json.dumps(d.value, ensure_ascii=False) for d in decoded], pa.string()),
-            "confidence": pa.array([d.confidence for d in decoded], pa.float64()),
-            "loss": pa.array(outputs.losses.tolist(), pa.float64()),
-            "output": pa.array(outputs.output.reshape(len(ids), -1).tolist(), pa.list_(pa.float32())),
+            "predicted": pa.array([json.dumps(value, ensure_ascii=False) for value, _ in decoded], pa.string()),
+            "confidence": pa.array([confidence for _, confidence in decoded], pa.float64()),
+            "loss": pa.array(outputs.losses.double().numpy()),
+            "output": as_lists.from_arrays(pa.array(offsets), pa.array(flat.ravel())),
         }
     )
     path = predictions_path(run, split)
-    path.parent.mkdir(exist_ok=True)
     staging = path.with_suffix(".part")
-    pq.write_table(table, staging)
-    staging.replace(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(table, staging)
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise RunError(
+            f"The predictions {path} could not be written: {reason(error)}.", remedy(error), path=path
+        ) from error
 
 
-def _label_from(text: str) -> Label:
-    value = json.loads(text)
-    return (
-        tuple(value) if isinstance(value, list) else value if value is None or isinstance(value, str) else float(value)
-    )
+def _labels_from(texts: Sequence[str], target: TargetInfo) -> list[Label]:
+    known = {text: _in_class_order(json.loads(text), target) for text in set(texts)}  # they recur
+    return [known[text] for text in texts]
+
+
+def _in_class_order(value: Any, target: TargetInfo) -> Label:  # noqa: ANN401  as read from JSON or given by a head
+    """A label in one form, so that equal ones are equal: several names always in the order of the classes."""
+    if isinstance(value, list | tuple):
+        place = {name: index for index, name in enumerate(target.classes)}
+        return tuple(sorted((str(name) for name in value), key=lambda name: place.get(name, len(place))))
+    return value if value is None or isinstance(value, str) else float(value)
 
 
 def evaluate_run(
@@ -235,30 +266,36 @@ def evaluate_run(
         on_progress: Called with samples done and their number.
 
     Raises:
-        RunError: The run has no checkpoint or a plugin is gone.
+        RunError: The run has no checkpoint, a plugin is gone, or the split is empty.
         DataError: The data set is gone or damaged.
     """
     import torch
 
     from tlstudio.engine.assemble import load_run_model, split_data
     from tlstudio.engine.devices import resolve_device
-    from tlstudio.engine.measuring import run_split
+    from tlstudio.engine.measuring import decode_values, run_split
     from tlstudio.engine.recipe import parse_recipe
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
     preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+    if not len(revision.indices(split)):
+        raise RunError(
+            f"The {split} split of '{revision.dataset}' ({revision.id}) has no samples.", "Evaluate on another split."
+        )
     data = split_data(revision, split, model.head, preprocessor, batch_size=recipe.training.batch_size)
     device = torch.device(resolve_device(recipe.training.device))
     total = len(data.ids)
     outputs = run_split(model.to(device), model.head, data, device, lambda done: on_progress(done, total))
-    decoded = model.head.decode(outputs.output)
+    target, decoded = model.head.target, decode_values(model.head, outputs.output)
     if project.writable:
         write_predictions(run, split, data.ids, data.labels, outputs, decoded)
         run.record_metrics(split, outputs.metrics)
     items = [
-        ItemResult(sample_id, label, prediction.value, prediction.confidence, float(loss))
-        for sample_id, label, prediction, loss in zip(data.ids, data.labels, decoded, outputs.losses, strict=True)
+        ItemResult(sample_id, _in_class_order(label, target), _in_class_order(value, target), confidence, loss)
+        for sample_id, label, (value, confidence), loss in zip(
+            data.ids, data.labels, decoded, outputs.losses.tolist(), strict=True
+        )
     ]
-    return summarise(run.id, split, model.head.target, outputs.metrics, items)
+    return summarise(run.id, split, target, outputs.metrics, items)

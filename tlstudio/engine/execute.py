@@ -33,7 +33,7 @@ from tlstudio.engine.evaluate import write_predictions, write_target
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
 from tlstudio.engine.feature_cache import CACHE_FOLDER, Interrupted, cache_path, compute_features, load_features
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
-from tlstudio.engine.measuring import SplitData, monitored, run_split
+from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.trainer import Learner, Trainer
@@ -179,7 +179,7 @@ class _Execution:
         indices = revision.indices("train")
         source: SampleDataset | FeatureDataset
         if features is not None:
-            source, lengths = FeatureDataset(features[indices]), indices * 0
+            source, lengths = FeatureDataset(features, indices), indices * 0
         else:
             source = SampleDataset(revision, indices, preprocessor, options.seed)
             lengths = sample_lengths(revision, indices, preprocessor)
@@ -211,7 +211,7 @@ class _Execution:
         )
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
         trainer = Trainer(fabric, options, on_event=self.say, control=self.control, checkpoints=checkpoints)
-        train_targets = model.head.encode([revision.label(int(index)) for index in indices])
+        train_targets = model.head.encode(revision.labels(indices))
         try:
             result = trainer.fit(learner, train, train_targets, validation)
         except (RuntimeError, MemoryError) as error:
@@ -240,7 +240,7 @@ class _Execution:
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
         outputs = run_split(network, head, data, device, progress)
-        write_predictions(self.run, name, data.ids, data.labels, outputs, head.decode(outputs.output))
+        write_predictions(self.run, name, data.ids, data.labels, outputs, decode_values(head, outputs.output))
         return outputs.metrics
 
     def _features(self, parts: Parts, revision: Revision, backbone: BackboneModule, device: torch.device) -> np.ndarray:

@@ -112,18 +112,24 @@ class EpochSampler(Sampler[list[Key]]):
         return np.split(order, starts[1:]) if starts else []
 
 
-class FeatureDataset(Dataset[tuple[Tensor, int]]):
-    """Cached features, one row a sample."""
+class FeatureDataset:
+    """Cached features of some samples.
 
-    def __init__(self, features: np.ndarray) -> None:
+    Args:
+        features: Features of the whole revision, one row a sample, ``[N, D]``; may be memory-mapped.
+        indices: Rows of the samples; only those of a batch are read at a time.
+    """
+
+    def __init__(self, features: np.ndarray, indices: np.ndarray) -> None:
         self._features = features
+        self._indices = indices
 
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._indices)
 
     def batch(self, positions: np.ndarray) -> Batch:
         """Read rows ``[B, D]`` at once."""
-        rows = torch.from_numpy(np.ascontiguousarray(self._features[positions], dtype=np.float32))
+        rows = torch.from_numpy(np.ascontiguousarray(self._features[self._indices[positions]], dtype=np.float32))
         return Batch({"pooled": rows}, torch.from_numpy(positions))
 
 
@@ -196,4 +202,5 @@ def sample_lengths(revision: Revision, indices: np.ndarray, preprocessor: Prepro
     """Measure each sample's length as its preprocessor does, ``[N]`` int64; images all have the same."""
     if revision.modality == "image":
         return np.ones(len(indices), dtype=np.int64)
-    return np.array([preprocessor.length(revision.sample(int(i))) for i in indices], dtype=np.int64)
+    lengths = (preprocessor.length(sample) for sample in revision.samples(indices))
+    return np.fromiter(lengths, dtype=np.int64, count=len(indices))

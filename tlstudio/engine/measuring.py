@@ -13,6 +13,8 @@ from tlstudio.api.nn import HeadModule
 from tlstudio.engine.loading import EvalLoader
 from tlstudio.engine.recipe import TrainingOptions
 
+_DECODED_AT_ONCE = 256
+
 
 @dataclass(slots=True)
 class SplitData:
@@ -78,6 +80,18 @@ def run_split(
         head_device = next((p.device for p in head.parameters()), torch.device("cpu"))
         losses = head.loss(output.to(head_device), split.targets.to(head_device)).cpu()
     return Outputs(output, losses, measure(head, output, split.targets, losses))
+
+
+def decode_values(head: HeadModule, output: Tensor) -> list[tuple[Label, float | None]]:
+    """Decode outputs ``[N, K]`` into what was predicted and its confidence.
+
+    Predictions hold the scores of all classes as Python objects; of many samples and classes they would take
+    gigabytes, so only a part of them is there at a time.
+    """
+    values: list[tuple[Label, float | None]] = []
+    for part in output.split(_DECODED_AT_ONCE):
+        values += [(prediction.value, prediction.confidence) for prediction in head.decode(part)]
+    return values
 
 
 def measure(head: HeadModule, output: Tensor, targets: Tensor, losses: Tensor) -> dict[str, float]:

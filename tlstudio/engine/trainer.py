@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tlstudio.api import FineTuningStrategy, Options, RunError
+from tlstudio.api import FineTuningStrategy, Label, Options, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel, set_train_mode
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind
@@ -231,9 +231,14 @@ class Trainer:
         worst = tuple(
             (split.ids[int(position)], label_text(prediction.value), float(outputs.losses[position]))
             for position, prediction in zip(order, head.decode(outputs.output[order]), strict=True)
-            if prediction.value != split.labels[int(position)]
+            if not _same(prediction.value, split.labels[int(position)])
         )
         return outputs.metrics, worst
+
+
+def _same(one: Label, other: Label) -> bool:
+    """Whether two labels say the same; the order of several names does not matter."""
+    return set(one) == set(other) if isinstance(one, tuple) and isinstance(other, tuple) else one == other
 
 
 class _Clock:
