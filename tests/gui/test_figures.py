@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PySide6.QtCore import QLocale
 
 from tlstudio.gui.widgets import figures
 
@@ -22,6 +23,26 @@ def test_counts(number: int, text: str) -> None:
 )
 def test_sizes(size: int, text: str) -> None:
     assert figures.size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [
+        ("C", "22 Nov 2026, 00:20"),
+        ("en_GB", "22 Nov 2026, 00:20"),
+        ("de_DE", "22. Nov. 2026, 00:20"),
+        ("zh_CN", "2026年11月22日, 00:20"),
+    ],
+)
+def test_moments_are_written_in_the_order_of_the_locale(locale: str, text: str) -> None:
+    assert figures.moment_text("2026-11-22T00:20:00", QLocale(locale)) == text
+    assert figures.moment_text("", QLocale(locale)) == ""
+
+
+@pytest.mark.parametrize(("name", "short"), [("balanced_accuracy", "Balanced acc."), ("accuracy", "Accuracy")])
+def test_long_metrics_have_a_short_title_for_cards(name: str, short: str) -> None:
+    assert figures.metric_title(name, short=True) == short
+    assert figures.metric_title("balanced_accuracy") == "Balanced accuracy"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (48.2, "0:48"), (81, "1:21"), (3727, "1:02:07")])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QDateTime, QLocale, Qt, Signal, Slot
+from PySide6.QtCore import QLocale, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import TASK_TITLES, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card, Clickable
+from tlstudio.gui.widgets.figures import moment_text
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -315,7 +315,7 @@ class ProjectOverview(QWidget):
         strategy = strategies[run.strategy].title if run.strategy in strategies else run.strategy
         title = " · ".join(part for part in (run.dataset, strategy) if part) or run.id
         texts.addWidget(text_label(title, "section", "project_run_title", elide=True))
-        second = " · ".join(part for part in (run.backbone, when_text(run.created)) if part)
+        second = " · ".join(part for part in (run.backbone, moment_text(run.created)) if part)
         texts.addWidget(text_label(second, "small", "project_run_facts", elide=True))
         layout.addLayout(texts, 1)
         metric = headline_metric(run)
@@ -331,15 +331,6 @@ class ProjectOverview(QWidget):
             layout.addWidget(text_label(run.status, "small", "project_run_status"))
         row.clicked.connect(lambda: self._state.show_run.emit(run.id))
         return row
-
-
-def when_text(created: str) -> str:
-    """Write a moment as the user's locale does; empty if it is none."""
-    try:
-        seconds = datetime.fromisoformat(created).timestamp()
-    except ValueError:
-        return ""
-    return QLocale().toString(QDateTime.fromSecsSinceEpoch(int(seconds)), QLocale.FormatType.ShortFormat)
 
 
 def _heading(title: str, name: str, link: QWidget) -> QHBoxLayout:

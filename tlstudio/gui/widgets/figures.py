@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from datetime import datetime
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
 from tlstudio.api import Label
 
@@ -51,6 +53,28 @@ def number_text(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def moment_text(created: str, locale: QLocale | None = None) -> str:
+    """Write a moment as people do: ``"22 Nov 2026, 00:20"``; ``""`` if it is none.
+
+    Day, month and year stand in the locale's order. Qt has only a long form with the weekday and a short one in mere
+    figures, so this is the long one without the weekday and with the short name of the month.
+
+    Args:
+        created: ISO 8601.
+        locale: The usual one if `None`.
+    """
+    try:
+        seconds = datetime.fromisoformat(created).timestamp()
+    except ValueError:
+        return ""
+    locale = locale or QLocale()
+    moment = QDateTime.fromSecsSinceEpoch(int(seconds))
+    pattern = re.sub(r"(?<!d)d{3,4}(?!d)", "", locale.dateFormat(QLocale.FormatType.LongFormat))
+    pattern = re.sub(r"M{4}", "MMM", pattern).strip(" ,،")
+    date = locale.toString(moment.date(), pattern)
+    return f"{date}, {locale.toString(moment.time(), QLocale.FormatType.ShortFormat)}"
+
+
 def setting_text(value: object) -> str:
     """Write the value of an option as a person would type it: ``3e-4``, ``0.01``, ``32``."""
     if isinstance(value, bool) or not isinstance(value, float):
@@ -77,8 +101,21 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
-def metric_title(name: str) -> str:
-    """Give the words for a metric's name; an unknown name is shown as it is, with spaces."""
+def metric_title(name: str, *, short: bool = False) -> str:
+    """Give the words for a metric's name; an unknown name is shown as it is, with spaces.
+
+    Args:
+        name: As in a run's metrics.
+        short: Whether it must fit on a small card.
+    """
+    shorter = {
+        "balanced_accuracy": QCoreApplication.translate("Metrics", "Balanced acc."),
+        "average_precision_macro": QCoreApplication.translate("Metrics", "Avg. precision"),
+        "mae": QCoreApplication.translate("Metrics", "MAE"),
+        "rmse": QCoreApplication.translate("Metrics", "RMSE"),
+    }
+    if short and name in shorter:
+        return shorter[name]
     titles = {
         "accuracy": QCoreApplication.translate("Metrics", "Accuracy"),
         "balanced_accuracy": QCoreApplication.translate("Metrics", "Balanced accuracy"),

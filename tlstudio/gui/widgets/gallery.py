@@ -20,12 +20,11 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QResizeEvent,
-    QTextLayout,
-    QTextOption,
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QWidget
 
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.texts import draw_lines
 from tlstudio.gui.widgets.thumbnails import ThumbnailLoader
 
 Indices = npt.NDArray[np.int64]
@@ -349,7 +348,7 @@ class Gallery(QAbstractScrollArea):
         painter.setFont(font)
         top = inner.top() + metrics.height() + 6
         painter.setPen(QColor(theme.second))
-        _draw_lines(painter, tile.text, QRect(inner.left(), top, inner.width(), inner.bottom() - top), metrics)
+        draw_lines(painter, tile.text, QRect(inner.left(), top, inner.width(), inner.bottom() - top), metrics)
 
     def _draw_caption(self, painter: QPainter, line: QRect, tile: Tile, metrics: QFontMetrics) -> None:
         theme = self._state.theme
@@ -361,26 +360,3 @@ class Gallery(QAbstractScrollArea):
         painter.setPen(QColor(theme.text))
         text = metrics.elidedText(tile.caption, Qt.TextElideMode.ElideRight, room)
         painter.drawText(line, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), text)
-
-
-def _draw_lines(painter: QPainter, text: str, area: QRect, metrics: QFontMetrics) -> None:
-    """Draw the beginning of a text, as many lines as there is room for, the last one elided."""
-    lines = max(1, area.height() // metrics.lineSpacing())
-    layout = QTextLayout(text, painter.font())
-    option = QTextOption()
-    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-    layout.setTextOption(option)
-    layout.beginLayout()
-    y = area.top()
-    for number in range(lines):
-        line = layout.createLine()
-        if not line.isValid():
-            break
-        line.setLineWidth(area.width())
-        part = text[line.textStart() : line.textStart() + line.textLength()]
-        if number == lines - 1:
-            part = metrics.elidedText(text[line.textStart() :], Qt.TextElideMode.ElideRight, area.width())
-        row = QRect(area.left(), y, area.width(), metrics.lineSpacing())
-        painter.drawText(row, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), part)
-        y += metrics.lineSpacing()
-    layout.endLayout()

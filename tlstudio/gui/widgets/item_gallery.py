@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOpti
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
+from tlstudio.gui.widgets.texts import draw_lines
 from tlstudio.gui.workers import JobContext
 
 ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -126,12 +127,7 @@ class _ItemDelegate(QStyledItemDelegate):
         elif item.text:
             painter.setFont(font)
             painter.setPen(QColor(theme.text))
-            painter.save()
-            lines = frame.adjusted(8, 5, -8, -5)
-            lines.setHeight(lines.height() // small.lineSpacing() * small.lineSpacing())  # no line cut in half
-            painter.setClipRect(lines)
-            painter.drawText(lines, int(Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop), item.text)
-            painter.restore()
+            draw_lines(painter, " ".join(item.text.split()), frame.adjusted(8, 5, -8, -5), small)
         painter.strokePath(path, QColor(theme.accent if lit else theme.line))
         painter.setFont(font)
         painter.setPen(QColor(theme.second))

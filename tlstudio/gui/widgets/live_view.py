@@ -220,7 +220,8 @@ class LiveView(QWidget):
         # metric that people look at.
         self._metric = name
         title = metric_title(name) if name else self.tr("Metric")
-        self.metric_card.set_caption(self.tr("Validation {0}").format(title))
+        short = metric_title(name, short=True) if name else title
+        self.metric_card.set_caption(self.tr("Validation {0}").format(short))
         self.metric_plot.set_title(title)
 
     def _add_step(self, event: StepLogged) -> None:

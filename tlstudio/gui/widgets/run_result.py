@@ -124,7 +124,7 @@ class RunResult(QWidget):
             if not name:
                 continue
             value = evaluation.metrics[name]
-            card.set_caption(metric_title(name))
+            card.set_caption(metric_title(name, short=True))
             if name == "accuracy" and count:
                 low, high = wilson_interval(round(value * count), count)
                 card.show_figure(number_text(value), self.tr("95 %: {0} to {1}").format(f"{low:.3f}", f"{high:.3f}"))

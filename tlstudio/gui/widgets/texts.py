@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtCore import QRect, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QTextLayout, QTextOption
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QStyle, QWidget
 
 
@@ -91,3 +91,36 @@ def push_button(text: str, role: str, name: str, *, accessible: str = "", hint: 
     button.setCursor(Qt.CursorShape.PointingHandCursor)
     button.setAutoDefault(False)
     return button
+
+
+def draw_lines(painter: QPainter, text: str, area: QRect, metrics: QFontMetrics) -> None:
+    """Draw the beginning of a text: as many whole lines as there is room for, the last one elided.
+
+    The lines stand apart as the font says. Characters borrowed from another font do not push them apart, so no line
+    is cut in half.
+
+    Args:
+        painter: Has font and pen set.
+        text: As long as it likes; line breaks count as in any text.
+        area: Where, in pixels.
+        metrics: Of the painter's font.
+    """
+    lines = max(1, area.height() // metrics.lineSpacing())
+    layout = QTextLayout(text, painter.font())
+    option = QTextOption()
+    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+    layout.setTextOption(option)
+    layout.beginLayout()
+    y = area.top()
+    for number in range(lines):
+        line = layout.createLine()
+        if not line.isValid():
+            break
+        line.setLineWidth(area.width())
+        part = text[line.textStart() : line.textStart() + line.textLength()]
+        if number == lines - 1:
+            part = metrics.elidedText(text[line.textStart() :], Qt.TextElideMode.ElideRight, area.width())
+        row = QRect(area.left(), y, area.width(), metrics.lineSpacing())
+        painter.drawText(row, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), part)
+        y += metrics.lineSpacing()
+    layout.endLayout()
