@@ -10,10 +10,10 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QFrame, QLabel, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
-from tlstudio.gui.disabled import disabled_plugins
 from tlstudio.gui.panels.plugins import PluginsPanel
 from tlstudio.gui.state import AppState
 from tlstudio.plugins import PluginManager
+from tlstudio.startup import disabled_plugins
 
 
 @pytest.fixture

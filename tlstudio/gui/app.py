@@ -13,13 +13,12 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from tlstudio.api import TLStudioError
-from tlstudio.gui.disabled import disabled_plugins
 from tlstudio.gui.errors import UncaughtErrors, route_qt_messages
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import resource_folder, ui_font
 from tlstudio.plugins import PluginManager
-from tlstudio.startup import plugins_folder, user_folder
+from tlstudio.startup import disabled_plugins, plugins_folder, user_folder
 from tlstudio.store.project import Project
 
 log = logging.getLogger(__name__)

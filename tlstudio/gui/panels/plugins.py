@@ -7,7 +7,6 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import API_VERSION
-from tlstudio.gui.disabled import disabled_plugins, set_plugin_disabled
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.dialogs import text_box
@@ -16,7 +15,7 @@ from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.plugins import PluginRecord
-from tlstudio.startup import plugins_folder
+from tlstudio.startup import disabled_plugins, plugins_folder, set_plugin_disabled
 
 
 class PluginsPanel(QWidget):
@@ -113,13 +112,17 @@ class PluginsPanel(QWidget):
             texts.addWidget(text_label(record.error, "bad", f"plugin_{record.name}_error", wrap=True))
         row.addLayout(texts, 1)
         state_role = {"ok": "good", "failed": "bad", "disabled": "second"}[record.state]
-        row.addWidget(text_label(word, state_role, f"plugin_{record.name}_state"), 0, Qt.AlignmentFlag.AlignTop)
         switch = QCheckBox(self.tr("On"))
         switch.setObjectName(f"plugin_{record.name}_on")
         switch.setAccessibleName(self.tr("Use the plugin {0}").format(record.name))
         switch.setChecked(record.name not in disabled_plugins())
         switch.toggled.connect(lambda on: self._switch(record.name, on))
-        row.addWidget(switch, 0, Qt.AlignmentFlag.AlignTop)
+        side = QHBoxLayout()
+        side.setSpacing(12)
+        side.addWidget(text_label(word, state_role, f"plugin_{record.name}_state"), 0, Qt.AlignmentFlag.AlignVCenter)
+        side.addWidget(switch, 0, Qt.AlignmentFlag.AlignVCenter)
+        row.addLayout(side)
+        row.setAlignment(side, Qt.AlignmentFlag.AlignTop)
         card.column.addLayout(row)
         if record.provides:
             card.column.addLayout(self._chips(record))
@@ -154,7 +157,11 @@ class PluginsPanel(QWidget):
         return Fold(f"plugin_{record.name}_fold", self.tr("Traceback, for its author"), content)
 
     def _switch(self, name: str, on: bool) -> None:
-        set_plugin_disabled(name, not on)
+        try:
+            set_plugin_disabled(name, not on)
+        except OSError as error:
+            self._state.show_error(error)
+            return
         loaded = {record.name: record.state != "disabled" for record in self._state.manager.plugins}
         off = disabled_plugins()
         changed = any((plugin not in off) != was_on for plugin, was_on in loaded.items())
