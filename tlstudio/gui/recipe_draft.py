@@ -50,7 +50,8 @@ class Checked:
 class RecipeDraft(QObject):
     """Holds only what the user has said; everything else is what the engine recommends for the data.
 
-    After each change the recipe is completed and checked off the window's thread.
+    After each change the recipe is completed and checked off the window's thread, from the first `wake` on: the
+    check imports torch, which nobody needs who only looks at data.
 
     Signals:
         changed(): Something was set; a check is on its way.
@@ -67,6 +68,7 @@ class RecipeDraft(QObject):
         self._kind_of_data = ("", "")
         self.result = Checked()
         self.pending = False
+        self._awake = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CHECK_AFTER_MS)
@@ -85,6 +87,13 @@ class RecipeDraft(QObject):
         """Name and revision of the data set; ``("", "")``: none."""
         part = self._values.get("dataset", {})
         return str(part.get("name", "")), str(part.get("revision", ""))
+
+    def wake(self) -> None:
+        """Check from now on, and at once what was set before; does nothing the second time."""
+        if not self._awake:
+            self._awake = True
+            if self.pending:
+                self._timer.start()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -164,7 +173,8 @@ class RecipeDraft(QObject):
 
     def _touch(self) -> None:
         self.pending = True
-        self._timer.start()
+        if self._awake:
+            self._timer.start()
         self.changed.emit()
 
     @Slot()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QTimer, Slot
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QWidget
 
 from tlstudio.engine.events import RunEnded
@@ -115,6 +116,7 @@ class TrainPanel(QWidget):
         """Show a recipe in the form and start it as soon as it has been checked."""
         if self._session is None:
             self._state.navigate.emit("train")
+            self.draft.wake()
             self.setup.start_recipe(recipe)
 
     @Slot(object)
@@ -216,6 +218,11 @@ class TrainPanel(QWidget):
         self._state.set_run_state(RunState())
 
     # -- the rest of the studio -----------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent) -> None:  # Qt override
+        """Look at the recipe as soon as somebody can see what comes of it."""
+        super().showEvent(event)
+        self.draft.wake()
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
