@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
-from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState
@@ -64,6 +64,21 @@ def test_without_data_the_page_leads_to_the_data_page(state: AppState, project: 
     with qtbot.waitSignal(state.navigate) as gone:
         click(panel, "train_empty_action", qtbot)
     assert gone.args == ["data"]
+
+
+def test_nothing_is_checked_before_the_page_is_first_shown(
+    state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    state.set_project(shapes_project)
+    state.select_dataset("shapes")
+    assert panel.draft.pending
+    assert not any(timer.isActive() for timer in panel.draft.findChildren(QTimer))
+    assert not state.jobs.jobs
+    panel.show()
+    wait_for_check(panel, state, qtbot)
+    assert panel.draft.result.can_start
 
 
 def test_the_page_says_what_will_happen_before_the_start(page: TrainPanel) -> None:
@@ -295,6 +310,7 @@ def test_components_chosen_for_images_are_dropped_with_other_data(
     state.set_project(reviews_project)
     panel = TrainPanel(state)
     qtbot.addWidget(panel)
+    panel.show()
     panel.draft.load({"dataset": {"name": "reviews", "revision": "r1"}})
     wait_for_check(panel, state, qtbot)
     assert panel.draft.chosen("head") == "classification"
@@ -309,6 +325,7 @@ def test_the_data_set_box_and_the_other_pages_agree(state: AppState, reviews_pro
     state.set_project(reviews_project)
     panel = TrainPanel(state)
     qtbot.addWidget(panel)
+    panel.show()
     state.select_dataset("topics")
     assert panel.draft.dataset == ("topics", "r1")
     box = panel.findChild(QComboBox, "train_dataset")
@@ -332,7 +349,11 @@ def test_a_story_tells_phase_and_part_done() -> None:
     story = RunStory()
     assert story.nutshell().phase == "preparing"
     started = RunStarted("r", 4, 10, 100, 20, 5, 50, "cpu", "loss", "min")
-    events: list[RunEvent] = [started, StepLogged(5, 0.5, 1.0, {"head": 0.1}, 10.0, 1.0, 9.0)]
+    story.take([Progress("Computing features", 50, 50)])
+    assert (story.nutshell().text, story.fraction) == ("Computing features", 1.0)
+    story.take([started])
+    assert (story.nutshell().text, story.fraction) == ("Training 0 %", 0.0)
+    events: list[RunEvent] = [StepLogged(5, 0.5, 1.0, {"head": 0.1}, 10.0, 1.0, 9.0)]
     story.take(events)
     assert story.nutshell().text == "Training 12 %"
     assert story.epoch_now == 1

@@ -113,6 +113,7 @@ class RunStory:
 
     def _on_started(self, event: RunStarted) -> None:
         self.started, self.run = event, event.run
+        self.progress = None  # what came before the first epoch is done
         self.phase = "training" if self.phase != "stopping" else self.phase
         self.log.append(
             _tr("Learns {0} of {1} parameters from {2} items on {3}.").format(
