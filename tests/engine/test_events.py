@@ -42,7 +42,18 @@ def test_an_event_survives_its_line(event: RunEvent) -> None:
     assert from_json(line) == (event, 12.5)
 
 
-@pytest.mark.parametrize("line", ["", "[]", "{}", '{"event": "Bomb", "time": 1}', '{"event": "Paused"}', "null"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"event": "Bomb", "time": 1}',
+        '{"event": "Paused"}',
+        "null",
+        pytest.param('{"a":' * 100_000, id="nested too deeply"),
+    ],
+)
 def test_a_line_that_is_no_event_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="not an event"):
         from_json(line)

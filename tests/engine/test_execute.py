@@ -169,6 +169,23 @@ def test_cancel_ends_after_the_step_and_keeps_no_result(shapes_project: Project,
     assert run.metrics() == {}
 
 
+def test_cancel_while_evaluating_ends_at_the_next_batch(shapes_project: Project, registry: Registry) -> None:
+    heard = ActingListener(Progress, 2, "cancel")  # the first is of loading the backbone
+    run = train(shapes_project, registry, heard, "shapes", full(epochs=1, batch_size=2))
+    assert [event.what for event in heard.of(Progress)][1:] == ["Evaluating on the validation split"]
+    assert heard.of(RunEnded)[0].status == "cancelled"
+    assert run.metrics() == {}
+    assert run.best_checkpoint.is_dir()
+
+
+def test_a_run_that_is_to_end_cannot_be_paused() -> None:
+    control = RunControl()
+    control.stop()
+    control.pause()
+    assert not control.paused
+    assert control.wait_while_paused(pytest.fail, pytest.fail) == 0.0
+
+
 def test_stop_keeps_the_best_and_evaluates_it(shapes_project: Project, registry: Registry) -> None:
     heard = ActingListener(EpochEnded, 1, "stop")
     train(shapes_project, registry, heard, "shapes", full(epochs=50))

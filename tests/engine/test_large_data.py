@@ -17,13 +17,16 @@ from tlstudio.api import ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
+from tlstudio.engine.control import RunControl
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation, write_predictions, write_target
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
+from tlstudio.engine.feature_cache import compute_features
 from tlstudio.engine.loading import FeatureDataset
 from tlstudio.engine.measuring import Outputs, decode_values
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
+from tlstudio.testing.components import TinyConvNet
 
 
 @pytest.mark.parametrize("dataset", ["reviews", "scores", "topics"])
@@ -148,3 +151,24 @@ def test_a_data_set_without_test_split_trains_and_says_so_when_tested(
     assert set(ended.metrics) == {"validation"}
     with pytest.raises(RunError, match="The test split of 'shapes' \\(r1\\) has no samples"):
         evaluate_run(run, project, registry)
+
+
+def test_features_that_do_not_fit_on_the_disk_are_told_before_anything_is_written(
+    shapes_project: Project, tmp_path: Path
+) -> None:
+    tiny = TinyConvNet()
+    backbone = tiny.load(tiny.Options())
+    backbone.num_features = 10**15
+    with pytest.raises(RunError, match="GB are free"):
+        compute_features(
+            tmp_path / "features.npy",
+            shapes_project.dataset("shapes"),
+            backbone,
+            tiny.preprocessor(tiny.Options()),
+            device=torch.device("cpu"),
+            batch_size=8,
+            num_workers=0,
+            control=RunControl(),
+            on_progress=lambda _done, _total: None,
+        )
+    assert not any(path.is_file() for path in tmp_path.glob("*"))

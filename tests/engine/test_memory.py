@@ -13,14 +13,23 @@ from tlstudio.store.project import Project
 
 # A strategy that makes the backbone fail as a full GPU does, for batches above 5.
 PLUGIN = """
+import weakref
+
 import torch
 from tlstudio.api import FineTuningStrategy, hookimpl
 
 TLSTUDIO_API = "1.0"
 
 
+held = []
+
+
 def refuse(module, args):
+    activations = torch.ones(4)  # as a real step, which holds what it has computed when memory runs out
+    if any(earlier() is not None for earlier in held):
+        raise torch.OutOfMemoryError("CUDA out of memory: the first step was never let go.")
     if module.training and len(args[0]["pixels"]) > LIMIT:
+        held.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -41,10 +50,10 @@ def register_strategies():
 """
 
 
-def run_hungry(project: Project, folder: Path, limit: int) -> str:
+def run_hungry(project: Project, folder: Path, limit: int, plugin: str = PLUGIN) -> str:
     """Train with a batch of 16 where only `limit` fit; returns the error."""
     folder.mkdir()
-    (folder / "hungry.py").write_text(PLUGIN.replace("LIMIT", str(limit)), encoding="utf-8")
+    (folder / "hungry.py").write_text(plugin.replace("LIMIT", str(limit)), encoding="utf-8")
     manager = PluginManager(folder)
     manager.discover()
     backbone = {"name": "mobilenet_v3_small", "options": {"weights": "random", "image_size": 32}}
@@ -66,3 +75,13 @@ def test_the_sentence_names_the_largest_halving_that_fits(shapes_project: Projec
 def test_when_not_even_one_fits_the_sentence_says_so(shapes_project: Project, tmp_path: Path) -> None:
     error = run_hungry(shapes_project, tmp_path / "plugins", limit=0)
     assert "Not even a batch of one fits" in error
+
+
+def test_memory_that_runs_out_while_features_are_computed_is_told_in_a_sentence(
+    shapes_project: Project, tmp_path: Path
+) -> None:
+    caching = PLUGIN.replace(
+        "def prepare", "def caches_features(self, options):\n        return True\n\n    def prepare"
+    )
+    error = run_hungry(shapes_project, tmp_path / "plugins", 0, plugin=caching.replace("module.training and ", ""))
+    assert error.startswith("This machine has too little memory for a batch size of 16. Choose a smaller batch size.")

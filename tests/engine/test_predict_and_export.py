@@ -116,6 +116,20 @@ def test_a_table_is_predicted_and_no_cell_can_run_as_a_formula(
     assert [row["text"] for row in rows] == ['\'=HYPERLINK("http://x")', "a dull film"]
 
 
+def test_a_source_is_never_replaced_by_its_own_predictions(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    run = train(shapes_project, registry, "shapes", {"backbone": TINY_VISION, "strategy": "linear_probe"})
+    image = next(shapes_project.folder.rglob("*.png"))
+    content = image.read_bytes()
+    predictor = Predictor.from_run(run, registry)
+    with pytest.raises(RunError, match="it would be lost"):
+        predict_to_csv(predictor, image, image, registry)
+    assert image.read_bytes() == content
+    with pytest.raises(RunError, match="is a folder"):
+        predict_to_csv(predictor, image, tmp_path, registry)
+
+
 @pytest.mark.parametrize(
     ("cell", "written"),
     [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from tlstudio.api import RunError
 from tlstudio.api.weights import sha256_of
+from tlstudio.store.files import reason
 
 Kind = Literal["best", "last"]
 
@@ -54,27 +56,58 @@ class Checkpoints:
         """Store, once, all that stays as it is."""
         tensors = {k: v for k, v in model.state_dict().items() if k not in self._names}
         if tensors:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _write_tensors(tensors, self._folder / "base.safetensors")
+            with _writing(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                _write_tensors(tensors, self._folder / "base.safetensors")
 
     def save(self, kind: Kind, model: nn.Module, state: CheckpointState) -> float:
-        """Store what may have changed; returns the seconds that it took."""
+        """Store what may have changed; returns the seconds that it took.
+
+        Raises:
+            RunError: The disk is full or the like; the checkpoint before this one is untouched.
+        """
         start = time.perf_counter()
         staging = self._folder / f".{kind}.part"
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        tensors = {k: v for k, v in model.state_dict().items() if k in self._names}
-        _write_tensors(tensors, staging / "model.safetensors")
-        digest = sha256_of(staging / "model.safetensors")
-        text = json.dumps({**asdict(state), "metrics": dict(state.metrics), "sha256": digest}, indent=2)
-        _write_synced(staging / "state.json", text.encode())
-        _replace_folder(staging, self._folder / kind)
+        try:
+            with _writing(self._folder):
+                staging.mkdir(parents=True)
+                tensors = {k: v for k, v in model.state_dict().items() if k in self._names}
+                _write_tensors(tensors, staging / "model.safetensors")
+                digest = sha256_of(staging / "model.safetensors")
+                text = json.dumps({**asdict(state), "metrics": dict(state.metrics), "sha256": digest}, indent=2)
+                _write_synced(staging / "state.json", text.encode())
+                _replace_folder(staging, self._folder / kind)
+        finally:
+            # What is left of it fills the disk on which the end of the run must still be written.
+            shutil.rmtree(staging, ignore_errors=True)
         return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a sentence; safetensors has an error of its own for that."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(folder.parent).free
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise RunError(
+            f"A checkpoint could not be written to {folder}: {why} ({free / 1e9:.1f} GB are free).",
+            "Free some space or delete old runs, then train again.",
+            path=folder,
+        ) from error
+
+
+def _place(folder: Path, kind: Kind) -> Path:
+    """Where a checkpoint is; a power cut between the two renames of a save leaves it under its old name."""
+    place, old = folder / kind, folder / f".{kind}.old"
+    return old if not place.exists() and old.exists() else place
 
 
 def has_checkpoint(folder: Path, kind: Kind) -> bool:
     """Whether there is a whole checkpoint of that kind."""
-    return (folder / kind / "state.json").is_file()
+    return (_place(folder, kind) / "state.json").is_file()
 
 
 def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointState:
@@ -88,9 +121,10 @@ def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointSta
     Raises:
         RunError: There is none, it is damaged, or it does not fit the model.
     """
-    weights = folder / kind / "model.safetensors"
+    place = _place(folder, kind)
+    weights = place / "model.safetensors"
     try:
-        state = CheckpointState(**json.loads((folder / kind / "state.json").read_text(encoding="utf-8")))
+        state = CheckpointState(**json.loads((place / "state.json").read_text(encoding="utf-8")))
         if sha256_of(weights) != state.sha256:
             raise RunError(f"The checkpoint {weights} is damaged: its hash is not the recorded one.", path=weights)
         tensors = load_file(weights)

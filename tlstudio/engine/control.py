@@ -9,6 +9,10 @@ from typing import Literal
 Request = Literal["go_on", "stop", "cancel"]
 
 
+class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
+    """Stop or cancel was asked for in the middle of something that leaves nothing behind."""
+
+
 class RunControl:
     """The reins of one run: the loop looks at it after each step."""
 
@@ -24,8 +28,8 @@ class RunControl:
 
     @property
     def paused(self) -> bool:
-        """Whether the loop should wait."""
-        return not self._running.is_set()
+        """Whether the loop should wait; never once it is to end."""
+        return self._request == "go_on" and not self._running.is_set()
 
     def pause(self) -> None:
         """Ask the loop to wait before its next step."""
@@ -34,6 +38,11 @@ class RunControl:
     def resume(self) -> None:
         """Let the loop go on."""
         self._running.set()
+
+    def check_cancelled(self) -> None:
+        """Raise `Interrupted` if cancel has been asked for: called between the batches of an evaluation."""
+        if self._request == "cancel":
+            raise Interrupted
 
     def stop(self) -> None:
         """Ask the loop to end after this step, keep the best checkpoint and evaluate it."""
@@ -50,7 +59,7 @@ class RunControl:
         """Block while paused; returns the seconds spent waiting."""
         import time
 
-        if self._running.is_set():
+        if not self.paused:
             return 0.0
         on_pause()
         start = time.monotonic()

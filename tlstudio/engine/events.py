@@ -209,6 +209,6 @@ def from_json(line: str) -> tuple[RunEvent, float]:
         if "worst" in values:
             values["worst"] = tuple((str(i), str(label), float(loss)) for i, label, loss in values["worst"])
         event: RunEvent = _BY_NAME[name](**values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {line[:80]!r}") from error
     return event, time

@@ -27,11 +27,11 @@ from tlstudio.engine.assemble import (
     split_data,
 )
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
-from tlstudio.engine.control import RunControl
+from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device, torch_settings
 from tlstudio.engine.evaluate import write_predictions, write_target
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
-from tlstudio.engine.feature_cache import CACHE_FOLDER, Interrupted, cache_path, compute_features, load_features
+from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
@@ -88,9 +88,14 @@ def execute_run(
     except TLStudioError as error:
         ended = RunEnded(run.id, "failed", seconds=time.monotonic() - start, error=str(error))
     except Exception as error:  # noqa: BLE001  a bug must still end the run and reach the user
-        shown = traceback.format_exc()
-        sentence = f"Something went wrong inside: {type(error).__name__}: {error}"
-        ended = RunEnded(run.id, "failed", seconds=time.monotonic() - start, error=sentence, traceback=shown)
+        seconds = time.monotonic() - start
+        if is_out_of_memory(error):  # while features were computed, say: there, no smaller batch was tried
+            device = torch.device(resolve_device(recipe.training.device))
+            sentence = str(out_of_memory_error(recipe.training.batch_size, None, device))
+            ended = RunEnded(run.id, "failed", seconds=seconds, error=sentence)
+        else:
+            sentence = f"Something went wrong inside: {type(error).__name__}: {error}"
+            ended = RunEnded(run.id, "failed", seconds=seconds, error=sentence, traceback=traceback.format_exc())
     try:
         run.append_event(to_json(ended, time=time.time()))
         run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
@@ -217,17 +222,22 @@ class _Execution:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            fitting = largest_fitting_batch(network, model.head, train, train_targets, options.batch_size, fabric)
+            # The frames of the failed step still hold its tensors, for which the trial needs the room.
+            traceback.clear_frames(error.__traceback__)
+            fitting = largest_fitting_batch(network, model.head, train, train_targets, options, fabric)
             raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
         if self.control.request == "cancel" or not has_checkpoint(self.run.folder / "checkpoints", "best"):
             return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
 
         load_checkpoint(self.run.folder / "checkpoints", "best", model)
         metrics: dict[str, dict[str, float]] = {}
-        for name in SPLITS[1:]:
-            data = validation if name == "validation" else split(name)
-            if data.ids:
-                metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
+        try:
+            for name in SPLITS[1:]:
+                data = validation if name == "validation" else split(name)
+                if data.ids:
+                    metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
+        except Interrupted:
+            return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
         status: RunStatus = "stopped" if self.control.request == "stop" else "done"
         return RunEnded(self.run.id, status, metrics, result.best_epoch, result.seconds)
 
@@ -237,6 +247,7 @@ class _Execution:
         """Measure one split and keep its predictions."""
 
         def progress(done: int) -> None:
+            self.control.check_cancelled()
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
         outputs = run_split(network, head, data, device, progress)

@@ -122,7 +122,7 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
     except FileNotFoundError as error:
         raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -13,18 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlstudio.api import Backbone, Options, Preprocessor, WeightsInfo
+from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
-from tlstudio.engine.control import RunControl
+from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
 
 CACHE_FOLDER = "cache"
 """Folder of a project in which features are kept; it may be deleted at any time."""
 
 
-class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
-    """Stop or cancel was asked for before training began."""
+_RESERVE = 64 * 2**20  # bytes that are left for everything else
 
 
 def cache_path(
@@ -92,11 +92,20 @@ def compute_features(
 
     Raises:
         Interrupted: Stop or cancel was asked for.
+        RunError: The disk has no room for them.
     """
     indices = np.arange(len(revision))
     dataset = SampleDataset(revision, indices, preprocessor, seed=0)
     loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A memory-mapped file on a disk that fills up ends the whole process by a signal: look before.
+    needed, free = 4 * len(revision) * backbone.num_features, shutil.disk_usage(path.parent).free
+    if needed + _RESERVE > free:
+        raise RunError(
+            f"The features need {needed / 1e9:.1f} GB on the disk of {path.parent}, and {free / 1e9:.1f} GB are free.",
+            "Free some space: everything in that folder may be deleted.",
+            path=path.parent,
+        )
     staging = path.with_name(f"{path.stem}.{os.getpid()}.part")
     try:
         features = np.lib.format.open_memmap(

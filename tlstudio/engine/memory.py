@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tlstudio.api import RunError
 from tlstudio.api.nn import HeadModule, set_train_mode
 from tlstudio.engine.loading import TrainLoader
+from tlstudio.engine.recipe import TrainingOptions
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -23,7 +24,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def largest_fitting_batch(
-    network: nn.Module, head: HeadModule, train: TrainLoader, targets: Tensor, batch_size: int, fabric: Fabric
+    network: nn.Module, head: HeadModule, train: TrainLoader, targets: Tensor, options: TrainingOptions, fabric: Fabric
 ) -> int:
     """Find a batch size that does fit, by trying a step with half of the batch, a quarter, and so on.
 
@@ -32,14 +33,14 @@ def largest_fitting_batch(
         head: Gives the loss.
         train: Where the batch comes from.
         targets: Encoded training labels by position.
-        batch_size: The batch size that did not fit.
+        options: With the batch size that did not fit.
         fabric: Device and precision.
 
     Returns:
         The largest size that was tried and fits; 0 if not even 1 does.
     """
     batch = next(train.epoch(0))
-    size = min(batch_size, len(batch.positions)) // 2
+    size = min(options.batch_size, len(batch.positions)) // 2
     while size >= 1:
         network.zero_grad(set_to_none=True)
         gc.collect()
@@ -47,23 +48,28 @@ def largest_fitting_batch(
             torch.cuda.empty_cache()
         with contextlib.suppress(RuntimeError, MemoryError):
             set_train_mode(network)
+            # The optimizer will keep this much beside the gradients: two moments (AdamW) or one (SGD).
+            moments = 1 if options.optimizer == "sgd" else 2
+            learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+            reserved = [torch.empty_like(parameter) for parameter in learning for _ in range(moments)]
             inputs = {name: tensor[:size].to(fabric.device) for name, tensor in batch.inputs.items()}
             with fabric.autocast():
                 output = network(inputs)
             wanted = targets[batch.positions[:size]].to(fabric.device)
             fabric.backward(head.loss(output.float(), wanted).mean())
             network.zero_grad(set_to_none=True)
+            del reserved
             return size
         size //= 2
     return 0
 
 
-def out_of_memory_error(batch_size: int, fitting: int, device: torch.device) -> RunError:
+def out_of_memory_error(batch_size: int, fitting: int | None, device: torch.device) -> RunError:
     """Say what to do.
 
     Args:
         batch_size: The batch size that did not fit.
-        fitting: The largest that was found to fit, 0 if none did.
+        fitting: The largest that was found to fit, 0 if none did, `None` if none was tried.
         device: Where memory ran out.
     """
     where = "The GPU" if device.type != "cpu" else "This machine"
@@ -74,6 +80,8 @@ def out_of_memory_error(batch_size: int, fitting: int, device: torch.device) -> 
             f"A batch size of {fitting} fits (tried just now); "
             f"with accumulation {times} it learns as from {batch_size}."
         )
+    elif fitting is None:
+        remedies.append("Choose a smaller batch size.")
     else:
         remedies.append("Not even a batch of one fits: choose a smaller backbone or smaller images or texts.")
     remedies.append(

@@ -190,8 +190,16 @@ def predict_to_csv(
 
     Raises:
         DataError: Nothing usable is there.
-        RunError: The file cannot be written.
+        RunError: The file cannot be written, or is the source itself.
     """
+    if output.is_dir():
+        raise RunError(f"{output} is a folder.", "Give the name of a CSV file.", path=output)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise RunError(
+            f"{output} is what is to be predicted; it would be lost.",
+            "Give another file for the predictions.",
+            path=output,
+        )
     items = samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]

@@ -16,7 +16,7 @@ from tlstudio.api import FineTuningStrategy, Label, Options, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel, set_train_mode
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind
-from tlstudio.engine.control import RunControl
+from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
 from tlstudio.engine.loading import Batch, TrainLoader
@@ -117,7 +117,12 @@ class Trainer:
             request = self._control.request
             if request == "cancel" or (request == "stop" and best.epoch):
                 break
-            metrics, worst = self._validate(engine, model.head, validation)
+            try:
+                metrics, worst = self._validate(engine, model.head, validation)
+            except Interrupted:
+                break
+            # Behind the last step, nothing else would notice; NaN would also be no JSON.
+            self._finite(metrics["loss"], engine.step, epoch)
             is_best = best.see(epoch, metrics)
             state = CheckpointState(epoch, engine.step, metrics)
             seconds = engine.clock.seconds
@@ -226,7 +231,9 @@ class Trainer:
         self, engine: _Engine, head: HeadModule, split: SplitData
     ) -> tuple[dict[str, float], tuple[tuple[str, str, float], ...]]:
         """Metrics of the validation split, and its samples that are most wrong."""
-        outputs = run_split(engine.network, head, split, self._fabric.device)
+        outputs = run_split(
+            engine.network, head, split, self._fabric.device, lambda _done: self._control.check_cancelled()
+        )
         order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
         worst = tuple(
             (split.ids[int(position)], label_text(prediction.value), float(outputs.losses[position]))

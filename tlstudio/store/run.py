@@ -136,7 +136,7 @@ class Run:
         """
         try:
             return tomllib.loads(self.recipe_path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise RunError(f"The recipe of run {self.id} cannot be read: {why}.", path=self.recipe_path) from error
 
@@ -195,7 +195,7 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"Run {self.id} has no {path.name}.", path=path) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             why = reason(error) if isinstance(error, OSError) else f"it is damaged ({error})"
             raise RunError(f"{path.name} of run {self.id} cannot be read: {why}.", path=path) from error
 
@@ -239,11 +239,16 @@ class Run:
         """Close the events file; the next event opens it again."""
         with self._lock:
             if self._events is not None:
-                self._events.close()
+                with contextlib.suppress(OSError):  # a full disk: what is missing was told when it was written
+                    self._events.close()
                 self._events = None
 
     def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
-        write_json_atomic(self.folder / RUN_NAME, {**self.read_json(RUN_NAME), **values})
+        record = self.read_json(RUN_NAME)
+        if not isinstance(record, dict):
+            path = self.folder / RUN_NAME
+            raise RunError(f"{RUN_NAME} of run {self.id} cannot be read: it is damaged (not an object).", path=path)
+        write_json_atomic(self.folder / RUN_NAME, {**record, **values})
 
     def _json_path(self, name: str) -> Path:
         return self.folder / (name if name.endswith(".json") else f"{name}.json")
@@ -294,7 +299,7 @@ def read_record(folder: Path) -> dict[str, Any]:
                 f"this version reads up to format {RUN_FORMAT}"
             )
         summary_of(folder.name, record)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         day = re.match(r"\d{4}-\d{2}-\d{2}", folder.name)
         record = {
@@ -302,7 +307,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             "status": "damaged",
             "error": f"{folder / RUN_NAME} cannot be read: {why}.",
         }
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         note = json.loads((folder / NOTE_NAME).read_text(encoding="utf-8"))
         record |= {"note": str(note["note"]), "tags": [str(tag) for tag in note["tags"]]}
     return record
