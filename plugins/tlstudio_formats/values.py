@@ -95,7 +95,7 @@ def split_labels(value: Any, separator: str = "") -> list[str]:  # noqa: ANN401 
         if text.startswith("[") and text.endswith("]"):
             try:
                 listed = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 listed = None
             if isinstance(listed, list):
                 return _clean(listed)

@@ -86,7 +86,7 @@ def raw_config(folder: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: {error}.", "Copy it again.", path=path, field=FIELD) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} is damaged: not an object.", "Copy it again.", path=path, field=FIELD)

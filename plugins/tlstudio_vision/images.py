@@ -76,7 +76,7 @@ class InputSettings:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise WeightsError(
                 f"{path} does not say how images are prepared: {error}.", "Copy or export the model again.", path=path
             ) from error

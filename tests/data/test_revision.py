@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -74,9 +75,26 @@ def test_a_newer_revision_names_its_maker(shapes: Revision) -> None:
         Revision.open(shapes.folder)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"format": 1}', '{"format": 1, "sha256": "x"'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        "{}",
+        '{"format": 1}',
+        '{"format": 1, "sha256": "x"',
+        pytest.param("[" * 100_000, id="nested too deeply"),
+    ],
+)
 def test_damaged_facts_are_a_sentence(shapes: Revision, content: str) -> None:
     (shapes.folder / "revision.json").write_text(content)
+    with pytest.raises(DataError, match="damaged"):
+        Revision.open(shapes.folder)
+
+
+@pytest.mark.parametrize("change", [{"task": "sorting"}, {"modality": "sound"}, {"rows": math.inf}, {"classes": 5}])
+def test_facts_that_cannot_be_are_a_sentence(shapes: Revision, change: dict[str, object]) -> None:
+    edit(shapes.folder, **change)
     with pytest.raises(DataError, match="damaged"):
         Revision.open(shapes.folder)
 

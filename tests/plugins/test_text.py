@@ -317,6 +317,8 @@ def test_incomplete_and_damaged_folders_are_told(folder: Path, tmp_path: Path) -
     refused(folder, r"config\.json is damaged")
     (folder / "config.json").write_text("[]", encoding="utf-8")
     refused(folder, r"config\.json is damaged")
+    (folder / "config.json").write_text('{"a":' * 100_000, encoding="utf-8")
+    refused(folder, r"config\.json is damaged")
     (folder / "config.json").write_text("{}", encoding="utf-8")
     refused(folder, "does not say which architecture")
     (folder / "config.json").write_text('{"model_type": "no_such_model"}', encoding="utf-8")

@@ -134,7 +134,8 @@ def test_a_text_and_a_broken_image_are_told(tmp_path: Path) -> None:
         prepare(Sample(id="a", image=tmp_path / "a.png"))
 
 
-def test_damaged_assets_are_told(tmp_path: Path) -> None:
-    (tmp_path / "preprocessing.json").write_text('{"height": 3}', encoding="utf-8")
+@pytest.mark.parametrize("content", ['{"height": 3}', "[" * 100_000], ids=["incomplete", "nested too deeply"])
+def test_damaged_assets_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "preprocessing.json").write_text(content, encoding="utf-8")
     with pytest.raises(WeightsError, match="does not say how images are prepared"):
         TimmBackbone("test_vit").preprocessor(VisionOptions(), assets=tmp_path)

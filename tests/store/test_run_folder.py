@@ -85,19 +85,49 @@ def test_json_files_come_back_and_missing_or_damaged_ones_get_a_sentence(run: Ru
     assert run.read_json("versions.json") == {"torch": "2", "鳥": [1, None]}
     with pytest.raises(RunError, match=r"has no other\.json"):
         run.read_json("other")
-    (run.folder / "versions.json").write_text("{")
+    for content in ("{", "[" * 100_000):
+        (run.folder / "versions.json").write_text(content)
+        with pytest.raises(RunError, match="damaged"):
+            run.read_json("versions")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3"])
+def test_metrics_do_not_replace_a_damaged_record(run: Run, content: str) -> None:
+    (run.folder / "run.json").write_text(content)
     with pytest.raises(RunError, match="damaged"):
-        run.read_json("versions")
+        run.record_metrics("test", {"accuracy": 1.0})
+    assert (run.folder / "run.json").read_text() == content
 
 
-def test_a_damaged_recipe_gets_a_sentence(run: Run) -> None:
-    run.recipe_path.write_text("= 1")
+def test_a_damaged_note_is_no_note(run: Run) -> None:
+    (run.folder / "note.json").write_text("[" * 100_000)
+    assert run.summary().note == ""
+
+
+def test_a_damaged_process_mark_is_that_of_a_process_that_is_gone(run: Run) -> None:
+    edit(run, process={"pid": math.inf, "started": 1, "host": socket.gethostname()})
+    assert run.status == "interrupted"
+
+
+@pytest.mark.parametrize("content", ["= 1", "a = " + "[" * 100_000], ids=["no name", "nested too deeply"])
+def test_a_damaged_recipe_gets_a_sentence(run: Run, content: str) -> None:
+    run.recipe_path.write_text(content)
     with pytest.raises(RunError, match="recipe of run"):
         run.read_recipe()
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[1]", '{"metrics": 3}', '{"format": 1, "metrics": {"test": {"a": "x"}}}']
+    "content",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"metrics": 3}',
+        '{"format": 1, "metrics": {"test": {"a": "x"}}}',
+        pytest.param("[" * 100_000, id="nested too deeply"),
+        '{"format": 1, "best_epoch": Infinity}',
+        '{"format": 1, "best_epoch": "x", "process": {"pid": Infinity, "started": 1, "host": "h"}}',
+    ],
 )
 def test_a_damaged_record_is_listed_as_damaged(run: Run, content: str) -> None:
     (run.folder / "run.json").write_text(content)

@@ -130,7 +130,7 @@ def _options(assignments: Sequence[str]) -> dict[str, Any]:
             raise click.BadParameter(f"'{assignment}' is not of the form format.OPTION=VALUE.", param_hint="-o")
         try:
             options[key] = json.loads(text)  # numbers, true and false, lists
-        except ValueError:
+        except (ValueError, RecursionError):
             options[key] = text
     return options
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,9 @@ class Revision:
                 "Restore it from a backup, or import the data again as a new revision.",
                 path=table,
             )
+        for key, known in (("modality", get_args(Modality)), ("task", get_args(Task))):
+            if facts.get(key) not in known:
+                raise _damaged(folder, f"its {key} is none of {', '.join(known)}")
         try:
             return cls(
                 folder=folder.absolute(),
@@ -115,7 +118,7 @@ class Revision:
                 sha256=digest,
                 rows=int(facts["rows"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _damaged(folder, f"it has no usable {error}") from error
 
     @cached_property
@@ -275,7 +278,7 @@ class Revision:
                 Rejected(str(item["source"]), str(item["reason"]), str(item["remedy"])) for item in data["rejected"]
             )
             return rejected, tuple(str(note) for note in data["notes"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return (), ()  # it only informs: nothing depends on it
 
     def _get(self, column: str, index: int) -> Any:  # noqa: ANN401  a cell of any column
@@ -302,7 +305,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its access rights.", path=path) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise _damaged(folder, "it does not say its format")

@@ -92,5 +92,5 @@ def describe_holder(path: Path) -> str:
             f"{holder['program']} (user {holder['user']} on {holder['host']}, process {holder['pid']}, "
             f"since {since:%Y-%m-%d %H:%M})"
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another program"

@@ -41,7 +41,7 @@ class ProcessMark:
             return None
         try:
             return cls(int(value["pid"]), float(value["started"]), str(value["host"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def to_json(self) -> dict[str, Any]:
