@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -26,7 +26,10 @@ from tlstudio.gui.app import build_window, make_application, make_state
 from tlstudio.gui.errors import route_qt_messages
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.data import DataPanel
+from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.panels.project import ProjectPanel
+from tlstudio.gui.panels.runs import RunsPanel
+from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import resource_folder
 from tlstudio.plugins import PluginManager
@@ -47,6 +50,7 @@ TEXTS = (
     ("The jokes fall flat and the story never starts.", "差评"),
 )
 PER_CLASS = 24
+EPOCHS_SEEN = 4
 
 
 def make_sources(folder: Path) -> tuple[Path, Path]:
@@ -93,6 +97,43 @@ def wait(state: AppState, milliseconds: int = 500) -> None:
         quiet = 0 if state.jobs.jobs else quiet + 50
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Let the window work until something is so."""
+    loop = QEventLoop()
+    while not condition():
+        QTimer.singleShot(50, loop.quit)
+        loop.exec()
+
+
+def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[tuple[str, QWidget]]:
+    """What only shows while or after something is done: a run half way, two runs compared, an answer."""
+    runs, predict, train = window.panel("runs"), window.panel("predict"), window.panel("train")
+    assert isinstance(runs, RunsPanel)
+    assert isinstance(predict, PredictPanel)
+    assert isinstance(train, TrainPanel)
+    window.go_to("runs")
+    runs.table.selectAll()
+    yield "runs-compare", window
+    window.go_to("predict")
+    predict.one.take_image(sorted((images / "花卉").glob("*.jpg"))[0])
+    wait_until(lambda: bool(predict.one.bars.bars))
+    yield "predict-result", window
+    window.go_to("train")
+    values = {"strategy": {"name": "full"}, "training": {"epochs": 12, "batch_size": 8}}
+    train.draft.load({**values, "backbone": {"name": "tf_efficientnet_lite0", "options": {"image_size": 64}}})
+    wait_until(lambda: not train.draft.pending)
+    assert train.draft.result.can_start, train.draft.result.problems
+    train.setup.start()
+    wait_until(lambda: train.live.story.epoch is not None and train.live.story.epoch.epoch >= EPOCHS_SEEN)
+    yield "train-running", window
+    train.cancel()
+    wait_until(lambda: not train.active_run)
+    project = state.project
+    assert project is not None
+    project.delete_run(train.live.story.run)  # the pictures that follow shall show the same runs
+    state.runs_changed.emit()
+
+
 def scenes(
     window: MainWindow, state: AppState, project: Path, sources: tuple[Path, Path]
 ) -> Iterator[tuple[str, QWidget]]:
@@ -135,6 +176,7 @@ def scenes(
     for page in ("train", "runs", "predict", "plugins"):
         window.go_to(page)
         yield page, window
+    yield from live_scenes(window, state, sources[0])
     window.show_help()
     dialog = window.findChild(QDialog, "help_dialog")
     assert isinstance(dialog, QDialog)

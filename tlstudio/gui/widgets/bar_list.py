@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QFont, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QWidget
 
 from tlstudio.gui.state import AppState
@@ -138,10 +138,16 @@ class BarList(QAbstractScrollArea):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(theme.hover))
             painter.drawRoundedRect(track, thick / 2, thick / 2)
-            filled = QRectF(track)
-            filled.setWidth(max(thick if bar.share > 0 else 0.0, track.width() * min(1.0, bar.share)))
+            # Cut by the track and not drawn from its edge: so a share of 1 % looks smaller than one of 3 %, which a
+            # bar with two round ends cannot.
+            inside = QPainterPath()
+            inside.addRoundedRect(track, thick / 2, thick / 2)
+            painter.save()
+            painter.setClipPath(inside)
             painter.setBrush(QColor(theme.accent))
-            painter.drawRoundedRect(filled, thick / 2, thick / 2)
+            width_now = track.width() * min(1.0, bar.share)
+            painter.drawRoundedRect(track.adjusted(-thick, 0, width_now - track.width(), 0), thick / 2, thick / 2)
+            painter.restore()
             painter.setPen(QColor(theme.text))
             line = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight)
             painter.drawText(QRectF(x + width - figures, y, figures, self._row), line, bar.text)

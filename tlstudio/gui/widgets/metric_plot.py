@@ -16,6 +16,10 @@ from tlstudio.gui.widgets.figures import number_text
 from tlstudio.gui.widgets.legend import Legend, LegendEntry
 from tlstudio.gui.widgets.texts import text_label
 
+_FEW_POINTS = 128
+"""Curves of at most so many points are drawn smooth and a little stronger."""
+_FINE_WIDTH = 1.6
+
 
 class Pointed(Protocol):
     """A point as Qt gives it."""
@@ -190,7 +194,8 @@ class MetricPlot(QFrame):
                 positive = y > 0
                 x, y = x[positive], y[positive]
                 y = _log10(y)
-            self._items[key].setData(x, y)
+            self._items[key].setPen(self._pen(key))
+            self._items[key].setData(x, y, antialias=self._is_short(key))
         self._changed.clear()
         self._fit()
         return True
@@ -237,9 +242,9 @@ class MetricPlot(QFrame):
             rows += [f"{key}\t{x:.6g}\t{y:.6g}" for x, y in zip(curve.x, curve.y, strict=True)]
         return "\n".join(rows)
 
-    def _cosmetic(self, color: str, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
-        pen = QPen(QColor(color), 1, style)
-        pen.setCosmetic(True)  # a pen of more than one device pixel is many times slower to draw
+    def _cosmetic(self, color: str, style: Qt.PenStyle = Qt.PenStyle.SolidLine, width: float = 1.0) -> QPen:
+        pen = QPen(QColor(color), width, style)
+        pen.setCosmetic(True)
         return pen
 
     def _color(self, key: str) -> str:
@@ -247,7 +252,12 @@ class MetricPlot(QFrame):
         return self._theme.curves[color % len(self._theme.curves)] if isinstance(color, int) else color
 
     def _pen(self, key: str) -> QPen:
-        return self._cosmetic(self._color(key), self._styles[key][1])
+        # More than one device pixel is many times slower to draw: that is for curves of few points alone.
+        width = _FINE_WIDTH if self._is_short(key) else 1.0
+        return self._cosmetic(self._color(key), self._styles[key][1], width)
+
+    def _is_short(self, key: str) -> bool:
+        return len(self._curves[key]) <= _FEW_POINTS
 
     def _show_legend(self) -> None:
         entries = []
