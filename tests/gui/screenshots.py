@@ -119,7 +119,7 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     wait_until(lambda: bool(predict.one.bars.bars))
     yield "predict-result", window
     window.go_to("train")
-    values = {"strategy": {"name": "full"}, "training": {"epochs": 12, "batch_size": 8}}
+    values = {"strategy": {"name": "full"}, "training": {"epochs": 12, "batch_size": 8, "threads": 1}}
     train.draft.load({**values, "backbone": {"name": "tf_efficientnet_lite0", "options": {"image_size": 64}}})
     wait_until(lambda: not train.draft.pending)
     assert train.draft.result.can_start, train.draft.result.problems

@@ -107,8 +107,10 @@ def test_a_single_point_stands_in_the_middle(plot: MetricPlot) -> None:
     assert y[0] < 0.0 < y[1]
 
 
-def test_pens_are_one_cosmetic_pixel_in_both_themes(plot: MetricPlot) -> None:
+def test_pens_of_long_curves_are_one_cosmetic_pixel_in_both_themes(plot: MetricPlot) -> None:
     plot.add_curve("train", color=0)
+    plot.set_points("train", range(1000), range(1000))
+    plot.flush()
     for theme in (LIGHT, DARK):
         plot.set_theme(theme)
         pen = plot._items["train"].opts["pen"]

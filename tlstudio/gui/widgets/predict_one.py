@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTemporaryDir, Signal
-from PySide6.QtGui import QImage, QKeySequence, QPainter, QPaintEvent, QPixmap, QShortcut
+from PySide6.QtGui import QImage, QKeySequence, QPainter, QPainterPath, QPaintEvent, QPixmap, QShortcut
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -58,6 +58,10 @@ class Picture(QWidget):
         place = self.rect()
         place.setSize(fitted)
         place.moveCenter(self.rect().center())
+        corners = QPainterPath()
+        corners.addRoundedRect(place.toRectF(), 8, 8)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setClipPath(corners)
         painter.drawPixmap(place, self._pixmap)
 
 
