@@ -107,7 +107,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
             config: PreTrainedConfig = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-    except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
+    except Exception as error:  # each kind of model checks its configuration with errors of its own
         raise WeightsError(
             f"transformers cannot make sense of {folder / 'config.json'} (model_type {kind}): {_first_line(error)}",
             "Choose a model whose architecture is part of the installed transformers.",
@@ -251,7 +251,7 @@ def filled_model(config: PreTrainedConfig, folder: Path, state: Mapping[str, Ten
                 ignore_mismatched_sizes=True,  # they are told below, together with the rest
                 **_arguments(kind),
             )
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # also of packages that the configuration asks for and that are not there
         raise WeightsError(
             f"The weights in {source.name} do not fit this backbone: {_first_line(error)}",
             "Choose the weights that were made for it.",

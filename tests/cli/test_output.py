@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,4 +87,11 @@ def test_short_words_for_durations_sizes_and_texts() -> None:
         "2.5 GB",
     ]
     assert cut("圆环圆环", 7) == "圆环..."
+    assert cut("圆环圆", 6) == "圆环圆"
+
+
+def test_a_very_long_name_is_cut_at_once() -> None:
+    start = time.perf_counter()
+    assert cut("x" * 20_000, 12) == "xxxxxxxxx..."
+    assert time.perf_counter() - start < 1
     assert pad("圆", 4, right=True) == "  圆"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,11 @@ def test_a_source_is_never_replaced_by_its_own_predictions(
     assert image.read_bytes() == content
     with pytest.raises(RunError, match="is a folder"):
         predict_to_csv(predictor, image, tmp_path, registry)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(RunError, match="is a device"):
+            predict_to_csv(predictor, image, tmp_path / "pipe", registry)
+        assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,12 @@ def test_no_value_crashes_the_check_of_a_recipe(values: dict[str, Any]) -> None:
 def test_every_training_option_has_a_title_and_a_help() -> None:
     schema = json.loads(json.dumps(TrainingOptions.model_json_schema()))["properties"]
     assert all(field["title"] and field["description"] for field in schema.values())
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "recipe.json"])
+def test_a_number_of_thousands_of_digits_is_a_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    number = "1" + "0" * 6000
+    path.write_text(f"seed = {number}" if name.endswith("toml") else f'{{"seed": {number}}}')
+    with pytest.raises(TLStudioError, match="is not valid"):
+        read_recipe_file(path)

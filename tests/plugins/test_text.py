@@ -323,6 +323,8 @@ def test_incomplete_and_damaged_folders_are_told(folder: Path, tmp_path: Path) -
     refused(folder, "does not say which architecture")
     (folder / "config.json").write_text('{"model_type": "no_such_model"}', encoding="utf-8")
     refused(folder, "transformers cannot make sense of .* no_such_model")
+    (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}', encoding="utf-8")
+    refused(folder, "transformers cannot make sense of .* bert")
     (folder / "config.json").unlink()
     refused(folder, r"has no config\.json")
     (folder / "adapter_config.json").write_text("{}", encoding="utf-8")

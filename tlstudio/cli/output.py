@@ -171,11 +171,14 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 def cut(text: str, width: int) -> str:
     """Cut a text to a number of columns."""
-    if display_width(text) <= width:
-        return text
-    while text and display_width(text) > width - 3:
-        text = text[:-1]
-    return text + "..."
+    kept = taken = 0  # how much fits before the dots
+    for place, char in enumerate(text):
+        taken += display_width(char)
+        if taken > width:
+            return text[:kept] + "..."
+        if taken <= width - 3:
+            kept = place + 1
+    return text
 
 
 def duration(seconds: float) -> str:

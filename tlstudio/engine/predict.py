@@ -194,6 +194,8 @@ def predict_to_csv(
     """
     if output.is_dir():
         raise RunError(f"{output} is a folder.", "Give the name of a CSV file.", path=output)
+    if output.exists() and not output.is_file():
+        raise RunError(f"{output} is a device, not a file.", "Give the name of a CSV file.", path=output)
     if output.exists() and source.exists() and output.samefile(source):
         raise RunError(
             f"{output} is what is to be predicted; it would be lost.",

@@ -195,7 +195,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TLStudioError(f"The recipe {path} cannot be read: {reason}.", path=path) from error
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not of the form, too deep, or a number of thousands of digits
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise TLStudioError(f"The recipe {path.name} is not valid {kind}: {error}.", path=path) from error
     if not isinstance(values, dict):
