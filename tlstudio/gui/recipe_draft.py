@@ -33,6 +33,7 @@ class Checked:
         preflight: What will happen, or `None` as above.
         problems: Everything that forbids the start.
         facts: What is known of the chosen components.
+        command: The command line that does the same; ``""`` where mistakes forbid it.
     """
 
     revision: Revision | None = None
@@ -40,6 +41,7 @@ class Checked:
     preflight: Preflight | None = None
     problems: tuple[Problem, ...] = ()
     facts: Mapping[Kind, Candidate] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def can_start(self) -> bool:
@@ -188,7 +190,7 @@ class RecipeDraft(QObject):
             values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
 
         def work(context: JobContext) -> tuple[Checked, bool]:
-            from tlstudio.engine.advise import complete, preflight
+            from tlstudio.engine.advise import command_line, complete, preflight
 
             importlib.import_module("pyqtgraph")  # the plots will need it, and the window must not wait for it
             revision = project.dataset(name, revision_id)
@@ -211,8 +213,9 @@ class RecipeDraft(QObject):
                 found = getattr(registry, kind)(part.name)
                 candidate = Candidate(found.name, found.title, found.description)
                 facts[kind] = read_candidate(kind, candidate, registry, situation)
-            flight = preflight(recipe, revision, registry)
-            return Checked(revision, recipe, flight, tuple(flight.problems), facts), anew
+            flight = preflight(recipe, revision, registry, project_folder=project.folder)
+            command = command_line(recipe, project.folder, revision=revision, registry=registry)
+            return Checked(revision, recipe, flight, tuple(flight.problems), facts, command), anew
 
         self._state.jobs.start(work, self.tr("Checking the recipe"), self._done, self._failed, key="recipe check")
 

@@ -39,11 +39,8 @@ class RecipeMenu(QMenu):
     @Slot()
     def copy_command(self) -> None:
         """Put the command line that does the same into the clipboard."""
-        recipe, project = self._draft.result.recipe, self._state.project
-        if recipe is not None and project is not None:
-            from tlstudio.engine.advise import command_line
-
-            QApplication.clipboard().setText(command_line(recipe, project.folder))
+        if command := self._draft.result.command:
+            QApplication.clipboard().setText(command)
             self._state.message.emit(self.tr("The command is in the clipboard."), "")
 
     @Slot()
