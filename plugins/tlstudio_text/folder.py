@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 FIELD = "backbone.weights"
+ATTENTION = ("_attn_implementation", "attn_implementation")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.txt",
@@ -70,6 +71,14 @@ def raw_config(folder: Path) -> dict[str, Any]:
         raise WeightsError(
             f"The model in {folder} brings Python code of its own (auto_map); it was not run and not loaded.",
             "Choose a model whose architecture is part of transformers.",
+            path=folder,
+            field=FIELD,
+        )
+    if any("/" in str(config.get(key, "")) for key in ATTENTION):
+        # transformers takes such a value for the name of a hub repository and loads compiled code from it.
+        raise WeightsError(
+            f"The model in {folder} asks for an attention kernel from a hub; it was not fetched and not loaded.",
+            f"Remove {' and '.join(ATTENTION)} from its config.json.",
             path=folder,
             field=FIELD,
         )

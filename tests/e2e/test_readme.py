@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,12 @@ def test_the_export_example_prints_a_prediction_for_each_image(
     run = execute_run(recipe, shapes_project, registry, on_event=heard, control=heard.control)
     report = export_run(run, tmp_path / "my-model", registry, project=shapes_project)
     assert report.max_difference <= 1e-4
-    (tmp_path / "new-photos").symlink_to(shapes_folder / "circle")
+    shutil.copytree(shapes_folder / "circle", tmp_path / "new-photos")
+    (tmp_path / "new-photos" / "broken.png").write_bytes(b"no image")
     shapes_project.close()
     monkeypatch.chdir(tmp_path)
     exec(compile(block("example:export"), "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 16
-    assert all(line.split()[1] in {"circle", "square", "圆环"} for line in printed)
+    assert len(printed) == 17
+    assert printed[0].startswith("broken.png cannot be read")
+    assert all(line.split()[1] in {"circle", "square", "圆环"} for line in printed[1:])

@@ -222,8 +222,12 @@ def test_keeping_the_last_epoch_takes_the_last_whatever_was_better(
     shapes_project: Project, registry: Registry, heard: Heard
 ) -> None:
     train(shapes_project, registry, heard, "shapes", full(epochs=4, keep="last"))
-    assert [event.best_epoch for event in heard.of(EpochEnded)] == [1, 2, 3, 4]
+    epochs = heard.of(EpochEnded)
     assert heard.of(RunEnded)[0].best_epoch == 4
+    assert heard.of(RunEnded)[0].metrics["validation"] == pytest.approx(dict(epochs[-1].validation), abs=1e-5)
+    best = max(epochs, key=lambda event: (event.validation["f1_macro"], -event.validation["loss"]))
+    assert epochs[-1].best_epoch == best.epoch
+    assert [event.epoch for event in epochs if event.is_best][-1] == best.epoch
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(

@@ -294,6 +294,14 @@ def test_a_pickle_with_code_is_refused_and_never_run(folder: Path, tmp_path: Pat
     assert not (tmp_path / "trace").exists()
 
 
+def test_a_folder_that_asks_for_a_kernel_from_a_hub_is_refused(folder: Path) -> None:
+    write_model(folder, "bert")
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    content["_attn_implementation"] = "somebody/kernel"
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    refused(folder, "asks for an attention kernel from a hub; it was not fetched")
+
+
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_a_folder_with_code_of_its_own_is_refused_and_never_run(folder: Path, tmp_path: Path, file: str) -> None:
     write_model(folder, "bert")

@@ -56,6 +56,11 @@ def predict(
         raise click.UsageError("Give either a SOURCE or --text.")
     if text is not None and csv is not None:
         raise click.UsageError("--output goes with a SOURCE; a --text is printed.")
+    from tlstudio.api import DataError
+
+    if source is not None and not source.exists():
+        # Said before the model is loaded, which takes a while.
+        raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     with _predictor(output, model, run_id, device) as (predictor, registry):
         if source is not None and csv is not None:
             return _to_csv(output, predictor, registry, source, csv, text_column, image_column)

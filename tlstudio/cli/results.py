@@ -90,7 +90,7 @@ def _show_run(output: Output, project: Project, run: Run) -> None:
             ("Backbone", summary.backbone),
             ("Head", summary.head),
             ("Strategy", summary.strategy),
-            ("Best epoch", summary.best_epoch or None),
+            ("Kept epoch", summary.best_epoch or None),
             ("Time", duration(summary.seconds) if summary.seconds else ""),
             ("Note", summary.note),
             ("Tags", ", ".join(summary.tags)),

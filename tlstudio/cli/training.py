@@ -233,7 +233,7 @@ def _say_ended(output: Output, run: Run, ended: RunEnded) -> int:
     if ended.status == "cancelled":
         output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s.")
         return CANCELLED
-    best = f", best epoch {ended.best_epoch}" if ended.best_epoch else ""
+    best = f", kept epoch {ended.best_epoch}" if ended.best_epoch else ""
     output.say(f"Run {run.id}: {ended.status} in {ended.seconds:.1f} s{best}.")
     output.say()
     metrics_table(output, ended.metrics)

@@ -155,7 +155,7 @@ class RunEnded:
         run: Id of the run.
         status: ``"done"``, ``"stopped"`` (kept the best on request), ``"cancelled"`` or ``"failed"``.
         metrics: Metrics by split and name, of the best checkpoint; empty if it was not evaluated.
-        best_epoch: The epoch of that checkpoint, 0 if there is none.
+        best_epoch: The epoch that was kept, 0 if there is none.
         seconds: Wall time, pauses left out.
         error: The sentence for the user if it failed.
         traceback: For a bug report, if it failed by a bug.

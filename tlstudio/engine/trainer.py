@@ -123,11 +123,15 @@ class Trainer:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
             self._finite(metrics["loss"], engine.step, epoch)
-            is_best = best.see(epoch, metrics)
+            keep = best.see(epoch, metrics)
             state = CheckpointState(epoch, engine.step, metrics)
             seconds = engine.clock.seconds
-            self._on_event(EpochEnded(epoch, engine.step, train_loss, metrics, is_best, best.epoch, seconds, worst))
-            if is_best:
+            self._on_event(
+                EpochEnded(
+                    epoch, engine.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
+                )
+            )
+            if keep:
                 self._save("best", model, state)
             if time.monotonic() - last_saved > _SAVE_LAST_EVERY:
                 self._save("last", model, state)

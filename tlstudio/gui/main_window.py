@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST = QSize(960, 600)
 USUAL = QSize(1366, 768)
+FRAME = QSize(8, 40)  # what a window manager may draw around it; on a screen without that room it starts maximised
 
 
 class MainWindow(QMainWindow):
@@ -283,7 +284,10 @@ class MainWindow(QMainWindow):
         geometry = settings.value("window/geometry")
         if not (isinstance(geometry, QByteArray) and self.restoreGeometry(geometry)):
             screen = QGuiApplication.primaryScreen()
-            self.resize(USUAL.boundedTo(screen.availableSize()) if screen is not None else USUAL)
+            self.resize(USUAL)
+            room = screen.availableSize() if screen is not None else USUAL
+            if room.width() < USUAL.width() + FRAME.width() or room.height() < USUAL.height() + FRAME.height():
+                self.setWindowState(Qt.WindowState.WindowMaximized)
         chosen = self._commands.actions.get(f"theme_{self.state.theme_choice}")
         if chosen is not None:
             chosen.setChecked(True)

@@ -35,9 +35,10 @@ class PluginsPanel(QWidget):
         texts.addWidget(text_label(self.tr("Plugins"), "title", "plugins_title"))
         texts.addWidget(
             text_label(
-                self.tr("Installed packages, and .py files in your plugin folder. Interface version {0}.").format(
-                    API_VERSION
-                ),
+                self.tr(
+                    "Installed packages, and .py files in your plugin folder. They are loaded when the studio starts. "
+                    "Interface version {0}."
+                ).format(API_VERSION),
                 "second",
                 "plugins_subtitle",
                 elide=True,

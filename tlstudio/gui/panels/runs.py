@@ -8,7 +8,6 @@ from pathlib import Path
 from PySide6.QtCore import Qt, QUrl, Slot
 from PySide6.QtGui import QAction, QDesktopServices
 from PySide6.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QLineEdit,
     QSplitter,
@@ -20,7 +19,7 @@ from PySide6.QtWidgets import (
 from tlstudio.api import TLStudioError
 from tlstudio.gui.run_reading import RunDetails, read_details
 from tlstudio.gui.state import AppState
-from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.gui.widgets.dialogs import Question, ask_new_folder
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.run_comparison import RunComparison
@@ -254,9 +253,9 @@ class RunsPanel(QWidget):
             self._state.request_training([recipe])
 
     def _ask_export(self, run_id: str) -> None:
-        folder = QFileDialog.getExistingDirectory(self, self.tr("Export into a new folder inside"))
-        if folder:
-            self.export(run_id, Path(folder) / run_id)
+        folder = ask_new_folder(self, self.tr("Export into a new folder"), run_id)
+        if folder is not None:
+            self.export(run_id, folder)
 
     def export(self, run_id: str, folder: Path) -> None:
         """Write the best model of a run into a folder of its own."""

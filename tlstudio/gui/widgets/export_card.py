@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.dialogs import ask_new_folder
 from tlstudio.gui.widgets.figures import size_text
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -47,9 +48,9 @@ class ExportCard(Card):
 
     @Slot()
     def _ask(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, self.tr("Export into a new folder inside"))
-        if folder and self._run:
-            self.export(Path(folder) / self._run)
+        folder = ask_new_folder(self, self.tr("Export into a new folder"), self._run)
+        if folder is not None and self._run:
+            self.export(folder)
 
     def export(self, folder: Path) -> None:
         """Write the run's best model into a folder of its own."""

@@ -83,12 +83,7 @@ class LiveView(QWidget):
         self.worst_card = Card("train_worst", margins=(14, 10, 8, 8))
         self.worst_card.column.addWidget(text_label(self.tr("Most wrong right now"), "section", "train_worst_title"))
         self.gallery = ItemGallery("train_worst_gallery", self._state, self.tr("Most wrong right now"))
-        self._worst_hint = text_label(
-            self.tr("After the first epoch the validation items with the highest loss are shown here."),
-            "second",
-            "train_worst_hint",
-            wrap=True,
-        )
+        self._worst_hint = text_label("", "second", "train_worst_hint", wrap=True)
         self.gallery.hide()
         self.worst_card.column.addWidget(self._worst_hint, 1, Qt.AlignmentFlag.AlignTop)
         self.worst_card.column.addWidget(self.gallery, 1)
@@ -174,6 +169,9 @@ class LiveView(QWidget):
         self.summary.hide()
         self.gallery.show_items(())
         self.gallery.hide()
+        self._worst_hint.setText(
+            self.tr("After the first epoch the validation items with the highest loss are shown here.")
+        )
         self._worst_hint.show()
         self.log.clear()
         self.story.log.append(self.tr("Getting ready: the libraries are loaded when they are first needed."))
@@ -263,6 +261,10 @@ class LiveView(QWidget):
             self.story.log.clear()
         if self._worst and not self._worst_timer.isActive():
             self._worst_timer.start()
+        elif self.story.epoch is not None and not self.story.epoch.worst:
+            self.gallery.hide()
+            self._worst_hint.setText(self.tr("Nothing in the validation split is wrong right now."))
+            self._worst_hint.show()
         if self.story.ended is not None and not self._end_drawn:
             self._end_drawn = True
             self._draw_end(self.story.ended)
@@ -311,7 +313,7 @@ class LiveView(QWidget):
         parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test, 2)]
         where = self.tr("On the test split: ") if "test" in ended.metrics else ""
         if ended.best_epoch:
-            parts.append(self.tr("best epoch {0}").format(ended.best_epoch))
+            parts.append(self.tr("epoch {0} kept").format(ended.best_epoch))
         self._summary_title.setText(end_words(ended))
         text = where + " · ".join(parts) if parts else self.tr("There is no result to show.")
         self._summary_text.setText(text)

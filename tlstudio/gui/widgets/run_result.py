@@ -138,7 +138,7 @@ class RunResult(QWidget):
                 card.setToolTip("")
         if details is not None:
             last = self.cards[3]
-            last.set_caption(self.tr("Best epoch"))
+            last.set_caption(self.tr("Kept epoch"))
             best = str(details.summary.best_epoch) if details.summary.best_epoch else "—"
             last.show_figure(best, self.tr("{0} in all").format(duration_text(details.summary.seconds)))
 
