@@ -18,12 +18,13 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.evaluate import evaluate_run, read_evaluation, write_predictions, write_target
+from tlstudio.engine.evaluate import evaluate_run, read_evaluation, write_predictions
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.feature_cache import compute_features
 from tlstudio.engine.loading import FeatureDataset
 from tlstudio.engine.measuring import Outputs, decode_values
+from tlstudio.engine.target import write_target
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyConvNet

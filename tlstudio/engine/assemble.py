@@ -30,10 +30,10 @@ from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import load_checkpoint
-from tlstudio.engine.evaluate import read_target
 from tlstudio.engine.loading import EvalLoader, FeatureDataset, SampleDataset, sample_lengths
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
+from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 

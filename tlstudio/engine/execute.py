@@ -29,13 +29,14 @@ from tlstudio.engine.assemble import (
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpoint
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device, torch_settings
-from tlstudio.engine.evaluate import write_predictions, write_target
+from tlstudio.engine.evaluate import write_predictions
 from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
 from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.target import write_target
 from tlstudio.engine.trainer import Learner, Trainer
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project

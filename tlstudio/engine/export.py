@@ -9,22 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tlstudio import __version__
-from tlstudio.api import Modality, Preprocessor, RunError, Sample
+from tlstudio.api import Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.assemble import Parts, load_run_model
-from tlstudio.engine.evaluate import read_target, target_from, target_values
+from tlstudio.engine.exported import EXPORT_FORMAT
 from tlstudio.engine.predict import Predictor
-from tlstudio.engine.recipe import Choice, Recipe, parse_recipe
+from tlstudio.engine.recipe import Recipe, parse_recipe
+from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
-EXPORT_FORMAT = 1
 TOLERANCE = 1e-4
 """Largest difference of an output that counts as the same: folding LoRA's factors into the weights rounds anew."""
 
@@ -103,47 +101,6 @@ def export_run(
     on_progress(3, 3)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return ExportReport(folder, size, len(samples), difference)
-
-
-def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Preprocessor, Modality]:
-    """Load what `export_run` wrote.
-
-    Raises:
-        RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        if config["format"] > EXPORT_FORMAT:
-            raise RunError(
-                f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
-            )
-        target = target_from(labels)
-        chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(
-            f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
-        ) from error
-    # A merged model is plain: the strategy that trained it is not needed to use it.
-    backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
-    try:
-        options = backbone.Options.model_validate(chosen["backbone"].options)
-        head_options = head.Options.model_validate(chosen["head"].options)
-    except ValidationError as error:
-        raise RunError(
-            f"The options in {folder / 'config.json'} do not fit the plugins here: {error}", path=folder
-        ) from error
-    module = backbone.restore(options, folder / "assets")
-    model = TransferModel(module, head.build(module.num_features, target, head_options), module.layer_groups())
-    try:
-        model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
-    preprocessor = backbone.preprocessor(options, assets=folder / "assets")
-    return model.eval(), preprocessor, backbone.modality
 
 
 def _check_samples(project: Project, recipe: Recipe, most: int = 16) -> list[Sample]:

@@ -27,6 +27,7 @@ from tlstudio.api.nn import TransferModel
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
+from tlstudio.engine.exported import load_export
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -86,8 +87,6 @@ class Predictor:
         Raises:
             RunError: It is no exported model, is damaged, or a plugin is missing.
         """
-        from tlstudio.engine.export import load_export
-
         model, preprocessor, modality = load_export(folder, registry)
         return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
 

@@ -1,0 +1,59 @@
+"""Reading an exported model back: all that using it needs, without the project or the strategy that made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tlstudio.api import Modality, Preprocessor, RunError
+from tlstudio.api.nn import TransferModel
+from tlstudio.engine.recipe import Choice
+from tlstudio.engine.target import target_from
+from tlstudio.plugins import Registry
+
+EXPORT_FORMAT = 1
+
+
+def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Preprocessor, Modality]:
+    """Load what `export_run` wrote.
+
+    Raises:
+        RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        if config["format"] > EXPORT_FORMAT:
+            raise RunError(
+                f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
+            )
+        target = target_from(labels)
+        chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
+        ) from error
+    # A merged model is plain: the strategy that trained it is not needed to use it.
+    backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
+    try:
+        options = backbone.Options.model_validate(chosen["backbone"].options)
+        head_options = head.Options.model_validate(chosen["head"].options)
+    except ValidationError as error:
+        raise RunError(
+            f"The options in {folder / 'config.json'} do not fit the plugins here: {error}", path=folder
+        ) from error
+    module = backbone.restore(options, folder / "assets")
+    model = TransferModel(module, head.build(module.num_features, target, head_options), module.layer_groups())
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
+    preprocessor = backbone.preprocessor(options, assets=folder / "assets")
+    return model.eval(), preprocessor, backbone.modality

@@ -1,0 +1,47 @@
+"""What the head of a run has learned, kept in the run folder so that the run can be restored without its data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlstudio.api import RunError, TargetInfo
+from tlstudio.store.run import Run
+
+
+def write_target(run: Run, target: TargetInfo) -> None:
+    """Keep what the head has learned, so that the run can be restored without its data set."""
+    run.write_json("target.json", target_values(target))
+
+
+def target_values(target: TargetInfo) -> dict[str, Any]:
+    """Write a target as plain JSON values."""
+    return {
+        "task": target.task,
+        "classes": list(target.classes),
+        "class_counts": list(target.class_counts),
+        "mean": target.mean,
+        "std": target.std,
+    }
+
+
+def target_from(values: dict[str, Any]) -> TargetInfo:
+    """Read back what `target_values` wrote."""
+    return TargetInfo(
+        task=values["task"],
+        classes=tuple(values["classes"]),
+        class_counts=tuple(values["class_counts"]),
+        mean=float(values["mean"]),
+        std=float(values["std"]),
+    )
+
+
+def read_target(run: Run) -> TargetInfo:
+    """Read what the head of a run has learned.
+
+    Raises:
+        RunError: The run ended before it was known, or the file is damaged.
+    """
+    try:
+        return target_from(run.read_json("target.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"target.json of run {run.id} is damaged.", "Train it again.", path=run.folder) from error
