@@ -15,12 +15,13 @@ from PIL import Image, ImageDraw
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.plugins import PluginManager, Registry
-from tlstudio.startup import share_the_cores, stay_offline
+from tlstudio.startup import keep_freed_memory, share_the_cores, stay_offline
 from tlstudio.store.project import Project
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 stay_offline(os.environ)  # as the program does, before torch is loaded
 share_the_cores(os.environ)
+keep_freed_memory()
 
 # Speed is no matter of the tests: a busy machine must not fail one.
 settings.register_profile("tlstudio", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.startup import share_the_cores, stay_offline
+from tlstudio.startup import keep_freed_memory, share_the_cores, stay_offline
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     stay_offline(os.environ)
     share_the_cores(os.environ)  # read when torch is loaded, which is later
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         return open_window(None)

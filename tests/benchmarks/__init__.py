@@ -2,6 +2,7 @@
 
 import os
 
-from tlstudio.startup import share_the_cores
+from tlstudio.startup import keep_freed_memory, share_the_cores
 
+keep_freed_memory()
 share_the_cores(os.environ)  # as the program does, before torch is loaded

@@ -279,7 +279,7 @@ class _Execution:
             backbone,
             preprocessor,
             device=device,
-            batch_size=min(options.batch_size, 64),
+            batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # on a CPU, small ones are faster
             num_workers=options.num_workers,
             control=self.control,
             on_progress=lambda done, total: self.say(Progress("Computing features", done, total)),
