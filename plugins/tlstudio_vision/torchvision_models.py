@@ -50,8 +50,9 @@ class TorchvisionBackbone(VisionBackbone):
         if self.name in {"googlenet", "inception_v3"}:
             # Their published weights expect this rescaling; the auxiliary heads are for training from scratch only.
             arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
-        if options.image_size is not None and self.name.startswith("vit_"):
-            arguments["image_size"] = options.image_size
+        if self.name.startswith("vit_"):
+            # vit_h_14 is built for 224 px by default, but every published weight of it is for another size.
+            arguments["image_size"] = options.image_size or self._settings().height
         if options.image_size is not None and self.name.startswith("maxvit_"):
             arguments["input_size"] = (options.image_size, options.image_size)
         if options.drop_path is not None:

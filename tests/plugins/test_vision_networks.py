@@ -9,6 +9,7 @@ import torch
 
 from tests.plugins.vision_helpers import RANDOM, check_groups, member, pixels, pooled
 from tlstudio.api import Backbone, TLStudioError
+from tlstudio.plugins import Registry
 from tlstudio_vision.images import ImagePreprocessor
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.timm_models import TimmBackbone, TimmFamily
@@ -179,3 +180,9 @@ def test_a_restored_network_gives_the_same_features(tmp_path: Path, backbone: Ba
     assert isinstance(fresh, ImagePreprocessor)
     assert fresh.settings.height == 64
     assert fresh.describe() == backbone.preprocessor(options).describe()
+
+
+def test_a_transformer_is_built_for_the_image_size_of_its_weights(registry: Registry) -> None:
+    info = registry.backbone("vit_h_14").info()
+    assert info.num_features == 1280
+    assert "518" in info.input
