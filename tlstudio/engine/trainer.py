@@ -25,6 +25,7 @@ from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, s
 from tlstudio.engine.recipe import TrainingOptions
 
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
+_LOGGED_AFTER = 1.0  # seconds after which a step is logged all the same
 _WORST_SHOWN = 8
 _SAVE_LAST_EVERY = 10.0  # seconds
 
@@ -165,8 +166,10 @@ class Trainer:
             if is_step:
                 rates = {group["name"]: group["lr"] for group in reversed(engine.optimizer.param_groups)}
                 self._step(engine)
-                if engine.step % log_every == 0 or engine.step == 1 or number == batches:
-                    seconds = engine.clock.seconds
+                seconds = engine.clock.seconds
+                every = engine.step % log_every == 0 or engine.step == 1 or number == batches
+                # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
+                if every or seconds - logged_at > _LOGGED_AFTER:
                     self._on_event(
                         StepLogged(
                             step=engine.step,
