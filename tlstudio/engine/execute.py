@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import SPLITS, Split, TLStudioError
+from tlstudio.api import SPLITS, Preprocessor, Split, TLStudioError
 from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
@@ -165,7 +165,7 @@ class _Execution:
         features = None
         network: nn.Module = model
         if cached:
-            features = self._features(parts, revision, backbone, fabric.device)
+            features = self._features(parts, revision, backbone, preprocessor, fabric.device)
             network = CachedModel(model.head)
             if not options.threads:
                 # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
@@ -255,10 +255,16 @@ class _Execution:
         write_predictions(self.run, name, data.ids, data.labels, outputs, decode_values(head, outputs.output))
         return outputs.metrics
 
-    def _features(self, parts: Parts, revision: Revision, backbone: BackboneModule, device: torch.device) -> np.ndarray:
+    def _features(
+        self,
+        parts: Parts,
+        revision: Revision,
+        backbone: BackboneModule,
+        preprocessor: Preprocessor,
+        device: torch.device,
+    ) -> np.ndarray:
         """Open the cached features of the whole revision, or compute them."""
         options = self.recipe.training
-        preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=self.run.assets)
         weights = parts.backbone.find_weights(parts.backbone_options)
         path = cache_path(
             self.project.folder / CACHE_FOLDER,
