@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tlstudio.api import Options, Situation
+from tlstudio.api import Options, Situation, option
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import LayerGroup, ParamGroup, TransferModel
 
 T = TypeVar("T", bound=Options)
+
+
+def head_lr_factor_option() -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
+    """Declare the option by which the head learns faster than a backbone that is trained from its last layers down."""
+    return option(
+        10.0,
+        title="Head learns faster",
+        help="The head starts from nothing and learns at this times the learning rate of the backbone.",
+        gt=0,
+        le=10_000,
+        advanced=True,
+    )
 
 
 def options_as(model: type[T], options: Options) -> T:

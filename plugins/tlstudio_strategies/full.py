@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
 from tlstudio.api import FineTuningStrategy, Options, Situation, option
-from tlstudio_strategies.common import fine_tuning_options, layerwise_groups, options_as
+from tlstudio_strategies.common import fine_tuning_options, head_lr_factor_option, layerwise_groups, options_as
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import ParamGroup, TransferModel
@@ -25,14 +25,7 @@ class FullOptions(Options):
         gt=0,
         le=1,
     )
-    head_lr_factor: float = option(
-        10.0,
-        title="Head learns faster",
-        help="The head starts from nothing and learns at this times the learning rate of the backbone.",
-        gt=0,
-        le=10_000,
-        advanced=True,
-    )
+    head_lr_factor: float = head_lr_factor_option()
 
 
 class Full(FineTuningStrategy):

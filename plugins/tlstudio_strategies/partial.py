@@ -9,6 +9,7 @@ from tlstudio import api
 from tlstudio.api import FineTuningStrategy, Options, Situation, option
 from tlstudio_strategies.common import (
     fine_tuning_options,
+    head_lr_factor_option,
     last_groups,
     layerwise_groups,
     learn_from_the_top,
@@ -31,14 +32,7 @@ class PartialOptions(Options):
         ge=1,
         le=1000,
     )
-    head_lr_factor: float = option(
-        10.0,
-        title="Head learns faster",
-        help="The head starts from nothing and learns at this times the learning rate of the backbone.",
-        gt=0,
-        le=10_000,
-        advanced=True,
-    )
+    head_lr_factor: float = head_lr_factor_option()
 
 
 class Partial(FineTuningStrategy):
