@@ -1,16 +1,28 @@
-"""Checkpoints: safetensors and JSON, written beside and renamed, so that one is whole or not there."""
+"""Checkpoints: safetensors and JSON with a hash of every file, so that one is whole, or known not to be.
+
+::
+
+    base.safetensors            what never changes during the run, stored once
+    best/   model.safetensors   what may change
+            state.json          where the run stood
+            manifest.json       SHA-256 of the files above and of the base
+    last/   the same, and training.safetensors and training.json: optimizer, schedule, random states, position
+    previous/                   the last one before that
+
+A checkpoint is written into a staging folder, each file is synced, the manifest comes last; then the folder is renamed
+into its place and the parent is synced (Pillai et al. 2014, OSDI, on what a crash may otherwise leave).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,9 +30,13 @@ from torch import Tensor, nn
 
 from tlstudio.api import RunError
 from tlstudio.api.weights import sha256_of
-from tlstudio.store.files import reason
+from tlstudio.engine.packing import Tensors, pack, unpack
+from tlstudio.store.files import reason, sync_file, sync_folder
 
 Kind = Literal["best", "last"]
+_BASE = "base.safetensors"
+_MANIFEST = "manifest.json"
+_OLD = {"best": ".best.old", "last": "previous"}  # where the one before goes; that of "last" stays there
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +46,50 @@ class CheckpointState:
     Attributes:
         epoch: Epochs finished.
         step: Optimizer steps made.
-        metrics: Validation metrics at that point.
-        sha256: Hash of the weight file, filled in on saving.
+        metrics: Validation metrics after the last epoch that was finished.
+        events: Bytes of the run's events at that moment; what comes behind them is said again by a run that goes on.
     """
 
     epoch: int
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
-    sha256: str = ""
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A copy in the main memory of all that a checkpoint holds; training may go on while it is written.
+
+    Attributes:
+        state: Where the run stood.
+        model: What may change of the model.
+        training: Packed state of the training, `None` where only the model is kept.
+    """
+
+    state: CheckpointState
+    model: Tensors
+    training: tuple[Any, Tensors] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, nearly."""
+        tensors = [*self.model.values(), *(self.training[1].values() if self.training else ())]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A checkpoint from which a run can go on.
+
+    Attributes:
+        state: Where the run stood.
+        model: All tensors of the model, those that never change among them.
+        training: State of the training, as the trainer gave it.
+    """
+
+    state: CheckpointState
+    model: Tensors
+    training: dict[str, Any]
 
 
 class Checkpoints:
@@ -51,17 +103,45 @@ class Checkpoints:
     def __init__(self, folder: Path, names: set[str]) -> None:
         self._folder = folder
         self._names = names
+        self._base_hash: str | None = None
 
     def save_base(self, model: nn.Module) -> None:
-        """Store, once, all that stays as it is."""
-        tensors = {k: v for k, v in model.state_dict().items() if k not in self._names}
-        if tensors:
-            with _writing(self._folder):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                _write_tensors(tensors, self._folder / "base.safetensors")
+        """Store, once, all that stays as it is.
 
-    def save(self, kind: Kind, model: nn.Module, state: CheckpointState) -> float:
-        """Store what may have changed; returns the seconds that it took.
+        Raises:
+            RunError: The disk is full or the like.
+        """
+        tensors = {k: v for k, v in model.state_dict().items() if k not in self._names}
+        path = self._folder / _BASE
+        if not tensors:
+            return
+        with _writing(self._folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            staging = path.with_name(f".{_BASE}.part")
+            try:
+                _write_tensors(_copied(tensors), staging)
+                staging.replace(path)
+                sync_folder(self._folder)
+            finally:
+                staging.unlink(missing_ok=True)
+            self._base_hash = sha256_of(path)
+
+    def snapshot(self, model: nn.Module, state: CheckpointState, training: Mapping[str, Any] | None = None) -> Snapshot:
+        """Copy all that a checkpoint holds.
+
+        Args:
+            model: The model.
+            state: Where the run stands.
+            training: State of the training (see `tlstudio.engine.packing.pack`); needed to go on from it.
+        """
+        model_tensors = _copied({k: v for k, v in model.state_dict().items() if k in self._names})
+        if training is None:
+            return Snapshot(state, model_tensors)
+        plain, tensors = pack(training)
+        return Snapshot(state, model_tensors, (plain, _copied(tensors)))
+
+    def save(self, kind: Kind, snapshot: Snapshot) -> float:
+        """Write a snapshot; returns the seconds that it took.
 
         Raises:
             RunError: The disk is full or the like; the checkpoint before this one is untouched.
@@ -70,44 +150,32 @@ class Checkpoints:
         staging = self._folder / f".{kind}.part"
         shutil.rmtree(staging, ignore_errors=True)
         try:
-            with _writing(self._folder):
+            with _writing(self._folder, snapshot.size):
                 staging.mkdir(parents=True)
-                tensors = {k: v for k, v in model.state_dict().items() if k in self._names}
-                _write_tensors(tensors, staging / "model.safetensors")
-                digest = sha256_of(staging / "model.safetensors")
-                text = json.dumps({**asdict(state), "metrics": dict(state.metrics), "sha256": digest}, indent=2)
-                _write_synced(staging / "state.json", text.encode())
-                _replace_folder(staging, self._folder / kind)
+                _write_tensors(snapshot.model, staging / "model.safetensors")
+                _write_json(asdict(snapshot.state), staging / "state.json")
+                if snapshot.training is not None:
+                    plain, tensors = snapshot.training
+                    _write_tensors(tensors, staging / "training.safetensors")
+                    _write_json(plain, staging / "training.json")
+                files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
+                _write_json({"format": 1, "files": files, "base": self._hash_of_base()}, staging / _MANIFEST)
+                sync_folder(staging)
+                _put_in_place(staging, self._folder / kind, self._folder / _OLD[kind])
         finally:
             # What is left of it fills the disk on which the end of the run must still be written.
             shutil.rmtree(staging, ignore_errors=True)
         return time.perf_counter() - start
 
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence; safetensors has an error of its own for that."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        free = shutil.disk_usage(folder.parent).free
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise RunError(
-            f"A checkpoint could not be written to {folder}: {why} ({free / 1e9:.1f} GB are free).",
-            "Free some space or delete old runs, then train again.",
-            path=folder,
-        ) from error
-
-
-def _place(folder: Path, kind: Kind) -> Path:
-    """Where a checkpoint is; a power cut between the two renames of a save leaves it under its old name."""
-    place, old = folder / kind, folder / f".{kind}.old"
-    return old if not place.exists() and old.exists() else place
+    def _hash_of_base(self) -> str | None:
+        if self._base_hash is None and (self._folder / _BASE).is_file():
+            self._base_hash = sha256_of(self._folder / _BASE)
+        return self._base_hash
 
 
 def has_checkpoint(folder: Path, kind: Kind) -> bool:
-    """Whether there is a whole checkpoint of that kind."""
-    return (_place(folder, kind) / "state.json").is_file()
+    """Whether there is a checkpoint of that kind."""
+    return any((place / _MANIFEST).is_file() for place in _places(folder, kind))
 
 
 def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointState:
@@ -121,44 +189,154 @@ def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointSta
     Raises:
         RunError: There is none, it is damaged, or it does not fit the model.
     """
-    place = _place(folder, kind)
-    weights = place / "model.safetensors"
+    error: RunError | None = None
+    for place in _places(folder, kind):
+        try:
+            tensors, state = _read(place)
+            _load_into(model, tensors, place)
+        except RunError as caught:
+            error = error or caught  # of two, the newer one is the one to tell
+        else:
+            return state
+    raise error or RunError(f"The run has no '{kind}' checkpoint in {folder}.", "Train it again.", path=folder)
+
+
+def find_resumption(folder: Path, *, keeps_best: bool) -> tuple[Resumption | None, list[str]]:
+    """Find the newest whole checkpoint from which a run can go on.
+
+    Args:
+        folder: The run's folder of checkpoints.
+        keeps_best: Whether a best checkpoint must be there by then.
+
+    Returns:
+        It, or `None` where the run has to begin anew, and a sentence for each one that is damaged.
+    """
+    notes: list[str] = []
+    for place in _places(folder, "last"):
+        try:
+            tensors, state = _read(place)
+            resumption = Resumption(state, tensors, _read_training(place))
+            if keeps_best and resumption.training.get("best", {}).get("epoch", 0):
+                _first_good(folder, "best")
+        except RunError as error:
+            notes.append(error.what)
+        else:
+            return resumption, notes
+    return None, notes
+
+
+def _first_good(folder: Path, kind: Kind) -> None:
+    """Raise the error of a kind's checkpoint if none of its places holds a whole one."""
+    error = RunError(f"The run has no '{kind}' checkpoint in {folder}.", path=folder)
+    for place in _places(folder, kind):
+        try:
+            _verify(place)
+        except RunError as caught:
+            error = caught
+        else:
+            return
+    raise error
+
+
+def _places(folder: Path, kind: Kind) -> list[Path]:
+    """Where a checkpoint can be, the newest first; a crash between two renames leaves only the older name."""
+    return [place for place in (folder / kind, folder / _OLD[kind]) if place.is_dir()]
+
+
+def _verify(place: Path) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        RunError: One is missing or not what was written.
+    """
+    try:
+        manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
+        hashes = {place / str(name): str(value) for name, value in manifest["files"].items()}
+        if manifest["base"] is not None:
+            hashes[place.parent / _BASE] = str(manifest["base"])
+        for path, expected in hashes.items():
+            if sha256_of(path) != expected:
+                raise RunError(f"The checkpoint file {path} is damaged: its hash is not the recorded one.", path=path)
+    except FileNotFoundError as error:
+        raise RunError(f"The checkpoint file {error.filename} is missing.", path=place) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _unreadable(place, error) from error
+
+
+def _read(place: Path) -> tuple[Tensors, CheckpointState]:
+    """Verify and read a checkpoint, the base included."""
+    _verify(place)
     try:
         state = CheckpointState(**json.loads((place / "state.json").read_text(encoding="utf-8")))
-        if sha256_of(weights) != state.sha256:
-            raise RunError(f"The checkpoint {weights} is damaged: its hash is not the recorded one.", path=weights)
-        tensors = load_file(weights)
-        base = folder / "base.safetensors"
-        if base.is_file():
-            tensors |= load_file(base)
+        tensors = load_file(place / "model.safetensors")
+        base = place.parent / _BASE
+        return (tensors | load_file(base) if base.is_file() else tensors), state
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(place, error) from error
+
+
+def _read_training(place: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads((place / "training.json").read_text(encoding="utf-8"))
+        return dict(unpack(plain, load_file(place / "training.safetensors")))
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(place, error) from error
+
+
+def _load_into(model: nn.Module, tensors: Tensors, place: Path) -> None:
+    try:
         model.load_state_dict(tensors, strict=True)
-    except FileNotFoundError as error:
-        raise RunError(f"The run has no '{kind}' checkpoint in {folder}.", "Train it again.", path=folder) from error
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"The checkpoint in {folder / kind} cannot be loaded: {reason}.", path=folder) from error
-    return state
+    except RuntimeError as error:
+        raise _unreadable(place, error) from error
 
 
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    # safetensors refuses tensors that share memory; contiguous clones on the CPU never do.
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _unreadable(place: Path, error: Exception) -> RunError:
+    why = reason(error) if isinstance(error, OSError) else str(error).partition("\n")[0] or type(error).__name__
+    return RunError(f"The checkpoint in {place} cannot be loaded: {why}.", path=place)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+@contextlib.contextmanager
+def _writing(folder: Path, size: int) -> Iterator[None]:
+    """Turn what the disk refuses into a sentence; safetensors has an error of its own for that."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        room = f"it needs {size / 1e6:.1f} MB"
+        with contextlib.suppress(OSError):
+            room += f", {shutil.disk_usage(folder.parent).free / 1e6:.1f} MB are free"
+        raise RunError(
+            f"A checkpoint could not be written to {folder}: {why} ({room}).",
+            "Free some space or bring the disk back; the run then goes on.",
+            path=folder,
+        ) from error
 
 
-def _replace_folder(staging: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one; a crash in between leaves one of the two whole."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+def _copied(tensors: Mapping[str, Tensor]) -> Tensors:
+    # safetensors refuses tensors that share memory; contiguous copies on the CPU never do.
+    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+
+
+def _write_tensors(tensors: Tensors, path: Path) -> None:
+    save_file(tensors, path)
+    sync_file(path)
+
+
+def _write_json(value: Any, path: Path) -> None:  # noqa: ANN401  any JSON value
+    path.write_text(json.dumps(value), encoding="utf-8")
+    sync_file(path)
+
+
+def _put_in_place(staging: Path, target: Path, old: Path) -> None:
+    """Rename a finished folder into the place of an older one; at each moment a whole one is found."""
+    trash = target.with_name(f".{target.name}.trash")
+    shutil.rmtree(trash, ignore_errors=True)
     if target.exists():
+        if old.exists():
+            old.rename(trash)
         target.rename(old)
     staging.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(target.parent)
+    shutil.rmtree(trash, ignore_errors=True)
+    if old.name.startswith("."):
+        shutil.rmtree(old, ignore_errors=True)

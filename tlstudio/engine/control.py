@@ -20,6 +20,7 @@ class RunControl:
         self._request: Request = "go_on"
         self._running = threading.Event()
         self._running.set()
+        self._to_end = threading.Event()
 
     @property
     def request(self) -> Request:
@@ -49,11 +50,17 @@ class RunControl:
         if self._request != "cancel":
             self._request = "stop"
         self._running.set()
+        self._to_end.set()
 
     def cancel(self) -> None:
         """Ask the loop to end after this step without evaluating."""
         self._request = "cancel"
         self._running.set()
+        self._to_end.set()
+
+    def wait(self, seconds: float) -> None:
+        """Block for that long, or until stop or cancel is asked for."""
+        self._to_end.wait(seconds)
 
     def wait_while_paused(self, on_pause: Callable[[], None], on_resume: Callable[[], None]) -> float:
         """Block while paused; returns the seconds spent waiting."""

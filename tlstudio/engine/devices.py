@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from tlstudio.api import Problem, RunError
+from tlstudio.engine.randomness import seeded
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -60,11 +61,10 @@ def torch_settings(options: TrainingOptions) -> Iterator[None]:
         # Without it, torch refuses every matrix product on an NVIDIA GPU; it is read at the first one.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
-        with torch.random.fork_rng(devices=[]):
+        with seeded(options.seed):
             if options.threads:
                 torch.set_num_threads(options.threads)
             torch.use_deterministic_algorithms(options.deterministic)
-            torch.manual_seed(options.seed)
             yield
     finally:
         torch.set_num_threads(threads)

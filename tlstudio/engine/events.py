@@ -66,12 +66,14 @@ class StepLogged:
     Attributes:
         step: Optimizer steps since the start, from 1.
         epoch: Position in epochs, such as 2.25.
-        loss: Mean training loss of the samples since the event before.
+        loss: Mean training loss of the samples since the regular event before.
         learning_rates: Learning rate now, by name of the parameter group.
         samples_per_second: Training throughput since the event before.
         seconds: Seconds since the start, pauses left out.
         seconds_left: Estimate of the seconds to the end, `None` while unknown.
         gpu_memory: Bytes in use on the accelerator, 0 on the CPU.
+        interim: Said between two regular ones because steps are slow. Regular ones come at steps that follow from the
+            recipe alone, and their `loss` is that of all samples since the regular one before.
     """
 
     step: int
@@ -82,6 +84,7 @@ class StepLogged:
     seconds: float
     seconds_left: float | None = None
     gpu_memory: int = 0
+    interim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,13 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The loop waits."""
+    """The loop waits.
+
+    Attributes:
+        why: What it waits for, such as room on the disk; empty if the user has asked for it.
+    """
+
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ class EpochSampler(Sampler[list[Key]]):
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
+        self.first_batch = 0  # of those before it, the run has learned already
 
     def __len__(self) -> int:
         return len(self._cut(np.arange(len(self._lengths))))
@@ -102,7 +103,7 @@ class EpochSampler(Sampler[list[Key]]):
             rng.shuffle(batches)
         else:
             batches = self._cut(order)
-        for batch in batches:
+        for batch in batches[self.first_batch :]:
             yield [(self.epoch, int(position)) for position in batch]
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
@@ -156,9 +157,9 @@ class TrainLoader:
         """Batches in an epoch."""
         return len(self._sampler)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch."""
-        self._sampler.epoch = epoch
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from 0, beginning with one of them."""
+        self._sampler.epoch, self._sampler.first_batch = epoch, first_batch
         if self._loader is not None:
             yield from self._loader
         elif isinstance(self._source, FeatureDataset):

@@ -100,6 +100,15 @@ class TrainingOptions(Options):
         le=64,
         advanced=True,
     )
+    checkpoint_every: float = option(
+        30.0,
+        title="Checkpoint every",
+        help="Shortest time between two checkpoints from which the run can go on; longer where writing one is slow.",
+        ge=0,
+        le=86_400,
+        unit="s",
+        advanced=True,
+    )
     threads: int = option(0, title="CPU threads", help="0 takes what torch chooses.", ge=0, le=1024, advanced=True)
     deterministic: bool = option(
         False,

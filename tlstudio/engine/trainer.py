@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from tlstudio.api import FineTuningStrategy, Label, Options, RunError
+from tlstudio.api import Label, RunError
 from tlstudio.api.data import label_text
-from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel, set_train_mode
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind
+from tlstudio.api.nn import HeadModule, set_train_mode
+from tlstudio.engine.checkpoint import CheckpointState, Kind, Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
-from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
+from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
 from tlstudio.engine.loading import Batch, TrainLoader
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
 from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.engine.saving import Saver
+from tlstudio.engine.training_state import BestEpoch, Clock, Learner, TrainingState
 
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
 _LOGGED_AFTER = 1.0  # seconds after which a step is logged all the same
 _WORST_SHOWN = 8
-_SAVE_LAST_EVERY = 10.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """What is trained, and by which strategy.
-
-    Attributes:
-        model: Backbone and head, prepared by the strategy.
-        network: What is fed with batches: the model itself, or its head behind cached features.
-        strategy: The strategy.
-        options: Options of the strategy.
-        groups: Everything that will ever learn.
-    """
-
-    model: TransferModel
-    network: nn.Module
-    strategy: FineTuningStrategy
-    options: Options
-    groups: list[ParamGroup]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +50,8 @@ class Trainer:
         options: How to train.
         on_event: Hears of every step that is logged, epoch and checkpoint.
         control: Pause, stop and cancel; looked at after each batch.
-        checkpoints: Where to keep the best and the last.
+        saver: Keeps the best and the last.
+        events_size: Gives the bytes of events that are safely on the disk.
     """
 
     def __init__(
@@ -80,15 +61,24 @@ class Trainer:
         *,
         on_event: Callable[[RunEvent], None],
         control: RunControl,
-        checkpoints: Checkpoints,
+        saver: Saver,
+        events_size: Callable[[], int],
     ) -> None:
         self._fabric = fabric
         self._options = options
         self._on_event = on_event
         self._control = control
-        self._checkpoints = checkpoints
+        self._saver = saver
+        self._events_size = events_size
 
-    def fit(self, learner: Learner, train: TrainLoader, targets: Tensor, validation: SplitData) -> FitResult:
+    def fit(
+        self,
+        learner: Learner,
+        train: TrainLoader,
+        targets: Tensor,
+        validation: SplitData,
+        resumption: Resumption | None = None,
+    ) -> FitResult:
         """Train until the epochs are done, nothing improves any more, or stop or cancel is asked for.
 
         Args:
@@ -96,9 +86,10 @@ class Trainer:
             train: Training batches.
             targets: Encoded training labels by position, ``[N, ...]``.
             validation: The validation split.
+            resumption: Where to go on; the same numbers then come as if nothing had happened in between.
 
         Raises:
-            RunError: The loss is no longer a number.
+            RunError: The loss is no longer a number, or the checkpoint does not fit.
         """
         options, model = self._options, learner.model
         optimizer = make_optimizer(learner.groups, options)
@@ -107,115 +98,127 @@ class Trainer:
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
-        engine = _Engine(learner, network, fabric_optimizer, scheduler, targets.to(self._fabric.device), steps)
-        best = _Best(*monitored(model.head, options), keep_last=options.keep == "last")
+        best = BestEpoch(*monitored(model.head, options), keep_last=options.keep == "last")
+        state = TrainingState(
+            learner, network, fabric_optimizer, scheduler, self._fabric, targets.to(self._fabric.device), steps, best
+        )
+        if resumption is not None:
+            state.load(resumption)
 
-        last_saved = time.monotonic()
-        state = CheckpointState(0, 0)
-        for epoch in range(1, options.epochs + 1):
+        while state.epoch <= options.epochs and not state.finished:
+            epoch = state.epoch
             learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
-            train_loss = self._train_epoch(engine, train, epoch)
+            self._train_epoch(state, train)
             request = self._control.request
             if request == "cancel" or (request == "stop" and best.epoch):
                 break
             try:
-                metrics, worst = self._validate(engine, model.head, validation)
+                metrics, worst = self._validate(state, model.head, validation)
             except Interrupted:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
-            self._finite(metrics["loss"], engine.step, epoch)
+            self._finite(metrics["loss"], state.step, epoch)
             keep = best.see(epoch, metrics)
-            state = CheckpointState(epoch, engine.step, metrics)
-            seconds = engine.clock.seconds
+            train_loss, seconds = state.whole.value(), state.clock.seconds
             self._on_event(
                 EpochEnded(
-                    epoch, engine.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
+                    epoch, state.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
                 )
             )
-            if keep:
-                self._save("best", model, state)
-            if time.monotonic() - last_saved > _SAVE_LAST_EVERY:
-                self._save("last", model, state)
-                last_saved = time.monotonic()
-            if request == "stop":
+            if request == "stop" and state.batch < len(train):
+                self._save(state, ["best"])  # the rest of this epoch is still to be done if the run goes on one day
                 break
+            state.start_next_epoch(metrics)
             if options.early_stopping and epoch - best.improved >= options.early_stopping:
                 text = f"Stopped early: {best.monitor} has not improved for {options.early_stopping} epochs."
                 self._on_event(Note(text))
+                state.finished = True
+            kinds: list[Kind] = ["best"] if keep else []
+            self._save(state, kinds + (["last"] if self._saver.due else []))
+            if request == "stop":
                 break
-        self._save("last", model, state)
-        return FitResult(best.epoch, engine.clock.seconds)
+        if state.between_steps:
+            self._save(state, ["last"])
+        self._saver.finish()
+        return FitResult(best.epoch, state.clock.seconds)
 
-    def _train_epoch(self, engine: _Engine, train: TrainLoader, epoch: int) -> float:
-        """Go through the training data once, or until stop or cancel; returns the mean loss."""
+    def _train_epoch(self, state: TrainingState, train: TrainLoader) -> None:
+        """Go through what is left of the training data in this epoch, or until stop or cancel."""
         options = self._options
-        set_train_mode(engine.learner.network)
-        log_every = math.ceil(engine.steps / _LOGGED_STEPS)
+        set_train_mode(state.learner.network)
+        log_every = math.ceil(state.steps / _LOGGED_STEPS)
         batches = len(train)
-        whole, window = _Mean(self._fabric.device), _Mean(self._fabric.device)
-        logged_at = engine.clock.seconds
-        for number, batch in enumerate(train.epoch(epoch - 1), start=1):
+        logged_at, logged_count = state.clock.seconds, state.window.count
+        for number, batch in enumerate(train.epoch(state.epoch - 1, state.batch), start=state.batch + 1):
             first_of_step = number - 1 - (number - 1) % options.accumulate
             in_step = min(options.accumulate, batches - first_of_step)
             is_step = number == first_of_step + in_step
-            with self._fabric.no_backward_sync(engine.network, enabled=not is_step):
-                losses = self._forward(engine, batch)
-                self._fabric.backward((losses.mean() + self._penalty(engine)) / in_step)
-            whole.add(losses)
-            window.add(losses)
+            state.between_steps = False
+            with self._fabric.no_backward_sync(state.network, enabled=not is_step):
+                losses = self._forward(state, batch)
+                self._fabric.backward((losses.mean() + self._penalty(state)) / in_step)
+            state.whole.add(losses)
+            state.window.add(losses)
             if is_step:
-                rates = {group["name"]: group["lr"] for group in reversed(engine.optimizer.param_groups)}
-                self._step(engine)
-                seconds = engine.clock.seconds
-                every = engine.step % log_every == 0 or engine.step == 1 or number == batches
+                rates = {group["name"]: group["lr"] for group in reversed(state.optimizer.param_groups)}
+                self._step(state)
+                state.batch, state.between_steps = number, True
+                seconds = state.clock.seconds
+                regular = state.step % log_every == 0 or state.step == 1 or number == batches
                 # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
-                if every or seconds - logged_at > _LOGGED_AFTER:
+                if regular or seconds - logged_at > _LOGGED_AFTER:
                     self._on_event(
                         StepLogged(
-                            step=engine.step,
-                            epoch=epoch - 1 + number / batches,
-                            loss=self._finite(window.value(), engine.step, epoch),
+                            step=state.step,
+                            epoch=state.epoch - 1 + number / batches,
+                            loss=self._finite(state.window.value(), state.step, state.epoch),
                             learning_rates=rates,
-                            samples_per_second=window.count / max(seconds - logged_at, 1e-9),
+                            samples_per_second=(state.window.count - logged_count) / max(seconds - logged_at, 1e-9),
                             seconds=seconds,
-                            seconds_left=seconds / engine.step * (engine.steps - engine.step),
+                            seconds_left=seconds / state.step * (state.steps - state.step),
                             gpu_memory=memory_in_use(self._fabric.device),
+                            interim=not regular,
                         )
                     )
-                    window, logged_at = _Mean(self._fabric.device), seconds
+                    if regular:
+                        state.window.clear()
+                    logged_at, logged_count = seconds, state.window.count
+                # At the end of an epoch the checkpoint is made behind the validation.
+                if self._saver.due and number < batches:
+                    self._save(state, ["last"])
             if self._control.paused:
-                self._wait(engine.clock)
-                logged_at = max(logged_at, engine.clock.seconds)
-            if self._control.request != "go_on":
+                self._wait(state.clock)
+                logged_at = max(logged_at, state.clock.seconds)
+            # A stop waits for the step, so that its checkpoint is exact; a cancel in a long one leaves the one before.
+            if self._control.request == "cancel" or (self._control.request == "stop" and is_step):
                 break
-        return whole.value()
 
-    def _forward(self, engine: _Engine, batch: Batch) -> Tensor:
+    def _forward(self, state: TrainingState, batch: Batch) -> Tensor:
         """Loss of each sample of a batch, ``[B]``."""
         device = self._fabric.device
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-        output: Tensor = engine.network(inputs).float()
-        return engine.learner.model.head.loss(output, engine.targets[batch.positions.to(device)])
+        output: Tensor = state.network(inputs).float()
+        return state.learner.model.head.loss(output, state.targets[batch.positions.to(device)])
 
-    def _penalty(self, engine: _Engine) -> Tensor | float:
+    def _penalty(self, state: TrainingState) -> Tensor | float:
         """What the strategy and L1 add to the loss of a batch."""
-        learner = engine.learner
-        extra = learner.strategy.extra_loss(learner.model, learner.options, len(engine.targets))
+        learner = state.learner
+        extra = learner.strategy.extra_loss(learner.model, learner.options, len(state.targets))
         penalty: Tensor | float = 0.0 if extra is None else extra
         if self._options.l1:
             learning = [parameter for group in learner.groups for parameter in group.params]
             penalty = penalty + self._options.l1 * sum_of_absolutes(learning)
         return penalty
 
-    def _step(self, engine: _Engine) -> None:
+    def _step(self, state: TrainingState) -> None:
         if self._options.clip_norm:
             self._fabric.clip_gradients(
-                engine.network, engine.optimizer, max_norm=self._options.clip_norm, error_if_nonfinite=False
+                state.network, state.optimizer, max_norm=self._options.clip_norm, error_if_nonfinite=False
             )
-        engine.optimizer.step()
-        engine.scheduler.step()
-        engine.optimizer.zero_grad(set_to_none=True)
-        engine.step += 1
+        state.optimizer.step()
+        state.scheduler.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
 
     def _finite(self, loss: float, step: int, epoch: int) -> float:
         if not math.isfinite(loss):
@@ -226,20 +229,21 @@ class Trainer:
             )
         return loss
 
-    def _wait(self, clock: _Clock) -> None:
+    def _wait(self, clock: Clock) -> None:
         waited = self._control.wait_while_paused(lambda: self._on_event(Paused()), lambda: self._on_event(Resumed()))
         clock.leave_out(waited)
 
-    def _save(self, kind: Kind, model: nn.Module, state: CheckpointState) -> None:
-        seconds = self._checkpoints.save(kind, model, state)
-        self._on_event(CheckpointSaved(state.epoch, kind, seconds))
+    def _save(self, state: TrainingState, kinds: list[Kind]) -> None:
+        if kinds:
+            where = CheckpointState(state.epoch - 1, state.step, state.metrics, self._events_size())
+            self._saver.save(kinds, state.learner.model, where, state.state())
 
     def _validate(
-        self, engine: _Engine, head: HeadModule, split: SplitData
+        self, state: TrainingState, head: HeadModule, split: SplitData
     ) -> tuple[dict[str, float], tuple[tuple[str, str, float], ...]]:
         """Metrics of the validation split, and its samples that are most wrong."""
         outputs = run_split(
-            engine.network, head, split, self._fabric.device, lambda _done: self._control.check_cancelled()
+            state.network, head, split, self._fabric.device, lambda _done: self._control.check_cancelled()
         )
         order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
         worst = tuple(
@@ -253,72 +257,3 @@ class Trainer:
 def _same(one: Label, other: Label) -> bool:
     """Whether two labels say the same; the order of several names does not matter."""
     return set(one) == set(other) if isinstance(one, tuple) and isinstance(other, tuple) else one == other
-
-
-class _Clock:
-    """Seconds since it was made, pauses left out."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def leave_out(self, seconds: float) -> None:
-        self._start += seconds
-
-
-@dataclass(slots=True)
-class _Engine:
-    """What the steps of one fit share. `network`, `optimizer` are as Fabric has wrapped them."""
-
-    learner: Learner
-    network: Any
-    optimizer: Any
-    scheduler: torch.optim.lr_scheduler.LambdaLR
-    targets: Tensor
-    steps: int
-    step: int = 0
-    clock: _Clock = field(default_factory=_Clock)
-
-
-class _Mean:
-    """Mean loss of samples, kept on the device: reading it at each step would make a GPU wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sum = torch.zeros((), device=device)
-        self.count = 0
-
-    def add(self, losses: Tensor) -> None:
-        self._sum = self._sum + losses.detach().sum()
-        self.count += len(losses)
-
-    def value(self) -> float:
-        return float(self._sum) / max(self.count, 1)
-
-
-class _Best:
-    """Which epoch is kept: the best by the monitored metric, or the last.
-
-    Equal values are common where the split is small; the lower loss then decides.
-    """
-
-    def __init__(self, monitor: str, mode: str, *, keep_last: bool) -> None:
-        self.monitor = monitor
-        self.epoch = 0  # the one that is kept
-        self.improved = 0  # the one with the best value
-        self._sign = 1.0 if mode == "max" else -1.0
-        self._keep_last = keep_last
-        self._score: tuple[float, float] | None = None
-
-    def see(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Take note of an epoch and say whether it is to be kept."""
-        value = metrics[self.monitor]
-        # A metric that is undefined must never look best.
-        score = (self._sign * value if math.isfinite(value) else -math.inf, -metrics["loss"])
-        if self._score is None or score > self._score:
-            self._score, self.improved = score, epoch
-        if self._keep_last or self.improved == epoch:
-            self.epoch = epoch
-        return self.epoch == epoch

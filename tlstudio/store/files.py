@@ -47,6 +47,12 @@ def write_json_atomic(path: Path, value: Any) -> None:  # noqa: ANN401  any JSON
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def sync_file(path: Path) -> None:
+    """Have the system put a file's content on the disk, so that a power cut cannot take it back."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in a folder survive a power cut, where the system can be asked for it."""
     if sys.platform == "win32":

@@ -260,6 +260,28 @@ class Project:
                 raise
         return Run(folder)
 
+    def resume_run(self, id: str) -> Run:  # noqa: A002  the word for it everywhere else
+        """Take up a run that was cancelled, has failed or was interrupted; its status is ``"running"`` again.
+
+        Raises:
+            RunError: There is no such run, it is damaged, done or still running.
+            ProjectError: The project is open for reading only, or the disk is full.
+        """
+        self._must_be_writable()
+        run = self.run(id)
+        with self._changing:
+            summary = summary_of(id, read_record(run.folder), writable=True)
+            match summary.status:
+                case "running":
+                    raise RunError(f"Run {id} is still running.", path=run.folder)
+                case "done":
+                    remedy = "Train again with other options: tlstudio train --recipe repeats it."
+                    raise RunError(f"Run {id} is done: there is nothing to go on with.", remedy, path=run.folder)
+                case "damaged":
+                    raise RunError(summary.error, path=run.folder)
+            run.begin_again()
+        return run
+
     def delete_run(self, id: str) -> None:  # noqa: A002  the word for it everywhere else
         """Delete a run with everything in its folder, for good.
 

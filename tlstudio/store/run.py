@@ -157,11 +157,35 @@ class Run:
                 self._events.write(data)
                 self._events.flush()
             except OSError as error:
-                raise RunError(
-                    f"The events of run {self.id} could not be written: {reason(error)}.",
-                    remedy(error),
-                    path=self.events_path,
-                ) from error
+                raise self._events_error(error) from error
+
+    def sync_events(self) -> int:
+        """Have the system put the events on the disk; returns their size in bytes.
+
+        Raises:
+            RunError: The disk is full or the like.
+        """
+        with self._lock:
+            try:
+                if self._events is None:
+                    return self.events_path.stat().st_size if self.events_path.exists() else 0
+                os.fsync(self._events.fileno())
+                return self._events.tell()
+            except OSError as error:
+                raise self._events_error(error) from error
+
+    def cut_events(self, size: int) -> None:
+        """Forget the events behind a size in bytes: a run that goes on from a checkpoint says them again.
+
+        Raises:
+            RunError: The disk is read-only or the like.
+        """
+        self.close()
+        try:
+            if self.events_path.exists():
+                os.truncate(self.events_path, min(size, self.events_path.stat().st_size))
+        except OSError as error:
+            raise self._events_error(error) from error
 
     def event_lines(self) -> Iterator[str]:
         """Yield the events, oldest first; a line that a crash has torn is left out."""
@@ -242,6 +266,14 @@ class Run:
                 with contextlib.suppress(OSError):  # a full disk: what is missing was told when it was written
                     self._events.close()
                 self._events = None
+
+    def _events_error(self, error: OSError) -> RunError:
+        what = f"The events of run {self.id} could not be written: {reason(error)}."
+        return RunError(what, remedy(error), path=self.events_path)
+
+    def begin_again(self) -> None:
+        """Record that this process goes on with the run."""
+        self._update(status="running", process=ProcessMark.here().to_json(), error="")
 
     def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
         record = self.read_json(RUN_NAME)

@@ -1,0 +1,24 @@
+"""What a run was made with."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+
+def environment() -> dict[str, object]:
+    """Versions of everything that can change a result."""
+    names = ["tlstudio", "torch", "torchvision", "timm", "transformers", "peft", "lightning-fabric", "torchmetrics"]
+    versions = {name: metadata.version(name) for name in [*names, "numpy", "pillow", "pyarrow", "safetensors"]}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": versions,
+    }

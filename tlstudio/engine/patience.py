@@ -1,0 +1,50 @@
+"""A full or vanished disk makes a run wait, not fail: what it needs is said, and it goes on when there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from safetensors import SafetensorError
+
+from tlstudio.api import TLStudioError
+from tlstudio.engine.control import Interrupted, RunControl
+from tlstudio.engine.events import Paused, Resumed, RunEvent
+
+T = TypeVar("T")
+RETRY_AFTER = 1.0
+"""Seconds between two tries."""
+
+
+def until_written(write: Callable[[], T], control: RunControl, on_event: Callable[[RunEvent], None]) -> T:
+    """Write something; while the disk refuses it, wait and try again.
+
+    Args:
+        write: Writes it, whole or not at all.
+        control: Stop and cancel end the waiting.
+        on_event: Hears `Paused` with the reason, and `Resumed`.
+
+    Returns:
+        What `write` gave.
+
+    Raises:
+        Interrupted: Stop or cancel was asked for while the disk refused it.
+        TLStudioError: It failed for another reason than the disk.
+    """
+    waiting = False
+    while True:
+        try:
+            result = write()
+        except TLStudioError as error:
+            if not isinstance(error.__cause__, (OSError, SafetensorError)):
+                raise
+            if control.request != "go_on":
+                raise Interrupted from error
+            if not waiting:
+                on_event(Paused(str(error)))
+                waiting = True
+            control.wait(RETRY_AFTER)
+        else:
+            if waiting:
+                on_event(Resumed())
+            return result
