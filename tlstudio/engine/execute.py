@@ -140,11 +140,10 @@ def carry_out(
         on_event(event)
 
     start = time.monotonic()
-    execution = _Execution(recipe, project, registry, run, say, on_event, control)
     ended: RunEnded
     try:
-        with torch_settings(recipe.training):
-            ended = execution.go()
+        with contextlib.closing(run), torch_settings(recipe.training):
+            ended = _Execution(recipe, project, registry, run, say, on_event, control).go()
     except Interrupted:
         ended = RunEnded(run.id, "cancelled", seconds=time.monotonic() - start)
     except TLStudioError as error:
