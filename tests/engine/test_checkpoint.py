@@ -1,7 +1,8 @@
-"""A checkpoint is whole or not there."""
+"""A checkpoint is whole, or known not to be."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import torch
 from torch import nn
 
 from tlstudio.api import RunError
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, find_resumption, has_checkpoint, load_checkpoint
 
 
 def saved(folder: Path) -> tuple[Checkpoints, nn.Linear]:
     """A model with a checkpoint of its first epoch."""
     model = nn.Linear(64, 64)
     checkpoints = Checkpoints(folder, set(model.state_dict()))
-    checkpoints.save("best", model, CheckpointState(1, 10, {"loss": 0.5}))
+    checkpoints.save("best", checkpoints.snapshot(model, CheckpointState(1, 10, {"loss": 0.5})))
     return checkpoints, model
 
 
@@ -30,7 +31,7 @@ def test_a_disk_that_takes_no_more_is_told_and_the_checkpoint_before_is_kept(tmp
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(RunError, match="could not be written"):
-            checkpoints.save("best", model, CheckpointState(2, 20))
+            checkpoints.save("best", checkpoints.snapshot(model, CheckpointState(2, 20)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert load_checkpoint(tmp_path, "best", model).epoch == 1
@@ -45,3 +46,70 @@ def test_a_power_cut_between_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert has_checkpoint(tmp_path, "best")
     assert load_checkpoint(tmp_path, "best", model).epoch == 1
     assert torch.equal(model.weight, weight)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
+def test_every_flipped_bit_is_noticed(tmp_path: Path, name: str) -> None:
+    _, model = saved(tmp_path)
+    path = tmp_path / "best" / name
+    whole = path.read_bytes()
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        content = bytearray(whole)
+        bit = int(torch.randint(len(whole) * 8, (1,), generator=rng))
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            state = load_checkpoint(tmp_path, "best", model)
+        except RunError:
+            continue
+        # White space of the manifest may change; what it says may not.
+        assert name == "manifest.json"
+        assert state.step == 10
+
+
+def test_a_flipped_bit_in_what_never_changes_is_noticed_too(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+    checkpoints = Checkpoints(tmp_path, {"1.weight", "1.bias"})
+    checkpoints.save_base(model)
+    checkpoints.save("best", checkpoints.snapshot(model, CheckpointState(1, 10)))
+    assert load_checkpoint(tmp_path, "best", model).epoch == 1
+    base = tmp_path / "base.safetensors"
+    content = bytearray(base.read_bytes())
+    content[-1] ^= 128
+    base.write_bytes(content)
+    with pytest.raises(RunError, match=r"base\.safetensors is damaged"):
+        load_checkpoint(tmp_path, "best", model)
+
+
+def test_of_the_last_checkpoints_the_newest_whole_one_is_found(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4)
+    checkpoints = Checkpoints(tmp_path, set(model.state_dict()))
+    for step in (1, 2, 3):
+        snapshot = checkpoints.snapshot(model, CheckpointState(0, step), {"best": {"epoch": 0}})
+        checkpoints.save("last", snapshot)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "previous"]
+    found, notes = find_resumption(tmp_path, keeps_best=True)
+    assert (found is not None and found.state.step, notes) == (3, [])
+    os.truncate(tmp_path / "last" / "model.safetensors", 10)
+    found, notes = find_resumption(tmp_path, keeps_best=True)
+    assert found is not None
+    assert found.state.step == 2
+    assert len(notes) == 1
+    (tmp_path / "previous" / "manifest.json").unlink()
+    assert find_resumption(tmp_path, keeps_best=True)[0] is None
+
+
+def test_a_snapshot_does_not_change_with_the_model(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4)
+    checkpoints = Checkpoints(tmp_path, set(model.state_dict()))
+    momentum = torch.ones(4)
+    snapshot = checkpoints.snapshot(model, CheckpointState(0, 1), {"momentum": momentum, "best": {"epoch": 0}})
+    before = model.weight.detach().clone()
+    nn.init.zeros_(model.weight)
+    momentum.zero_()
+    checkpoints.save("last", snapshot)
+    found, _ = find_resumption(tmp_path, keeps_best=True)
+    assert found is not None
+    assert torch.equal(found.model["weight"], before)
+    assert torch.equal(found.training["momentum"], torch.ones(4))

@@ -86,9 +86,9 @@ def train(
         recipe = complete(values, revision, registry)
         if dry_run:
             return _show_plan(output, recipe, opened, revision, registry)
-        with _listeners(events_path) as (listen, ended):
+        with listeners(events_path) as (listen, ended):
             run = _execute(recipe, opened, registry, listen)
-        return _show_ended(output, project, run, ended[-1])
+        return show_ended(output, project, run, ended[-1])
 
 
 def _values(
@@ -154,7 +154,7 @@ Listen = Callable[["RunEvent"], None]
 
 
 @contextlib.contextmanager
-def _listeners(events_path: str | None) -> Iterator[tuple[Listen, list[RunEnded]]]:
+def listeners(events_path: str | None) -> Iterator[tuple[Listen, list[RunEnded]]]:
     """Give a function that hears the events, and the list into which it puts each run's end."""
     from tlstudio.engine.events import RunEnded, to_json
 
@@ -213,7 +213,8 @@ def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
     }
 
 
-def _show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
+def show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
+    """Tell how a run has ended; returns the exit code."""
     code = _say_ended(output, run, ended)
     if code == 0:
         output.hint(f"\nNext: tlstudio evaluate {project} {run.id}")
@@ -264,7 +265,7 @@ def demo(output: Output, *, headless: bool, folder: Path | None, only: str | Non
     registry = find_registry(output)
     control = RunControl()
     start = time.monotonic()
-    with _listeners(events_path) as (listen, ended), stop_gently(control.cancel):
+    with listeners(events_path) as (listen, ended), stop_gently(control.cancel):
         runs = run_demo(folder, registry, only=(only,) if only else (), on_event=listen, control=control)
     results, codes = [], []
     for run, end in zip(runs, ended, strict=True):

@@ -21,6 +21,7 @@ class RunControl:
         self._running = threading.Event()
         self._running.set()
         self._to_end = threading.Event()
+        self._let_go = threading.Event()
 
     @property
     def request(self) -> Request:
@@ -57,6 +58,15 @@ class RunControl:
         self._request = "cancel"
         self._running.set()
         self._to_end.set()
+
+    def let_go(self) -> None:
+        """Follow the run no longer, but let it go on; only a run in a process of its own can."""
+        self._let_go.set()
+
+    @property
+    def has_let_go(self) -> bool:
+        """Whether `let_go` was called."""
+        return self._let_go.is_set()
 
     def wait(self, seconds: float) -> None:
         """Block for that long, or until stop or cancel is asked for."""

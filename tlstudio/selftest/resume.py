@@ -90,7 +90,9 @@ class Outcome:
 
     def difference(self, other: Outcome) -> str:
         """Say in what another differs; empty if in nothing."""
-        parts = [name for name in sorted(self.files.keys() | other.files) if self.files.get(name) != other.files.get(name)]
+        parts = [
+            name for name in sorted(self.files.keys() | other.files) if self.files.get(name) != other.files.get(name)
+        ]
         if self.rows != other.rows:
             pairs = zip(self.rows, other.rows, strict=False)
             first = next((f"{one} / {two}" for one, two in pairs if one != two), f"{len(self.rows)}/{len(other.rows)}")
@@ -148,7 +150,9 @@ def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
             if len(summaries) == len(done) == 1:
                 details = outcome.difference(outcome_of(project.run(done[0])))
             else:
-                details = "; ".join(f"{summary.id}: {summary.status} {summary.error}" for summary in summaries) or "no run"
+                details = (
+                    "; ".join(f"{summary.id}: {summary.status} {summary.error}" for summary in summaries) or "no run"
+                )
         yield from (Trial(str(setting), not details, details) for _ in range(kills))
         if not details:
             shutil.rmtree(trial_folder)

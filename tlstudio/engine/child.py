@@ -1,0 +1,95 @@
+"""A process that carries out one run: ``python -m tlstudio.engine.child PROJECT RUN``.
+
+The run folder is the only channel. The process writes its events there, and looks there for what is asked of it
+(``control.json``); so it outlives the window, and any program can follow it, now or later.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tlstudio import startup
+from tlstudio.engine.control import RunControl
+
+CONTROL_NAME = "control.json"
+CRASH_NAME = "crash.log"
+OUTPUT_NAME = "output.log"
+_LOCK_NAME = ".running.lock"
+_LOOK_EVERY = 0.1  # seconds
+
+
+def main(project_folder: str, run_id: str) -> int:
+    """Carry out a run whose folder has been made; returns the exit code."""
+    startup.stay_offline(os.environ)
+    startup.share_the_cores(os.environ)
+    startup.keep_freed_memory()
+    folder = Path(project_folder)
+    run_folder = folder / "runs" / run_id
+    lock = FileLock(run_folder / _LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        sys.stderr.write(f"Run {run_id} is carried out by another process already.\n")
+        return 2
+    with lock, (run_folder / CRASH_NAME).open("w", encoding="utf-8") as crash:
+        faulthandler.enable(crash)
+        _carry_out(folder, run_id)
+        faulthandler.disable()
+    return 0
+
+
+def _carry_out(folder: Path, run_id: str) -> None:
+    # Imported here, so that a crash in a library that is being loaded is in the log already.
+    from tlstudio.engine.execute import carry_out
+    from tlstudio.engine.recipe import Recipe
+    from tlstudio.plugins import PluginManager
+    from tlstudio.store.project import Project
+
+    # For reading: the right to write is the window's. Of the run's own folder, this process is the one writer.
+    with Project.open(folder, write=False) as project:
+        run = project.run(run_id)
+        run.begin_again()
+        control = RunControl()
+        over = threading.Event()
+        watch = threading.Thread(target=_watch, args=(run.folder / CONTROL_NAME, control, over), daemon=True)
+        watch.start()
+        manager = PluginManager(startup.plugins_folder(), startup.disabled_plugins())
+        manager.discover()
+        recipe = Recipe.model_validate(run.read_recipe())
+        carry_out(run, recipe, project, manager.registry, on_event=lambda _event: None, control=control)
+        over.set()
+        watch.join()
+
+
+def _watch(path: Path, control: RunControl, over: threading.Event) -> None:
+    """Pass on what the control file asks for, until the run is over."""
+    seen = -1
+    while not over.wait(_LOOK_EVERY):
+        try:
+            changed = path.stat().st_mtime_ns
+            if changed == seen:
+                continue
+            asked = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # there is none, or it is being replaced
+        seen = changed
+        match asked:
+            case {"request": "cancel"}:
+                control.cancel()
+            case {"request": "stop"}:
+                control.stop()
+            case {"paused": True}:
+                control.pause()
+            case _:
+                control.resume()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

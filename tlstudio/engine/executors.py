@@ -1,0 +1,260 @@
+"""Where a run lives: in the calling thread, or in a process of its own. Both say the same events.
+
+An executor is called like `tlstudio.engine.execute.execute_run`, which is the one that runs right there.
+`execute_in_process` starts a child that outlives the caller; `follow_run` hears a child that is there already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from tlstudio.api import RunError
+from tlstudio.engine.child import CONTROL_NAME, CRASH_NAME, OUTPUT_NAME
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.events import Progress, RunEnded, RunEvent, from_json, to_json
+from tlstudio.engine.execute import EventListener, new_run
+from tlstudio.engine.recipe import Recipe
+from tlstudio.plugins import Registry
+from tlstudio.store.process import ProcessMark
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+
+CANCEL_SECONDS = 5.0
+"""How long a child may take to heed a cancel before it is ended for certain."""
+_DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP; named on Windows only
+_LOOK_EVERY = 0.1  # seconds
+_SHOWN_OUTPUT = 4000  # characters of what a child has printed last
+
+
+class Executor(Protocol):
+    """Does what a recipe says; see `tlstudio.engine.execute.execute_run`."""
+
+    def __call__(
+        self, recipe: Recipe, project: Project, registry: Registry, *, on_event: EventListener, control: RunControl
+    ) -> Run:
+        """Execute a run and return it."""
+
+
+def execute_in_process(
+    recipe: Recipe, project: Project, registry: Registry, *, on_event: EventListener, control: RunControl
+) -> Run:
+    """Do what a recipe says in a process of its own, and follow it.
+
+    The process goes on if the caller ends, or is told to let go (`RunControl.let_go`).
+
+    Args:
+        recipe: A complete recipe.
+        project: The project, open for writing.
+        registry: Not used: the process loads the plugins itself.
+        on_event: Hears every event, in this thread.
+        control: Pause, stop, cancel and let go. A cancel that is not heeded in `CANCEL_SECONDS` ends the process.
+
+    Raises:
+        ProjectError: The run folder cannot be made.
+        RunError: The process cannot be started.
+    """
+    run = new_run(recipe, project)
+    _start_and_follow(run, project, on_event, control)
+    return run
+
+
+def resume_in_process(run_id: str, project: Project, *, on_event: EventListener, control: RunControl) -> Run:
+    """Go on with a run in a process of its own; see `tlstudio.engine.execute.resume_run`."""
+    run = project.resume_run(run_id)
+    _start_and_follow(run, project, on_event, control)
+    return run
+
+
+def follow_run(run_id: str, project: Project, *, on_event: EventListener, control: RunControl) -> Run:
+    """Follow a run that another process carries out, from its first event to its end.
+
+    Args:
+        run_id: The run.
+        project: Its project.
+        on_event: Hears every event, those of the past first.
+        control: Pause, stop, cancel and let go.
+
+    Raises:
+        RunError: There is no such run, or it is not running in a process of this machine.
+    """
+    run = project.run(run_id)
+    mark = _mark_of(run)
+    if run.status != "running" or mark is None or mark.is_gone() is not False or mark == ProcessMark.here():
+        raise RunError(f"Run {run_id} is not carried out by another process of this machine.", path=run.folder)
+    _follow(run, _Other(mark), on_event, control)
+    return run
+
+
+def _start_and_follow(run: Run, project: Project, on_event: EventListener, control: RunControl) -> None:
+    on_event(Progress("Starting a process"))
+    (run.folder / CONTROL_NAME).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tlstudio.engine.child", str(project.folder), run.id]
+    try:
+        with (run.folder / OUTPUT_NAME).open("wb") as output:
+            child = _Child(_popen(command, output))
+    except OSError as error:
+        ended = RunEnded(run.id, "failed", error=f"The process cannot be started: {error.strerror}.")
+        _write_end(run, ended)
+        on_event(ended)
+        return
+    _follow(run, child, on_event, control)
+
+
+def _popen(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that neither a closed terminal nor the end of this one ends with it."""
+    on_windows = sys.platform == "win32"
+    return subprocess.Popen(  # noqa: S603  this very interpreter with a module of ours
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=not on_windows,
+        creationflags=_DETACHED if on_windows else 0,
+    )
+
+
+class _Child:
+    """A process that this one has started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def how(self) -> str:
+        """How it ended, as the end of a sentence."""
+        code = self._process.returncode
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-code).name
+                hint = " (perhaps the memory was used up)" if name == "SIGKILL" else ""
+                return f"was ended by the signal {name}{hint}"
+        return f"ended with code {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class _Other:
+    """A process that an earlier window has started."""
+
+    def __init__(self, mark: ProcessMark) -> None:
+        self._mark = mark
+
+    def ended(self) -> bool:
+        return self._mark.is_gone() is not False
+
+    def how(self) -> str:
+        """How it ended, as the end of a sentence."""
+        return "has ended without a word"
+
+    def kill(self) -> None:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            if not self.ended():
+                process = psutil.Process(self._mark.pid)
+                process.kill()
+                process.wait(CANCEL_SECONDS)
+
+
+def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl) -> None:
+    """Pass on events and requests until the run has ended or the control has been let go."""
+    asked: dict[str, object] = {"request": "go_on", "paused": False}
+    cancelled_at = 0.0
+    killed = False
+    events = _Tail(run.events_path)
+    while True:
+        gone = process.ended()  # before reading: what it has said last is read after that
+        for event in events.read():
+            on_event(event)
+            if isinstance(event, RunEnded):
+                _wait_for(process)
+                return
+        if gone:
+            ended = _end_of(run, process, killed=killed)
+            _write_end(run, ended)
+            on_event(ended)
+            return
+        if control.has_let_go:
+            return
+        wanted: dict[str, object] = {"request": control.request, "paused": control.paused}
+        if wanted != asked:
+            run.write_json(CONTROL_NAME, wanted)
+            asked = wanted
+        if control.request == "cancel":
+            cancelled_at = cancelled_at or time.monotonic()
+            if time.monotonic() - cancelled_at > CANCEL_SECONDS:
+                process.kill()
+                killed = True
+                continue
+        time.sleep(_LOOK_EVERY)
+
+
+def _wait_for(process: _Child | _Other) -> None:
+    """Give a process that has said its last word the time to go, so that its memory is free for certain."""
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while not process.ended():
+        if time.monotonic() > deadline:
+            process.kill()
+        time.sleep(_LOOK_EVERY)
+
+
+def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
+    if killed:
+        return RunEnded(run.id, "cancelled")
+    crash, output = (_last_of(run.folder / name) for name in (CRASH_NAME, OUTPUT_NAME))
+    sentence = f"The process of the run {process.how()}. The window and your data are whole; go on with the run, "
+    sentence += "or train with another plugin or a smaller batch if it happens again."
+    return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
+
+
+def _write_end(run: Run, ended: RunEnded) -> None:
+    """Record the end of a run for a process that no longer can."""
+    with contextlib.suppress(RunError):
+        run.append_event(to_json(ended, time=time.time()))
+    run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
+
+
+def _mark_of(run: Run) -> ProcessMark | None:
+    record = run.read_json("run.json")
+    return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
+
+
+def _last_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[-_SHOWN_OUTPUT:].strip()
+    except OSError:
+        return ""
+
+
+class _Tail:
+    """Reads a growing file of events."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._rest = b""
+
+    def read(self) -> Iterator[RunEvent]:
+        """Yield what has come since the last call; a line that is still being written waits for its end."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                new = file.read()
+        except FileNotFoundError:
+            return
+        self._position += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                yield from_json(line.decode())[0]
