@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
 from tlstudio.engine.advise import command_line, complete, preflight, set_values
+from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
 from tlstudio.engine.timing import Costs, estimate_seconds
@@ -54,6 +55,19 @@ def test_a_written_recipe_reads_back_the_same(shapes_project: Project, registry:
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     assert parse_recipe(read_recipe_file(tmp_path / "recipe.toml")) == recipe
     assert parse_recipe(read_recipe_file(tmp_path / "recipe.json")) == recipe
+
+
+@pytest.mark.starter
+def test_an_option_that_is_left_empty_on_purpose_stays_empty_in_a_written_recipe(
+    reviews_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    backbone = {"name": "all-MiniLM-L6-v2", "options": {"max_length": None}}  # its default is a number
+    recipe = complete({"backbone": backbone}, reviews_project.dataset("reviews"), registry)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    again = find_parts(parse_recipe(read_recipe_file(path)), registry)
+    assert again.backbone_options == find_parts(recipe, registry).backbone_options
+    assert again.backbone_options.model_dump()["max_length"] is None
 
 
 def test_a_recipe_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
