@@ -230,6 +230,16 @@ def test_backbones_are_found_by_name_with_their_facts(tlstudio: Tlstudio) -> Non
     assert tlstudio("backbones", "--family", "torchvision", "--json").code == 0
 
 
+def test_what_is_not_known_of_a_backbone_is_left_empty_and_the_wait_is_told(tlstudio: Tlstudio) -> None:
+    (generic,) = tlstudio("backbones", "--search", "auto_model", "--json").json["backbones"]
+    assert generic["num_parameters"] is None
+    result = tlstudio("backbones", "--search", "resnet18.a1_in1k")
+    assert result.err.startswith("Reading the catalogue of models ...")
+    result = tlstudio("backbones", "--search", "auto_model")
+    assert "0.0 M" not in result.out
+    assert "unknown" not in tlstudio("backbones", "--search", "mobilenet_v3_s").out
+
+
 def test_the_first_interrupt_asks_and_the_second_stops_at_once() -> None:
     asked: list[bool] = []
     before = signal.getsignal(signal.SIGINT)

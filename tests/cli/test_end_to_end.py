@@ -87,6 +87,22 @@ def test_from_a_folder_to_an_exported_model(
         assert refused.code == 2
         assert words in refused.err
 
+    # Told before the model is loaded: a damaged one makes no difference.
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"no weights")
+    (tmp_path / "notes.txt").write_text("a text")
+    for arguments, words in (
+        (("--text", "a text"), "takes images, not texts"),
+        ((tmp_path / "notes.txt",), "There are no images to predict"),
+        ((shapes_folder, "--output", tmp_path / "notes.txt"), "is no .csv file; it would be lost"),
+        ((shapes_folder, "--output", tmp_path / "model" / "config.json"), "belongs to the exported model"),
+        ((shapes_folder, "--output", folder / "runs" / "new.csv"), "belongs to the project"),
+    ):
+        refused = tlstudio("predict", tmp_path / "model", *arguments)
+        assert refused.code == 2
+        assert words in refused.err
+    into_project = tlstudio("export", folder, "best", folder / "runs" / "model")
+    assert "belongs to the project" in into_project.err
+
 
 def test_a_dry_run_prints_a_recipe_that_trains_the_same(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
     planned = tlstudio("train", folder, *TINY, "--strategy", "linear_probe", "-o", "training.epochs=3", "--dry-run")

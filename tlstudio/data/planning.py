@@ -23,6 +23,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.data.names import safe_name, valid_name
+from tlstudio.data.own_folders import refuse_as_source
 from tlstudio.data.splits import Fractions, check_fractions
 
 
@@ -158,6 +159,7 @@ def choose_format(formats: Iterable[DatasetFormat], source: Path, name: str = ""
                 field="format",
             )
         return known[name]
+    refuse_as_source(source)
     ranked = sorted(((item.detect(source), key) for key, item in known.items()), key=lambda pair: (-pair[0], pair[1]))
     if not ranked or ranked[0][0] <= 0:
         titles = ", ".join(known[key].title for key in sorted(known)) or "none"

@@ -33,6 +33,21 @@ def samples_in(
     Raises:
         DataError: There is no such source, nothing in it is of that modality, or a column does not exist.
     """
+    chosen, given = reader_of(source, formats, modality, text_column=text_column, image_column=image_column)
+    options, _ = suggest_options(chosen, source, given)
+    # Without labels, the task does not matter.
+    return list(chosen.read(source, options, "classification"))
+
+
+def reader_of(
+    source: Path,
+    formats: Iterable[DatasetFormat],
+    modality: Modality,
+    *,
+    text_column: str = "",
+    image_column: str = "",
+) -> tuple[DatasetFormat, dict[str, Any]]:
+    """Find the format that reads what is to be predicted, and its options; arguments and errors of `samples_in`."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     columns = {name: value for name, value in (("text_column", text_column), ("image_column", image_column)) if value}
@@ -53,6 +68,4 @@ def samples_in(
             path=source,
         )
     _, _, chosen, without = max(ranked, key=lambda entry: (entry[0], entry[1]))
-    options, _ = suggest_options(chosen, source, {**without, **columns})
-    # Without labels, the task does not matter.
-    return list(chosen.read(source, options, "classification"))
+    return chosen, {**without, **columns}

@@ -24,6 +24,7 @@ from tlstudio.api import (
     label_text,
 )
 from tlstudio.api.nn import TransferModel
+from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
@@ -191,6 +192,7 @@ def predict_to_csv(
         DataError: Nothing usable is there.
         RunError: The file cannot be written, or is the source itself.
     """
+    refuse_as_output(output)
     if output.is_dir():
         raise RunError(f"{output} is a folder.", "Give the name of a CSV file.", path=output)
     if output.exists() and not output.is_file():
