@@ -175,9 +175,23 @@ def test_an_import_tells_splits_classes_and_what_was_left_out(
     assert [Path(item["source"]).name for item in result.json["rejected"]] == ["broken.png"]
     assert "broken.png" in result.err
     assert "圆环" in result.err
+    assert result.err.count("left out") == 1
     again = tlstudio("import", folder, source, "--name", "shapes", "--reference")
     assert again.code == 0
     assert "revision r2" in again.out
+    same = tlstudio("import", folder, source, "--name", "shapes", "--reference", "--json")
+    assert "are those of shapes, revision r2" in same.err
+    assert (same.json["revision"], same.json["unchanged"]) == ("r2", True)
+
+
+def test_an_import_says_what_its_preview_has_noted(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "ratings.csv"
+    table.write_text("text;label\n" + "".join(f"a text, number {n};{n % 2}\n" for n in range(20)))
+    preview = tlstudio("import", folder, table, "--dry-run", "--json").json["notes"]
+    assert any("The delimiter is the semicolon" in note for note in preview)
+    imported = tlstudio("import", folder, table, "--json")
+    assert imported.json["notes"][: len(preview)] == preview
+    assert all(note in imported.err for note in preview)
 
 
 def test_all_mistakes_of_an_import_are_told_at_once(tlstudio: Tlstudio, folder: Path, reviews_csv: Path) -> None:

@@ -86,7 +86,10 @@ def test_what_is_no_project_gets_a_sentence(tmp_path: Path) -> None:
         Project.open(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"name": "x"}', b"\xff\xfe\x00", b"", b'{"format": "one"}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b'{"name": "x"}', b"\xff\xfe\x00", b"", b'{"format": "one"}', b'{"format": true}', b'{"format": -3}'],
+)
 def test_a_damaged_project_file_gets_a_sentence_with_the_way_out(project: Project, content: bytes) -> None:
     project.close()
     (project.folder / "tlstudio.json").write_bytes(content)

@@ -307,7 +307,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its access rights.", path=path) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] < 1:
         raise _damaged(folder, "it does not say its format")
     if facts["format"] > FORMAT:
         maker = facts.get("app_version", "")

@@ -351,7 +351,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
-    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+    if not isinstance(values, dict) or type(values.get("format")) is not int or values["format"] < 1:
         raise _damaged(path, "it says no project format")
     if values["format"] > PROJECT_FORMAT:
         raise ProjectError(
