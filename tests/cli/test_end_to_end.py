@@ -90,14 +90,15 @@ def test_from_a_folder_to_an_exported_model(
     # Told before the model is loaded: a damaged one makes no difference.
     (tmp_path / "model" / "model.safetensors").write_bytes(b"no weights")
     (tmp_path / "notes.txt").write_text("a text")
-    for arguments, words in (
+    wrong: list[tuple[tuple[str | Path, ...], str]] = [
         (("--text", "a text"), "takes images, not texts"),
         ((tmp_path / "notes.txt",), "There are no images to predict"),
         ((shapes_folder, "--output", tmp_path / "notes.txt"), "is no .csv file; it would be lost"),
         ((shapes_folder, "--output", tmp_path / "model" / "config.json"), "belongs to the exported model"),
         ((shapes_folder, "--output", folder / "runs" / "new.csv"), "belongs to the project"),
-    ):
-        refused = tlstudio("predict", tmp_path / "model", *arguments)
+    ]
+    for sources, words in wrong:
+        refused = tlstudio("predict", tmp_path / "model", *sources)
         assert refused.code == 2
         assert words in refused.err
     into_project = tlstudio("export", folder, "best", folder / "runs" / "model")

@@ -87,7 +87,7 @@ def train(
 
             registry = find_registry(output)
             values, revision = _values(opened, choices, assignments, recipe_path)
-            recipe = complete(values, revision, registry)
+            recipe = complete(values, revision, registry, build=not dry_run)
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
             return _show_plan(output, recipe, plan)
