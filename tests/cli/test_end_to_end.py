@@ -120,13 +120,22 @@ def test_a_dry_run_prints_a_recipe_that_trains_the_same(tlstudio: Tlstudio, fold
     assert used["strategy"]["name"] == "linear_probe"
 
 
-def test_a_failed_run_exits_with_1_and_says_why(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
+def test_a_failed_run_exits_with_1_and_says_why(tlstudio: Tlstudio, folder: Path) -> None:
+    for image in (folder / "datasets").glob("*/*/media/*/*"):
+        image.write_bytes(b"this is no image any more")
+    result = tlstudio("train", folder, *TINY, "-o", "training.epochs=1", "--json")
+    assert (result.code, result.json["status"]) == (1, "failed")
+    assert "is not an image that can be read" in result.json["error"]
+
+
+def test_weights_that_cannot_be_read_are_told_before_the_run(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"these are no weights")
     words = ("--backbone", "mobilenet_v3_small", "-o", f"backbone.weights={weights}")
     result = tlstudio("train", folder, *words, "--json")
-    assert (result.code, result.json["status"]) == (1, "failed")
+    assert result.code == 2
     assert "weights.pth" in result.json["error"]
+    assert tlstudio("runs", folder, "--json").json["runs"] == []
 
 
 def test_training_streams_events_and_loads_no_qt(tlstudio_process: Tlstudio, folder: Path) -> None:
