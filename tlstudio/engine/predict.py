@@ -192,7 +192,6 @@ def predict_to_csv(
         DataError: Nothing usable is there.
         RunError: The file cannot be written, or is the source itself.
     """
-    refuse_as_output(output)
     if output.is_dir():
         raise RunError(f"{output} is a folder.", "Give the name of a CSV file.", path=output)
     if output.exists() and not output.is_file():
@@ -203,6 +202,7 @@ def predict_to_csv(
             "Give another file for the predictions.",
             path=output,
         )
+    refuse_as_output(output)
     items = samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
