@@ -20,6 +20,12 @@ class RunControl:
         self._request: Request = "go_on"
         self._running = threading.Event()
         self._running.set()
+        self._waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent in pauses so far."""
+        return self._waited
 
     @property
     def request(self) -> Request:
@@ -65,4 +71,6 @@ class RunControl:
         start = time.monotonic()
         self._running.wait()
         on_resume()
-        return time.monotonic() - start
+        waited = time.monotonic() - start
+        self._waited += waited
+        return waited

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from tlstudio.api import Problem, RunError
+from tlstudio.engine.random_state import DRAWING
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,7 +65,8 @@ def torch_settings(options: TrainingOptions) -> Iterator[None]:
             if options.threads:
                 torch.set_num_threads(options.threads)
             torch.use_deterministic_algorithms(options.deterministic)
-            torch.manual_seed(options.seed)
+            with DRAWING:
+                torch.manual_seed(options.seed)
             yield
     finally:
         torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import SPLITS, Preprocessor, Split, TLStudioError
+from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TLStudioError, WeightsInfo
 from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
@@ -30,12 +31,13 @@ from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint, load_checkpo
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device, torch_settings
 from tlstudio.engine.evaluate import write_predictions
-from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent, RunStarted, RunStatus, to_json
-from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features
+from tlstudio.engine.events import Note, Paused, Progress, Resumed, RunEnded, RunEvent, RunStarted, RunStatus, to_json
+from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
 from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
-from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.random_state import DRAWING
+from tlstudio.engine.recipe import Recipe, TrainingOptions
 from tlstudio.engine.target import write_target
 from tlstudio.engine.trainer import Learner, Trainer
 from tlstudio.plugins import Registry
@@ -78,25 +80,23 @@ def execute_run(
         run.append_event(to_json(event, time=time.time()))
         on_event(event)
 
-    start = time.monotonic()
+    start, waited = time.monotonic(), control.waited
     execution = _Execution(recipe, project, registry, run, say, control)
     ended: RunEnded
     try:
         with torch_settings(recipe.training):
             ended = execution.go()
     except Interrupted:
-        ended = RunEnded(run.id, "cancelled", seconds=time.monotonic() - start)
+        ended = RunEnded(run.id, "cancelled")
     except TLStudioError as error:
-        ended = RunEnded(run.id, "failed", seconds=time.monotonic() - start, error=str(error))
+        ended = RunEnded(run.id, "failed", error=str(error))
     except Exception as error:  # noqa: BLE001  a bug must still end the run and reach the user
-        seconds = time.monotonic() - start
-        if is_out_of_memory(error):  # while features were computed, say: there, no smaller batch was tried
-            device = torch.device(resolve_device(recipe.training.device))
-            sentence = str(out_of_memory_error(recipe.training.batch_size, None, device))
-            ended = RunEnded(run.id, "failed", seconds=seconds, error=sentence)
+        if (known := _known(error, recipe.training)) is not None:
+            ended = RunEnded(run.id, "failed", error=str(known))
         else:
             sentence = f"Something went wrong inside: {type(error).__name__}: {error}"
-            ended = RunEnded(run.id, "failed", seconds=seconds, error=sentence, traceback=traceback.format_exc())
+            ended = RunEnded(run.id, "failed", error=sentence, traceback=traceback.format_exc())
+    ended = replace(ended, seconds=time.monotonic() - start - (control.waited - waited))
     try:
         run.append_event(to_json(ended, time=time.time()))
         run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
@@ -104,6 +104,20 @@ def execute_run(
         ended = RunEnded(run.id, "failed", ended.metrics, ended.best_epoch, ended.seconds, error=str(error))
     on_event(ended)
     return run
+
+
+def _known(error: Exception, options: TrainingOptions) -> TLStudioError | None:
+    """What torch refuses for a reason that the user can do something about."""
+    if is_out_of_memory(error):  # while features were computed, say: there, no smaller batch was tried
+        return out_of_memory_error(options.batch_size, None, torch.device(resolve_device(options.device)))
+    if options.deterministic and "use_deterministic_algorithms" in str(error):
+        operation = str(error).partition(" does not have")[0].partition("\n")[0].rstrip(".")
+        return RunError(
+            f"This model needs an operation that is not deterministic on this device: {operation}.",
+            "Switch 'deterministic' off.",
+            field="training.deterministic",
+        )
+    return None
 
 
 class _Execution:
@@ -135,22 +149,24 @@ class _Execution:
         target = revision.target_info()
         weights = parts.backbone.find_weights(parts.backbone_options)
         self.say(Note(f"Weights: {weights.origin}."))
-        backbone = parts.backbone.load(parts.backbone_options)
+        with DRAWING:
+            backbone = parts.backbone.load(parts.backbone_options)
+            model = build_model(parts, backbone, target)
         parts.backbone.save_assets(parts.backbone_options, self.run.assets)
         write_target(self.run, target)
-        model = build_model(parts, backbone, target)
         checkpoints = Checkpoints(
             self.run.folder / "checkpoints", parts.strategy.updates(model, parts.strategy_options)
         )
         checkpoints.save_base(model)
 
         fabric = make_fabric(resolve_device(options.device), options.precision)
-        return self._train_and_evaluate(parts, revision, backbone, model, checkpoints, fabric)
+        return self._train_and_evaluate(parts, revision, weights, backbone, model, checkpoints, fabric)
 
     def _train_and_evaluate(
         self,
         parts: Parts,
         revision: Revision,
+        weights: WeightsInfo,
         backbone: BackboneModule,
         model: TransferModel,
         checkpoints: Checkpoints,
@@ -165,7 +181,7 @@ class _Execution:
         features = None
         network: nn.Module = model
         if cached:
-            features = self._features(parts, revision, backbone, preprocessor, fabric.device)
+            features = self._features(parts, revision, weights, backbone, preprocessor, fabric.device)
             network = CachedModel(model.head)
             if not options.threads:
                 # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
@@ -219,7 +235,7 @@ class _Execution:
         trainer = Trainer(fabric, options, on_event=self.say, control=self.control, checkpoints=checkpoints)
         train_targets = model.head.encode(revision.labels(indices))
         try:
-            result = trainer.fit(learner, train, train_targets, validation)
+            best_epoch = trainer.fit(learner, train, train_targets, validation)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -228,7 +244,7 @@ class _Execution:
             fitting = largest_fitting_batch(network, model.head, train, train_targets, options, fabric)
             raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
         if self.control.request == "cancel" or not has_checkpoint(self.run.folder / "checkpoints", "best"):
-            return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
 
         load_checkpoint(self.run.folder / "checkpoints", "best", model)
         metrics: dict[str, dict[str, float]] = {}
@@ -238,9 +254,9 @@ class _Execution:
                 if data.ids:
                     metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
         except Interrupted:
-            return RunEnded(self.run.id, "cancelled", best_epoch=result.best_epoch, seconds=result.seconds)
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
         status: RunStatus = "stopped" if self.control.request == "stop" else "done"
-        return RunEnded(self.run.id, status, metrics, result.best_epoch, result.seconds)
+        return RunEnded(self.run.id, status, metrics, best_epoch)
 
     def _evaluate(
         self, name: Split, data: SplitData, network: nn.Module, head: HeadModule, device: torch.device
@@ -248,6 +264,7 @@ class _Execution:
         """Measure one split and keep its predictions."""
 
         def progress(done: int) -> None:
+            self._wait()
             self.control.check_cancelled()
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
@@ -259,13 +276,13 @@ class _Execution:
         self,
         parts: Parts,
         revision: Revision,
+        weights: WeightsInfo,
         backbone: BackboneModule,
         preprocessor: Preprocessor,
         device: torch.device,
     ) -> np.ndarray:
         """Open the cached features of the whole revision, or compute them."""
         options = self.recipe.training
-        weights = parts.backbone.find_weights(parts.backbone_options)
         path = cache_path(
             self.project.folder / CACHE_FOLDER,
             revision,
@@ -277,8 +294,16 @@ class _Execution:
         )
         found = load_features(path, len(revision), backbone.num_features)
         if found is not None:
+            mark_used(path)
             self.say(Note("The features of this backbone were computed by an earlier run and are used again."))
             return found
+
+        def progress(done: int, total: int) -> None:
+            self.say(Progress("Computing features", done, total))
+            self._wait()
+            if self.control.request != "go_on":
+                raise Interrupted
+
         return compute_features(
             path,
             revision,
@@ -287,9 +312,11 @@ class _Execution:
             device=device,
             batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # on a CPU, small ones are faster
             num_workers=options.num_workers,
-            control=self.control,
-            on_progress=lambda done, total: self.say(Progress("Computing features", done, total)),
+            on_progress=progress,
         )
+
+    def _wait(self) -> None:
+        self.control.wait_while_paused(lambda: self.say(Paused()), lambda: self.say(Resumed()))
 
 
 def environment() -> dict[str, object]:

@@ -245,7 +245,9 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     scores = dict(prediction.scores)
     value = repr(prediction.value) if isinstance(prediction.value, float) else label_text(prediction.value)
     origin = str(sample.image) if sample.image is not None else sample.source
-    return [sample.id, origin, *text, value, confidence, *(f"{scores[name]:.6f}" for name in predictor.classes)]
+    # A head may leave scores out: of classes that it does not rank, say.
+    shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.classes]
+    return [sample.id, origin, *text, value, confidence, *shares]
 
 
 def harmless(cell: str) -> str:

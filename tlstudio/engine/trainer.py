@@ -22,6 +22,7 @@ from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Re
 from tlstudio.engine.loading import Batch, TrainLoader
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
+from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import TrainingOptions
 
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
@@ -47,19 +48,6 @@ class Learner:
     strategy: FineTuningStrategy
     options: Options
     groups: list[ParamGroup]
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """How training ended.
-
-    Attributes:
-        best_epoch: The epoch of the best checkpoint, 0 if there is none.
-        seconds: Seconds of training, pauses left out.
-    """
-
-    best_epoch: int
-    seconds: float
 
 
 class Trainer:
@@ -88,7 +76,7 @@ class Trainer:
         self._control = control
         self._checkpoints = checkpoints
 
-    def fit(self, learner: Learner, train: TrainLoader, targets: Tensor, validation: SplitData) -> FitResult:
+    def fit(self, learner: Learner, train: TrainLoader, targets: Tensor, validation: SplitData) -> int:
         """Train until the epochs are done, nothing improves any more, or stop or cancel is asked for.
 
         Args:
@@ -96,6 +84,9 @@ class Trainer:
             train: Training batches.
             targets: Encoded training labels by position, ``[N, ...]``.
             validation: The validation split.
+
+        Returns:
+            The epoch of the best checkpoint, 0 if there is none.
 
         Raises:
             RunError: The loss is no longer a number.
@@ -108,7 +99,9 @@ class Trainer:
             optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
         engine = _Engine(learner, network, fabric_optimizer, scheduler, targets.to(self._fabric.device), steps)
-        best = _Best(*monitored(model.head, options), keep_last=options.keep == "last")
+        keep_last = options.keep == "last"
+        best = _Best(*monitored(model.head, options))
+        kept = 0  # the epoch of the checkpoint "best"
 
         last_saved = time.monotonic()
         state = CheckpointState(0, 0)
@@ -116,7 +109,7 @@ class Trainer:
             learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
             train_loss = self._train_epoch(engine, train, epoch)
             request = self._control.request
-            if request == "cancel" or (request == "stop" and best.epoch):
+            if request == "cancel" or (request == "stop" and kept and not keep_last):
                 break
             try:
                 metrics, worst = self._validate(engine, model.head, validation)
@@ -124,7 +117,7 @@ class Trainer:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
             self._finite(metrics["loss"], engine.step, epoch)
-            keep = best.see(epoch, metrics)
+            best.see(epoch, metrics)
             state = CheckpointState(epoch, engine.step, metrics)
             seconds = engine.clock.seconds
             self._on_event(
@@ -132,10 +125,12 @@ class Trainer:
                     epoch, engine.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
                 )
             )
-            if keep:
+            if best.improved == epoch and not keep_last:
                 self._save("best", model, state)
+                kept = epoch
             if time.monotonic() - last_saved > _SAVE_LAST_EVERY:
-                self._save("last", model, state)
+                self._save("best" if keep_last else "last", model, state)
+                kept = epoch if keep_last else kept
                 last_saved = time.monotonic()
             if request == "stop":
                 break
@@ -144,7 +139,10 @@ class Trainer:
                 self._on_event(Note(text))
                 break
         self._save("last", model, state)
-        return FitResult(best.epoch, engine.clock.seconds)
+        if keep_last and state.epoch and state.step == engine.step:  # no step beyond what was validated
+            self._save("best", model, state)
+            kept = state.epoch
+        return kept
 
     def _train_epoch(self, engine: _Engine, train: TrainLoader, epoch: int) -> float:
         """Go through the training data once, or until stop or cancel; returns the mean loss."""
@@ -158,7 +156,7 @@ class Trainer:
             first_of_step = number - 1 - (number - 1) % options.accumulate
             in_step = min(options.accumulate, batches - first_of_step)
             is_step = number == first_of_step + in_step
-            with self._fabric.no_backward_sync(engine.network, enabled=not is_step):
+            with DRAWING, self._fabric.no_backward_sync(engine.network, enabled=not is_step):
                 losses = self._forward(engine, batch)
                 self._fabric.backward((losses.mean() + self._penalty(engine)) / in_step)
             whole.add(losses)
@@ -299,26 +297,21 @@ class _Mean:
 
 
 class _Best:
-    """Which epoch is kept: the best by the monitored metric, or the last.
+    """Which epoch is the best by the monitored metric.
 
     Equal values are common where the split is small; the lower loss then decides.
     """
 
-    def __init__(self, monitor: str, mode: str, *, keep_last: bool) -> None:
+    def __init__(self, monitor: str, mode: str) -> None:
         self.monitor = monitor
-        self.epoch = 0  # the one that is kept
-        self.improved = 0  # the one with the best value
+        self.improved = 0  # the epoch with the best value
         self._sign = 1.0 if mode == "max" else -1.0
-        self._keep_last = keep_last
         self._score: tuple[float, float] | None = None
 
-    def see(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Take note of an epoch and say whether it is to be kept."""
+    def see(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Take note of an epoch."""
         value = metrics[self.monitor]
         # A metric that is undefined must never look best.
         score = (self._sign * value if math.isfinite(value) else -math.inf, -metrics["loss"])
         if self._score is None or score > self._score:
             self._score, self.improved = score, epoch
-        if self._keep_last or self.improved == epoch:
-            self.epoch = epoch
-        return self.epoch == epoch
