@@ -19,6 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong use or bad input, 130 cancelled.
     """
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # while something is being loaded; a command handles its own
+        print("Cancelled.", file=sys.stderr)  # noqa: T201  there is nothing else to say it with
+        return 130
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     stay_offline(os.environ)
     share_the_cores(os.environ)  # read when torch is loaded, which is later
     keep_freed_memory()

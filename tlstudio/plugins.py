@@ -126,9 +126,10 @@ class Registry:
         return _look_up("data set format", self._formats, name)
 
     def detect_format(self, path: Path) -> list[tuple[float, DatasetFormat]]:
-        """Return the formats that fit a path with their scores, best first."""
-        scores = [(each.detect(path), each) for each in self._formats.values()]
-        return sorted((pair for pair in scores if pair[0] > 0), key=lambda pair: -pair[0])
+        """Return the formats that fit a path with their scores, best first; one that fails is left out."""
+        from tlstudio.data.planning import detect_all  # with its libraries only where data are looked at
+
+        return [pair for pair in detect_all(self._formats.values(), path)[0] if pair[0] > 0]
 
     def why_not(
         self,

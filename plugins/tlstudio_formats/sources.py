@@ -255,12 +255,19 @@ class ParquetTable(Table):
         self.path = path
         try:
             with pq.ParquetFile(path) as file:
-                self.columns = tuple(file.schema_arrow.names)
+                schema = file.schema_arrow
+                self.columns = tuple(schema.names)
                 self.count = file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         if not self.columns or not self.count:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
+        self.notes = tuple(
+            f'The column "{field.name}" holds the images themselves, of which only the paths are read. '
+            "Write the images into files beside the table, under these paths."
+            for field in schema
+            if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        )
 
     def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
         """Yield the cells as Python values; rows are counted from 1."""
@@ -285,8 +292,8 @@ class ParquetTable(Table):
 
 
 def _plain(cell: Any) -> Any:  # noqa: ANN401  a cell of any column
-    if isinstance(cell, dict) and "bytes" in cell and cell.get("path"):
-        return cell["path"]  # images as some libraries store them
+    if isinstance(cell, dict) and "bytes" in cell:
+        return cell.get("path") or ""  # images as some libraries store them
     return cell.replace("\0", "") if isinstance(cell, str) else cell
 
 

@@ -13,6 +13,7 @@ from tlstudio.api import Options as BaseOptions
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
     FIELD,
+    check_vocabulary,
     filled_model,
     has_tokenizer,
     new_model,
@@ -102,13 +103,18 @@ class TextBackbone(Backbone):
     def preprocessor(
         self, options: BaseOptions, *, augmentation: Augmentation = "none", assets: Path | None = None
     ) -> TextPreprocessor:
-        """Make the preprocessor. Texts are not varied, whatever the augmentation."""
+        """Make the preprocessor. Texts are not varied, whatever the augmentation.
+
+        Raises:
+            WeightsError: The tokenizer is missing, damaged, or not that of the model.
+        """
         from tlstudio_text.preprocessor import TextPreprocessor, longest_input
 
         chosen = _text(options)
         folder = assets if assets is not None else self._folder(chosen)
-        tokenizer = read_tokenizer(folder)
-        longest = longest_input(tokenizer, read_config(folder))
+        tokenizer, config = read_tokenizer(folder), read_config(folder)
+        check_vocabulary(tokenizer, config, folder)
+        longest = longest_input(tokenizer, config)
         return TextPreprocessor(tokenizer, min(longest, chosen.max_length or longest))
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:

@@ -155,7 +155,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a model folder.
 
     Raises:
-        WeightsError: It is missing or damaged.
+        WeightsError: It is missing or damaged, or cannot split every text.
     """
     from transformers import AutoTokenizer
 
@@ -172,14 +172,39 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
+            if not tokenizer.vocab_size:
+                raise ValueError("its vocabulary is empty.")
+            if not isinstance(tokenizer.model_max_length, int | float):
+                raise TypeError(f"its model_max_length is {tokenizer.model_max_length!r}, which is no number.")
+            tokenizer("𓀀")  # rare; a vocabulary without a token for what it does not know fails here, not in the run
     except Exception as error:  # the Rust side raises bare Exception for a damaged file
         raise WeightsError(
-            f"The tokenizer in {folder} cannot be read: {_first_line(error)}",
-            "Copy the folder again.",
+            f"The tokenizer in {folder} cannot be used: {_first_line(error)}",
+            "Copy the folder again, or save the tokenizer into it anew: tokenizer.save_pretrained(FOLDER).",
             path=folder,
             field=FIELD,
         ) from error
     return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, folder: Path) -> None:
+    """Compare a tokenizer with the model that it feeds.
+
+    Raises:
+        WeightsError: The model has no embedding for some of its tokens.
+    """
+    rows = getattr(config, "vocab_size", None)
+    if not isinstance(rows, int):
+        return  # a few kinds of model have no vocabulary
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if number >= rows:
+        raise WeightsError(
+            f"The tokenizer in {folder} does not belong to the model beside it: token {number} ({token!r}) has no "
+            f"embedding, there are {rows}.",
+            "Save the model's own tokenizer into the folder: tokenizer.save_pretrained(FOLDER).",
+            path=folder,
+            field=FIELD,
+        )
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from tlstudio.api import Augmentation, Backbone, BackboneInfo, FeatureKind, TLStudioError, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.weights import weight_file
-from tlstudio_vision.images import ImagePreprocessor, InputSettings
+from tlstudio_vision.images import InputSettings
 from tlstudio_vision.options import VisionOptions
+from tlstudio_vision.preprocessor import ImagePreprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,8 +197,9 @@ class VisionBackbone(Backbone):
 
         options = VisionOptions(weights="random")
         settings = self._settings()
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.no_grad():
             try:
+                # Nothing is drawn on "meta": the random state of a run that trains beside this stays as it is.
                 with torch.device("meta"):
                     network = self._network(options).eval()
                     features = network({"pixels": torch.empty(1, 3, settings.height, settings.width)})
@@ -206,7 +208,8 @@ class VisionBackbone(Backbone):
                     raise self._not_for_classification() from error
                 # Some networks compute their shape from tensors while they are built, which "meta" cannot.
                 try:
-                    network = self._network(options).eval()
+                    with torch.random.fork_rng(devices=[]):
+                        network = self._network(options).eval()
                     features = network({"pixels": torch.zeros(1, 3, settings.height, settings.width)})
                 except (NotImplementedError, AttributeError) as error:
                     raise self._not_for_classification() from error

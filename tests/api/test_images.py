@@ -53,9 +53,10 @@ def test_cmyk_becomes_rgb(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_grey_is_scaled_by_its_full_range(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("values", [[0, 32768, 65535], [0, 2048, 4095], [1000, 1502, 2000]])
+def test_16_bit_grey_is_scaled_by_its_own_range(tmp_path: Path, suffix: str, values: list[int]) -> None:
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16)).save(path)
+    Image.fromarray(np.array([values], dtype=np.uint16)).save(path)
     assert pixels(path)[0].tolist() == [[0, 0, 0], [128, 128, 128], [255, 255, 255]]
 
 

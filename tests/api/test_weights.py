@@ -100,6 +100,19 @@ def test_the_hash_may_be_whole_or_its_beginning_and_must_agree(tmp_path: Path) -
         read_state_dict(path, sha256="0" * 64)
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")  # torch says that it takes time
+@pytest.mark.parametrize(
+    "odd",
+    [torch.eye(3).to_sparse(), torch.zeros(2, device="meta")],
+    ids=["sparse", "without values"],
+)
+def test_tensors_that_no_parameter_can_take_are_told(odd: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({**small().state_dict(), "0.weight": odd}, path)
+    with pytest.raises(WeightsError, match=r"x\.pth holds 1 tensors .* \(0\.weight\)"):
+        read_state_dict(path)
+
+
 def test_weights_that_do_not_fit_are_told_key_by_key(tmp_path: Path) -> None:
     state = {**small().state_dict(), "extra.weight": torch.zeros(1), "0.weight": torch.zeros(2, 3)}
     del state["0.bias"]

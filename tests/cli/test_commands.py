@@ -175,9 +175,23 @@ def test_an_import_tells_splits_classes_and_what_was_left_out(
     assert [Path(item["source"]).name for item in result.json["rejected"]] == ["broken.png"]
     assert "broken.png" in result.err
     assert "圆环" in result.err
+    assert result.err.count("left out") == 1
     again = tlstudio("import", folder, source, "--name", "shapes", "--reference")
     assert again.code == 0
     assert "revision r2" in again.out
+    same = tlstudio("import", folder, source, "--name", "shapes", "--reference", "--json")
+    assert "are those of shapes, revision r2" in same.err
+    assert (same.json["revision"], same.json["unchanged"]) == ("r2", True)
+
+
+def test_an_import_says_what_its_preview_has_noted(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "ratings.csv"
+    table.write_text("text;label\n" + "".join(f"a text, number {n};{n % 2}\n" for n in range(20)))
+    preview = tlstudio("import", folder, table, "--dry-run", "--json").json["notes"]
+    assert any("The delimiter is the semicolon" in note for note in preview)
+    imported = tlstudio("import", folder, table, "--json")
+    assert imported.json["notes"][: len(preview)] == preview
+    assert all(note in imported.err for note in preview)
 
 
 def test_all_mistakes_of_an_import_are_told_at_once(tlstudio: Tlstudio, folder: Path, reviews_csv: Path) -> None:
@@ -228,6 +242,16 @@ def test_backbones_are_found_by_name_with_their_facts(tlstudio: Tlstudio) -> Non
     listed = tlstudio("backbones", "--search", "efficientnet_lite0").out.splitlines()
     assert listed[0].startswith("backbone ")
     assert tlstudio("backbones", "--family", "torchvision", "--json").code == 0
+
+
+def test_what_is_not_known_of_a_backbone_is_left_empty_and_the_wait_is_told(tlstudio: Tlstudio) -> None:
+    (generic,) = tlstudio("backbones", "--search", "auto_model", "--json").json["backbones"]
+    assert generic["num_parameters"] is None
+    result = tlstudio("backbones", "--search", "resnet18.a1_in1k")
+    assert result.err.startswith("Reading the catalogue of models ...")
+    result = tlstudio("backbones", "--search", "auto_model")
+    assert "0.0 M" not in result.out
+    assert "unknown" not in tlstudio("backbones", "--search", "mobilenet_v3_s").out
 
 
 def test_the_first_interrupt_asks_and_the_second_stops_at_once() -> None:

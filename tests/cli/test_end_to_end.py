@@ -87,6 +87,23 @@ def test_from_a_folder_to_an_exported_model(
         assert refused.code == 2
         assert words in refused.err
 
+    # Told before the model is loaded: a damaged one makes no difference.
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"no weights")
+    (tmp_path / "notes.txt").write_text("a text")
+    wrong: list[tuple[tuple[str | Path, ...], str]] = [
+        (("--text", "a text"), "takes images, not texts"),
+        ((tmp_path / "notes.txt",), "There are no images to predict"),
+        ((shapes_folder, "--output", tmp_path / "notes.txt"), "is no .csv file; it would be lost"),
+        ((shapes_folder, "--output", tmp_path / "model" / "config.json"), "belongs to the exported model"),
+        ((shapes_folder, "--output", folder / "runs" / "new.csv"), "belongs to the project"),
+    ]
+    for sources, words in wrong:
+        refused = tlstudio("predict", tmp_path / "model", *sources)
+        assert refused.code == 2
+        assert words in refused.err
+    into_project = tlstudio("export", folder, "best", folder / "runs" / "model")
+    assert "belongs to the project" in into_project.err
+
 
 def test_a_dry_run_prints_a_recipe_that_trains_the_same(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
     planned = tlstudio("train", folder, *TINY, "--strategy", "linear_probe", "-o", "training.epochs=3", "--dry-run")
@@ -103,13 +120,22 @@ def test_a_dry_run_prints_a_recipe_that_trains_the_same(tlstudio: Tlstudio, fold
     assert used["strategy"]["name"] == "linear_probe"
 
 
-def test_a_failed_run_exits_with_1_and_says_why(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
+def test_a_failed_run_exits_with_1_and_says_why(tlstudio: Tlstudio, folder: Path) -> None:
+    for image in (folder / "datasets").glob("*/*/media/*/*"):
+        image.write_bytes(b"this is no image any more")
+    result = tlstudio("train", folder, *TINY, "-o", "training.epochs=1", "--json")
+    assert (result.code, result.json["status"]) == (1, "failed")
+    assert "is not an image that can be read" in result.json["error"]
+
+
+def test_weights_that_cannot_be_read_are_told_before_the_run(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"these are no weights")
     words = ("--backbone", "mobilenet_v3_small", "-o", f"backbone.weights={weights}")
     result = tlstudio("train", folder, *words, "--json")
-    assert (result.code, result.json["status"]) == (1, "failed")
+    assert result.code == 2
     assert "weights.pth" in result.json["error"]
+    assert tlstudio("runs", folder, "--json").json["runs"] == []
 
 
 def test_training_streams_events_and_loads_no_qt(tlstudio_process: Tlstudio, folder: Path) -> None:

@@ -127,3 +127,19 @@ def test_waiting_threads_sleep_unless_the_user_has_said_otherwise() -> None:
     environment = {"OMP_WAIT_POLICY": "ACTIVE"}
     startup.share_the_cores(environment)
     assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "0"}
+
+
+def test_ctrl_c_while_the_commands_are_loaded_is_one_line_and_130(tlstudio_process: Tlstudio) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tlstudio.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from tlstudio.__main__ import main\n"
+        "sys.exit(main(['backbones']))\n"
+    )
+    result = tlstudio_process(command=(sys.executable, "-c", code))
+    assert result.code == 130
+    assert result.err == "Cancelled.\n"

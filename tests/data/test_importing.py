@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -88,11 +90,30 @@ def test_images_may_stay_where_they_are(bring: Importer, shapes_folder: Path) ->
 def test_importing_again_makes_the_next_revision_with_the_same_ids_and_splits(
     bring: Importer, shapes_folder: Path
 ) -> None:
-    one, two = bring(shapes_folder, name="shapes").revision, bring(shapes_folder, name="shapes").revision
-    assert (one.id, two.id) == ("r1", "r2")
-    assert one.table.equals(two.table)
+    one = bring(shapes_folder, name="shapes").revision
     other = bring(shapes_folder, name="shapes", seed=1).revision
+    two = bring(shapes_folder, name="shapes").revision
+    assert (one.id, other.id, two.id) == ("r1", "r2", "r3")
+    assert one.table.equals(two.table)
     assert other.table.column("split") != one.table.column("split")
+
+
+def test_importing_what_has_not_changed_makes_no_revision_and_says_so(
+    bring: Importer, shapes_folder: Path, datasets: Path
+) -> None:
+    one, two = bring(shapes_folder, name="shapes"), bring(shapes_folder, name="shapes")
+    assert (one.unchanged, two.unchanged) == (False, True)
+    assert two.revision == one.revision
+    assert "Nothing has changed since revision r1" in two.notes[0]
+    assert [folder.name for folder in (datasets / "shapes").iterdir()] == ["r1"]
+
+
+def test_importing_again_mends_a_damaged_revision(bring: Importer, shapes_folder: Path) -> None:
+    one = bring(shapes_folder, name="shapes").revision
+    next((one.folder / "media").glob("*/*")).unlink()
+    assert bring(shapes_folder, name="shapes").revision.id == "r2"
+    (one.folder.parent / "r2" / "samples.parquet").write_bytes(b"")
+    assert bring(shapes_folder, name="shapes").revision.id == "r3"
 
 
 def test_identical_content_lands_in_one_split(bring: Importer, tmp_path: Path) -> None:
@@ -157,7 +178,9 @@ def test_every_unusable_image_is_rejected_with_a_sentence_and_the_rest_goes_on(b
     assert "200 megapixels" in reasons["circle/huge.png"]
     assert "not an image" in reasons["circle/no image.png"]
     assert "HEIC" in reasons["circle/phone.heic"]
-    assert "5 items were left out." in report.notes
+    assert "not a format" not in reasons["circle/no image.png"]
+    assert "Open it in an image program and save it again" in reasons["circle/no image.png"]
+    assert not report.notes  # the list says it all
     assert report.revision.report() == (report.rejected, report.notes)
 
 
@@ -341,6 +364,27 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path) -> 
         check_space(tmp_path / "not" / "yet", 10**18)
 
 
+def test_too_little_space_is_told_of_the_folder_that_the_user_knows(
+    bring: Importer, tmp_path: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_csv(tmp_path / "a.csv", some_rows(20))
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(DataError, match=rf"on the disk of {re.escape(str(datasets))}, and 0 bytes are free"):
+        bring(source)
+
+
+def test_targets_that_no_model_can_compute_with_are_rejected_with_row_and_value(
+    bring: Importer, tmp_path: Path
+) -> None:
+    rows = [["text", "label"], *([f"text number {n}", f"{n}.5"] for n in range(20))]
+    rows += [["a text", "1e308"], ["a text", "-3.5e38"], ["a text", "3.4e38"]]
+    report = bring(write_csv(tmp_path / "a.csv", rows), task="regression")
+    assert len(report.revision) == 21
+    assert [item.source for item in report.rejected] == ["a.csv, row 22", "a.csv, row 23"]
+    assert "1e+308" in report.rejected[0].reason
+
+
 def test_ids_that_a_format_gives_twice_are_made_unique(bring: Importer, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "images", 3)
     names = ["circle/circle_00.png", "circle/circle_00.png", "square/square_00.png", "square/square_01.png"]
@@ -390,9 +434,9 @@ def test_a_hundred_thousand_rows_take_seconds(bring: Importer, tmp_path: Path) -
 def test_imports_at_the_same_time_become_different_revisions(
     registry: Registry, shapes_folder: Path, datasets: Path
 ) -> None:
-    request, _ = plan_import(registry.formats.values(), shapes_folder, name="shapes")
+    requests = [plan_import(registry.formats.values(), shapes_folder, name="shapes", seed=n)[0] for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        reports = list(pool.map(lambda _: import_dataset(request, datasets), range(4)))
+        reports = list(pool.map(lambda request: import_dataset(request, datasets), requests))
     assert sorted(report.revision.id for report in reports) == ["r1", "r2", "r3", "r4"]
     assert sorted(folder.name for folder in datasets.iterdir()) == ["shapes"]
-    assert len({report.revision.sha256 for report in reports}) == 1
+    assert len({report.revision.sha256 for report in reports}) == 4

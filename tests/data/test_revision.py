@@ -82,6 +82,8 @@ def test_a_newer_revision_names_its_maker(shapes: Revision) -> None:
         "[1]",
         "{}",
         '{"format": 1}',
+        '{"format": true, "sha256": "x"}',
+        '{"format": -3, "sha256": "x"}',
         '{"format": 1, "sha256": "x"',
         pytest.param("[" * 100_000, id="nested too deeply"),
     ],

@@ -86,30 +86,30 @@ def test_of_the_last_checkpoints_the_newest_whole_one_is_found(tmp_path: Path) -
     model = nn.Linear(4, 4)
     checkpoints = Checkpoints(tmp_path, set(model.state_dict()))
     for step in (1, 2, 3):
-        snapshot = checkpoints.snapshot(model, CheckpointState(0, step), {"best": {"epoch": 0}})
+        snapshot = checkpoints.snapshot(model, CheckpointState(0, step), {"kept": 0})
         checkpoints.save("last", snapshot)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "previous"]
-    found, notes = find_resumption(tmp_path, keeps_best=True)
+    found, notes = find_resumption(tmp_path)
     assert (found is not None and found.state.step, notes) == (3, [])
     os.truncate(tmp_path / "last" / "model.safetensors", 10)
-    found, notes = find_resumption(tmp_path, keeps_best=True)
+    found, notes = find_resumption(tmp_path)
     assert found is not None
     assert found.state.step == 2
     assert len(notes) == 1
     (tmp_path / "previous" / "manifest.json").unlink()
-    assert find_resumption(tmp_path, keeps_best=True)[0] is None
+    assert find_resumption(tmp_path)[0] is None
 
 
 def test_a_snapshot_does_not_change_with_the_model(tmp_path: Path) -> None:
     model = nn.Linear(4, 4)
     checkpoints = Checkpoints(tmp_path, set(model.state_dict()))
     momentum = torch.ones(4)
-    snapshot = checkpoints.snapshot(model, CheckpointState(0, 1), {"momentum": momentum, "best": {"epoch": 0}})
+    snapshot = checkpoints.snapshot(model, CheckpointState(0, 1), {"momentum": momentum, "kept": 0})
     before = model.weight.detach().clone()
     nn.init.zeros_(model.weight)
     momentum.zero_()
     checkpoints.save("last", snapshot)
-    found, _ = find_resumption(tmp_path, keeps_best=True)
+    found, _ = find_resumption(tmp_path)
     assert found is not None
     assert torch.equal(found.model["weight"], before)
     assert torch.equal(found.training["momentum"], torch.ones(4))

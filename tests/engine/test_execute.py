@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.engine.advise import complete
-from tlstudio.engine.control import RunControl
+from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
 from tlstudio.engine.events import (
     CheckpointSaved,
@@ -29,7 +30,8 @@ from tlstudio.engine.events import (
     from_json,
 )
 from tlstudio.engine.execute import execute_run
-from tlstudio.plugins import Registry
+from tlstudio.engine.random_state import random_state_aside
+from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -228,6 +230,137 @@ def test_keeping_the_last_epoch_takes_the_last_whatever_was_better(
     best = max(epochs, key=lambda event: (event.validation["f1_macro"], -event.validation["loss"]))
     assert epochs[-1].best_epoch == best.epoch
     assert [event.epoch for event in epochs if event.is_best][-1] == best.epoch
+
+
+def test_keeping_the_last_epoch_writes_it_once_and_not_each_epoch(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    train(shapes_project, registry, heard, "shapes", full(epochs=3, keep="last"))
+    kept = [event.epoch for event in heard.of(CheckpointSaved) if event.kind == "best"]
+    assert kept == [3]
+
+
+def test_stop_in_the_middle_of_an_epoch_keeps_what_is_there_where_the_last_is_kept(
+    shapes_project: Project, registry: Registry
+) -> None:
+    heard = ActingListener(StepLogged, 7, "stop")  # an epoch has 4 steps or more
+    run = train(shapes_project, registry, heard, "shapes", full(epochs=50, keep="last"))
+    ended, last = heard.of(RunEnded)[0], heard.of(EpochEnded)[-1]
+    assert ended.status == "stopped"
+    assert ended.best_epoch == last.epoch
+    assert last.step == 7
+    assert read_evaluation(run, "validation").metrics == pytest.approx(dict(last.validation), abs=1e-5)
+
+
+def test_the_time_of_a_run_is_that_of_all_of_it(shapes_project: Project, registry: Registry, heard: Heard) -> None:
+    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "training": {"epochs": 1}}
+    run = train(shapes_project, registry, heard, "shapes", values)
+    times = [from_json(line)[1] for line in run.event_lines()]
+    assert heard.of(RunEnded)[0].seconds >= times[-2] - times[0] - 0.01  # the end itself is written later
+    assert run.summary().seconds == heard.of(RunEnded)[0].seconds
+
+
+def test_a_pause_while_features_are_computed_is_told_and_left_out_of_the_time(
+    shapes_project: Project, registry: Registry
+) -> None:
+    heard = ActingListener(Progress, 2, "pause")  # the first is of loading the backbone
+    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "training": {"epochs": 1}}
+    train(shapes_project, registry, heard, "shapes", values)
+    names = [type(event).__name__ for event in heard.events]
+    assert names.index("Paused") < names.index("Resumed") < names.index("RunStarted")
+    assert heard.of(RunEnded)[0].status == "done"
+    assert heard.control.waited > 0
+
+
+def test_an_evaluation_can_be_cancelled_and_leaves_what_was_stored(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    run = train(shapes_project, registry, heard, "shapes", full(epochs=1, batch_size=2))
+    control, done = RunControl(), []
+
+    def progress(count: int, _total: int) -> None:
+        done.append(count)
+        control.cancel()
+
+    with pytest.raises(Interrupted):
+        evaluate_run(run, shapes_project, registry, on_progress=progress, control=control)
+    assert done == [2]
+    assert read_evaluation(run).metrics == heard.of(RunEnded)[0].metrics["test"]
+
+
+RANDOM_SUM = """
+import torch
+from tlstudio.api import FineTuningStrategy, hookimpl
+
+TLSTUDIO_API = "1.0"
+
+
+class Undetermined(FineTuningStrategy):
+    name, title, description = "undetermined", "Undetermined", "Uses an operation without a deterministic form."
+
+    def prepare(self, model, options):
+        pass
+
+    def param_groups(self, model, options, *, learning_rate, weight_decay):
+        from tlstudio.api.nn import ParamGroup
+        return [ParamGroup("all", list(model.parameters()), learning_rate)]
+
+    def extra_loss(self, model, options, num_train):
+        return torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0])).sum()
+
+
+@hookimpl
+def register_strategies():
+    return [Undetermined()]
+"""
+
+
+def test_an_operation_without_a_deterministic_form_is_told_in_a_sentence(
+    shapes_project: Project, heard: Heard, tmp_path: Path
+) -> None:
+    (tmp_path / "undetermined.py").write_text(RANDOM_SUM, encoding="utf-8")
+    manager = PluginManager(tmp_path)
+    manager.discover()
+    values = {**full(1, deterministic=True, device="cpu"), "strategy": "undetermined"}
+    train(shapes_project, manager.registry, heard, "shapes", values)
+    ended = heard.of(RunEnded)[0]
+    assert ended.status == "failed"
+    assert ended.error.endswith("not deterministic on this device: put_. Switch 'deterministic' off.")
+    assert not ended.traceback
+
+
+class DisturbedListener(Heard):
+    """After the first step, another thread draws random numbers of its own until the next step or a moment later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside, self._next_step = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._draw)
+
+    def _draw(self) -> None:
+        with random_state_aside():
+            torch.rand(1000)
+            self._inside.set()
+            self._next_step.wait(0.3)
+
+    def __call__(self, event: RunEvent) -> None:
+        super().__call__(event)
+        if isinstance(event, StepLogged) and len(self.of(StepLogged)) == 1:
+            self._thread.start()
+            self._inside.wait()
+        elif isinstance(event, StepLogged):
+            self._next_step.set()
+        elif isinstance(event, RunEnded):
+            self._thread.join()
+
+
+def test_what_is_built_beside_a_run_does_not_change_it(shapes_project: Project, registry: Registry) -> None:
+    values = {**full(epochs=1, device="cpu"), "head": {"name": "classification", "options": {"dropout": 0.5}}}
+    losses = []
+    for heard in (Heard(), DisturbedListener()):
+        train(shapes_project, registry, heard, "shapes", values)
+        losses.append([event.loss for event in heard.of(StepLogged)])
+    assert losses[0] == losses[1]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(

@@ -17,7 +17,6 @@ from tlstudio.api import ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
-from tlstudio.engine.control import RunControl
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation, write_predictions
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
@@ -169,7 +168,6 @@ def test_features_that_do_not_fit_on_the_disk_are_told_before_anything_is_writte
             device=torch.device("cpu"),
             batch_size=8,
             num_workers=0,
-            control=RunControl(),
             on_progress=lambda _done, _total: None,
         )
     assert not any(path.is_file() for path in tmp_path.glob("*"))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlstudio.engine.loading import EpochSampler, FeatureDataset, TrainLoader, sample_seed
+from tlstudio.engine.loading import EpochSampler, EvalLoader, FeatureDataset, SampleDataset, TrainLoader, sample_seed
+from tlstudio.store.project import Project
+from tlstudio.testing.components import TinyConvNet
 
 
 def epoch_of(sampler: EpochSampler, epoch: int) -> list[list[int]]:
@@ -29,6 +34,18 @@ def test_every_sample_comes_exactly_once_an_epoch(lengths: list[int], batch_size
     assert max(len(batch) for batch in batches) <= batch_size + 1
     if batch_size > 1 and len(lengths) > 1:
         assert min(len(batch) for batch in batches) > 1  # BatchNorm cannot learn from one sample
+
+
+def test_the_processes_that_read_a_split_stay_for_the_next_validation(shapes_project: Project) -> None:
+    revision, tiny = shapes_project.dataset("shapes"), TinyConvNet()
+    indices = revision.indices("validation")
+    source = SampleDataset(revision, indices, tiny.preprocessor(tiny.Options()), seed=0)
+    loader = EvalLoader(source, np.ones(len(indices)), 4, num_workers=1)
+    first = torch.cat([batch.positions for batch in loader])
+    readers = {process.pid for process in multiprocessing.active_children()}
+    assert torch.equal(first, torch.cat([batch.positions for batch in loader]))
+    assert readers
+    assert readers == {process.pid for process in multiprocessing.active_children()}
 
 
 def test_each_epoch_has_its_own_order_and_the_same_one_when_asked_again() -> None:

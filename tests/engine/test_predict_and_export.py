@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import Rejected, RunError, Sample
+from tlstudio.api import Prediction, Rejected, RunError, Sample
 from tlstudio.engine.advise import complete
 from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.events import RunEnded
@@ -149,6 +150,29 @@ def test_a_source_is_never_replaced_by_its_own_predictions(
 )
 def test_formulas_get_an_apostrophe_and_numbers_stay(cell: str, written: str) -> None:
     assert harmless(cell) == written
+
+
+class TopOnly(Predictor):
+    """A model whose head scores nothing but the class that it names."""
+
+    def predict(
+        self, samples: Iterable[Sample], *, batch_size: int = 32
+    ) -> Iterator[tuple[Sample, Prediction | Rejected]]:
+        for sample, prediction in super().predict(samples, batch_size=batch_size):
+            assert isinstance(prediction, Prediction)
+            yield sample, Prediction(prediction.value, prediction.scores[:1])
+
+
+def test_a_class_without_a_score_gets_an_empty_cell(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    run = train(shapes_project, registry, "shapes", {"backbone": TINY_VISION, "strategy": "full"})
+    source = draw_folder(tmp_path / "new", 1)
+    predict_to_csv(TopOnly.from_run(run, registry), source, tmp_path / "p.csv", registry)
+    for row in rows_of(tmp_path / "p.csv"):
+        scores = {name: cell for name, cell in row.items() if name.startswith("p(")}
+        assert len(scores) == 3
+        assert {name for name, cell in scores.items() if cell} == {f"p({row['prediction']})"}
 
 
 def test_cancelling_a_prediction_keeps_the_rows_so_far(

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
 from tlstudio.engine.advise import command_line, complete, preflight, set_values
+from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
 from tlstudio.engine.timing import Costs, estimate_seconds
-from tlstudio.plugins import Registry
+from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 
 
@@ -54,6 +57,19 @@ def test_a_written_recipe_reads_back_the_same(shapes_project: Project, registry:
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
     assert parse_recipe(read_recipe_file(tmp_path / "recipe.toml")) == recipe
     assert parse_recipe(read_recipe_file(tmp_path / "recipe.json")) == recipe
+
+
+@pytest.mark.starter
+def test_an_option_that_is_left_empty_on_purpose_stays_empty_in_a_written_recipe(
+    reviews_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    backbone = {"name": "all-MiniLM-L6-v2", "options": {"max_length": None}}  # its default is a number
+    recipe = complete({"backbone": backbone}, reviews_project.dataset("reviews"), registry)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    again = find_parts(parse_recipe(read_recipe_file(path)), registry)
+    assert again.backbone_options == find_parts(recipe, registry).backbone_options
+    assert again.backbone_options.model_dump()["max_length"] is None
 
 
 def test_a_recipe_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
@@ -176,9 +192,58 @@ def test_preflight_knows_that_an_earlier_run_has_kept_the_features(
 
 def test_preflight_tells_a_metric_that_the_task_does_not_have(shapes_project: Project, registry: Registry) -> None:
     revision = shapes_project.dataset("shapes")
-    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "training": {"monitor": "rmse"}}
-    told = preflight(complete(values, revision, registry), revision, registry)
-    assert [problem.where for problem in told.problems] == ["training.monitor"]
+    recipe = complete({"backbone": TINY_VISION, "strategy": "linear_probe"}, revision, registry)
+    wrong = recipe.model_copy(update={"training": TrainingOptions(monitor="rmse")})
+    assert [problem.where for problem in preflight(wrong, revision, registry).problems] == ["training.monitor"]
+
+
+def test_a_wrong_metric_and_weights_that_do_not_fit_are_told_with_all_else(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    values = {
+        "backbone": {"name": "mobilenet_v3_small", "options": {"weights": str(tmp_path / "other.safetensors")}},
+        "strategy": "full",
+        "training": {"monitor": "rmse", "epochs": 0},
+    }
+    before = torch.get_rng_state()
+    with pytest.raises(ProblemsError) as caught:
+        complete(values, shapes_project.dataset("shapes"), registry, build=True)
+    where = [problem.where for problem in caught.value.problems]
+    assert sorted(where) == ["backbone.weights", "training.epochs", "training.monitor"]
+    assert "do not fit this backbone" in str(caught.value)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+SHY_BACKBONE = """
+from tlstudio.api import PluginError, TLStudioError, hookimpl
+from tlstudio.testing.components import TinyConvNet
+
+TLSTUDIO_API = "1.0"
+
+
+class Shy(TinyConvNet):
+    name = "shy"
+
+    def info(self):
+        raise TLStudioError("shy was not made for classification.", "Choose another backbone.")
+
+
+@hookimpl
+def register_backbones():
+    return [Shy()]
+"""
+
+
+def test_a_backbone_that_cannot_give_its_facts_hides_no_other_mistake(shapes_project: Project, tmp_path: Path) -> None:
+    (tmp_path / "shy.py").write_text(SHY_BACKBONE, encoding="utf-8")
+    manager = PluginManager(tmp_path)
+    manager.discover()
+    values = {"backbone": "shy", "strategy": "full", "training": {"precision": "fp16", "device": "cpu"}}
+    with pytest.raises(ProblemsError) as caught:
+        complete(values, shapes_project.dataset("shapes"), manager.registry)
+    assert [problem.where for problem in caught.value.problems] == ["backbone.name", "training.precision"]
+    assert "not made for classification" in str(caught.value)
 
 
 OPTIONS = TrainingOptions(epochs=10, batch_size=10)

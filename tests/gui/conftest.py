@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 import shiboken6
-from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QThread, QTimer, QtMsgType
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QCoreApplication, QEvent, QSettings, Qt, QThread, QTimer, QtMsgType
+from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
 from pytestqt.logging import Record
 from pytestqt.qtbot import QtBot
 
+from tests.gui.trained import copied, make_trained
 from tlstudio.gui.app import build_window, make_application
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
-from tlstudio.plugins import PluginManager
+from tlstudio.plugins import PluginManager, Registry
 
 HARMLESS = (
     # The platform that has no screen says so of size hints and of raising a window.
@@ -101,6 +102,27 @@ def window(state: AppState, qtbot: QtBot) -> Iterator[MainWindow]:
     made.close()
     qtbot.waitUntil(lambda: not made.isVisible())
     made.deleteLater()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
+    """A project with two runs, trained once for all tests; they work on copies."""
+    return make_trained(tmp_path_factory.mktemp("trained"), registry)
+
+
+@pytest.fixture
+def trained_state(state: AppState, trained: Path, tmp_path: Path) -> AppState:
+    """What the pages share, with a copy of that project open."""
+    state.open_project(copied(trained, tmp_path / "copy"))
+    return state
+
+
+def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
+    """Press the button of this object name, which must be enabled."""
+    button = widget.findChild(QAbstractButton, name)
+    assert isinstance(button, QAbstractButton), name
+    assert button.isEnabled(), name
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def wait_for_jobs(state: AppState, qtbot: QtBot) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QEventLoop, QSettings, QTimer
+from PySide6.QtCore import QEventLoop, QSettings, Qt, QTimer
 from PySide6.QtWidgets import QDialog, QWidget
 
 from tlstudio.data.importing import import_dataset, plan_import
@@ -201,6 +201,7 @@ def take_pictures(folder: Path, work: Path, suffix: str) -> None:
         state = make_state(QSettings(str(settings), QSettings.Format.IniFormat), manager)
         state.set_theme_choice(theme)
         window = build_window(state)
+        window.setWindowState(Qt.WindowState.WindowNoState)  # the screen that is none is smaller than the window
         window.resize(1366, 768)
         window.show()
         for name, widget in scenes(window, state, work / "project", sources):

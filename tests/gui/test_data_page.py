@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QLabel, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QTableView, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import wait_for_jobs
@@ -61,6 +61,9 @@ def test_a_dropped_folder_is_previewed_and_imported(
     assert view.isVisible()
     assert view.form.format_box.currentData() == "image_folder"
     assert view.form.name_edit.text() == "shapes"
+    labels = view.form._editors["labels"]
+    assert isinstance(labels, QComboBox)
+    assert (labels.currentText(), labels.currentData()) == ("Name of the subfolder", "folders")
     assert view.gallery.count == 20
     assert view.table.rowCount() == 20
     assert view.import_button.isEnabled()

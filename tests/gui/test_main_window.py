@@ -264,6 +264,23 @@ def test_a_message_with_details_has_a_link_to_them(window: MainWindow, state: Ap
     dialog.close()
 
 
+def test_a_message_goes_with_its_project_and_after_a_while(
+    window: MainWindow, state: AppState, project: Project, qtbot: QtBot
+) -> None:
+    bar = window.findChild(StatusBar, "statusbar")
+    assert isinstance(bar, StatusBar)
+    state.message.emit("The run was cancelled.", "")
+    state.set_project(project)
+    assert bar.text == ""
+    bar._fade.setInterval(1)
+    state.message.emit("Saved a.toml.", "/tmp/a.toml")
+    qtbot.waitUntil(lambda: bar.text == "")
+    link = window.findChild(QAbstractButton, "statusbar_details")
+    assert isinstance(link, QAbstractButton)
+    assert not link.isVisible()
+    wait_for_jobs(state, qtbot)
+
+
 def test_an_error_of_the_user_is_a_sentence_and_a_bug_has_a_report(
     window: MainWindow, state: AppState, qtbot: QtBot
 ) -> None:

@@ -64,6 +64,29 @@ def test_the_nearest_point_is_the_nearest(xs: list[float], at: float) -> None:
     assert found == min(abs(x - at) for x in ordered)
 
 
+def test_a_plot_without_points_says_so_instead_of_showing_axes(plot: MetricPlot) -> None:
+    assert plot._empty.isVisible()
+    assert not plot._view.isVisible()
+    plot.add_curve("train", color=0)
+    plot.append("train", 1, 2.0)
+    plot.flush()
+    assert plot._view.isVisible()
+    assert not plot._empty.isVisible()
+    plot.clear()
+    assert plot._empty.isVisible()
+
+
+def test_the_axis_of_a_share_has_no_numbers_above_one(plot: MetricPlot) -> None:
+    plot.set_title("Macro F1", ceiling=1.0)
+    plot.add_curve("validation", color=0)
+    for values in ([1.0, 1.0], [0.2, 1.0]):
+        plot.set_points("validation", [1, 2], values)
+        plot.flush()
+        ticks = plot._view.getPlotItem().getAxis("left").tickValues(*ranges(plot)[1], 200)
+        labelled = [value for _, level in ticks[:2] for value in level]  # the third level is drawn without numbers
+        assert max(labelled) <= 1.0
+
+
 def test_nothing_is_drawn_before_flush(plot: MetricPlot) -> None:
     plot.add_curve("train", color=0)
     plot.append("train", 0.5, 2.0)

@@ -49,6 +49,21 @@ def retype(form: OptionsForm, name: str, text: str, qtbot: QtBot) -> None:
     qtbot.keyClicks(editor, text)
 
 
+def test_zero_is_a_word_where_it_has_one(form: OptionsForm, qtbot: QtBot) -> None:
+    form.set_model(TrainingOptions)
+    form.rows["early_stopping"].set_zero_word("off")
+    editor = line(form, "early_stopping")
+    assert editor.text() == "off"
+    assert form.rows["early_stopping"].value == 0
+    qtbot.keyClick(editor, Qt.Key.Key_Up)
+    assert (editor.text(), form.values) == ("1", {"early_stopping": 1})
+    qtbot.keyClick(editor, Qt.Key.Key_Down)
+    assert (editor.text(), form.values) == ("off", {})
+    retype(form, "early_stopping", "OFF", qtbot)
+    assert not form.problems
+    assert form.rows["early_stopping"].value == 0
+
+
 def test_every_option_has_a_named_field_with_help(form: OptionsForm) -> None:
     assert list(form.rows) == list(SampleOptions.model_fields)
     for name, row in form.rows.items():

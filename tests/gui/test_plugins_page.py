@@ -48,8 +48,10 @@ def test_a_broken_plugin_shows_its_traceback_to_copy(panel: PluginsPanel, qtbot:
 
 
 def test_what_a_plugin_brings_is_listed(panel: PluginsPanel) -> None:
-    chips = {label.text() for label in panel.findChildren(QLabel) if "_provides_" in label.objectName()}
-    assert "strategy linear_probe" in chips
+    chips = {
+        label.text(): label.toolTip() for label in panel.findChildren(QLabel) if "_provides_" in label.objectName()
+    }
+    assert chips["Strategy · Linear probe"] == "linear_probe"
 
 
 def test_switching_a_plugin_off_counts_from_the_next_start_and_says_so(

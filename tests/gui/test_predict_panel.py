@@ -6,35 +6,27 @@ import csv
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, Qt, QUrl
-from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
+from PySide6.QtCore import QMimeData, QUrl
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from tests.conftest import SHAPES, draw_folder
-from tests.gui.conftest import wait_for_jobs
-from tests.gui.trained import copied, make_trained
+from tests.gui.conftest import click, wait_for_jobs
 from tlstudio.api import Prediction
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.figures import percent
 from tlstudio.gui.widgets.predict_one import PredictOne
-from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
 LONG = 60_000
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
-    """A project with two runs, trained once."""
-    return make_trained(tmp_path_factory.mktemp("trained"), registry)
-
-
 @pytest.fixture
-def page(state: AppState, template: Path, tmp_path: Path, qtbot: QtBot) -> PredictPanel:
+def page(trained_state: AppState, qtbot: QtBot) -> PredictPanel:
     """The Predict page with the newest run."""
-    state.open_project(copied(template, tmp_path / "copy"))
-    panel = PredictPanel(state)
+    panel = PredictPanel(trained_state)
     qtbot.addWidget(panel)
     panel.resize(1198, 692)
     panel.show()
@@ -47,12 +39,6 @@ def pictures(tmp_path: Path) -> Path:
     folder = draw_folder(tmp_path / "new", 2, seed=7)
     (folder / "broken.png").write_bytes(b"no image")
     return folder
-
-
-def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
-    button = widget.findChild(QAbstractButton, name)
-    assert isinstance(button, QAbstractButton), name
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def test_without_a_run_the_page_leads_to_the_train_page(state: AppState, project: Project, qtbot: QtBot) -> None:
@@ -123,6 +109,19 @@ def test_nothing_to_predict_is_an_error_and_asks_again(
     wait_for_jobs(state, qtbot)
 
 
+def test_texts_for_a_model_of_images_are_refused_before_the_model_is_loaded(
+    page: PredictPanel, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    source = tmp_path / "texts.csv"
+    source.write_text("text,label\nA quiet film,good\nA loud one,bad\n", encoding="utf-8")
+    with qtbot.waitSignal(state.error, timeout=LONG) as told:
+        page.predict_source(source, tmp_path / "out.csv")
+    assert "images" in str(told.args[0])
+    wait_for_jobs(state, qtbot)
+    assert page._predictor is None
+    assert page.many.pages.currentIndex() == 0
+
+
 def test_an_exported_folder_predicts_the_same_without_a_project(
     page: PredictPanel, state: AppState, pictures: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
@@ -149,7 +148,8 @@ def test_another_page_can_choose_the_run(page: PredictPanel, state: AppState, qt
     oldest = state.project.runs()[-1].id
     state.predict_requested.emit(oldest)
     assert page.model_box.currentData() == ("run", oldest)
-    assert "linear_probe" in page.facts.text()
+    assert "Linear probe" in page.facts.text()
+    assert page.model_box.currentText().startswith(run_title(oldest, state.registry))
 
 
 def test_several_labels_and_numbers_are_shown(state: AppState, qtbot: QtBot) -> None:

@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from tests.gui.conftest import wait_for_jobs
-from tests.gui.trained import copied, make_trained
+from tests.gui.conftest import click, wait_for_jobs
 from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.run_reading import differences
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import LIGHT
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Question
-from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style, short_id
+from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
 from tlstudio.plugins import Registry
@@ -29,33 +28,20 @@ from tlstudio.store.run import RunSummary
 LONG = 60_000
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
-    """A project with two runs, trained once."""
-    return make_trained(tmp_path_factory.mktemp("trained"), registry)
-
-
 @pytest.fixture
-def page(state: AppState, template: Path, tmp_path: Path, qtbot: QtBot) -> RunsPanel:
+def page(trained_state: AppState, qtbot: QtBot) -> RunsPanel:
     """The Runs page with the newest run chosen."""
-    state.open_project(copied(template, tmp_path / "copy"))
-    panel = RunsPanel(state)
+    panel = RunsPanel(trained_state)
     qtbot.addWidget(panel)
     panel.resize(1198, 692)
     panel.show()
-    wait_for_jobs(state, qtbot)
+    wait_for_jobs(trained_state, qtbot)
     return panel
 
 
 def view_of(page: RunsPanel) -> RunView:
     assert page.view is not None
     return page.view
-
-
-def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
-    button = widget.findChild(QAbstractButton, name)
-    assert isinstance(button, QAbstractButton), name
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def test_without_runs_the_page_leads_to_the_train_page(state: AppState, project: Project, qtbot: QtBot) -> None:
@@ -216,19 +202,53 @@ def test_the_theme_reaches_table_matrix_and_plots(page: RunsPanel, state: AppSta
     assert not page.grab().isNull()
 
 
-def test_a_run_has_the_same_colour_everywhere_and_eighteen_differ() -> None:
+def test_a_run_has_the_same_colour_everywhere_and_eighteen_differ(registry: Registry) -> None:
     assert len({run_style(order) for order in range(18)}) == 18
     runs = [RunSummary(f"2026-11-21-{n:03}-full", "", "done") for n in range(3)]
-    model = RunModel(LIGHT)
+    model = RunModel(LIGHT, registry)
     model.set_runs(runs)
     first = model.style_of(runs[1].id)
     model.set_runs(list(reversed(runs)))
     assert model.style_of(runs[1].id) == first
 
 
-def test_ids_are_shortened_and_odd_ones_kept() -> None:
-    assert short_id("2026-11-21-001-linear_probe") == "21 Nov · 001 linear_probe"
-    assert short_id("something else") == "something else"
+def test_runs_are_told_by_day_number_and_title_and_odd_ids_are_kept(registry: Registry) -> None:
+    assert run_title("2026-11-21-001-linear_probe", registry) == "21 Nov · 001 Linear probe"
+    assert run_title("2026-11-21-001-gone", registry) == "21 Nov · 001 gone"
+    assert run_title("something else", registry) == "something else"
+
+
+def test_titles_are_shown_and_names_told_and_found(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    model = page.table.filter_model
+    shown = {str(model.index(row, 4).data()) for row in range(2)}
+    assert shown == {"Linear probe", "Full fine-tuning"}
+    assert {model.index(row, 4).data(Qt.ItemDataRole.ToolTipRole) for row in range(2)} == {"linear_probe", "full"}
+    page.search.setText("linear_probe mobilenet_v3_small")
+    assert model.rowCount() == 1
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_run_that_was_cancelled_tells_its_validation_and_can_be_evaluated(
+    page: RunsPanel, state: AppState, qtbot: QtBot
+) -> None:
+    project = state.project
+    assert project is not None
+    run = project.run(page.table.selected[0])
+    measured = run.metrics()["validation"]
+    run.finish("cancelled", best_epoch=run.summary().best_epoch, seconds=1.0)
+    page.refresh()
+    wait_for_jobs(state, qtbot)
+    view = view_of(page)
+    assert view.kept.isVisible()
+    assert f"Accuracy {measured['accuracy']:.3f}" in view._kept_title.text()
+    assert f"epoch {run.summary().best_epoch}" in view._kept_title.text()
+    click(page, "run_evaluate", qtbot)
+    qtbot.waitUntil(lambda: "test" in run.metrics(), timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert run.metrics()["validation"] == pytest.approx(measured)
+    assert not view.kept.isVisible()
+    assert view.buttons["predict"].isEnabled()
+    assert run.status == "cancelled"
 
 
 def test_only_differing_settings_are_listed() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
 
-from tests.gui.conftest import wait_for_jobs
+from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
+from tlstudio.api import Options
+from tlstudio.api.nn import TransferModel
 from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_story import RunStory
@@ -18,15 +20,9 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.training_worker import TrainingSession
 from tlstudio.gui.widgets.component_picker import PickerDialog
 from tlstudio.store.project import Project
+from tlstudio_strategies.probe import LinearProbe
 
 LONG = 60_000
-
-
-def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
-    button = widget.findChild(QAbstractButton, name)
-    assert isinstance(button, QAbstractButton), name
-    assert button.isEnabled(), name
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def wait_for_check(panel: TrainPanel, state: AppState, qtbot: QtBot) -> None:
@@ -79,6 +75,66 @@ def test_nothing_is_checked_before_the_page_is_first_shown(
     panel.show()
     wait_for_check(panel, state, qtbot)
     assert panel.draft.result.can_start
+
+
+def test_while_the_data_are_looked_at_the_page_says_so(state: AppState, shapes_project: Project, qtbot: QtBot) -> None:
+    state.set_project(shapes_project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    busy = panel.ready.findChild(QProgressBar, "train_ready_busy")
+    assert isinstance(busy, QProgressBar)
+    assert busy.isVisible()
+    assert panel.setup.sentence.text().startswith("Looking at your data and the models on this machine")
+    assert panel.ready._sentence.text().startswith("Looking at your data and the models on this machine")
+    assert panel.setup.cards["backbone"].accessibleDescription().startswith("Looking")
+    wait_for_check(panel, state, qtbot)
+    assert not busy.isVisible()
+    panel.draft.set_options("training", {"epochs": 3})
+    assert busy.isVisible()
+    assert panel.ready._sentence.text().startswith("Trains"), "what is known of the data stays"
+    wait_for_check(panel, state, qtbot)
+
+
+def test_a_check_that_is_cancelled_in_the_status_bar_does_not_leave_the_page_waiting(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    page.draft.set_options("training", {**QUICK, "epochs": 3})
+    qtbot.waitUntil(lambda: bool(state.jobs.jobs))
+    state.jobs.jobs[0].cancel()
+    wait_for_check(page, state, qtbot)
+    assert "cancelled" in page.ready.problems[0]
+    page.draft.set_options("training", QUICK)
+    wait_for_check(page, state, qtbot)
+    assert page.draft.result.can_start
+
+
+class Unlucky(LinearProbe):
+    """A strategy with a bug."""
+
+    name = "unlucky"
+    title = "Unlucky"
+
+    def prepare(self, model: TransferModel, options: Options) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+
+def test_a_bug_in_a_plugin_is_a_sentence_on_the_page_and_a_report_elsewhere(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    label = state.registry.add(Unlucky())
+    try:
+        with qtbot.waitSignal(state.error, timeout=LONG) as told:
+            page.draft.set_component("strategy", "unlucky")
+        wait_for_check(page, state, qtbot)
+    finally:
+        state.registry.remove(label)
+    assert isinstance(told.args[0], ZeroDivisionError)
+    assert not page.setup.train_button.isEnabled()
+    shown = " ".join([*page.ready.problems, page.setup.sentence.text()])
+    assert "Something went wrong inside" in shown
+    assert "ZeroDivisionError" not in shown
+    assert "float division" not in shown
 
 
 def test_the_page_says_what_will_happen_before_the_start(page: TrainPanel) -> None:
@@ -150,6 +206,9 @@ def test_a_strategy_is_picked_by_keyboard(page: TrainPanel, state: AppState, qtb
     dialog = page.findChild(PickerDialog)
     assert isinstance(dialog, PickerDialog)
     wait_for_jobs(state, qtbot)
+    facts = {candidate.name: candidate.facts for candidate in dialog.model.candidates}
+    assert facts["full"] == "Trains every layer"
+    assert len(set(facts.values())) == len(facts), "each strategy says what it changes"
     qtbot.keyClicks(dialog.search, "lora")
     with qtbot.waitSignal(dialog.picked) as picked:
         qtbot.keyClick(dialog.search, Qt.Key.Key_Return)

@@ -215,7 +215,7 @@ def test_text_folders_are_read_in_any_encoding(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(f"  {text}\n".encode(encoding))
     (tmp_path / "b" / "2.txt").write_bytes(b" \n")
-    assert choose_format(FORMATS.values(), tmp_path).name == "text_folder"
+    assert choose_format(FORMATS.values(), tmp_path)[0].name == "text_folder"
     found = read("text_folder", tmp_path)
     assert {item.id: item.text for item in found if isinstance(item, Sample)} == {
         name: text for name, (text, _) in texts.items()
@@ -233,7 +233,7 @@ def test_a_table_of_images_finds_them_beside_it_or_in_a_folder_beside_it(tmp_pat
     for number in range(4):
         picture(tmp_path / "photos" / f"{number}.png", number)
     source = table(tmp_path / "labels.csv", ["file,species", *(f"{n}.png,{'ab'[n % 2]}" for n in range(4))])
-    assert choose_format(FORMATS.values(), source).name == "image_table"
+    assert choose_format(FORMATS.values(), source)[0].name == "image_table"
     preview = FORMATS["image_table"].preview(source)
     assert preview.options["image_folder"] == "photos"
     assert (preview.options["image_column"], preview.options["label_column"]) == ("file", "species")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tlstudio.api import DataError, Preview, Rejected, Sample, Task
 from tlstudio_formats.delimited import Dialect, Record, read_records, sniff
+from tlstudio_formats.image_table import ImageTable
 from tlstudio_formats.text_table import TextTable, TextTableOptions
 
 ROWS = [
@@ -367,3 +368,21 @@ def test_no_bytes_at_all_make_the_reader_fail(tmp_path_factory: pytest.TempPathF
     if content:
         list(read_records(path, sniff(path)[0]))
     assert 0 <= TextTable().detect(path) <= 1
+
+
+def test_images_inside_a_parquet_column_are_told_and_found_by_their_paths(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    cells = [{"bytes": b"\x89PNG", "path": f"{n}.png"} for n in range(11)] + [{"bytes": b"\x89PNG", "path": None}]
+    pq.write_table(pa.table({"image": cells, "label": ["a", "b"] * 6}), path)
+    (tmp_path / "0.png").write_bytes(b"\x89PNG")
+    preview = ImageTable().preview(path)
+    assert preview.options["image_column"] == "image"
+    assert preview.notes[0].startswith('The column "image" holds the images themselves')
+    options = ImageTable.Options.model_validate(preview.options)
+    found = list(ImageTable().read(path, options, "classification"))
+    assert isinstance(found[0], Sample)
+    assert found[0].image == tmp_path / "0.png"
+    assert [item.reason for item in found[10:] if isinstance(item, Rejected)] == [
+        f"There is no image 10.png in {tmp_path}.",
+        "It names no image.",
+    ]

@@ -7,6 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -343,11 +344,39 @@ def test_a_missing_or_damaged_tokenizer_is_told(folder: Path) -> None:
     write_model(folder, "bert")
     options = AutoModelOptions(weights=str(folder))
     (folder / "tokenizer.json").write_text("{", encoding="utf-8")
-    with pytest.raises(WeightsError, match=r"tokenizer in .* cannot be read"):
+    with pytest.raises(WeightsError, match=r"tokenizer in .* cannot be used"):
         AutoModelBackbone().preprocessor(options)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(WeightsError, match="has no tokenizer"):
         AutoModelBackbone().preprocessor(options)
+
+
+def change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a JSON file in place."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("tokenizer_config.json", lambda c: c.update(model_max_length="x"), "model_max_length is 'x'"),
+        ("tokenizer.json", lambda c: c["model"].update(vocab={}), "vocabulary is empty"),
+        ("tokenizer.json", lambda c: c["model"]["vocab"].pop("[UNK]"), "Missing .UNK. token"),
+        ("tokenizer.json", lambda c: c["model"]["vocab"].update(good=500), r"token 500 \('good'\) has no embedding"),
+    ],
+)
+def test_a_tokenizer_that_would_fail_in_the_run_is_told_before_it(
+    file: str, change: Callable[[dict[str, Any]], None], sentence: str, folder: Path
+) -> None:
+    write_model(folder, "bert")
+    change_json(folder / file, change)
+    if "UNK" in sentence:
+        change_json(folder / file, lambda content: content.update(added_tokens=[]))
+        (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(WeightsError, match=sentence):
+        AutoModelBackbone().preprocessor(AutoModelOptions(weights=str(folder)))
 
 
 def test_a_model_for_images_is_told(folder: Path) -> None:

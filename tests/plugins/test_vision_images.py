@@ -15,8 +15,9 @@ from PIL import Image
 
 from tests.plugins.vision_helpers import PHOTOS
 from tlstudio.api import DataError, Sample, WeightsError
-from tlstudio_vision.images import ImagePreprocessor, InputSettings
+from tlstudio_vision.images import InputSettings
 from tlstudio_vision.options import VisionOptions
+from tlstudio_vision.preprocessor import ImagePreprocessor
 from tlstudio_vision.timm_models import TimmBackbone
 from tlstudio_vision.torchvision_models import TorchvisionBackbone
 

@@ -10,8 +10,8 @@ import torch
 from tests.plugins.vision_helpers import RANDOM, check_groups, member, pixels, pooled
 from tlstudio.api import Backbone, TLStudioError
 from tlstudio.plugins import Registry
-from tlstudio_vision.images import ImagePreprocessor
 from tlstudio_vision.options import VisionOptions
+from tlstudio_vision.preprocessor import ImagePreprocessor
 from tlstudio_vision.timm_models import TimmBackbone, TimmFamily
 from tlstudio_vision.torchvision_models import TorchvisionBackbone, TorchvisionFamily
 

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from tlstudio.api import DataError, ProjectError, RunError
+from tlstudio.data import import_dataset, plan_import
+from tlstudio.data.revision import TABLE_FILE
+from tlstudio.plugins import Registry
 from tlstudio.store import Project, Run
 
 CHOICE = {"dataset": "d", "revision": "r1", "backbone": "b", "head": "h", "strategy": "linear_probe"}
@@ -86,7 +89,10 @@ def test_what_is_no_project_gets_a_sentence(tmp_path: Path) -> None:
         Project.open(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"name": "x"}', b"\xff\xfe\x00", b"", b'{"format": "one"}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b'{"name": "x"}', b"\xff\xfe\x00", b"", b'{"format": "one"}', b'{"format": true}', b'{"format": -3}'],
+)
 def test_a_damaged_project_file_gets_a_sentence_with_the_way_out(project: Project, content: bytes) -> None:
     project.close()
     (project.folder / "tlstudio.json").write_bytes(content)
@@ -342,3 +348,20 @@ while True:
         opened.rebuild_index()
         assert opened.runs() == listed
         opened.delete_run(run.id)
+
+
+def test_a_table_is_verified_once_and_again_after_it_was_touched(
+    project: Project, tmp_path: Path, registry: Registry
+) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2}\n" for n in range(20)))
+    request, _ = plan_import(registry.formats.values(), tmp_path / "a.csv")
+    table = import_dataset(request, project.datasets_folder).revision.folder / TABLE_FILE
+    assert project.dataset("a").sha256 == project.dataset("a").sha256
+    content, stat = table.read_bytes(), table.stat()
+    table.write_bytes(content[::-1])
+    os.utime(table, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    project.dataset("a")  # looks untouched: it is not read as a whole again
+    os.utime(table, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    for _ in range(2):
+        with pytest.raises(DataError, match="not the one that was imported"):
+            project.dataset("a")

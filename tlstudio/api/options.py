@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from tlstudio.api.errors import Problem
@@ -25,6 +25,18 @@ class Options(BaseModel):
         protected_namespaces=(),
         coerce_numbers_to_str=True,  # a folder may be called 2024
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_in_words(cls, values: Any) -> Any:  # noqa: ANN401  whatever a recipe holds
+        """TOML has no null: an option that is left empty on purpose stands there as ``"none"``."""
+        if not isinstance(values, dict):
+            return values
+        fields = {field.name: field for field in describe(cls)}
+        return {
+            name: None if value == "none" and name in fields and _may_say_none(fields[name]) else value
+            for name, value in values.items()
+        }
 
 
 def option(
@@ -134,6 +146,11 @@ def _describe_field(name: str, info: FieldInfo) -> OptionField:
         unit=str(extra.get("unit", "")),
         browse=typing.cast(Browse, extra.get("browse", "")),
     )
+
+
+def _may_say_none(field: OptionField) -> bool:
+    """Whether ``"none"`` cannot be meant as a text."""
+    return field.nullable and field.kind != "text" and "none" not in field.choices
 
 
 def _strip_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401  annotations have no common type

@@ -51,7 +51,7 @@ def read_state_dict(path: Path, *, sha256: str = "") -> dict[str, Tensor]:
             the names of its files).
 
     Raises:
-        WeightsError: Missing, damaged or unsafe file, a wrong hash, or no tensors in it.
+        WeightsError: Missing, damaged or unsafe file, a wrong hash, or no plain tensors in it.
     """
     import torch
     from safetensors import SafetensorError
@@ -106,9 +106,24 @@ def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
             "Save one with torch.save(model.state_dict(), ...).",
             path=path,
         )
+    odd = [k for k, v in tensors.items() if _is_odd(v)]
+    if odd:
+        raise WeightsError(
+            f"{path.name} holds {len(odd)} tensors that are sparse, quantized or empty shells ({_first(odd)}).",
+            "Save the weights as plain dense tensors: tensor.to_dense() or tensor.dequantize().",
+            path=path,
+            field=_FIELD,
+        )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    """Whether a tensor cannot be copied into a parameter."""
+    import torch
+
+    return tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested
 
 
 def fit_state_dict(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlstudio.cli.common import command, find_registry
-from tlstudio.cli.output import Output
+from tlstudio.cli.output import Output, StatusLine
 
 if TYPE_CHECKING:
     from tlstudio.api import Backbone, BackboneInfo
@@ -55,15 +55,18 @@ def _by_kind(provides: tuple[str, ...]) -> dict[str, list[str]]:
 @click.option("--search", default="", help="Only names with this text in them.")
 def backbones(output: Output, *, family_name: str | None, search: str) -> None:
     """List pretrained backbones with their facts, and where their weights are."""
-    registry = find_registry(output)
-    names = _names(registry, family_name, search)
+    with StatusLine() as status:
+        # The libraries that build the networks take seconds to load.
+        status.update("Reading the catalogue of models ...", "")
+        registry = find_registry(output)
+        names = _names(registry, family_name, search)
+        facts = [_facts(registry.backbone(name)) for name in names] if len(names) <= DETAILED else []
     if len(names) > DETAILED:
         for name in names:
             output.say(name)
         output.hint(f"\n{len(names):,} backbones; narrow it to {DETAILED} with --search to see their facts.")
         output.result({"backbones": [{"name": name} for name in names]})
         return
-    facts = [_facts(registry.backbone(name)) for name in names]
     if facts:
         headers = ["backbone", "takes", "input", "license", "weights", "parameters", "features"]
         output.table(
@@ -73,7 +76,7 @@ def backbones(output: Output, *, family_name: str | None, search: str) -> None:
                     one["name"],
                     one["modality"],
                     one["input"],
-                    one["license"],
+                    "" if one["license"].startswith("unknown") else one["license"],
                     one["weights"]["origin"] if one["weights"] else "not on this machine",
                     _millions(one["num_parameters"]),
                     one["num_features"],
@@ -121,13 +124,14 @@ def _facts(backbone: Backbone) -> dict[str, Any]:
         "modality": info.modality,
         "input": info.input,
         "provides": sorted(info.provides),
-        "num_features": info.num_features,
-        "num_parameters": info.num_parameters,
+        # A generic entry, such as a folder of the user's, has none before it is chosen.
+        "num_features": info.num_features or None,
+        "num_parameters": info.num_parameters or None,
         "license": info.license,
         "source": info.source,
         "weights": weights,
     }
 
 
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M"
+def _millions(number: int | None) -> str:
+    return f"{number / 1e6:.1f} M" if number else ""

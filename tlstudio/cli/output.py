@@ -11,7 +11,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -105,7 +105,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401  any value in, any JSON value out
 
 
 class StatusLine:
-    """The progress on standard error: one line that is overwritten in a terminal, a line now and then elsewhere."""
+    """The progress on standard error: one line that is overwritten in a terminal, a line now and then elsewhere.
+
+    As a context manager it takes the progress away at the end.
+    """
 
     def __init__(self) -> None:
         self._stream = sys.stderr
@@ -113,6 +116,12 @@ class StatusLine:
         self._shown = 0
         self._last = -math.inf
         self._what = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.clear()
 
     def update(self, what: str, text: str) -> None:
         """Show how far it is.

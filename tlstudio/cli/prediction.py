@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ from tlstudio.cli.output import Output, StatusLine, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
 
 if TYPE_CHECKING:
-    from tlstudio.api import Label, Prediction, Rejected, Sample
+    from tlstudio.api import Label, Modality, Prediction, Rejected, Sample
     from tlstudio.engine.predict import Predictor
     from tlstudio.plugins import Registry
+    from tlstudio.store.run import Run
 
 TOP_CLASSES = 5
 
@@ -61,42 +64,84 @@ def predict(
     if source is not None and not source.exists():
         # Said before the model is loaded, which takes a while.
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
-    with _predictor(output, model, run_id, device) as (predictor, registry):
+    if csv is not None:
+        _check_output(csv)
+    columns = {"text_column": text_column, "image_column": image_column}
+    check = functools.partial(_check_source, source, columns=columns)
+    with _predictor(output, model, run_id, device, check) as (predictor, registry):
         if source is not None and csv is not None:
             return _to_csv(output, predictor, registry, source, csv, text_column, image_column)
         samples = _samples(predictor, registry, source, text, text_column, image_column)
         return _to_screen(output, predictor, samples)
 
 
+def _check_output(csv: Path) -> None:
+    """Refuse to replace what nobody wants to lose for a table of predictions."""
+    from tlstudio.api import DataError
+    from tlstudio.data.own_folders import refuse_as_output
+
+    refuse_as_output(csv)
+    if csv.is_file() and csv.suffix.lower() != ".csv":
+        raise DataError(
+            f"{csv} exists already and is no .csv file; it would be lost.",
+            "Give the predictions a name that ends in .csv, or remove that file.",
+            path=csv,
+        )
+
+
+def _check_source(source: Path | None, registry: Registry, modality: Modality, *, columns: dict[str, str]) -> None:
+    """Make sure that a model takes what is to be predicted."""
+    from tlstudio.api import RunError
+    from tlstudio.data.unlabelled import reader_of
+
+    if source is not None:
+        reader_of(source, registry.formats.values(), modality, **columns)
+    elif modality != "text":
+        raise RunError("This model takes images, not texts.", "Give an image, a folder or a table as SOURCE.")
+
+
+def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
+    """What a model takes, by what is written about it; `None` where loading it has to say what is wrong."""
+    from tlstudio.api import TLStudioError
+
+    try:
+        if run is not None:
+            return registry.backbone(run.read_recipe()["backbone"]["name"]).modality
+        said = json.loads((model / "config.json").read_text(encoding="utf-8"))["modality"]
+    except (TLStudioError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return said if said in ("image", "text") else None
+
+
 @contextlib.contextmanager
-def _predictor(output: Output, model: Path, run_id: str, device: str) -> Iterator[tuple[Predictor, Registry]]:
+def _predictor(
+    output: Output, model: Path, run_id: str, device: str, check: Callable[[Registry, Modality], None]
+) -> Iterator[tuple[Predictor, Registry]]:
+    """Load a model, after `check` had a look at what it takes: loading takes a while."""
     from tlstudio.api import RunError
     from tlstudio.store.project import Project
 
     if not model.exists():
         raise RunError(f"There is no folder {model}.", "Give an exported model or a project.", path=model)
-    status = StatusLine()
-    status.update("Loading the model", "")
-    try:
-        registry = find_registry(output)
-        from tlstudio.engine.predict import Predictor
+    with contextlib.ExitStack() as stack:
+        run = None
+        if Project.is_project(model):
+            run = find_run(stack.enter_context(open_project(model, output)), run_id or "best")
+        elif run_id:
+            raise click.UsageError(f"--run goes with a project, and {model} is none.")
+        with StatusLine() as status:
+            status.update("Loading the model", "")
+            registry = find_registry(output)
+            if modality := _modality(model, run, registry):
+                check(registry, modality)
+            from tlstudio.engine.predict import Predictor
 
-        if not Project.is_project(model):
-            if run_id:
-                raise click.UsageError(f"--run goes with a project, and {model} is none.")
-            predictor = Predictor.from_export(model, registry, device)
-            project = None
-        else:
-            project = open_project(model, output)
-            predictor = Predictor.from_run(find_run(project, run_id or "best"), registry, device)
-    finally:
-        status.clear()
-    output.hint(f"Model: {predictor.title}")
-    try:
+            if run is None:
+                predictor = Predictor.from_export(model, registry, device)
+            else:
+                predictor = Predictor.from_run(run, registry, device)
+        output.hint(f"Model: {predictor.title}")
         yield predictor, registry
-    finally:
-        if project is not None:
-            project.close()
 
 
 def _samples(
@@ -107,13 +152,11 @@ def _samples(
     text_column: str,
     image_column: str,
 ) -> list[Sample | Rejected]:
-    from tlstudio.api import RunError, Sample
+    from tlstudio.api import Sample
     from tlstudio.engine.predict import samples_in
 
     if source is not None:
         return samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
-    if predictor.modality != "text":
-        raise RunError("This model takes images, not texts.", "Give an image, a folder or a table as SOURCE.")
     return [Sample(id="text", text=text, source="--text")]
 
 

@@ -104,21 +104,17 @@ def import_data(
         if dry_run:
             _show_preview(output, request, preview)
             return
-        status = StatusLine()
         asked: list[bool] = []
-        try:
-            with stop_gently(lambda: asked.append(True), what="without importing anything"):
-                report = import_dataset(
-                    request,
-                    opened.datasets_folder,
-                    on_progress=lambda done, total: status.update(
-                        f"Importing {request.name}", f"{done:,} of {total:,} items" if total else f"{done:,} items"
-                    ),
-                    cancelled=lambda: bool(asked),
-                )
-        finally:
-            status.clear()
-        _show_report(output, report, project)
+        with StatusLine() as status, stop_gently(lambda: asked.append(True), what="without importing anything"):
+            report = import_dataset(
+                request,
+                opened.datasets_folder,
+                on_progress=lambda done, total: status.update(
+                    f"Importing {request.name}", f"{done:,} of {total:,} items" if total else f"{done:,} items"
+                ),
+                cancelled=lambda: bool(asked),
+            )
+        _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:
@@ -175,13 +171,16 @@ def _short(text: str, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def _show_report(output: Output, report: ImportReport, project: Path) -> None:
+def _show_report(output: Output, report: ImportReport, notes: Sequence[str], project: Path) -> None:
     from tlstudio.api import SPLITS
 
     revision = report.revision
     splits = {split: len(revision.indices(split)) for split in SPLITS}
     kind = {"image": "images", "text": "texts"}[revision.modality]
-    output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
+    if report.unchanged:
+        output.say(f"The {len(revision):,} {kind} are those of {revision.dataset}, revision {revision.id}.")
+    else:
+        output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
     output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
     counts = revision.class_counts()
     if revision.classes:
@@ -192,13 +191,14 @@ def _show_report(output: Output, report: ImportReport, project: Path) -> None:
         if len(rows) > 30:
             output.say(f"and {len(rows) - 30} classes more")
     _show_rejected(output, report.rejected)
-    for note in report.notes:
+    for note in notes:
         output.hint(f"Note: {note}")
     output.hint(f"Next: tlstudio train {project} --dataset {revision.dataset}")
     output.result(
         {
             "dataset": revision.dataset,
             "revision": revision.id,
+            "unchanged": report.unchanged,
             "folder": revision.folder,
             "modality": revision.modality,
             "task": revision.task,
@@ -206,7 +206,7 @@ def _show_report(output: Output, report: ImportReport, project: Path) -> None:
             "classes": revision.classes,
             "splits": splits,
             "rejected": rejected_json(report.rejected),
-            "notes": report.notes,
+            "notes": notes,
         }
     )
 

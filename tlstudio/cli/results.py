@@ -130,8 +130,8 @@ def evaluate(
         from tlstudio.engine.evaluate import evaluate_run
 
         registry = find_registry(output)
-        status = StatusLine()
-        try:
+        with StatusLine() as status:
+            status.update("Loading the model", "")
             evaluation = evaluate_run(
                 run,
                 opened,
@@ -139,8 +139,6 @@ def evaluate(
                 split=split,
                 on_progress=lambda done, total: status.update("Evaluating", f"{done:,} of {total:,}"),
             )
-        finally:
-            status.clear()
         _show_evaluation(output, evaluation)
 
 
@@ -196,12 +194,15 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
     It is only called done after the exported model was loaded and gave the same outputs.
     """
     with open_project(project, output) as opened:
-        from tlstudio.engine.export import export_run
+        from tlstudio.data.own_folders import refuse_as_output
 
         run = find_run(opened, run_id)
-        registry = find_registry(output)
-        status = StatusLine()
-        try:
+        refuse_as_output(folder)
+        with StatusLine() as status:
+            status.update("Loading the model", "")
+            from tlstudio.engine.export import export_run
+
+            registry = find_registry(output)
             report = export_run(
                 run,
                 folder,
@@ -209,8 +210,6 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
                 project=opened,
                 on_progress=lambda done, total: status.update("Exporting", f"step {done} of {total}"),
             )
-        finally:
-            status.clear()
     output.say(f"Exported run {run.id} to {report.folder} ({size(report.size_bytes)}).")
     output.say(
         f"Loaded again and compared on {report.checked_samples} samples: "

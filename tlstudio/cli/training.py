@@ -23,11 +23,12 @@ from tlstudio.cli.common import (
     project_argument,
 )
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output
+from tlstudio.cli.output import Output, StatusLine
 from tlstudio.cli.progress import EventPrinter
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.engine.advise import Preflight
     from tlstudio.engine.events import RunEnded, RunEvent
     from tlstudio.engine.recipe import Recipe
     from tlstudio.plugins import Registry
@@ -79,13 +80,17 @@ def train(
     """Train a model on a data set. What is left out gets what suits the data and this machine."""
     output.words_to_stderr |= events_path == "-"
     with open_project(project, output, program="tlstudio train", write=not dry_run) as opened:
-        from tlstudio.engine.advise import complete
+        with StatusLine() as status:
+            # The libraries that build the networks take seconds to load.
+            status.update("Looking at the data and the model ...", "")
+            from tlstudio.engine.advise import complete, preflight
 
-        registry = find_registry(output)
-        values, revision = _values(opened, choices, assignments, recipe_path)
-        recipe = complete(values, revision, registry)
-        if dry_run:
-            return _show_plan(output, recipe, opened, revision, registry)
+            registry = find_registry(output)
+            values, revision = _values(opened, choices, assignments, recipe_path)
+            recipe = complete(values, revision, registry, build=not dry_run)
+            plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
+        if plan is not None:
+            return _show_plan(output, recipe, plan)
         with listeners(events_path) as (listen, ended):
             run = _execute(recipe, opened, registry, listen)
         return show_ended(output, project, run, ended[-1])
@@ -125,10 +130,7 @@ def _values(
     return values, revision
 
 
-def _show_plan(output: Output, recipe: Recipe, project: Project, revision: Revision, registry: Registry) -> int:
-    from tlstudio.engine.advise import preflight
-
-    plan = preflight(recipe, revision, registry, project_folder=project.folder)
+def _show_plan(output: Output, recipe: Recipe, plan: Preflight) -> int:
     # As comments, so that the output can be saved and used as a recipe file.
     for sentence in (plan.sentence, *plan.notes):
         output.say(f"# {sentence}")
@@ -183,6 +185,9 @@ def _events_file(path: str | None) -> Iterator[IO[str] | None]:
     elif path == "-":
         yield sys.stdout
     else:
+        from tlstudio.data.own_folders import refuse_as_output
+
+        refuse_as_output(Path(path))
         try:
             file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below
         except OSError as error:

@@ -35,14 +35,16 @@ class ImportReport:
     """What an import has done.
 
     Attributes:
-        revision: The new revision.
+        revision: The new revision, or the latest one where nothing has changed since.
         rejected: Items that could not be used (the first 10,000).
         notes: Sentences on what was noticed.
+        unchanged: Whether the source gave what the latest revision holds, so that no new one was made.
     """
 
     revision: Revision
     rejected: tuple[Rejected, ...]
     notes: tuple[str, ...]
+    unchanged: bool = False
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -60,7 +62,7 @@ def import_dataset(
     on_progress: OnProgress = _ignore_progress,
     cancelled: Callable[[], bool] = _never,
 ) -> ImportReport:
-    """Import a source as a new revision of a data set.
+    """Import a source as a new revision of a data set, unless its latest one holds just the same.
 
     Everything is checked and written in a hidden folder beside the data sets, which takes its final name in one
     step at the end. Until then, an error or a cancel leaves nothing behind.
@@ -117,6 +119,10 @@ def import_dataset(
             "rows": len(rows),
             "sha256": digest,
         }
+        same = _same_as_latest(dataset_folder, facts, staging)
+        if same is not None:
+            told = f"Nothing has changed since revision {same.id}, so no new one was made."
+            return ImportReport(same, tuple(collected.rejected), (told, *notes), unchanged=True)
         listed = {"rejected": [asdict(item) for item in collected.rejected], "notes": notes}
         _write_json(staging / REPORT_FILE, listed)
         if cancelled():
@@ -159,10 +165,8 @@ class _Collected:
         classes, notes = check_target(rows.labels, request.task)
         self._on_progress(self.done, self.done)
         listed = list(notes)
-        if self.num_rejected:
-            word = "item was" if self.num_rejected == 1 else "items were"
-            more = f"; the first {MAX_REJECTED:,} are listed" if self.num_rejected > MAX_REJECTED else ""
-            listed.insert(0, f"{self.num_rejected:,} {word} left out{more}.")
+        if self.num_rejected > MAX_REJECTED:
+            listed.insert(0, f"{self.num_rejected:,} items were left out; the first {MAX_REJECTED:,} are listed.")
         return classes, listed
 
 
@@ -172,7 +176,7 @@ def _prepared(
     source = _reading(request)
     if request.format.modality == "text":
         try:
-            check_space(staging, 3 * request.source.stat().st_size if request.source.is_file() else 0)
+            check_space(staging.parent, 3 * request.source.stat().st_size if request.source.is_file() else 0)
         except FileNotFoundError:
             raise _gone(request.source) from None
         yield from prepare_texts(source, request.task, cancelled)
@@ -188,7 +192,7 @@ def _prepared(
     if labels and request.task == "classification":
         check_target(labels, request.task)
     if request.copy_files:
-        check_space(staging, _bytes_of(listed))
+        check_space(staging.parent, _bytes_of(listed))
     media = staging / MEDIA_FOLDER if request.copy_files else None
     yield from prepare_images(listed, request.task, media, cancelled)
 
@@ -276,14 +280,39 @@ def _check_case(datasets_folder: Path, name: str) -> None:
             )
 
 
-def _publish(staging: Path, dataset_folder: Path, facts: dict[str, Any]) -> Path:
-    while True:
-        numbers = [
+def _same_as_latest(dataset_folder: Path, facts: dict[str, Any], staging: Path) -> Revision | None:
+    """Return the latest revision if it is whole and holds what was just read."""
+    number = _latest_number(dataset_folder)
+    if not number:
+        return None
+    try:
+        latest = Revision.open(dataset_folder / f"r{number}")
+    except DataError:
+        return None  # damaged: importing again is how it is mended
+    new = (facts["sha256"], facts["modality"], facts["task"], tuple(facts["classes"]))
+    if (latest.sha256, latest.modality, latest.task, latest.classes) != new:
+        return None
+    return latest if _sizes(latest.folder / MEDIA_FOLDER) == _sizes(staging / MEDIA_FOLDER) else None
+
+
+def _sizes(media: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in media.glob("*/*")}
+
+
+def _latest_number(dataset_folder: Path) -> int:
+    return max(
+        (
             int(folder.name[1:])
             for folder in (dataset_folder.iterdir() if dataset_folder.is_dir() else ())
             if folder.name[:1] == "r" and folder.name[1:].isdecimal()
-        ]
-        facts["id"] = f"r{max(numbers, default=0) + 1}"
+        ),
+        default=0,
+    )
+
+
+def _publish(staging: Path, dataset_folder: Path, facts: dict[str, Any]) -> Path:
+    while True:
+        facts["id"] = f"r{_latest_number(dataset_folder) + 1}"
         _write_json(staging / FACTS_FILE, facts)
         folder = publish(staging, dataset_folder, facts["id"])
         if folder is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.data.names import safe_name, valid_name
+from tlstudio.data.own_folders import refuse_as_source
 from tlstudio.data.splits import Fractions, check_fractions
 
 
@@ -113,8 +114,9 @@ def plan_import(
     preview: Preview | None = None
     filled: Options | None = None
     try:
-        chosen = choose_format(registry_formats, source, format)
+        chosen, failed = choose_format(registry_formats, source, format)
         filled, preview = suggest_options(chosen, source, options or {})
+        preview = replace(preview, notes=(*preview.notes, *failed))
     except TLStudioError as error:
         note(error, str(source))
     if len(errors) == 1:
@@ -135,8 +137,10 @@ def plan_import(
     return request, preview
 
 
-def choose_format(formats: Iterable[DatasetFormat], source: Path, name: str = "") -> DatasetFormat:
-    """Return the format of that name, or the one that fits a source best.
+def choose_format(
+    formats: Iterable[DatasetFormat], source: Path, name: str = ""
+) -> tuple[DatasetFormat, Sequence[str]]:
+    """Return the format of that name, or the one that fits a source best; and sentences on those that failed.
 
     Raises:
         DataError: There is no such source, no format of that name, or none that fits.
@@ -157,16 +161,35 @@ def choose_format(formats: Iterable[DatasetFormat], source: Path, name: str = ""
                 f'Did you mean "{near[0]}"?' if near else "Choose one of them.",
                 field="format",
             )
-        return known[name]
-    ranked = sorted(((item.detect(source), key) for key, item in known.items()), key=lambda pair: (-pair[0], pair[1]))
+        return known[name], ()
+    refuse_as_source(source)
+    ranked, failed = detect_all(known.values(), source)
     if not ranked or ranked[0][0] <= 0:
         titles = ", ".join(known[key].title for key in sorted(known)) or "none"
         raise DataError(
-            f"No data format fits {source}.",
+            " ".join([f"No data format fits {source}.", *failed]),
             f"What can be read: {titles}. The Data page of the help shows an example of each.",
             path=source,
         )
-    return known[ranked[0][1]]
+    return ranked[0][1], failed
+
+
+def detect_all(formats: Iterable[DatasetFormat], source: Path) -> tuple[list[tuple[float, DatasetFormat]], list[str]]:
+    """Let formats look at a source; one that fails is left out and hurts no other.
+
+    Returns:
+        Those that worked with their scores, best first, and a sentence on each that failed.
+    """
+    ranked, failed = [], []
+    for item in formats:
+        try:
+            ranked.append((float(item.detect(source)), item))
+        except Exception as error:  # noqa: BLE001  whatever a plugin raises is its own failure
+            failed.append(
+                f'The format "{item.title}" ({item.name}) was left out, because it failed to look at '
+                f"{source.name}: {type(error).__name__}: {error}."
+            )
+    return sorted(ranked, key=lambda pair: (-pair[0], pair[1].name)), failed
 
 
 def suggest_options(chosen: DatasetFormat, source: Path, options: Mapping[str, Any]) -> tuple[Options, Preview]:

@@ -11,11 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tlstudio.api import DataError, Label, Rejected, Sample, Task
 from tlstudio.api.images import IMAGE_SUFFIXES, image_size, open_image
 from tlstudio.data.fingerprint import dhash, file_hash, text_hash
 from tlstudio.data.names import plain_text
 from tlstudio.data.revision import MEDIA_FOLDER
+
+LARGEST_TARGET = float(np.finfo(np.float32).max)
+"""Models compute in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,11 @@ def _label(label: Label, task: Task) -> Label | _Wrong:
         number = math.nan if isinstance(label, tuple) else float(label)
     except ValueError:
         number = math.nan
-    if math.isfinite(number):
-        return number
-    return _Wrong(f"Its label {label!r} is not a number.", "Write a number, or take it out.")
+    if not math.isfinite(number):
+        return _Wrong(f"Its label {label!r} is not a number.", "Write a number, or take it out.")
+    if abs(number) > LARGEST_TARGET:
+        return _Wrong(
+            f"Its label {number:g} is beyond {LARGEST_TARGET:.1e}, the largest number that a model can compute with.",
+            "Correct it, take it out, or use a logarithm of the labels.",
+        )
+    return number

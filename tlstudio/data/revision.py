@@ -73,32 +73,19 @@ class Revision:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def open(cls, folder: Path) -> Revision:
+    def open(cls, folder: Path, *, verify: bool = True) -> Revision:
         """Open a revision and check that its table is what was imported.
 
         Args:
             folder: The revision's folder.
+            verify: Whether to read the whole table for that; not needed where it was just done.
 
         Raises:
             DataError: It is missing, damaged, changed, or was made by a newer version.
         """
         facts = _read_facts(folder)
-        table = folder / TABLE_FILE
-        try:
-            with table.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(
-                f"The table of samples {table} cannot be read: {error.strerror}.",
-                "Restore it from a backup, or import the data again.",
-                path=table,
-            ) from error
-        if digest != facts["sha256"]:
-            raise DataError(
-                f"The table of samples {table} is not the one that was imported: it is damaged or was changed.",
-                "Restore it from a backup, or import the data again as a new revision.",
-                path=table,
-            )
+        if verify:
+            _verify(folder / TABLE_FILE, facts["sha256"])
         for key, known in (("modality", get_args(Modality)), ("task", get_args(Task))):
             if facts.get(key) not in known:
                 raise _damaged(folder, f"its {key} is none of {', '.join(known)}")
@@ -115,7 +102,7 @@ class Revision:
                 format=str(facts["format_name"]),
                 format_options=dict(facts["format_options"]),
                 seed=int(facts["seed"]),
-                sha256=digest,
+                sha256=facts["sha256"],
                 rows=int(facts["rows"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -293,6 +280,24 @@ class Revision:
         return position
 
 
+def _verify(table: Path, sha256: str) -> None:
+    try:
+        with table.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"The table of samples {table} cannot be read: {error.strerror}.",
+            "Restore it from a backup, or import the data again.",
+            path=table,
+        ) from error
+    if digest != sha256:
+        raise DataError(
+            f"The table of samples {table} is not the one that was imported: it is damaged or was changed.",
+            "Restore it from a backup, or import the data again as a new revision.",
+            path=table,
+        )
+
+
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS_FILE
     try:
@@ -307,7 +312,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its access rights.", path=path) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] < 1:
         raise _damaged(folder, "it does not say its format")
     if facts["format"] > FORMAT:
         maker = facts.get("app_version", "")

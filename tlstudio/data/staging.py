@@ -107,9 +107,8 @@ def _writing_failed(error: OSError, folder: Path) -> DataError:
             "Give yourself write access to it, or use a project elsewhere.",
             path=folder,
         )
-    where = f" ({error.filename})" if error.filename else ""
     return DataError(
-        f"The import could not write to {folder}{where}: {error.strerror or error}. Nothing was imported.",
+        f"The import could not write to {folder}: {error.strerror or error}. Nothing was imported.",
         "Check the disk, then import again.",
         path=folder,
     )

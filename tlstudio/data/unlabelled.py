@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import DataError, DatasetFormat, Modality, Rejected, Sample
-from tlstudio.data.planning import suggest_options
+from tlstudio.data.planning import detect_all, suggest_options
 
 
 def samples_in(
@@ -33,26 +33,39 @@ def samples_in(
     Raises:
         DataError: There is no such source, nothing in it is of that modality, or a column does not exist.
     """
+    chosen, given = reader_of(source, formats, modality, text_column=text_column, image_column=image_column)
+    options, _ = suggest_options(chosen, source, given)
+    # Without labels, the task does not matter.
+    return list(chosen.read(source, options, "classification"))
+
+
+def reader_of(
+    source: Path,
+    formats: Iterable[DatasetFormat],
+    modality: Modality,
+    *,
+    text_column: str = "",
+    image_column: str = "",
+) -> tuple[DatasetFormat, dict[str, Any]]:
+    """Find the format that reads what is to be predicted, and its options; arguments and errors of `samples_in`."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     columns = {name: value for name, value in (("text_column", text_column), ("image_column", image_column)) if value}
-    ranked: list[tuple[float, str, DatasetFormat, Mapping[str, Any]]] = []
-    for item in formats:
-        without = item.without_labels()
-        if item.modality != modality or without is None or not columns.keys() <= item.Options.model_fields.keys():
-            continue
-        # A column that the user names leaves no doubt which format is meant.
-        score = item.detect(source)
-        if score > 0 or (columns and source.is_file()):
-            ranked.append((score, item.name, item, without))
-    if not ranked:
+    able = [
+        item
+        for item in formats
+        if item.modality == modality
+        and item.without_labels() is not None
+        and columns.keys() <= item.Options.model_fields.keys()
+    ]
+    ranked, failed = detect_all(able, source)
+    # A column that the user names leaves no doubt which format is meant.
+    fitting = [item for score, item in ranked if score > 0 or (columns and source.is_file())]
+    if not fitting:
         plural = "images" if modality == "image" else "texts"
         raise DataError(
-            f"There are no {plural} to predict in {source}.",
+            " ".join([f"There are no {plural} to predict in {source}.", *failed]),
             f"Choose one of the {plural}, a folder of them, or a table with a column of them.",
             path=source,
         )
-    _, _, chosen, without = max(ranked, key=lambda entry: (entry[0], entry[1]))
-    options, _ = suggest_options(chosen, source, {**without, **columns})
-    # Without labels, the task does not matter.
-    return list(chosen.read(source, options, "classification"))
+    return fitting[0], {**(fitting[0].without_labels() or {}), **columns}

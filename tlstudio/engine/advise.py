@@ -91,27 +91,32 @@ def _value(text: str) -> Any:  # noqa: ANN401  whatever TOML can say
         return {"none": None}.get(text.lower(), text)
 
 
-def complete(values: Mapping[str, Any], revision: Revision, registry: Registry) -> Recipe:
+def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, *, build: bool = False) -> Recipe:
     """Fill in what is left out of a recipe with what suits this data and this machine, and check all of it.
 
     Args:
         values: As in a recipe file; anything may be left out.
         revision: The data.
         registry: The components.
+        build: Also build the model for real, so that weights which do not fit it are told with the rest; this takes
+            seconds. `preflight` does so anyway.
 
     Raises:
         ProblemsError: With every mistake found.
     """
+    from tlstudio.engine.checking import check
+
     filled, problems = _filled(values, revision, registry)
     try:
         recipe = parse_recipe(filled)
     except ProblemsError as error:
-        partial = _lenient(filled)
-        more = check(partial, revision, registry) if partial is not None else []
+        partial = _lenient(filled, {problem.where for problem in error.problems})
+        more = check(partial, revision, registry, build=build) if partial is not None else []
         problems += [*error.problems, *(p for p in more if p.where not in {q.where for q in problems})]
         raise ProblemsError(mistakes(len(problems)), problems) from None
     told = {problem.where for problem in problems}
-    problems += [problem for problem in check(recipe, revision, registry) if problem.where not in told]
+    found = check(recipe, revision, registry, build=build)
+    problems += [problem for problem in found if problem.where not in told]
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return recipe
@@ -143,10 +148,11 @@ def _table(value: Any) -> dict[str, Any]:  # noqa: ANN401  whatever a recipe fil
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _lenient(filled: Mapping[str, Any]) -> Recipe | None:
-    """The recipe without its training options, so that the components are checked although those are wrong."""
+def _lenient(filled: Mapping[str, Any], wrong: set[str]) -> Recipe | None:
+    """The recipe without the training options that are wrong, so that all else is checked all the same."""
+    training = {name: value for name, value in filled["training"].items() if f"training.{name}" not in wrong}
     try:
-        return parse_recipe({**filled, "training": {}})
+        return parse_recipe({**filled, "training": training})
     except ProblemsError:
         return None
 
@@ -197,8 +203,8 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
     try:
         strategy = registry.strategy(filled["strategy"]["name"])
         info = registry.backbone(filled["backbone"]["name"]).info()
-    except PluginError:
-        return {}
+    except TLStudioError:
+        return {}  # told by the check
     device = str(_table(filled.get("training")).get("device", "auto"))
     situation = Situation(
         modality=revision.modality,
@@ -209,30 +215,6 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
     )
     values = strategy.recommended(situation)
     return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}
-
-
-def check(recipe: Recipe, revision: Revision, registry: Registry) -> list[Problem]:
-    """Find everything that is wrong with a recipe before anything is loaded."""
-    from tlstudio.engine.assemble import check_target, find_parts
-    from tlstudio.engine.devices import device_problems
-
-    problems: list[Problem] = []
-    try:
-        parts = find_parts(recipe, registry)
-    except ProblemsError as error:
-        problems += error.problems
-    else:
-        sentences = registry.why_not(
-            parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
-        )
-        problems += [Problem("recipe", sentence) for sentence in sentences]
-        try:
-            parts.backbone.find_weights(parts.backbone_options)
-        except WeightsError as error:
-            problems.append(Problem("backbone.weights", error.what, error.remedy))
-    problems += check_target(revision, revision.target_info())
-    problems += device_problems(recipe.training)
-    return problems
 
 
 def preflight(
@@ -248,14 +230,13 @@ def preflight(
         registry: The components.
         project_folder: The project; with it, features that an earlier run has kept are taken into account.
     """
-    import torch
-
     from tlstudio.api.nn import count_parameters
     from tlstudio.engine.assemble import build_model, caches_features, find_parts, learning_parameters
+    from tlstudio.engine.checking import check
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
-    from tlstudio.engine.measuring import monitored
     from tlstudio.engine.memory import is_out_of_memory
+    from tlstudio.engine.random_state import random_state_aside
     from tlstudio.engine.timing import estimate_seconds, measure_costs
 
     problems = check(recipe, revision, registry)
@@ -268,11 +249,9 @@ def preflight(
     notes = []
     try:
         weights = parts.backbone.find_weights(parts.backbone_options)
-        with torch.random.fork_rng(devices=[]):
+        with random_state_aside():
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, revision.target_info())
-            if options.monitor:
-                monitored(model.head, options)
             groups = parts.strategy.param_groups(
                 model,
                 parts.strategy_options,

@@ -32,6 +32,7 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import load_checkpoint
 from tlstudio.engine.loading import EvalLoader, FeatureDataset, SampleDataset, sample_lengths
 from tlstudio.engine.measuring import SplitData
+from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
@@ -111,7 +112,8 @@ def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> T
 
 def restore_model(parts: Parts, target: TargetInfo, assets: Path) -> TransferModel:
     """Build the same model without pretrained weights; its checkpoint is loaded by the caller."""
-    return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
+    with random_state_aside():
+        return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
 
 
 def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:

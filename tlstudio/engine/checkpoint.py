@@ -34,6 +34,7 @@ from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
 
 Kind = Literal["best", "last"]
+KINDS: tuple[Kind, ...] = ("best", "last")
 _BASE = "base.safetensors"
 _MANIFEST = "manifest.json"
 _OLD = {"best": ".best.old", "last": "previous"}  # where the one before goes; that of "last" stays there
@@ -201,12 +202,11 @@ def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointSta
     raise error or RunError(f"The run has no '{kind}' checkpoint in {folder}.", "Train it again.", path=folder)
 
 
-def find_resumption(folder: Path, *, keeps_best: bool) -> tuple[Resumption | None, list[str]]:
+def find_resumption(folder: Path) -> tuple[Resumption | None, list[str]]:
     """Find the newest whole checkpoint from which a run can go on.
 
     Args:
         folder: The run's folder of checkpoints.
-        keeps_best: Whether a best checkpoint must be there by then.
 
     Returns:
         It, or `None` where the run has to begin anew, and a sentence for each one that is damaged.
@@ -216,8 +216,8 @@ def find_resumption(folder: Path, *, keeps_best: bool) -> tuple[Resumption | Non
         try:
             tensors, state = _read(place)
             resumption = Resumption(state, tensors, _read_training(place))
-            if keeps_best and resumption.training.get("best", {}).get("epoch", 0):
-                _first_good(folder, "best")
+            if resumption.training.get("kept"):
+                _first_good(folder, "best")  # the run would not make it again
         except RunError as error:
             notes.append(error.what)
         else:

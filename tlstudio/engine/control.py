@@ -22,6 +22,12 @@ class RunControl:
         self._running.set()
         self._to_end = threading.Event()
         self._let_go = threading.Event()
+        self._waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent in pauses so far."""
+        return self._waited
 
     @property
     def request(self) -> Request:
@@ -82,4 +88,6 @@ class RunControl:
         start = time.monotonic()
         self._running.wait()
         on_resume()
-        return time.monotonic() - start
+        waited = time.monotonic() - start
+        self._waited += waited
+        return waited

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from tlstudio.api import Problem, RunError
-from tlstudio.engine.randomness import seeded
+from tlstudio.engine.random_state import seeded
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -21,6 +21,7 @@ from tlstudio.store.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tlstudio.engine.control import RunControl
     from tlstudio.engine.measuring import Outputs
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
@@ -217,6 +218,7 @@ def evaluate_run(
     *,
     split: Split = "test",
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    control: RunControl | None = None,
 ) -> Evaluation:
     """Compute the results of a run again, from its best checkpoint and the frozen revision.
 
@@ -226,8 +228,10 @@ def evaluate_run(
         registry: The components.
         split: Which split.
         on_progress: Called with samples done and their number.
+        control: Pause and cancel; looked at after each batch.
 
     Raises:
+        Interrupted: Cancel was asked for; what was stored before is untouched.
         RunError: The run has no checkpoint, a plugin is gone, or the split is empty.
         DataError: The data set is gone or damaged.
     """
@@ -249,7 +253,14 @@ def evaluate_run(
     data = split_data(revision, split, model.head, preprocessor, batch_size=recipe.training.batch_size)
     device = torch.device(resolve_device(recipe.training.device))
     total = len(data.ids)
-    outputs = run_split(model.to(device), model.head, data, device, lambda done: on_progress(done, total))
+
+    def after_batch(done: int) -> None:
+        on_progress(done, total)
+        if control is not None:
+            control.wait_while_paused(lambda: None, lambda: None)
+            control.check_cancelled()
+
+    outputs = run_split(model.to(device), model.head, data, device, after_batch)
     target, decoded = model.head.target, decode_values(model.head, outputs.output)
     if project.writable:
         write_predictions(run, split, data.ids, data.labels, outputs, decoded)

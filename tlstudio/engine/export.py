@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tlstudio import __version__
 from tlstudio.api import Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
+from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.engine.assemble import Parts, load_run_model
 from tlstudio.engine.exported import EXPORT_FORMAT
 from tlstudio.engine.predict import Predictor
@@ -69,6 +70,7 @@ def export_run(
         RunError: The folder is taken or cannot be written, the run has no model, or the export gives other outputs.
     """
     folder = folder.absolute()
+    refuse_as_output(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty.", "Choose a new folder.", path=folder)
     recipe = parse_recipe(run.read_recipe())

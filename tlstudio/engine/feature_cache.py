@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,12 +18,13 @@ import torch
 from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
-from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
 
 CACHE_FOLDER = "cache"
 """Folder of a project in which features are kept; it may be deleted at any time."""
 
+CACHE_LIMIT = 5 * 10**9
+"""Bytes that the cache of a project may take; beyond them, what was not used for longest is deleted."""
 
 _RESERVE = 64 * 2**20  # bytes that are left for everything else
 
@@ -38,11 +40,12 @@ def cache_path(
 ) -> Path:
     """Name the cache file by everything that the features depend on.
 
-    Two runs share a file only where data, backbone, options, weights, preprocessing and libraries are the same.
+    Two runs share a file only where data, backbone, options, weights, preprocessing and libraries are the same. The
+    hash of a revision covers the files that were copied into it; of others, size and time of change count.
     """
     stat = weights.path.stat() if weights.path is not None else None
     key: dict[str, Any] = {
-        "data": revision.sha256,
+        "data": [revision.sha256, _referenced(revision)],
         "backbone": backbone.name,
         "options": options.model_dump(mode="json"),
         "weights": [str(weights.path), weights.sha256, stat.st_size, stat.st_mtime_ns] if stat else ["random", seed],
@@ -51,6 +54,19 @@ def cache_path(
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"{digest[:32]}.npy"
+
+
+def _referenced(revision: Revision) -> str:
+    """Hash the size and time of change of the images that lie outside the project."""
+    digest = hashlib.sha256()
+    for name in revision.table.column("image").to_pylist():
+        if name is not None and Path(name).is_absolute():
+            try:
+                stat = Path(name).stat()
+                digest.update(f"{stat.st_size}/{stat.st_mtime_ns} ".encode())
+            except OSError:
+                digest.update(b"gone ")
+    return digest.hexdigest()
 
 
 def load_features(path: Path, rows: int, width: int) -> np.ndarray | None:
@@ -62,6 +78,32 @@ def load_features(path: Path, rows: int, width: int) -> np.ndarray | None:
     return features if features.shape == (rows, width) and features.dtype == np.float32 else None
 
 
+def mark_used(path: Path) -> None:
+    """Note that features were used just now, for `make_room`; few systems keep the time of reading."""
+    with contextlib.suppress(OSError):  # it only decides what is deleted first
+        os.utime(path)
+
+
+def make_room(folder: Path, needed: int, limit: int = CACHE_LIMIT) -> None:
+    """Delete the features that were not used for longest until `needed` bytes more stay within the limit.
+
+    Args:
+        folder: The cache of a project that is open for writing, so that nobody else computes into it.
+        needed: Bytes that are about to be written.
+        limit: Bytes that the cache may take.
+    """
+    for left in folder.glob("*.part"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    found = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in folder.glob("*.npy"))
+    total = needed + sum(size for _, size, _ in found)
+    for _, size, path in found:
+        if total <= limit:
+            break
+        with contextlib.suppress(OSError):  # where it is in use, Windows keeps it
+            path.unlink()
+            total -= size
+
+
 def compute_features(
     path: Path,
     revision: Revision,
@@ -71,7 +113,6 @@ def compute_features(
     device: torch.device,
     batch_size: int,
     num_workers: int,
-    control: RunControl,
     on_progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Compute the pooled features of every sample of a revision and keep them.
@@ -84,14 +125,12 @@ def compute_features(
         device: Where to compute.
         batch_size: Samples at once.
         num_workers: Extra processes that read.
-        control: Looked at after each batch.
-        on_progress: Called with samples done and N.
+        on_progress: Called after each batch with samples done and N; may wait, or end it all by an exception.
 
     Returns:
         ``[N, D]`` float32, memory-mapped, in the order of the revision.
 
     Raises:
-        Interrupted: Stop or cancel was asked for.
         RunError: The disk has no room for them.
     """
     indices = np.arange(len(revision))
@@ -99,7 +138,9 @@ def compute_features(
     loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A memory-mapped file on a disk that fills up ends the whole process by a signal: look before.
-    needed, free = 4 * len(revision) * backbone.num_features, shutil.disk_usage(path.parent).free
+    needed = 4 * len(revision) * backbone.num_features
+    make_room(path.parent, needed)
+    free = shutil.disk_usage(path.parent).free
     if needed + _RESERVE > free:
         raise RunError(
             f"The features need {needed / 1e9:.1f} GB on the disk of {path.parent}, and {free / 1e9:.1f} GB are free.",
@@ -119,9 +160,6 @@ def compute_features(
                 features[batch.positions.numpy()] = backbone(inputs).require("pooled").float().cpu().numpy()
                 done += len(batch.positions)
                 on_progress(done, len(revision))
-                control.wait_while_paused(lambda: None, lambda: None)
-                if control.request != "go_on":
-                    raise Interrupted
         features.flush()
         del features
         staging.replace(path)

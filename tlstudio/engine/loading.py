@@ -7,7 +7,7 @@ gives the same batches whatever their number.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,19 @@ class FeatureDataset:
         return Batch({"pooled": rows}, torch.from_numpy(positions))
 
 
+def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        source,
+        batch_sampler=batches,
+        collate_fn=source.collate,
+        num_workers=num_workers,
+        # A forked child of a process with threads can deadlock; this runs in one.
+        multiprocessing_context="spawn" if num_workers else None,
+        persistent_workers=num_workers > 0,  # starting one takes seconds
+        generator=torch.Generator(),  # its own, so that the global random state stays still
+    )
+
+
 class TrainLoader:
     """Training batches, epoch by epoch."""
 
@@ -142,16 +155,7 @@ class TrainLoader:
         self._sampler = sampler
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, SampleDataset):
-            self._loader = DataLoader(
-                source,
-                batch_sampler=sampler,
-                collate_fn=source.collate,
-                num_workers=num_workers,
-                # A forked child of a process with threads can deadlock; this runs in one.
-                multiprocessing_context="spawn" if num_workers else None,
-                persistent_workers=num_workers > 0,
-                generator=torch.Generator(),  # its own, so that the global random state stays still
-            )
+            self._loader = _loader(source, sampler, num_workers)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -173,30 +177,24 @@ class EvalLoader:
     def __init__(
         self, source: SampleDataset | FeatureDataset, lengths: np.ndarray, batch_size: int, *, num_workers: int = 0
     ) -> None:
+        order = np.argsort(lengths, kind="stable")
+        self._batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._source = source
-        self._order = np.argsort(lengths, kind="stable")
-        self._batch_size = batch_size
-        self._num_workers = num_workers
+        self._loader: DataLoader[Any] | None = None
+        if isinstance(source, SampleDataset):
+            keys = [[(-1, int(position)) for position in batch] for batch in self._batches]
+            self._loader = _loader(source, keys, num_workers)
 
     def __len__(self) -> int:
         """Batches in all."""
-        return -(-len(self._order) // self._batch_size)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        size = self._batch_size
-        batches = [self._order[start : start + size] for start in range(0, len(self._order), size)]
-        if isinstance(self._source, FeatureDataset):
-            for positions in batches:
+        if self._loader is not None:
+            yield from self._loader
+        elif isinstance(self._source, FeatureDataset):
+            for positions in self._batches:
                 yield self._source.batch(positions)
-            return
-        yield from DataLoader(
-            self._source,
-            batch_sampler=[[(-1, int(position)) for position in batch] for batch in batches],
-            collate_fn=self._source.collate,
-            num_workers=self._num_workers,
-            multiprocessing_context="spawn" if self._num_workers else None,
-            generator=torch.Generator(),
-        )
 
 
 def sample_lengths(revision: Revision, indices: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:

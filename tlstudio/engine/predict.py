@@ -24,6 +24,7 @@ from tlstudio.api import (
     label_text,
 )
 from tlstudio.api.nn import TransferModel
+from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
@@ -201,6 +202,7 @@ def predict_to_csv(
             "Give another file for the predictions.",
             path=output,
         )
+    refuse_as_output(output)
     items = samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
@@ -243,7 +245,9 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     scores = dict(prediction.scores)
     value = repr(prediction.value) if isinstance(prediction.value, float) else label_text(prediction.value)
     origin = str(sample.image) if sample.image is not None else sample.source
-    return [sample.id, origin, *text, value, confidence, *(f"{scores[name]:.6f}" for name in predictor.classes)]
+    # A head may leave scores out: of classes that it does not rank, say.
+    shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.classes]
+    return [sample.id, origin, *text, value, confidence, *shares]
 
 
 def harmless(cell: str) -> str:

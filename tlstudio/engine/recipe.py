@@ -155,10 +155,19 @@ class Recipe(BaseModel):
     training: TrainingOptions = TrainingOptions()
 
     def to_toml(self) -> str:
-        """Write the recipe as TOML, every training option spelled out."""
+        """Write the recipe as TOML, every training option spelled out; an option without a value as ``"none"``."""
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        return tomli_w.dumps(_none_in_words(self.model_dump(mode="json")))
+
+
+def _none_in_words(value: Any) -> Any:  # noqa: ANN401  whatever a recipe can hold
+    """TOML has no null; `Options` reads the word back."""
+    if isinstance(value, dict):
+        return {name: _none_in_words(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_none_in_words(inner) for inner in value]
+    return "none" if value is None else value
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:

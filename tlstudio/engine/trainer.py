@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
@@ -13,13 +12,14 @@ from torch import Tensor
 from tlstudio.api import Label, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, set_train_mode
-from tlstudio.engine.checkpoint import CheckpointState, Kind, Resumption
+from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind, Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
 from tlstudio.engine.loading import Batch, TrainLoader
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
+from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.saving import Saver
 from tlstudio.engine.training_state import BestEpoch, Clock, Learner, TrainingState
@@ -27,19 +27,6 @@ from tlstudio.engine.training_state import BestEpoch, Clock, Learner, TrainingSt
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
 _LOGGED_AFTER = 1.0  # seconds after which a step is logged all the same
 _WORST_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """How training ended.
-
-    Attributes:
-        best_epoch: The epoch of the best checkpoint, 0 if there is none.
-        seconds: Seconds of training, pauses left out.
-    """
-
-    best_epoch: int
-    seconds: float
 
 
 class Trainer:
@@ -78,7 +65,7 @@ class Trainer:
         targets: Tensor,
         validation: SplitData,
         resumption: Resumption | None = None,
-    ) -> FitResult:
+    ) -> int:
         """Train until the epochs are done, nothing improves any more, or stop or cancel is asked for.
 
         Args:
@@ -87,6 +74,9 @@ class Trainer:
             targets: Encoded training labels by position, ``[N, ...]``.
             validation: The validation split.
             resumption: Where to go on; the same numbers then come as if nothing had happened in between.
+
+        Returns:
+            The epoch of the best checkpoint, 0 if there is none.
 
         Raises:
             RunError: The loss is no longer a number, or the checkpoint does not fit.
@@ -98,7 +88,8 @@ class Trainer:
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
-        best = BestEpoch(*monitored(model.head, options), keep_last=options.keep == "last")
+        keep_last = options.keep == "last"
+        best = BestEpoch(*monitored(model.head, options))
         state = TrainingState(
             learner, network, fabric_optimizer, scheduler, self._fabric, targets.to(self._fabric.device), steps, best
         )
@@ -110,7 +101,7 @@ class Trainer:
             learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
             self._train_epoch(state, train)
             request = self._control.request
-            if request == "cancel" or (request == "stop" and best.epoch):
+            if request == "cancel" or (request == "stop" and state.kept and not keep_last):
                 break
             try:
                 metrics, worst = self._validate(state, model.head, validation)
@@ -118,29 +109,38 @@ class Trainer:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
             self._finite(metrics["loss"], state.step, epoch)
-            keep = best.see(epoch, metrics)
+            best.see(epoch, metrics)
             train_loss, seconds = state.whole.value(), state.clock.seconds
             self._on_event(
                 EpochEnded(
                     epoch, state.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
                 )
             )
+            if best.improved == epoch and not keep_last:
+                state.kept = epoch
             if request == "stop" and state.batch < len(train):
-                self._save(state, ["best"])  # the rest of this epoch is still to be done if the run goes on one day
+                # The rest of this epoch is still to be done if the run goes on one day.
+                state.kept = epoch
+                self._save(state, ["best"])
                 break
             state.start_next_epoch(metrics)
             if options.early_stopping and epoch - best.improved >= options.early_stopping:
                 text = f"Stopped early: {best.monitor} has not improved for {options.early_stopping} epochs."
                 self._on_event(Note(text))
                 state.finished = True
-            kinds: list[Kind] = ["best"] if keep else []
-            self._save(state, kinds + (["last"] if self._saver.due else []))
+            due = self._saver.due
+            if keep_last and due:
+                state.kept = epoch
+            self._save(state, [kind for kind in KINDS if (state.kept == epoch if kind == "best" else due)])
             if request == "stop":
                 break
+        if keep_last and state.epoch > 1 and state.batch == 0:  # no step beyond what was validated
+            state.kept = state.epoch - 1
+            self._save(state, ["best"])
         if state.between_steps:
             self._save(state, ["last"])
         self._saver.finish()
-        return FitResult(best.epoch, state.clock.seconds)
+        return state.kept
 
     def _train_epoch(self, state: TrainingState, train: TrainLoader) -> None:
         """Go through what is left of the training data in this epoch, or until stop or cancel."""
@@ -154,7 +154,7 @@ class Trainer:
             in_step = min(options.accumulate, batches - first_of_step)
             is_step = number == first_of_step + in_step
             state.between_steps = False
-            with self._fabric.no_backward_sync(state.network, enabled=not is_step):
+            with DRAWING, self._fabric.no_backward_sync(state.network, enabled=not is_step):
                 losses = self._forward(state, batch)
                 self._fabric.backward((losses.mean() + self._penalty(state)) / in_step)
             state.whole.add(losses)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tlstudio.api import FineTuningStrategy, Options, RunError
 from tlstudio.api.nn import ParamGroup, TransferModel
 from tlstudio.engine.checkpoint import Resumption
-from tlstudio.engine.randomness import random_state, set_random_state
+from tlstudio.engine.random_state import random_state, set_random_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +84,32 @@ class MeanLoss:
 
 
 class BestEpoch:
-    """Which epoch is kept: the best by the monitored metric, or the last.
+    """Which epoch is the best by the monitored metric.
 
     Equal values are common where the split is small; the lower loss then decides.
     """
 
-    def __init__(self, monitor: str, mode: str, *, keep_last: bool) -> None:
+    def __init__(self, monitor: str, mode: str) -> None:
         self.monitor = monitor
-        self.epoch = 0  # the one that is kept
-        self.improved = 0  # the one with the best value
+        self.improved = 0  # the epoch with the best value
         self._sign = 1.0 if mode == "max" else -1.0
-        self._keep_last = keep_last
         self._score: tuple[float, float] | None = None
 
-    def see(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Take note of an epoch and say whether it is to be kept."""
+    def see(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Take note of an epoch."""
         value = metrics[self.monitor]
         # A metric that is undefined must never look best.
         score = (self._sign * value if math.isfinite(value) else -math.inf, -metrics["loss"])
         if self._score is None or score > self._score:
             self._score, self.improved = score, epoch
-        if self._keep_last or self.improved == epoch:
-            self.epoch = epoch
-        return self.epoch == epoch
 
     def state(self) -> dict[str, Any]:
         """Give what a checkpoint keeps of it."""
-        return {"epoch": self.epoch, "improved": self.improved, "score": self._score}
+        return {"improved": self.improved, "score": self._score}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go back to what `state` has given."""
-        self.epoch, self.improved, self._score = state["epoch"], state["improved"], state["score"]
+        self.improved, self._score = state["improved"], state["score"]
 
 
 class TrainingState:
@@ -143,6 +138,7 @@ class TrainingState:
         self.step = 0
         self.between_steps = True  # no gradient waits for the rest of an accumulated step
         self.finished = False
+        self.kept = 0  # the epoch of the checkpoint "best"
         self.metrics: dict[str, float] = {}
         self.whole, self.window = MeanLoss(fabric.device), MeanLoss(fabric.device)
         self.clock = Clock()
@@ -162,6 +158,7 @@ class TrainingState:
             "batch": self.batch,
             "step": self.step,
             "finished": self.finished,
+            "kept": self.kept,
             "seconds": self.clock.seconds,
             "whole": self.whole.state(),
             "window": self.window.state(),
@@ -183,7 +180,8 @@ class TrainingState:
             self.scheduler.load_state_dict(state["scheduler"])
             self._fabric.strategy.precision.load_state_dict(state["precision"])
             self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-            self.finished, self.metrics = state["finished"], dict(resumption.state.metrics)
+            self.finished, self.kept = state["finished"], state["kept"]
+            self.metrics = dict(resumption.state.metrics)
             self.whole.load(state["whole"])
             self.window.load(state["window"])
             self.best.load(state["best"])

@@ -13,7 +13,7 @@ from tlstudio.api import Problem, ProblemsError, TLStudioError
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Candidate, Kind, Situation, read_candidate
-from tlstudio.gui.workers import JobContext
+from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -71,6 +71,7 @@ class RecipeDraft(QObject):
         self.result = Checked()
         self.pending = False
         self._awake = False
+        self._job: Job[tuple[Checked, bool]] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CHECK_AFTER_MS)
@@ -89,6 +90,12 @@ class RecipeDraft(QObject):
         """Name and revision of the data set; ``("", "")``: none."""
         part = self._values.get("dataset", {})
         return str(part.get("name", "")), str(part.get("revision", ""))
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing is known yet of the chosen data."""
+        revision = self.result.revision
+        return revision is None or (revision.dataset, revision.id) != self.dataset
 
     def wake(self) -> None:
         """Check from now on, and at once what was set before; does nothing the second time."""
@@ -217,7 +224,9 @@ class RecipeDraft(QObject):
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
             return Checked(revision, recipe, flight, tuple(flight.problems), facts, command), anew
 
-        self._state.jobs.start(work, self.tr("Checking the recipe"), self._done, self._failed, key="recipe check")
+        title = self.tr("Looking at your data and the models on this machine")
+        self._job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")
+        self._job.ended.connect(self._ended)
 
     def _done(self, outcome: tuple[Checked, bool]) -> None:
         result, anew = outcome
@@ -231,13 +240,22 @@ class RecipeDraft(QObject):
         self._finish(result)
 
     def _failed(self, error: Exception) -> None:
-        if not isinstance(error, TLStudioError):
-            self._state.show_error(error)
-        remedy = error.remedy if isinstance(error, TLStudioError) else ""
-        what = error.what if isinstance(error, TLStudioError) else f"{type(error).__name__}: {error}"
-        where = (error.field if isinstance(error, TLStudioError) else "") or self.tr("recipe")
-        problems = getattr(error, "problems", (Problem(where, what, remedy),))
-        self._finish(Checked(self.result.revision, problems=tuple(problems)))
+        if isinstance(error, ProblemsError):
+            problems = tuple(error.problems)
+        elif isinstance(error, TLStudioError):
+            problems = (Problem(error.field or self.tr("recipe"), error.what, error.remedy),)
+        else:
+            self._state.show_error(error)  # a bug: its dialog has the report, which says nothing to most people
+            what = self.tr("Something went wrong inside the studio while this was checked.")
+            problems = (Problem(self.tr("recipe"), what, self.tr("Change the last setting back, or choose another.")),)
+        self._finish(Checked(self.result.revision, problems=problems))
+
+    def _ended(self, job: Job[tuple[Checked, bool]]) -> None:
+        if job is self._job and job.state == "cancelled" and self.pending and not self._timer.isActive():
+            # From the status bar: without a word the page would wait for ever.
+            what = self.tr("The check was cancelled.")
+            problem = Problem(self.tr("recipe"), what, self.tr("Change a setting, and it is checked again."))
+            self._finish(Checked(self.result.revision, problems=(problem,)))
 
     def _finish(self, result: Checked) -> None:
         self.pending = False

@@ -53,6 +53,7 @@ class RunDetails:
         curves: Its curves.
         evaluation: Its results, or `None` where it has none.
         revision: Its data, or `None` where they are gone.
+        has_checkpoint: Whether it has kept an epoch, which can be evaluated.
         problems: Sentences on what cannot be read.
     """
 
@@ -62,7 +63,18 @@ class RunDetails:
     curves: Curves
     evaluation: Evaluation | None = None
     revision: Revision | None = None
+    has_checkpoint: bool = False
     problems: tuple[str, ...] = ()
+
+    @property
+    def kept_validation(self) -> Mapping[str, float]:
+        """Validation metrics of the kept epoch as they were told while it trained; empty if there are none."""
+        epoch = self.curves.best_epoch
+        return {
+            name: float(points[points[:, 0] == epoch][-1, 1])
+            for name, points in self.curves.validation.items()
+            if bool((points[:, 0] == epoch).any())
+        }
 
 
 def read_curves(run: Run) -> Curves:
@@ -130,7 +142,8 @@ def read_details(project: Project, summary: RunSummary, *, with_data: bool = Tru
             revision = project.dataset(summary.dataset, summary.revision)
         except TLStudioError as error:
             problems.append(str(error))
-    return RunDetails(summary, recipe, text, read_curves(run), evaluation, revision, tuple(problems))
+    kept = run.best_checkpoint.is_dir()
+    return RunDetails(summary, recipe, text, read_curves(run), evaluation, revision, kept, tuple(problems))
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -33,6 +33,7 @@ class RunStory:
         started: How it started.
         step: The last logged step.
         epoch: The last epoch that ended.
+        best: The best epoch so far, which is the one that is kept.
         progress: What takes long now, outside the epochs.
         ended: How it ended.
         phase: What it is doing.
@@ -44,6 +45,7 @@ class RunStory:
         self.started: RunStarted | None = None
         self.step: StepLogged | None = None
         self.epoch: EpochEnded | None = None
+        self.best: EpochEnded | None = None
         self.progress: Progress | None = None
         self.ended: RunEnded | None = None
         self.phase: RunPhase = "preparing"
@@ -137,6 +139,7 @@ class RunStory:
 
     def _on_epoch(self, event: EpochEnded) -> None:
         self.epoch, self.progress = event, None
+        self.best = event if event.is_best else self.best
         values = "  ".join(f"{name} {number_text(value)}" for name, value in event.validation.items())
         best = _tr("  best so far") if event.is_best else ""
         self.log.append(

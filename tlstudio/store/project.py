@@ -48,6 +48,7 @@ class Project:
         self.notes: list[str] = []
         self._lock = lock
         self._changing = threading.RLock()
+        self._verified: dict[Path, list[tuple[int, int]]] = {}
         self._index = RunIndex(folder / INDEX_NAME if self.writable else None, self.runs_folder)
         self.notes += self._index.notes
 
@@ -182,7 +183,7 @@ class Project:
         Raises:
             DataError: There is no such data set or revision (the sentence names near ones), or it is damaged.
         """
-        from tlstudio.data.revision import Revision
+        from tlstudio.data.revision import FACTS_FILE, TABLE_FILE, Revision
 
         revisions = self.revisions(name)
         if not revisions:
@@ -199,7 +200,15 @@ class Project:
                 path=self.datasets_folder / name,
                 field="dataset.revision",
             )
-        return Revision.open(self.datasets_folder / name / (revision or revisions[-1]))
+        folder = self.datasets_folder / name / (revision or revisions[-1])
+        # Tables may have gigabytes: one that has not been touched since it was verified is not read again.
+        stamps: list[tuple[int, int]] = []
+        with contextlib.suppress(OSError):  # a file that is gone: opening says so
+            stats = [(folder / file).stat() for file in (TABLE_FILE, FACTS_FILE)]
+            stamps = [(stat.st_mtime_ns, stat.st_size) for stat in stats]
+        opened = Revision.open(folder, verify=not stamps or self._verified.get(folder) != stamps)
+        self._verified[folder] = stamps
+        return opened
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, as they are now."""
@@ -373,7 +382,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
-    if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+    if not isinstance(values, dict) or type(values.get("format")) is not int or values["format"] < 1:
         raise _damaged(path, "it says no project format")
     if values["format"] > PROJECT_FORMAT:
         raise ProjectError(

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QScrollArea, QVBox
 
 from tlstudio.api import API_VERSION
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import component_title
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.dialogs import text_box
 from tlstudio.gui.widgets.flow_layout import FlowLayout
@@ -134,8 +135,19 @@ class PluginsPanel(QWidget):
     def _chips(self, record: PluginRecord) -> FlowLayout:
         flow = FlowLayout(spacing=6)
         flow.setContentsMargins(32, 0, 0, 0)
+        words = {
+            "backbone": self.tr("Backbone"),
+            "family": self.tr("Backbones"),
+            "head": self.tr("Task head"),
+            "strategy": self.tr("Strategy"),
+            "format": self.tr("Data format"),
+        }
         for index, provided in enumerate(record.provides):
-            flow.addWidget(text_label(provided, "chip", f"plugin_{record.name}_provides_{index}"))
+            kind, _, name = provided.partition(" ")
+            text = f"{words.get(kind, kind)} · {component_title(self._state.registry, kind, name)}"
+            chip = text_label(text, "chip", f"plugin_{record.name}_provides_{index}")
+            chip.setToolTip(name)
+            flow.addWidget(chip)
         return flow
 
     def _traceback(self, record: PluginRecord) -> QWidget:

@@ -17,15 +17,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import TASK_TITLES, Prediction, Rejected, Sample, TLStudioError
+from tlstudio.api import TASK_TITLES, Modality, Prediction, Rejected, Sample, TLStudioError
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.export_card import ExportCard
 from tlstudio.gui.widgets.figures import metric_title, number_text
 from tlstudio.gui.widgets.predict_many import PredictMany
 from tlstudio.gui.widgets.predict_one import PredictOne
-from tlstudio.gui.widgets.run_table import short_id, shown_metric
+from tlstudio.gui.widgets.run_table import shown_metric
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
 
@@ -53,6 +54,7 @@ class PredictPanel(QWidget):
         self._loaded: Source | None = None
         self._wanted: Source | None = None
         self._sample: Sample | None = None
+        self._modality: Modality | None = None
         self._job: Job[PredictReport] | None = None
         self._folders: list[str] = []
         self.one = PredictOne(state)
@@ -142,11 +144,12 @@ class PredictPanel(QWidget):
         before = self._wanted or self.model_box.currentData()
         self.model_box.clear()
         runs = project.runs() if project is not None else []
-        usable = [run for run in runs if run.metrics and run.status in ("done", "stopped")]
+        usable = [run for run in runs if run.metrics and run.status != "running"]
         for run in usable:
             found = shown_metric(run)
             figure = f" · {number_text(found[1])}" if found else ""
-            self.model_box.addItem(f"{short_id(run.id)}{figure}", ("run", run.id))
+            self.model_box.addItem(f"{run_title(run.id, self._state.registry)}{figure}", ("run", run.id))
+            self.model_box.setItemData(self.model_box.count() - 1, run.id, Qt.ItemDataRole.ToolTipRole)
         for folder in self._folders:
             self.model_box.addItem(Path(folder).name, ("folder", folder))
         if not self.model_box.count():
@@ -217,15 +220,16 @@ class PredictPanel(QWidget):
                 modality = registry.backbone(summary.backbone).modality if summary else None
             except TLStudioError as error:
                 self._state.show_error(error)
+        self._modality = None
         if modality is None:
-            self._load(self._take_modality)
-            return
+            self._load(lambda predictor: self._take_modality(predictor.modality))
+        else:
+            self._take_modality(modality)
+
+    def _take_modality(self, modality: Modality) -> None:
+        self._modality = modality
         self.one.set_modality(modality)
         self.many.set_modality(modality)
-
-    def _take_modality(self, predictor: Predictor) -> None:
-        self.one.set_modality(predictor.modality)
-        self.many.set_modality(predictor.modality)
 
     def _show_facts(self, source: Source) -> None:
         project = self._state.project
@@ -238,8 +242,9 @@ class PredictPanel(QWidget):
             self.facts.setText("")
             return
         found = shown_metric(summary)
+        parts = (("backbone", summary.backbone), ("strategy", summary.strategy))
         lines = [
-            f"{summary.backbone} · {summary.strategy}",
+            " · ".join(component_title(self._state.registry, kind, part) for kind, part in parts),
             self.tr("learned from {0} {1}").format(summary.dataset, summary.revision),
         ]
         if found:
@@ -312,8 +317,25 @@ class PredictPanel(QWidget):
     def predict_source(self, source: Path, output: Path) -> None:
         """Predict a folder or table into a CSV file."""
         self.tabs.setCurrentIndex(1)
-        self.many.show_progress(0, 0, self.tr("Loading the model"))
-        self._load(lambda predictor: self._predict_all(predictor, source, output))
+        self.many.show_progress(0, 0)
+        registry, modality = self._state.registry, self._modality
+
+        def work(_context: JobContext) -> None:
+            from tlstudio.data.unlabelled import reader_of
+
+            if modality is not None:  # a source of the wrong kind is told before the model is loaded
+                reader_of(source, registry.formats.values(), modality)
+
+        def done(_: None) -> None:
+            self.many.show_progress(0, 0, self.tr("Loading the model"))
+            self._load(lambda predictor: self._predict_all(predictor, source, output))
+
+        self._state.jobs.start(work, self.tr("Looking at {0}").format(source.name), done, self._refuse_source)
+
+    def _refuse_source(self, error: Exception) -> None:
+        self._job = None
+        self.many.reset()
+        self._state.show_error(error)
 
     def _predict_all(self, predictor: Predictor, source: Path, output: Path) -> None:
         registry = self._state.registry
@@ -338,12 +360,7 @@ class PredictPanel(QWidget):
                 str(report.output),
             )
 
-        def failed(error: Exception) -> None:
-            self._job = None
-            self.many.reset()
-            self._state.show_error(error)
-
-        job = self._state.jobs.start(work, self.tr("Predicting {0}").format(source.name), done, failed)
+        job = self._state.jobs.start(work, self.tr("Predicting {0}").format(source.name), done, self._refuse_source)
         job.changed.connect(lambda: self._show_job(job))
         self._job = job
         self.many.show_progress(0, 0)

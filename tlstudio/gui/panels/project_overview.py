@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScroll
 
 from tlstudio.api import TASK_TITLES, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import component_title
 from tlstudio.gui.widgets.card import Card, Clickable
-from tlstudio.gui.widgets.figures import moment_text
+from tlstudio.gui.widgets.figures import metric_title, moment_text
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -311,18 +312,19 @@ class ProjectOverview(QWidget):
         layout.addWidget(IconLabel(self._state, icon, colour, 18))
         texts = QVBoxLayout()
         texts.setSpacing(1)
-        strategies = self._state.registry.strategies
-        strategy = strategies[run.strategy].title if run.strategy in strategies else run.strategy
+        registry = self._state.registry
+        strategy = component_title(registry, "strategy", run.strategy)
+        backbone = component_title(registry, "backbone", run.backbone)
         title = " · ".join(part for part in (run.dataset, strategy) if part) or run.id
         texts.addWidget(text_label(title, "section", "project_run_title", elide=True))
-        second = " · ".join(part for part in (run.backbone, moment_text(run.created)) if part)
+        second = " · ".join(part for part in (backbone, moment_text(run.created)) if part)
         texts.addWidget(text_label(second, "small", "project_run_facts", elide=True))
         layout.addLayout(texts, 1)
         metric = headline_metric(run)
         if metric is not None:
             figures = QVBoxLayout()
             figures.setSpacing(1)
-            for text, role in ((f"{metric[1]:.3f}", "section"), (metric[0].replace("_", " "), "small")):
+            for text, role in ((f"{metric[1]:.3f}", "section"), (metric_title(metric[0]), "small")):
                 label = text_label(text, role, f"project_run_{role}")
                 label.setAlignment(Qt.AlignmentFlag.AlignRight)
                 figures.addWidget(label)

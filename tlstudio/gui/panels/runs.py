@@ -16,14 +16,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import SPLITS, TLStudioError
 from tlstudio.gui.run_reading import RunDetails, read_details
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Question, ask_new_folder
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.run_comparison import RunComparison
-from tlstudio.gui.widgets.run_table import RunTable, short_id
+from tlstudio.gui.widgets.run_table import RunTable
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
@@ -227,6 +228,8 @@ class RunsPanel(QWidget):
         elif action == "open_folder":
             folder = project.run(details.summary.id).folder
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        elif action == "evaluate":
+            self.evaluate(details.summary.id)
         elif action == "export":
             self._ask_export(details.summary.id)
         elif action == "predict":
@@ -251,6 +254,32 @@ class RunsPanel(QWidget):
             self._state.message.emit(self.tr("It starts when the current run is done."), "")
         else:
             self._state.request_training([recipe])
+
+    def evaluate(self, run_id: str) -> None:
+        """Measure what a run has kept on every split that is held out, and keep the results with the run."""
+        project, registry = self._state.project, self._state.registry
+        if project is None:
+            return
+
+        def work(context: JobContext) -> None:
+            from tlstudio.engine.evaluate import evaluate_run
+
+            def progress(done: int, total: int) -> None:
+                if context.cancelled():
+                    raise TLStudioError(self.tr("The evaluation was cancelled."))
+                context.progress(done, total)
+
+            summary = project.run(run_id).summary()
+            revision = project.dataset(summary.dataset, summary.revision)
+            for split in SPLITS[1:]:
+                if len(revision.indices(split)):
+                    evaluate_run(project.run(run_id), project, registry, split=split, on_progress=progress)
+
+        def done(_: None) -> None:
+            self._state.message.emit(self.tr("{0} is evaluated.").format(run_title(run_id, registry)), "")
+            self._state.runs_changed.emit()
+
+        self._state.jobs.start(work, self.tr("Evaluating"), done, key="runs evaluate")
 
     def _ask_export(self, run_id: str) -> None:
         folder = ask_new_folder(self, self.tr("Export into a new folder"), run_id)
@@ -288,7 +317,7 @@ class RunsPanel(QWidget):
         ids = self.table.selected
         if not ids or self._state.project is None or not self._state.project.writable:
             return
-        names = ", ".join(short_id(id_) for id_ in ids[:3]) + ("…" if len(ids) > 3 else "")
+        names = ", ".join(run_title(id_, self._state.registry) for id_ in ids[:3]) + ("…" if len(ids) > 3 else "")
         count = len(ids)
         title = self.tr("Delete this run?") if count == 1 else self.tr("Delete {0} runs?").format(count)
         Question(

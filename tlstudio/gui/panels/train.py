@@ -67,6 +67,7 @@ class TrainPanel(QWidget):
 
     def _connect(self) -> None:
         self.empty.activated.connect(lambda: self._state.navigate.emit(self._empty_goes))
+        self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
         self.setup.pause_requested.connect(self.toggle_pause)

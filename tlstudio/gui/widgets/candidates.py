@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,6 +23,7 @@ from tlstudio.api import (
 from tlstudio.gui.widgets.figures import count_text, size_text
 from tlstudio.plugins import Registry
 
+log = logging.getLogger(__name__)
 Kind = Literal["backbone", "head", "strategy"]
 
 
@@ -111,8 +114,11 @@ def read_candidate(kind: Kind, candidate: Candidate, registry: Registry, situati
         if kind == "head":
             return _read_head(candidate, registry, situation)
         return _read_strategy(candidate, registry, situation)
-    except Exception as error:  # noqa: BLE001  a plugin may raise anything; the others must still be offered
-        sentence = str(error) if isinstance(error, TLStudioError) else f"{type(error).__name__}: {error}"
+    except Exception as error:  # a plugin may raise anything; the others must still be offered
+        sentence = str(error)
+        if not isinstance(error, TLStudioError):
+            log.exception("facts of %s %s", kind, candidate.name)
+            sentence = _tr("Its plugin failed while its facts were read; the log of the studio tells more.")
         return replace(candidate, reasons=(sentence,), read=True)
 
 
@@ -184,12 +190,18 @@ def _read_strategy(candidate: Candidate, registry: Registry, situation: Situatio
     strategy = registry.strategy(candidate.name)
     options, _ = _default_options(strategy.Options)
     cached = options is not None and strategy.caches_features(options)
-    facts = _tr("Backbone stays as it is; features are computed once") if cached else _tr("Changes the backbone")
+    details = _tr("The backbone's features are computed once and kept.") if cached else ""
     head = registry.heads.get(situation.head)
     reason: str | None = None
     if situation.backbone and head is not None:
         reason = strategy.why_not(registry.backbone(situation.backbone).info(), head)
-    return replace(candidate, facts=facts, reasons=(reason,) if reason else (), read=True)
+    reasons = (reason,) if reason else ()
+    return replace(candidate, facts=first_sentence(strategy.description), details=details, reasons=reasons, read=True)
+
+
+def first_sentence(description: str) -> str:
+    """What a component does, without when to choose it: its description up to the first full stop or colon."""
+    return re.split(r"[.:](?:\s|$)", description, maxsplit=1)[0]
 
 
 def _default_options(model: type[Options]) -> tuple[Options | None, list[Problem]]:

@@ -132,6 +132,12 @@ def metric_title(name: str, *, short: bool = False) -> str:
     return titles.get(name) or name.replace("_", " ").capitalize()
 
 
+def metric_ceiling(name: str) -> float | None:
+    """What a metric cannot exceed: 1 for shares and R², `None` for all others."""
+    shares = ("accuracy", "f1", "precision", "recall", "average_precision", "r2")
+    return 1.0 if any(part in name for part in shares) else None
+
+
 def main_metrics(metrics: Mapping[str, float], count: int = 3) -> list[str]:
     """Name the metrics that a person looks at first, in that order; the loss only where there is nothing else."""
     order = ("accuracy", "f1_macro", "average_precision_macro", "f1_micro", "r2", "mae", "rmse")

@@ -230,7 +230,7 @@ class ImportForm(QWidget):
                 if not field.choices:
                     editor.addItem(self.tr("(none)"), "")
                 for choice in choices:
-                    editor.addItem(choice, choice)
+                    editor.addItem(self._choice_words(field.name, choice), choice)
                 text = str(value or "")
                 if editor.findData(text) < 0:
                     editor.addItem(text, text)
@@ -241,6 +241,18 @@ class ImportForm(QWidget):
                 editor.setValue(int(str(value or 0)))
             elif editor.text() != str(value or ""):
                 editor.setText(str(value or ""))
+
+    def _choice_words(self, option: str, choice: str) -> str:
+        """Plain words for the choices that formats usually have; any other is shown as it is."""
+        words = {
+            ("labels", "folders"): self.tr("Name of the subfolder"),
+            ("labels", "none"): self.tr("No labels"),
+            ("splits", "folders"): self.tr("As in folders train, val, test"),
+            ("splits", "ignore"): self.tr("Always cut anew"),
+            ("groups", "none"): self.tr("No groups"),
+            ("groups", "subfolders"): self.tr("Folders below a class"),
+        }
+        return words.get((option, choice), choice)
 
     def _option_changed(self, field: OptionField) -> None:
         editor = self._editors[field.name]

@@ -15,7 +15,15 @@ from tlstudio.gui.state import AppState, RunPhase
 from tlstudio.gui.theme import mono_font
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.error_card import ErrorCard
-from tlstudio.gui.widgets.figures import duration_text, label_words, main_metrics, metric_title, number_text, size_text
+from tlstudio.gui.widgets.figures import (
+    duration_text,
+    label_words,
+    main_metrics,
+    metric_ceiling,
+    metric_title,
+    number_text,
+    size_text,
+)
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.stat_card import StatCard
@@ -220,7 +228,7 @@ class LiveView(QWidget):
         title = metric_title(name) if name else self.tr("Metric")
         short = metric_title(name, short=True) if name else title
         self.metric_card.set_caption(self.tr("Validation {0}").format(short))
-        self.metric_plot.set_title(title)
+        self.metric_plot.set_title(title, metric_ceiling(name))
 
     def _add_step(self, event: StepLogged) -> None:
         self.loss_plot.append(self.tr("train"), event.epoch, event.loss)
@@ -310,14 +318,16 @@ class LiveView(QWidget):
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
         test = ended.metrics.get("test") or ended.metrics.get("validation") or {}
-        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test, 2)]
         where = self.tr("On the test split: ") if "test" in ended.metrics else ""
+        if not test and self.story.best is not None:
+            test, where = self.story.best.validation, self.tr("Not evaluated; in validation: ")
+        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test, 2)]
         if ended.best_epoch:
             parts.append(self.tr("epoch {0} kept").format(ended.best_epoch))
         self._summary_title.setText(end_words(ended))
         text = where + " · ".join(parts) if parts else self.tr("There is no result to show.")
         self._summary_text.setText(text)
-        self.result_button.setVisible(bool(self.story.run) and bool(ended.metrics))
+        self.result_button.setVisible(bool(self.story.run) and bool(ended.metrics or ended.best_epoch))
         self.summary.show()
         if self._worst:
             self._show_worst()

@@ -67,6 +67,7 @@ class MetricPlot(QFrame):
         self._growing = False
         self._best: tuple[float, float] | None = None
         self._logarithmic = False
+        self._ceiling: float | None = None
         self._cross_x: float | None = None
 
         self._title = text_label(title, "section", f"{name}_title")
@@ -83,8 +84,11 @@ class MetricPlot(QFrame):
         # pyqtgraph takes half a second to import and has no types: it comes with the first plot.
         self._pg: Any = importlib.import_module("pyqtgraph")
         self._view: Any = self._make_view()
-        self._set_range(0.0, 1.0, 0.0, 1.0)
+        self._empty = text_label(self.tr("No values yet"), "second", f"{name}_empty")
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout.addWidget(self._view, 1)
+        layout.addWidget(self._empty, 1)
+        self._show_emptiness()
         self.set_theme(theme)
 
     def _make_view(self) -> Any:  # noqa: ANN401  pyqtgraph has no types
@@ -181,7 +185,7 @@ class MetricPlot(QFrame):
         for item in (self._best_line, self._best_dot, self._line):
             item.setVisible(False)
         self._show_legend()
-        self._set_range(0.0, 1.0, 0.0, 1.0)
+        self._show_emptiness()
 
     def flush(self) -> bool:
         """Draw what has changed since the last call; returns whether anything had."""
@@ -197,13 +201,26 @@ class MetricPlot(QFrame):
             self._items[key].setPen(self._pen(key))
             self._items[key].setData(x, y, antialias=self._is_short(key))
         self._changed.clear()
+        self._show_emptiness()
         self._fit()
         return True
 
+    def _show_emptiness(self) -> None:
+        """Say that there is nothing instead of drawing axes of nothing."""
+        filled = any(len(curve) for curve in self._curves.values())
+        self._view.setVisible(filled)
+        self._empty.setHidden(filled)
+
     # -- looks ----------------------------------------------------------------------------------------------
 
-    def set_title(self, title: str) -> None:
-        """Change the heading."""
+    def set_title(self, title: str, ceiling: float | None = None) -> None:
+        """Change the heading.
+
+        Args:
+            title: The heading.
+            ceiling: What y cannot exceed, such as 1 for a share: the axis has no numbers above it.
+        """
+        self._ceiling = ceiling
         self._title.setText(title)
         self.setAccessibleName(title)
         self._view.setAccessibleName(title)
@@ -295,6 +312,8 @@ class MetricPlot(QFrame):
         if high - low < 1e-3 * max(abs(high), 1e-6):
             half = 0.1 * max(abs(high), 1e-6)
             low, high = low - half, high + half
+        if self._ceiling is not None and not self._logarithmic:
+            high = min(high, self._ceiling)
         span_x, span_y = right - left, high - low
         result = (left, right, low - 0.06 * span_y, high + 0.06 * span_y)
         self._view.getPlotItem().getViewBox().setRange(

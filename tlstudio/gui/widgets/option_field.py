@@ -47,6 +47,9 @@ class OptionRow(QObject):
         self.field = field
         self._default: Any = field.default
         self._set = False
+        self._zero_word = ""
+        self._unit = text_label(field.unit, "second", f"{name}_{field.name}_unit")
+        self._unit.setParent(parent)
         object_name = f"{name}_{field.name}"
         self.label = text_label(field.title, "second", f"{object_name}_label", wrap=True)
         self.problem = text_label("", "bad", f"{object_name}_problem", wrap=True)
@@ -90,7 +93,7 @@ class OptionRow(QObject):
             browse.clicked.connect(self._browse)
             side.addWidget(browse)
         if self.field.unit and self.field.kind != "bool":
-            side.addWidget(text_label(self.field.unit, "second", f"{self.editor.objectName()}_unit"))
+            side.addWidget(self._unit)
         side.addWidget(self.reset_button)
         grid.addWidget(self.label, row, 0, Qt.AlignmentFlag.AlignVCenter)
         grid.addLayout(side, row, 1)
@@ -121,6 +124,8 @@ class OptionRow(QObject):
         if isinstance(editor, QComboBox):
             return editor.currentData()
         text = editor.text().strip() if isinstance(editor, QLineEdit) else ""
+        if self._zero_word and text.casefold() == self._zero_word.casefold():
+            return 0
         if not text and (self.field.nullable or self.field.kind in ("int", "float")):
             return None
         if self.field.kind == "int":
@@ -134,6 +139,11 @@ class OptionRow(QObject):
         self._default = default
         if not self._set:
             self._show(default)
+
+    def set_zero_word(self, word: str) -> None:
+        """Show a word where the number is 0, such as ``"off"``; it can be typed, too."""
+        self._zero_word = word
+        self._show(self.value)
 
     def set_value(self, value: Any) -> None:  # noqa: ANN401  as `value`
         """Set a value as if the user had typed it, without a signal."""
@@ -158,10 +168,16 @@ class OptionRow(QObject):
                 index = self.editor.findData(None if value is None else str(value))
                 self.editor.setCurrentIndex(max(0, index))
             elif isinstance(self.editor, QLineEdit):
-                self.editor.setText(setting_text(value))
+                special = bool(self._zero_word) and value == 0
+                self.editor.setText(self._zero_word if special else setting_text(value))
                 self.editor.setCursorPosition(0)
+        self._show_unit()
+
+    def _show_unit(self) -> None:
+        self._unit.setHidden(not self.field.unit or (bool(self._zero_word) and self.value == 0))
 
     def _edited(self) -> None:
+        self._show_unit()
         self._set = self.value != self._default
         self.reset_button.setVisible(self._set)
         self.changed.emit()
@@ -265,7 +281,7 @@ class OptionRow(QObject):
         low, high = self.field.minimum, self.field.maximum
         if (low is not None and stepped < low) or (high is not None and stepped > high):
             return True
-        line.setText(setting_text(stepped))
+        self._show(stepped)
         self._edited()
         return True
 

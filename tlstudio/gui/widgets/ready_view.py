@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import SPLITS, Problem
 from tlstudio.gui.recipe_draft import Checked
@@ -55,7 +55,20 @@ class ReadyView(QScrollArea):
         self._list.setHorizontalSpacing(10)
         self._list.setVerticalSpacing(8)
         self._list.setColumnStretch(1, 1)
-        self._plan.column.addWidget(self._plan_title)
+        self._busy = QProgressBar()
+        self._busy.setObjectName("train_ready_busy")
+        self._busy.setAccessibleName(self.tr("Looking at the data and the models"))
+        self._busy.setTextVisible(False)
+        self._busy.setRange(0, 0)
+        self._busy.setFixedWidth(160)
+        policy = self._busy.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # it comes with each change of a setting; nothing else may move
+        self._busy.setSizePolicy(policy)
+        self._busy.hide()
+        head = QHBoxLayout()
+        head.addWidget(self._plan_title, 1)
+        head.addWidget(self._busy)
+        self._plan.column.addLayout(head)
         self._plan.column.addWidget(self._sentence)
         self._plan.column.addLayout(self._list)
         self._classes = Card("train_ready_classes")
@@ -83,8 +96,33 @@ class ReadyView(QScrollArea):
         column.addWidget(self._examples, 1)
         self.setWidget(inside)
 
+    def show_looking(self, *, fresh: bool) -> None:
+        """Say that the draft is being looked at.
+
+        Args:
+            fresh: Whether nothing is known yet of the chosen data: then what is shown speaks of others.
+        """
+        self._busy.show()
+        if not fresh:
+            return
+        for card in (self._data, self._learns, self._time, self._weights):
+            card.show_figure("—")
+        self._plan_title.setText(self.tr("What will happen"))
+        self._sentence.setText(
+            self.tr(
+                "Looking at your data and the models on this machine… The first time this takes some seconds, for the "
+                "libraries are loaded and a few steps are measured."
+            )
+        )
+        self._sentence.show()
+        self._show_list((), ())
+        self._classes.hide()
+        self._examples.hide()
+        self._shown = ""
+
     def show_checked(self, checked: Checked) -> None:
         """Show what was found out about a draft."""
+        self._busy.hide()
         self._show_data(checked)
         flight = checked.preflight
         if flight is None:

@@ -8,10 +8,10 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from tlstudio.gui.run_reading import RunDetails, differences
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves, Style
-from tlstudio.gui.widgets.run_table import short_id
 from tlstudio.gui.widgets.texts import text_label
 
 
@@ -21,6 +21,7 @@ class RunComparison(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("run_comparison")
+        self._state = state
         self.curves = RunCurves("compare_curves", state)
         self.metrics = FigureTable("compare_metrics", self.tr("Metrics side by side"), sortable=False)
         self.settings = FigureTable("compare_settings", self.tr("Different settings"), sortable=False)
@@ -51,7 +52,7 @@ class RunComparison(QWidget):
             runs: The runs, in the order of the table.
             styles: Colour and line style by the run's id.
         """
-        names = {run.summary.id: short_id(run.summary.id) for run in runs}
+        names = {run.summary.id: run_title(run.summary.id, self._state.registry) for run in runs}
         self.curves.show_runs(
             {names[run.summary.id]: run.curves for run in runs},
             {names[run.summary.id]: styles[run.summary.id] for run in runs},
@@ -74,5 +75,10 @@ class RunComparison(QWidget):
         self._same.setText("" if different else self.tr("Nothing: the recipes are the same."))
         self._same.setVisible(not different)
         self.settings.setVisible(bool(different))
-        cells = [[(name, name), *((value, value) for value in values)] for name, values in different]
+        cells = []
+        for name, values in different:
+            kind, _, rest = name.partition(".")
+            if rest == "name":
+                values = [component_title(self._state.registry, kind, value) for value in values]
+            cells.append([(name, name), *((value, value) for value in values)])
         self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=True)

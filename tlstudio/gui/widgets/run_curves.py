@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from tlstudio.gui.run_reading import Curves
 from tlstudio.gui.state import AppState
-from tlstudio.gui.widgets.figures import main_metrics, metric_title
+from tlstudio.gui.widgets.figures import main_metrics, metric_ceiling, metric_title
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 
 Style = tuple[int, Qt.PenStyle]
@@ -87,7 +87,7 @@ class RunCurves(QWidget):
         found = next((run.validation for run in runs if run.validation), {})
         names = main_metrics(dict.fromkeys(found, 0.0), 1)
         name = names[0] if names else ""
-        self.metric_plot.set_title(metric_title(name) if name else self.tr("Metric"))
+        self.metric_plot.set_title(metric_title(name) if name else self.tr("Metric"), metric_ceiling(name))
         return name
 
     def _clear(self) -> None:

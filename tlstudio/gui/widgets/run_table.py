@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from PySide6.QtCore import (
@@ -21,7 +20,9 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
+from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
+from tlstudio.plugins import Registry
 from tlstudio.store.run import RunSummary
 
 RUN_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -74,6 +75,7 @@ class _Column:
         key: What it is sorted by.
         width: Its width at the start.
         right: Whether it is aligned to the right.
+        tip: What its tooltip tells where that is not the text.
     """
 
     title: str
@@ -81,15 +83,24 @@ class _Column:
     key: Callable[[RunSummary], Any]
     width: int
     right: bool = False
+    tip: Callable[[RunSummary], str] | None = None
 
 
-def _columns() -> tuple[_Column, ...]:
+def _columns(registry: Registry) -> tuple[_Column, ...]:
+    def backbone(run: RunSummary) -> str:
+        return component_title(registry, "backbone", run.backbone)
+
+    def strategy(run: RunSummary) -> str:
+        return component_title(registry, "strategy", run.strategy)
+
     return (
-        _Column(_tr("Run"), lambda run: short_id(run.id), lambda run: run.created, 216),
+        _Column(
+            _tr("Run"), lambda run: run_title(run.id, registry), lambda run: run.created, 216, tip=lambda run: run.id
+        ),
         _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status, 104),
         _Column(_tr("Data set"), _dataset, _dataset, 120),
-        _Column(_tr("Backbone"), lambda run: run.backbone, lambda run: run.backbone, 150),
-        _Column(_tr("Strategy"), lambda run: run.strategy, lambda run: run.strategy, 120),
+        _Column(_tr("Backbone"), backbone, backbone, 150, tip=lambda run: run.backbone),
+        _Column(_tr("Strategy"), strategy, strategy, 120, tip=lambda run: run.strategy),
         _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 132, right=True),
         _Column(_tr("Time"), lambda run: duration_text(run.seconds), lambda run: run.seconds, 64, right=True),
         _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 90),
@@ -100,17 +111,6 @@ def _columns() -> tuple[_Column, ...]:
 TAGS_COLUMN = 7
 NOTE_COLUMN = 8
 METRIC_COLUMN = 5
-
-
-def short_id(run_id: str) -> str:
-    """Write a run's id as people tell them apart: ``"22 Nov · 001 linear_probe"``."""
-    parts = run_id.split("-", 4)
-    try:
-        day = datetime(int(parts[0]), int(parts[1]), int(parts[2]))
-    except (ValueError, IndexError):
-        return run_id
-    rest = " ".join(parts[3:])
-    return f"{day.day} {day.strftime('%b')} · {rest}"
 
 
 def _dataset(run: RunSummary) -> str:
@@ -131,10 +131,10 @@ class RunModel(QAbstractTableModel):
 
     annotated = Signal(str, str, object)
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, registry: Registry, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.runs: tuple[RunSummary, ...] = ()
-        self._columns = _columns()
+        self.columns = _columns(registry)
         self._theme = theme
         self._orders: dict[str, int] = {}
         self.editable = True
@@ -162,7 +162,7 @@ class RunModel(QAbstractTableModel):
 
     def columnCount(self, parent: Index | None = None) -> int:  # Qt override
         """Number of columns."""
-        return 0 if parent is not None and parent.isValid() else len(self._columns)
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
 
     def headerData(  # Qt override
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -171,7 +171,7 @@ class RunModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return self._columns[section].title
+            return self.columns[section].title
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return self._alignment(section)
         return None
@@ -180,7 +180,7 @@ class RunModel(QAbstractTableModel):
         """What a cell shows."""
         if not index.isValid():
             return None
-        run, column = self.runs[index.row()], self._columns[index.column()]
+        run, column = self.runs[index.row()], self.columns[index.column()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             return column.text(run)
         if role == SORT_ROLE:
@@ -190,7 +190,7 @@ class RunModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return self._alignment(index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return run.error or (run.id if index.column() == 0 else column.text(run))
+            return run.error or (column.tip or column.text)(run)
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
             color, _ = self.style_of(run.id)
             return _dot(self._theme.curves[color])
@@ -200,7 +200,7 @@ class RunModel(QAbstractTableModel):
         return None
 
     def _alignment(self, column: int) -> int:
-        side = Qt.AlignmentFlag.AlignRight if self._columns[column].right else Qt.AlignmentFlag.AlignLeft
+        side = Qt.AlignmentFlag.AlignRight if self.columns[column].right else Qt.AlignmentFlag.AlignLeft
         return int(side | Qt.AlignmentFlag.AlignVCenter)
 
     def flags(self, index: Index) -> Qt.ItemFlag:
@@ -243,7 +243,8 @@ class RunFilter(QSortFilterProxyModel):
             return True
         model = self.sourceModel()
         cells = [str(model.index(row, column, parent).data()) for column in range(model.columnCount())]
-        text = " ".join(cells).casefold()
+        run: RunSummary = model.index(row, 0, parent).data(RUN_ROLE)
+        text = " ".join([*cells, run.id, run.backbone]).casefold()  # names count, too, although titles are shown
         return all(word in text for word in self._words)
 
     def lessThan(self, left: Index, right: Index) -> bool:  # Qt override
@@ -266,7 +267,7 @@ class RunTable(QTableView):
         super().__init__(parent)
         self.setObjectName("runs_table")
         self.setAccessibleName(_tr("Runs"))
-        self.runs_model = RunModel(state.theme, self)
+        self.runs_model = RunModel(state.theme, state.registry, self)
         self.filter_model = RunFilter(self)
         self.filter_model.setSourceModel(self.runs_model)
         self.setModel(self.filter_model)
@@ -287,7 +288,7 @@ class RunTable(QTableView):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
         header.setSectionsMovable(True)
-        for number, column in enumerate(_columns()):
+        for number, column in enumerate(self.runs_model.columns):
             self.setColumnWidth(number, column.width)
         self.selectionModel().selectionChanged.connect(lambda *_: self._tell())
         state.theme_changed.connect(lambda: self.runs_model.set_theme(state.theme))

@@ -8,21 +8,25 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget
 from tlstudio.gui.run_reading import RunDetails
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import set_role
+from tlstudio.gui.titles import run_title
+from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.dialogs import text_box
 from tlstudio.gui.widgets.error_card import ErrorCard
+from tlstudio.gui.widgets.figures import main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves
 from tlstudio.gui.widgets.run_result import RunMistakes, RunResult
-from tlstudio.gui.widgets.run_table import short_id, status_words
+from tlstudio.gui.widgets.run_table import status_words
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 ACTIONS = ("open_folder", "delete", "export", "edit", "again", "predict")
+"""Buttons beside the title; ``"evaluate"`` has its place below, on a run that was not evaluated."""
 
 
 class RunView(QWidget):
     """Shows one run.
 
     Signals:
-        action(str): One of `ACTIONS` is wanted for the run that is shown.
+        action(str): One of `ACTIONS`, or ``"evaluate"``, is wanted for the run that is shown.
     """
 
     action = Signal(str)
@@ -70,6 +74,7 @@ class RunView(QWidget):
         row.addWidget(copy)
         column.addLayout(row)
         column.addWidget(self.recipe, 1)
+        self.kept = self._make_kept()
         self.error = ErrorCard("run_error", state, self.tr("This run has failed"))
         self.tabs = QTabWidget()
         self.tabs.setObjectName("run_tabs")
@@ -92,13 +97,55 @@ class RunView(QWidget):
         layout.setSpacing(6)
         layout.addLayout(head)
         layout.addWidget(self.error)
+        layout.addWidget(self.kept)
         layout.addWidget(self.tabs, 1)
+
+    def _make_kept(self) -> Card:
+        card = Card("run_kept", margins=(16, 10, 10, 10))
+        self._kept_title = text_label("", "section", "run_kept_title", elide=True)
+        self._kept_text = text_label("", "second", "run_kept_text", elide=True)
+        button = push_button(
+            self.tr("E&valuate"),
+            "primary",
+            "run_evaluate",
+            hint=self.tr("Measures the kept epoch on the validation and test splits, as at the end of a run"),
+        )
+        button.clicked.connect(lambda: self.action.emit("evaluate"))
+        self.buttons["evaluate"] = button
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(self._kept_title)
+        words.addWidget(self._kept_text)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addLayout(words, 1)
+        row.addWidget(button)
+        card.column.addLayout(row)
+        card.hide()
+        return card
+
+    def _show_kept(self, details: RunDetails) -> None:
+        """Say of a run that was not evaluated what it has kept, and how good that was in validation."""
+        shown = details.has_checkpoint and not details.summary.metrics and details.summary.status != "running"
+        self.kept.setVisible(shown)
+        if not shown:
+            return
+        values = details.kept_validation
+        figures = [f"{metric_title(name)} {number_text(values[name])}" for name in main_metrics(values, 3)]
+        if values and "loss" not in main_metrics(values, 3):
+            figures += [f"{metric_title('loss')} {number_text(values['loss'])}"] if "loss" in values else []
+        epoch = details.curves.best_epoch
+        title = self.tr("Validation of epoch {0}, which is kept: ").format(epoch) if figures else ""
+        self._kept_title.setText(title + " · ".join(figures) if figures else self.tr("A checkpoint is kept"))
+        self._kept_text.setText(
+            self.tr("The run ended before it was evaluated; its checkpoint is there, and can be evaluated now.")
+        )
 
     def show_details(self, details: RunDetails) -> None:
         """Show a run."""
         self.details = details
         summary = details.summary
-        self._title.setText(short_id(summary.id))
+        self._title.setText(run_title(summary.id, self._state.registry))
         parts = [status_words(summary.status), *details.problems]
         if summary.status == "interrupted":
             parts.append(self.tr("its process ended without a word"))
@@ -113,6 +160,8 @@ class RunView(QWidget):
         self.buttons["delete"].setEnabled(writable and not going)
         for key in ("again", "edit"):
             self.buttons[key].setEnabled(writable and bool(details.recipe))
+        self._show_kept(details)
+        self.buttons["evaluate"].setEnabled(writable and details.revision is not None)
         if summary.error or details.curves.traceback:
             self.error.show_error(summary.error, details.curves.traceback)
         else:

@@ -14,6 +14,8 @@ from tlstudio.gui.workers import Job
 HEIGHT = 28
 SHOW_AFTER = 0.4
 """Seconds after which a job is worth showing."""
+SHOW_FOR = 60.0
+"""Seconds for which a message stays: one of long ago would be taken for one of now."""
 
 
 def duration_text(seconds: float) -> str:
@@ -64,6 +66,11 @@ class StatusBar(QFrame):
         self._clock.timeout.connect(self.refresh)
         self._details_button.clicked.connect(self._want_details)
         self._cancel.clicked.connect(self._cancel_job)
+        self._fade = QTimer(self)
+        self._fade.setSingleShot(True)
+        self._fade.setInterval(round(SHOW_FOR * 1000))
+        self._fade.timeout.connect(self.clear)
+        state.project_changed.connect(self.clear)
         state.message.connect(self.show_message)
         state.jobs.changed.connect(self.refresh)
         state.run_state_changed.connect(self.refresh)
@@ -79,6 +86,15 @@ class StatusBar(QFrame):
         self._details = details
         self._message.setText(text)
         self._details_button.setVisible(bool(details))
+        if text:
+            self._fade.start()
+        else:
+            self._fade.stop()
+
+    @Slot()
+    def clear(self) -> None:
+        """Take the message away: it is old, or speaks of another project."""
+        self.show_message("")
 
     @Slot()
     def refresh(self) -> None:

@@ -57,6 +57,13 @@ class TrainForms(QFrame):
             self.forms[section] = form
             layout.addWidget(form)
         self.forms["training"].set_model(TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware"))
+        rows = self.forms["training"].rows
+        for option, word in (
+            ("early_stopping", self.tr("off")),
+            ("clip_norm", self.tr("off")),
+            ("threads", self.tr("automatic")),
+        ):
+            rows[option].set_zero_word(word)
 
     def show_component(self, section: str, model: type[Options], values: Mapping[str, Any]) -> None:
         """Show the options of a component; nothing changes if they are shown already with these values."""

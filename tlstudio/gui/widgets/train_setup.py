@@ -215,7 +215,12 @@ class TrainSetup(QWidget):
 
     @Slot()
     def _on_draft_changed(self) -> None:
-        self._set_sentence(self.tr("Looking at what this would do…"))
+        if self._draft.fresh:
+            self._set_sentence(self.tr("Looking at your data and the models on this machine…"))
+            for card in self.cards.values():
+                card.show_choice(self.tr("Looking…"), "")
+        else:
+            self._set_sentence(self.tr("Looking at what this would do…"))
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
@@ -259,13 +264,13 @@ class TrainSetup(QWidget):
             if component is not None:
                 self.cards[kind].show_choice(component.title, component.description)
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
-            elif name:
-                self.cards[kind].show_choice(name, "")
+            else:
+                self.cards[kind].show_choice(name or self.tr("Not chosen yet"), "")
 
     def _card_facts(self, kind: Kind, checked: Checked) -> str:
         revision = checked.revision
         if kind != "head" or revision is None:
-            return checked.facts[kind].description.split(". ")[0].rstrip(".") if kind == "strategy" else ""
+            return ""  # the one line of facts says it
         if revision.task == "regression":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
         count, width = len(revision.classes), checked.facts["backbone"].num_features

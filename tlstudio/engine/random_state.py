@@ -1,14 +1,30 @@
-"""The random states that a run draws from: seeded, kept in checkpoints, and put back behind the run."""
+"""Random states belong to the whole process: here its threads agree on who draws, and checkpoints get a copy."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+
+DRAWING = threading.RLock()
+"""Held by a run while it seeds, builds and makes a step, so that what others put aside is never in use."""
+
+
+@contextlib.contextmanager
+def random_state_aside() -> Iterator[None]:
+    """Leave torch's random state as it was, for a network that is built while a run may train in another thread.
+
+    The run waits meanwhile: it then goes on with the numbers that it would have drawn anyway.
+    """
+    with DRAWING:
+        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        with torch.random.fork_rng(devices=devices):
+            yield
 
 
 @contextlib.contextmanager
@@ -21,9 +37,10 @@ def seeded(seed: int) -> Iterator[None]:
     before = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
+            with DRAWING:
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.manual_seed(seed)
             yield
     finally:
         random.setstate(before[0])

@@ -1,0 +1,28 @@
+"""What is wrong with a recipe is told before a run is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.cli.conftest import Tlstudio
+from tlstudio.store.project import Project
+
+
+def test_a_recipe_that_would_fail_in_the_run_leaves_no_run(
+    tlstudio: Tlstudio, shapes_project: Project, tmp_path: Path
+) -> None:
+    shapes_project.close()
+    weights = tmp_path / "other.safetensors"
+    save_file({"features.0.weight": torch.zeros(1)}, weights)
+    words = ["--backbone", "mobilenet_v3_small", "--strategy", "full"]
+    options = [f"backbone.weights={weights}", "training.monitor=rmse"]
+    result = tlstudio("train", shapes_project.folder, *words, *(word for each in options for word in ("-o", each)))
+    assert result.code == 2
+    assert "The recipe has 2 mistakes" in result.err
+    assert "do not fit this backbone" in result.err
+    assert "There is no metric 'rmse'" in result.err
+    with Project.open(shapes_project.folder, write=False) as project:
+        assert project.runs() == []

@@ -1,0 +1,53 @@
+"""Finding the format of a source, also beside one that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlstudio.api import DataError, DatasetFormat, Options, Preview, Rejected, Sample, Task
+from tlstudio.data.planning import plan_import
+from tlstudio.data.unlabelled import samples_in
+from tlstudio.plugins import PluginManager
+
+
+class Failing(DatasetFormat):
+    """A format whose author has forgotten something."""
+
+    name, title, description, modality = "failing", "Failing format", "Divides by zero.", "image"
+
+    def detect(self, path: Path) -> float:
+        """Fail."""
+        return 1 / 0
+
+    def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
+        """Fail, too."""
+        raise NotImplementedError
+
+    def read(self, path: Path, options: Options, task: Task) -> Iterator[Sample | Rejected]:
+        """Give nothing."""
+        return iter(())
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Say that it could be used for predictions."""
+        return {}
+
+
+def test_a_format_that_fails_is_named_and_hurts_no_other(shapes_folder: Path, tmp_path: Path) -> None:
+    manager = PluginManager()
+    manager.discover()
+    registry = manager.registry
+    registry.add(Failing())
+    formats = registry.formats.values()
+    request, preview = plan_import(formats, shapes_folder)
+    assert request.format.name == "image_folder"
+    assert any('"Failing format" (failing) was left out' in note for note in preview.notes)
+    assert any("ZeroDivisionError" in note for note in preview.notes)
+    assert [item.name for _, item in registry.detect_format(shapes_folder)] == ["image_folder"]
+    assert len(samples_in(shapes_folder, formats, "image")) == 48
+    (tmp_path / "a.bin").write_bytes(b"\0")
+    with pytest.raises(DataError, match=r"No data format fits .*\(failing\) was left out"):
+        plan_import(formats, tmp_path / "a.bin")

@@ -1,0 +1,58 @@
+"""Features that an earlier run has kept are used while they are right, and never fill the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import draw_folder
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
+from tlstudio.engine.feature_cache import cache_path, make_room, mark_used
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.testing.components import TinyConvNet
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_change_of_a_referenced_image_is_noticed(
+    *, copied: bool, project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    folder = draw_folder(tmp_path / "pictures", 2)
+    request, _ = plan_import(registry.formats.values(), folder, name="d", copy_files=copied)
+    import_dataset(request, project.datasets_folder)
+    tiny = TinyConvNet()
+    options = tiny.Options()
+
+    def path() -> Path:
+        revision = project.dataset("d")
+        return cache_path(
+            tmp_path, revision, tiny, options, tiny.find_weights(options), tiny.preprocessor(options), seed=0
+        )
+
+    before = path()
+    assert path() == before
+    image = next(folder.rglob("*.png"))
+    os.utime(image, ns=(0, 0))
+    assert (path() == before) == copied  # a copy is not touched by what happens to the original
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+    names = ["used first", "used again", "used last"]
+    for age, name in enumerate(names):
+        np.save(tmp_path / f"{name}.npy", np.zeros((10, 4), dtype=np.float32))
+        os.utime(tmp_path / f"{name}.npy", (age, age))
+    (tmp_path / "killed.123.part").touch()
+    size = (tmp_path / "used last.npy").stat().st_size
+    mark_used(tmp_path / "used again.npy")
+    make_room(tmp_path, 0, limit=3 * size)
+    assert {path.stem for path in tmp_path.iterdir()} == set(names)
+    make_room(tmp_path, size, limit=3 * size)
+    assert {path.stem for path in tmp_path.iterdir()} == {"used again", "used last"}
+    make_room(tmp_path, size, limit=2 * size)
+    assert {path.stem for path in tmp_path.iterdir()} == {"used again"}
+    make_room(tmp_path, 3 * size, limit=2 * size)
+    assert not list(tmp_path.iterdir())

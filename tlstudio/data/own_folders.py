@@ -1,0 +1,73 @@
+"""Knowing the studio's own folders again: projects, runs and exported models, by the files that they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tlstudio.api import DataError
+
+PROJECT_FILES = frozenset({"tlstudio.json", "project.db", "project.db-wal", "project.db-shm", ".lock", ".lock.json"})
+PROJECT_FOLDERS = frozenset({"datasets", "runs"})
+RUN_FILES = frozenset({"run.json", "recipe.toml"})
+EXPORT_FILES = frozenset({"model.safetensors", "config.json", "labels.json", "preprocessing.json"})
+"""Other models have some of these, too; together they are an exported model."""
+EXPORT_PARTS = EXPORT_FILES | {"assets", "README.md"}
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a folder looks like a project."""
+    return _has(folder, "tlstudio.json")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder looks like an exported model."""
+    return all(_has(folder, name) for name in EXPORT_FILES)
+
+
+def refuse_as_source(folder: Path) -> None:
+    """Say which command is meant where somebody wants to import a folder of the studio's own.
+
+    Raises:
+        DataError: It is a project, a run or an exported model, and no data.
+    """
+    if is_project(folder):
+        what = f"{folder} is a project, not data to import."
+        remedy = f"Open it with: tlstudio {folder} - or import the folder or table that its data came from."
+    elif is_export(folder):
+        what = f"{folder} is an exported model, not data to import."
+        remedy = f"Use it with: tlstudio predict {folder} SOURCE - or on the Predict page."
+    elif all(_has(folder, name) for name in RUN_FILES):
+        what = f"{folder} is a run of a project, not data to import."
+        project = folder.absolute().parent.parent
+        remedy = f"See it with: tlstudio runs {project} {folder.name} - or export its model with: tlstudio export."
+    else:
+        return
+    raise DataError(what, remedy, path=folder)
+
+
+def refuse_as_output(path: Path) -> None:
+    """Keep a result from being written over what the studio itself keeps.
+
+    Args:
+        path: A file or folder that is to be written.
+
+    Raises:
+        DataError: A project or an exported model would be harmed.
+    """
+    real = path.expanduser().resolve()  # through a link, too
+    for folder in real.parents:
+        name = real.relative_to(folder).parts[0]
+        if is_project(folder) and name in PROJECT_FILES | PROJECT_FOLDERS:
+            what = f"{path} belongs to the project {folder}, which would be damaged."
+        elif is_export(folder) and name in EXPORT_PARTS:
+            what = f"{path} belongs to the exported model {folder}, which would be damaged."
+        else:
+            continue
+        raise DataError(what, "Choose another place.", path=path, field="output")
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except OSError:
+        return False  # may not be looked into: then nothing can be written there either

@@ -1,0 +1,80 @@
+"""Everything that speaks against a recipe, found before a run is made of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tlstudio.api import Problem, ProblemsError, TargetInfo, TLStudioError
+from tlstudio.data.revision import Revision
+from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts
+from tlstudio.engine.devices import device_problems
+from tlstudio.engine.measuring import monitored
+from tlstudio.engine.memory import is_out_of_memory
+from tlstudio.engine.random_state import random_state_aside
+from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.plugins import Registry
+
+
+def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool = False) -> list[Problem]:
+    """Find everything that is wrong with a recipe.
+
+    Args:
+        recipe: The recipe.
+        revision: The data.
+        registry: The components.
+        build: Also build the model for real, which reads all weights: it takes seconds.
+    """
+    target = revision.target_info()
+    problems: list[Problem] = []
+    against_target = check_target(revision, target)
+    with _told(problems, "recipe"):
+        parts = find_parts(recipe, registry)
+        with _told(problems, "backbone.name"):
+            sentences = registry.why_not(
+                parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
+            )
+            problems += [Problem("recipe", sentence) for sentence in sentences]
+        with _told(problems, "training.monitor"):
+            _check_monitor(parts, target, recipe.training)
+        fits = not problems and not against_target
+        with _told(problems, "backbone.weights"):
+            parts.backbone.find_weights(parts.backbone_options)
+            if build:
+                _build(parts, target if fits else None)
+    return problems + against_target + device_problems(recipe.training)
+
+
+@contextlib.contextmanager
+def _told(problems: list[Problem], where: str) -> Iterator[None]:
+    """Put what the block raises among the problems, so that the others are found as well."""
+    try:
+        yield
+    except ProblemsError as error:
+        problems += error.problems
+    except TLStudioError as error:
+        problems.append(Problem(error.field or where, error.what, error.remedy))
+
+
+def _check_monitor(parts: Parts, target: TargetInfo, options: TrainingOptions) -> None:
+    if not options.monitor:
+        return
+    with random_state_aside():
+        try:
+            head = parts.head.build(max(1, parts.backbone.info().num_features), target, parts.head_options)
+        except TLStudioError:
+            return  # told where it belongs
+    monitored(head, options)
+
+
+def _build(parts: Parts, target: TargetInfo | None) -> None:
+    """Build what a run builds; without a target, the backbone alone."""
+    with random_state_aside():
+        try:
+            backbone = parts.backbone.load(parts.backbone_options)
+            parts.backbone.preprocessor(parts.backbone_options)
+            if target is not None:
+                build_model(parts, backbone, target)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise  # memory may be there again when the run begins; if not, it says what to do

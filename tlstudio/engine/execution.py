@@ -1,0 +1,322 @@
+"""The steps of a run: assemble, train, evaluate, record."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo
+from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
+from tlstudio.data.revision import Revision
+from tlstudio.engine.assemble import (
+    CachedModel,
+    Parts,
+    build_model,
+    caches_features,
+    find_parts,
+    learning_parameters,
+    restore_model,
+    split_data,
+)
+from tlstudio.engine.checkpoint import Checkpoints, Resumption, find_resumption, has_checkpoint, load_checkpoint
+from tlstudio.engine.control import Interrupted, RunControl
+from tlstudio.engine.devices import make_fabric, resolve_device
+from tlstudio.engine.environment import environment
+from tlstudio.engine.evaluate import write_predictions
+from tlstudio.engine.events import (
+    Note,
+    Paused,
+    Progress,
+    Resumed,
+    RunEnded,
+    RunEvent,
+    RunStarted,
+    RunStatus,
+    from_json,
+)
+from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
+from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
+from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
+from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
+from tlstudio.engine.patience import until_written
+from tlstudio.engine.random_state import DRAWING
+from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.saving import Saver
+from tlstudio.engine.target import read_target, write_target
+from tlstudio.engine.trainer import Trainer
+from tlstudio.engine.training_state import Learner
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+
+EventListener = Callable[[RunEvent], None]
+
+
+class Execution:
+    """The steps of one run, with what they share.
+
+    Args:
+        recipe: What to do.
+        project: Whose data set it is.
+        registry: The components.
+        run: Where it is recorded.
+        say: Records an event and tells the listener.
+        repeat: Tells the listener alone.
+        control: Pause, stop and cancel.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        project: Project,
+        registry: Registry,
+        run: Run,
+        say: EventListener,
+        repeat: EventListener,
+        control: RunControl,
+    ) -> None:
+        self.recipe = recipe
+        self.project = project
+        self.registry = registry
+        self.run = run
+        self.say = say
+        self.repeat = repeat
+        self.control = control
+        self.checkpoints_folder = run.folder / "checkpoints"
+
+    def go(self) -> RunEnded:
+        """Begin, or go on where the last whole checkpoint is; see `tlstudio.engine.execute.execute_run`."""
+        options = self.recipe.training
+        resumption = self._go_back()
+        self.say(Progress("Loading the backbone"))
+        parts = find_parts(self.recipe, self.registry)
+        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
+        if resumption is None:
+            model, target = self._begin(parts, revision)
+        else:
+            target = read_target(self.run)
+            with DRAWING:
+                model = restore_model(parts, target, self.run.assets)
+        checkpoints = Checkpoints(self.checkpoints_folder, parts.strategy.updates(model, parts.strategy_options))
+        if resumption is None:
+            until_written(lambda: checkpoints.save_base(model), self.control, self.repeat)
+        else:
+            model.load_state_dict(resumption.model)
+        fabric = make_fabric(resolve_device(options.device), options.precision)
+        saver = Saver(checkpoints, options.checkpoint_every, self.control, self.say)
+        try:
+            return self._train_and_evaluate(parts, revision, model, saver, fabric, resumption)
+        finally:
+            saver.close()
+
+    def _begin(self, parts: Parts, revision: Revision) -> tuple[TransferModel, TargetInfo]:
+        """Build the model from pretrained weights, and keep what is needed to build it again without them."""
+        self.run.write_json("environment.json", environment())
+        target = revision.target_info()
+        weights = parts.backbone.find_weights(parts.backbone_options)
+        self.say(Note(f"Weights: {weights.origin}."))
+        with DRAWING:
+            backbone = parts.backbone.load(parts.backbone_options)
+            model = build_model(parts, backbone, target)
+        parts.backbone.save_assets(parts.backbone_options, self.run.assets)
+        write_target(self.run, target)
+        return model, target
+
+    def _go_back(self) -> Resumption | None:
+        """Find where to go on, cut off what the run said after that, and say the rest again to the listener."""
+        resumption, notes = find_resumption(self.checkpoints_folder)
+        began_before = self.run.events_path.exists()
+        self.run.cut_events(resumption.state.events if resumption else 0)
+        paused = False
+        for line in self.run.event_lines():
+            with contextlib.suppress(ValueError):
+                event, _ = from_json(line)
+                paused = isinstance(event, Paused) or (paused and not isinstance(event, Resumed))
+                self.repeat(event)
+        if paused:
+            self.say(Resumed())
+        for note in notes:
+            self.say(Note(note, "warning"))
+        if resumption is None:
+            if began_before:
+                self.say(Note("There is no whole checkpoint to go on from: the run begins anew."))
+            return None
+        self.say(Note(f"The run goes on from step {resumption.state.step}."))
+        recorded = self.run.read_json("environment.json").get("threads")
+        if isinstance(recorded, int) and recorded > 0:
+            torch.set_num_threads(recorded)  # sums over other numbers of threads differ in the last bits
+        return resumption
+
+    def _train_and_evaluate(
+        self,
+        parts: Parts,
+        revision: Revision,
+        model: TransferModel,
+        saver: Saver,
+        fabric: Fabric,
+        resumption: Resumption | None,
+    ) -> RunEnded:
+        options = self.recipe.training
+        cached = caches_features(parts)
+        augmentation = "none" if cached else options.augmentation
+        preprocessor = parts.backbone.preprocessor(
+            parts.backbone_options, augmentation=augmentation, assets=self.run.assets
+        )
+        features = None
+        network: nn.Module = model
+        if cached and isinstance(model.backbone, BackboneModule):  # a strategy that caches has not wrapped it
+            features = self._features(parts, revision, model.backbone, preprocessor, fabric.device)
+            network = CachedModel(model.head)
+            if not options.threads:
+                # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
+                torch.set_num_threads(1)
+
+        def split(name: Split) -> SplitData:
+            return split_data(
+                revision,
+                name,
+                model.head,
+                preprocessor,
+                batch_size=options.batch_size,
+                num_workers=options.num_workers,
+                features=features,
+            )
+
+        indices = revision.indices("train")
+        source: SampleDataset | FeatureDataset
+        if features is not None:
+            source, lengths = FeatureDataset(features, indices), indices * 0
+        else:
+            source = SampleDataset(revision, indices, preprocessor, options.seed)
+            lengths = sample_lengths(revision, indices, preprocessor)
+        train = TrainLoader(
+            source, EpochSampler(lengths, options.batch_size, options.seed), num_workers=options.num_workers
+        )
+        validation = split("validation")
+        monitor, mode = monitored(model.head, options)
+        groups = parts.strategy.param_groups(
+            model,
+            parts.strategy_options,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+        )
+        parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
+        if resumption is None:
+            self.say(
+                RunStarted(
+                    run=self.run.id,
+                    epochs=options.epochs,
+                    steps_per_epoch=-(-len(train) // options.accumulate),
+                    num_train=len(indices),
+                    num_validation=len(validation.ids),
+                    trainable_parameters=learning_parameters(groups),
+                    total_parameters=count_parameters(model)[1],
+                    device=str(fabric.device),
+                    monitor=monitor,
+                    monitor_mode="max" if mode == "max" else "min",
+                )
+            )
+        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
+        trainer = Trainer(
+            fabric,
+            options,
+            on_event=self.say,
+            control=self.control,
+            saver=saver,
+            events_size=lambda: until_written(self.run.sync_events, self.control, self.repeat),
+        )
+        train_targets = model.head.encode(revision.labels(indices))
+        try:
+            best_epoch = trainer.fit(learner, train, train_targets, validation, resumption)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # The frames of the failed step still hold its tensors, for which the trial needs the room.
+            traceback.clear_frames(error.__traceback__)
+            fitting = largest_fitting_batch(network, model.head, train, train_targets, options, fabric)
+            raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
+        if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
+
+        load_checkpoint(self.checkpoints_folder, "best", model)
+        metrics: dict[str, dict[str, float]] = {}
+        try:
+            for name in SPLITS[1:]:
+                data = validation if name == "validation" else split(name)
+                if data.ids:
+                    metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
+        except Interrupted:
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
+        status: RunStatus = "stopped" if self.control.request == "stop" else "done"
+        return RunEnded(self.run.id, status, metrics, best_epoch)
+
+    def _evaluate(
+        self, name: Split, data: SplitData, network: nn.Module, head: HeadModule, device: torch.device
+    ) -> dict[str, float]:
+        """Measure one split and keep its predictions."""
+
+        def progress(done: int) -> None:
+            self._wait()
+            self.control.check_cancelled()
+            self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
+
+        outputs = run_split(network, head, data, device, progress)
+        write_predictions(self.run, name, data.ids, data.labels, outputs, decode_values(head, outputs.output))
+        return outputs.metrics
+
+    def _features(
+        self,
+        parts: Parts,
+        revision: Revision,
+        backbone: BackboneModule,
+        preprocessor: Preprocessor,
+        device: torch.device,
+    ) -> np.ndarray:
+        """Open the cached features of the whole revision, or compute them."""
+        options = self.recipe.training
+        folder = self.project.folder / CACHE_FOLDER
+        try:
+            path = folder / Path(self.run.read_json("features.json")["file"]).name  # a run that goes on
+        except RunError:
+            path = cache_path(
+                folder,
+                revision,
+                parts.backbone,
+                parts.backbone_options,
+                parts.backbone.find_weights(parts.backbone_options),
+                preprocessor,
+                options.seed,
+            )
+            self.run.write_json("features.json", {"file": path.name})
+        found = load_features(path, len(revision), backbone.num_features)
+        if found is not None:
+            mark_used(path)
+            self.say(Note("The features of this backbone were computed by an earlier run and are used again."))
+            return found
+
+        def progress(done: int, total: int) -> None:
+            self.say(Progress("Computing features", done, total))
+            self._wait()
+            if self.control.request != "go_on":
+                raise Interrupted
+
+        return compute_features(
+            path,
+            revision,
+            backbone,
+            preprocessor,
+            device=device,
+            batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # on a CPU, small ones are faster
+            num_workers=options.num_workers,
+            on_progress=progress,
+        )
+
+    def _wait(self) -> None:
+        self.control.wait_while_paused(lambda: self.say(Paused()), lambda: self.say(Resumed()))

@@ -1,0 +1,41 @@
+"""What people read for a component or a run: titles, where recipes and folders have names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from tlstudio.api import BackboneFamily, Component
+from tlstudio.plugins import Registry
+
+
+def component_title(registry: Registry, kind: str, name: str) -> str:
+    """Give the title of a component; its name where no library-free list has it.
+
+    Members of a family are told by their name: to look them up would import the library behind it.
+
+    Args:
+        registry: The components.
+        kind: ``"backbone"``, ``"family"``, ``"head"``, ``"strategy"`` or ``"format"``; any other gives the name.
+        name: Its name in recipes.
+    """
+    tables: dict[str, Mapping[str, Component | BackboneFamily]] = {
+        "backbone": registry.backbones,
+        "family": registry.families,
+        "head": registry.heads,
+        "strategy": registry.strategies,
+        "format": registry.formats,
+    }
+    found = tables.get(kind, {}).get(name)
+    return name if found is None else found.title
+
+
+def run_title(run_id: str, registry: Registry) -> str:
+    """Write a run's id as people tell runs apart: ``"22 Nov · 001 Linear probe"``."""
+    parts = run_id.split("-", 4)
+    try:
+        day = datetime(int(parts[0]), int(parts[1]), int(parts[2]))
+    except (ValueError, IndexError):
+        return run_id
+    number, strategies = " ".join(parts[3:4]), [component_title(registry, "strategy", name) for name in parts[4:]]
+    return f"{day.day} {day.strftime('%b')} · {' '.join([number, *strategies])}".rstrip()
