@@ -19,7 +19,8 @@ from tlstudio.api import RunError
 from tlstudio.engine.child import CONTROL_NAME, CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, from_json, to_json
-from tlstudio.engine.execute import EventListener, new_run
+from tlstudio.engine.execute import new_run
+from tlstudio.engine.execution import EventListener
 from tlstudio.engine.recipe import Recipe
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
