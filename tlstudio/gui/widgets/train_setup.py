@@ -135,7 +135,10 @@ class TrainSetup(QWidget):
             hint=self.tr("Ends after this step, keeps the best epoch and evaluates it"),
         )
         self.cancel_button = push_button(
-            self.tr("Ca&ncel"), "quiet", "train_cancel", hint=self.tr("Ends after this step without a result")
+            self.tr("Ca&ncel"),
+            "quiet",
+            "train_cancel",
+            hint=self.tr("Ends after this step without an evaluation; what was best so far is kept"),
         )
         self.pause_button.clicked.connect(self.pause_requested)
         self.stop_button.clicked.connect(self.stop_requested)
