@@ -222,6 +222,7 @@ class TrainSetup(QWidget):
             self._set_sentence(self.tr("Looking at your data and the models on this machine…"))
             for card in self.cards.values():
                 card.show_choice(self.tr("Looking…"), "")
+                card.button.setEnabled(False)
         else:
             self._set_sentence(self.tr("Looking at what this would do…"))
 
@@ -246,6 +247,8 @@ class TrainSetup(QWidget):
                 training.set_values(mine)
         else:
             self._show_chosen()
+        for card in self.cards.values():
+            card.button.setEnabled(self._buttons.currentIndex() == 0)
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
