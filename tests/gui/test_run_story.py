@@ -6,7 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from tests.gui.trained import tiny_recipe
-from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.engine.events import EpochEnded, Paused, Progress, Resumed, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState
 from tlstudio.gui.training_worker import TrainingSession
@@ -31,6 +31,14 @@ def test_a_story_tells_phase_and_part_done() -> None:
     assert story.fraction == pytest.approx(0.96)
     story.take([RunEnded("r", "done", {}, 4, 9.0)])
     assert (story.fraction, story.nutshell().status, story.seconds) == (1.0, "done", 9.0)
+
+
+def test_after_a_pause_while_features_are_computed_the_run_still_prepares() -> None:
+    story = RunStory()
+    story.take([Progress("Computing features", 1, 2), Paused()])
+    assert story.phase == "paused"
+    story.take([Resumed(), Progress("Computing features", 2, 2)])
+    assert story.phase == "preparing"
 
 
 def test_the_worker_sends_every_event_and_ends_its_thread(
