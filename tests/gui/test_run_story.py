@@ -36,9 +36,9 @@ def test_a_story_tells_phase_and_part_done() -> None:
 def test_after_a_pause_while_features_are_computed_the_run_still_prepares() -> None:
     story = RunStory()
     story.take([Progress("Computing features", 1, 2), Paused()])
-    assert story.phase == "paused"
+    assert story.nutshell().phase == "paused"
     story.take([Resumed(), Progress("Computing features", 2, 2)])
-    assert story.phase == "preparing"
+    assert story.nutshell().phase == "preparing"
 
 
 def test_the_worker_sends_every_event_and_ends_its_thread(
