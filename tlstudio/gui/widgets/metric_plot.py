@@ -270,7 +270,7 @@ class MetricPlot(QFrame):
 
     def _pen(self, key: str) -> QPen:
         # More than one device pixel is many times slower to draw: that is for curves of few points alone.
-        width = _FINE_WIDTH if self._is_short(key) else 1.0
+        width = _FINE_WIDTH * self.devicePixelRatioF() if self._is_short(key) else 1.0
         return self._cosmetic(self._color(key), self._styles[key][1], width)
 
     def _is_short(self, key: str) -> bool:
