@@ -36,6 +36,7 @@ def test_a_folder_of_the_studio_is_named_and_not_imported(registry: Registry, pr
     for source, is_a, command in (
         (project, "is a project", f"tlstudio {project}"),
         (export, "is an exported model", f"tlstudio predict {export}"),
+        (project / "datasets", "is kept by the project", "Import the folder or table that it came from"),
         (run, "is a run of a project", f"tlstudio runs {project} {run.name}"),
     ):
         with pytest.raises(DataError, match=is_a) as caught:

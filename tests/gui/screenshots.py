@@ -130,6 +130,8 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     wait_until(lambda: not train.active_run)
     project = state.project
     assert project is not None
+    state.show_run.emit(train.live.story.run)
+    yield "runs-cancelled", window
     project.delete_run(train.live.story.run)  # the pictures that follow shall show the same runs
     state.runs_changed.emit()
 

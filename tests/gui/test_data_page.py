@@ -126,6 +126,19 @@ def test_an_empty_folder_gets_a_sentence(panel: DataPanel, state: AppState, tmp_
     assert not panel.import_view.isVisible()
 
 
+def test_importing_what_has_not_changed_is_said(
+    panel: DataPanel, state: AppState, shapes_folder: Path, qtbot: QtBot
+) -> None:
+    said: list[str] = []
+    state.message.connect(lambda text, details: said.append(text))
+    for _ in range(2):
+        panel.import_source(shapes_folder)
+        wait_for_jobs(state, qtbot)
+        click(panel, "import_start", qtbot)
+        wait_for_jobs(state, qtbot)
+    assert said == ["Imported shapes as revision 1.", "Nothing has changed in shapes: revision 1 stays the latest."]
+
+
 def test_items_that_cannot_be_used_are_listed_after_the_import(
     panel: DataPanel, state: AppState, shapes_folder: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:

@@ -87,6 +87,17 @@ def test_the_axis_of_a_share_has_no_numbers_above_one(plot: MetricPlot) -> None:
         assert max(labelled) <= 1.0
 
 
+@pytest.mark.parametrize("epochs", [1, 3, 12, 300, 2000])
+def test_the_axis_of_epochs_has_a_few_whole_numbers(plot: MetricPlot, epochs: int) -> None:
+    plot.add_curve("train", color=0)
+    plot.set_points("train", [0.25, epochs], [2.0, 1.0])
+    plot.flush()
+    ticks = plot._view.getPlotItem().getAxis("bottom").tickValues(*ranges(plot)[0], 400)
+    values = [value for _, level in ticks for value in level]
+    assert 1 <= len(values) <= 12
+    assert all(value == int(value) for value in values)
+
+
 def test_nothing_is_drawn_before_flush(plot: MetricPlot) -> None:
     plot.add_curve("train", color=0)
     plot.append("train", 0.5, 2.0)

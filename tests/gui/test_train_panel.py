@@ -13,11 +13,8 @@ from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
 from tlstudio.api import Options
 from tlstudio.api.nn import TransferModel
-from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.gui.panels.train import TrainPanel
-from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState
-from tlstudio.gui.training_worker import TrainingSession
 from tlstudio.gui.widgets.component_picker import PickerDialog
 from tlstudio.store.project import Project
 from tlstudio_strategies.probe import LinearProbe
@@ -277,17 +274,21 @@ def test_pause_continue_and_stop_are_three_buttons_that_do_so(page: TrainPanel, 
     wait_for_jobs(state, qtbot)
 
 
-def test_cancel_ends_without_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+def test_a_cancelled_run_tells_its_validation_and_that_it_was_not_evaluated(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
     page.draft.set_options("training", {**QUICK, "epochs": 5000})
     page.draft.set_component("strategy", "full")
     wait_for_check(page, state, qtbot)
     click(page, "train_start", qtbot)
-    qtbot.waitUntil(lambda: page.live.story.step is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: page.live.story.epoch is not None, timeout=LONG)
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
         click(page, "train_cancel", qtbot)
     assert page.live.ended is not None
     assert page.live.ended.status == "cancelled"
-    assert not page.live.result_button.isVisible()
+    assert "Not evaluated; in validation" in page.live._summary_text.text()
+    assert f"epoch {page.live.ended.best_epoch} kept" in page.live._summary_text.text()
+    assert page.live.result_button.isVisible(), "the Runs page can evaluate it"
     wait_for_jobs(state, qtbot)
 
 
@@ -402,40 +403,3 @@ def test_every_control_has_names_for_robots_and_screen_readers(page: TrainPanel)
                 continue
             assert control.objectName(), control
             assert control.accessibleName() or (isinstance(control, QAbstractButton) and control.text()), control
-
-
-def test_a_story_tells_phase_and_part_done() -> None:
-    story = RunStory()
-    assert story.nutshell().phase == "preparing"
-    started = RunStarted("r", 4, 10, 100, 20, 5, 50, "cpu", "loss", "min")
-    story.take([Progress("Computing features", 50, 50)])
-    assert (story.nutshell().text, story.fraction) == ("Computing features", 1.0)
-    story.take([started])
-    assert (story.nutshell().text, story.fraction) == ("Training 0 %", 0.0)
-    events: list[RunEvent] = [StepLogged(5, 0.5, 1.0, {"head": 0.1}, 10.0, 1.0, 9.0)]
-    story.take(events)
-    assert story.nutshell().text == "Training 12 %"
-    assert story.epoch_now == 1
-    story.take([EpochEnded(4, 40, 0.1, {"loss": 0.2}, True, 4, 8.0)])
-    assert story.fraction == pytest.approx(0.96)
-    story.take([RunEnded("r", "done", {}, 4, 9.0)])
-    assert (story.fraction, story.nutshell().status, story.seconds) == (1.0, "done", 9.0)
-
-
-def test_the_worker_sends_every_event_and_ends_its_thread(
-    state: AppState, shapes_project: Project, qtbot: QtBot
-) -> None:
-    recipe = tiny_recipe(shapes_project, state.registry)
-    session = TrainingSession(recipe, shapes_project, state.registry)
-    heard: list[RunEvent] = []
-    session.worker.happened.connect(heard.append)
-    with qtbot.waitSignal(session.ended, timeout=LONG):
-        session.start()
-    drained = session.drain()
-    assert isinstance(drained[0], RunEvent)
-    assert isinstance(drained[-1], RunEnded)
-    assert sum(isinstance(event, RunEnded) for event in drained) == 1
-    assert session.drain() == []
-    assert not session.running
-    qtbot.waitUntil(lambda: len(heard) == len(drained))
-    session.deleteLater()

@@ -41,8 +41,18 @@ def refuse_as_source(folder: Path) -> None:
         project = folder.absolute().parent.parent
         remedy = f"See it with: tlstudio runs {project} {folder.name} - or export its model with: tlstudio export."
     else:
-        return
+        kept = _kept_in(folder.absolute())
+        if kept is None:
+            return
+        what = f"{folder} is kept by the project {kept}; what lies there is no data to import."
+        remedy = "Import the folder or table that it came from."
     raise DataError(what, remedy, path=folder)
+
+
+def _kept_in(path: Path) -> Path | None:
+    """The project whose data sets and runs a path belongs to."""
+    projects = (parent for parent in path.parents if is_project(parent))
+    return next((one for one in projects if path.relative_to(one).parts[0] in PROJECT_FOLDERS), None)
 
 
 def refuse_as_output(path: Path) -> None:

@@ -158,7 +158,8 @@ class RunStory:
         self.log.append(_tr("Paused."))
 
     def _on_resumed(self, _event: Resumed) -> None:
-        self.phase = "training" if self.phase != "stopping" else self.phase
+        if self.phase == "paused":
+            self.phase = "training" if self.started is not None else "preparing"  # while features are computed
         self.log.append(_tr("Goes on."))
 
     def _on_note(self, event: Note) -> None:

@@ -223,9 +223,11 @@ class DataPanel(QWidget):
     def _imported(self, result: object) -> None:
         report = cast("ImportReport", result)
         revision = report.revision
-        self._state.message.emit(
-            self.tr("Imported {0} as revision {1}.").format(revision.dataset, revision.id.removeprefix("r")), ""
-        )
+        told = self.tr("Imported {0} as revision {1}.")
+        if report.unchanged:
+            told = self.tr("Nothing has changed in {0}: revision {1} stays the latest.")
+        number = revision.id.removeprefix("r")
+        self._state.message.emit(told.format(revision.dataset, number), "\n".join(report.notes))
         self._state.datasets_changed.emit(revision.dataset)
         self._state.select_dataset(revision.dataset, revision.id)
         if report.rejected:

@@ -145,7 +145,7 @@ class TrainPanel(QWidget):
 
     @Slot()
     def cancel(self) -> None:
-        """End the run after this step, without a result."""
+        """End the run after this step without an evaluation; its best epoch so far is kept."""
         if self._session is not None:
             self._session.control.cancel()
             self._ending()

@@ -256,7 +256,10 @@ class PickerDialog(QDialog):
         candidate = self._current()
         self._heading.setText(candidate.title if candidate else self.tr("Nothing found"))
         self._about.setText(candidate.description if candidate else "")
-        self._details.setText(f"{candidate.facts}\n{candidate.details}".strip() if candidate else "")
+        # The facts of a strategy are the beginning of its description, which stands above.
+        known = candidate is not None and candidate.description.startswith(candidate.facts)
+        facts = candidate.facts if candidate and not known else ""
+        self._details.setText(f"{facts}\n{candidate.details}".strip() if candidate else "")
         self._reason.setText("\n".join(candidate.reasons) if candidate else "")
         self._reason.setVisible(bool(candidate and candidate.reasons))
         self.choose_button.setEnabled(bool(candidate and candidate.name and not candidate.reasons))

@@ -355,7 +355,10 @@ class Gallery(QAbstractScrollArea):
         corner_width = metrics.horizontalAdvance(tile.corner) if tile.corner else 0
         painter.setPen(QColor(theme.second))
         if tile.corner:
+            strong = painter.font()
+            painter.setFont(self.font())
             painter.drawText(line, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), tile.corner)
+            painter.setFont(strong)
         room = line.width() - corner_width - (8 if corner_width else 0)
         painter.setPen(QColor(theme.text))
         text = metrics.elidedText(tile.caption, Qt.TextElideMode.ElideRight, room)

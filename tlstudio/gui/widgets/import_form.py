@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QLocale, QSignalBlocker, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from tlstudio.api import TASK_TITLES, OptionField, Problem, Task, describe
+from tlstudio.gui.widgets.figures import size_text
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.import_plan import Plan, Wish
 from tlstudio.gui.widgets.texts import text_label
@@ -179,9 +180,8 @@ class ImportForm(QWidget):
 
     def show_size(self, size: int, complete: bool) -> None:
         """Say how much would be copied."""
-        text = QLocale().formattedDataSize(size)
         pattern = self.tr("{0} of images") if complete else self.tr("More than {0} of images")
-        self._size.setText(pattern.format(text))
+        self._size.setText(pattern.format(size_text(size)))
 
     # Options of the format --------------------------------------------------------------------------------------
 

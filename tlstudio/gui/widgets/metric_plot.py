@@ -270,7 +270,7 @@ class MetricPlot(QFrame):
 
     def _pen(self, key: str) -> QPen:
         # More than one device pixel is many times slower to draw: that is for curves of few points alone.
-        width = _FINE_WIDTH if self._is_short(key) else 1.0
+        width = _FINE_WIDTH * self.devicePixelRatioF() if self._is_short(key) else 1.0
         return self._cosmetic(self._color(key), self._styles[key][1], width)
 
     def _is_short(self, key: str) -> bool:
@@ -319,6 +319,11 @@ class MetricPlot(QFrame):
         self._view.getPlotItem().getViewBox().setRange(
             xRange=(left - 0.02 * span_x, right + 0.02 * span_x), yRange=result[2:], padding=0, disableAutoRange=True
         )
+        # Between two epochs there is nothing to read off: only whole numbers, and not more than there is room for.
+        decade = 10 ** math.floor(math.log10(max(span_x, 1.0) / 10))
+        steps = (decade * factor for factor in (1, 2, 5, 10))
+        step = max(1.0, next(step for step in steps if span_x / step <= 10))
+        self._view.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(step, 0)])
         return result
 
     def _place_best(self) -> None:

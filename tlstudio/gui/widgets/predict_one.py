@@ -156,7 +156,7 @@ class PredictOne(QWidget):
     def clear(self) -> None:
         """Forget the last answer."""
         self._answer.setText("—")
-        self._sure.setText("")
+        self._sure.setText(self.tr("What the model says, and how sure it is, appears here."))
         self.bars.show_bars(())
         if self._modality == "image":
             self._input.setCurrentIndex(0)

@@ -94,6 +94,7 @@ class ReadyView(QScrollArea):
         column.addWidget(self._plan)
         column.addWidget(self._classes)
         column.addWidget(self._examples, 1)
+        column.addStretch()  # takes what is left while there are no examples
         self.setWidget(inside)
 
     def show_looking(self, *, fresh: bool) -> None:

@@ -46,7 +46,7 @@ class RunResult(QWidget):
         stats = QHBoxLayout()
         stats.setSpacing(12)
         for number, card in enumerate(self.cards):
-            stats.addWidget(card, 2 if number else 3)  # the first tells an interval
+            stats.addWidget(card, 4 if number else 5)  # the first tells an interval
         self.classes = FigureTable("run_classes", self.tr("Classes"))
         self.classes.row_opened.connect(self._open_class)
         left = QVBoxLayout()

@@ -95,7 +95,7 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
 
     return (
         _Column(
-            _tr("Run"), lambda run: run_title(run.id, registry), lambda run: run.created, 216, tip=lambda run: run.id
+            _tr("Run"), lambda run: run_title(run.id, registry), lambda run: run.created, 236, tip=lambda run: run.id
         ),
         _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status, 104),
         _Column(_tr("Data set"), _dataset, _dataset, 120),

@@ -135,7 +135,10 @@ class TrainSetup(QWidget):
             hint=self.tr("Ends after this step, keeps the best epoch and evaluates it"),
         )
         self.cancel_button = push_button(
-            self.tr("Ca&ncel"), "quiet", "train_cancel", hint=self.tr("Ends after this step without a result")
+            self.tr("Ca&ncel"),
+            "quiet",
+            "train_cancel",
+            hint=self.tr("Ends after this step without an evaluation; what was best so far is kept"),
         )
         self.pause_button.clicked.connect(self.pause_requested)
         self.stop_button.clicked.connect(self.stop_requested)
@@ -219,6 +222,7 @@ class TrainSetup(QWidget):
             self._set_sentence(self.tr("Looking at your data and the models on this machine…"))
             for card in self.cards.values():
                 card.show_choice(self.tr("Looking…"), "")
+                card.button.setEnabled(False)
         else:
             self._set_sentence(self.tr("Looking at what this would do…"))
 
@@ -243,6 +247,8 @@ class TrainSetup(QWidget):
                 training.set_values(mine)
         else:
             self._show_chosen()
+        for card in self.cards.values():
+            card.button.setEnabled(self._buttons.currentIndex() == 0)
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
