@@ -55,7 +55,6 @@ def _carry_out(folder: Path, run_id: str) -> None:
     # For reading: the right to write is the window's. Of the run's own folder, this process is the one writer.
     with Project.open(folder, write=False) as project:
         run = project.run(run_id)
-        run.begin_again()
         control = RunControl()
         over = threading.Event()
         watch = threading.Thread(target=_watch, args=(run.folder / CONTROL_NAME, control, over), daemon=True)

@@ -134,6 +134,7 @@ class Execution:
         resumption, notes = find_resumption(self.checkpoints_folder)
         began_before = self.run.events_path.exists()
         self.run.cut_events(resumption.state.events if resumption else 0)
+        self.run.begin_again()  # from here on, who follows the events hears those of this process
         paused = False
         for line in self.run.event_lines():
             with contextlib.suppress(ValueError):

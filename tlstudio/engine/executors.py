@@ -10,6 +10,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ CANCEL_SECONDS = 5.0
 """How long a child may take to heed a cancel before it is ended for certain."""
 _DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP; named on Windows only
 _LOOK_EVERY = 0.1  # seconds
-_SHOWN_OUTPUT = 4000  # characters of what a child has printed last
+_SHOWN = 8000  # characters of where a process crashed, and of what it printed last
 
 
 class Executor(Protocol):
@@ -89,7 +90,7 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
     mark = _mark_of(run)
     if run.status != "running" or mark is None or mark.is_gone() is not False or mark == ProcessMark.here():
         raise RunError(f"Run {run_id} is not carried out by another process of this machine.", path=run.folder)
-    _follow(run, _Other(mark), on_event, control)
+    _follow(run, _Other(mark), on_event, control, before=None)
     return run
 
 
@@ -105,7 +106,7 @@ def _start_and_follow(run: Run, project: Project, on_event: EventListener, contr
         _write_end(run, ended)
         on_event(ended)
         return
-    _follow(run, child, on_event, control)
+    _follow(run, child, on_event, control, before=_mark_of(run))
 
 
 def _popen(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -144,6 +145,10 @@ class _Child:
         self._process.kill()
         self._process.wait()
 
+    def let_go(self) -> None:
+        # Someone has to take its exit code, or it stays as a zombie while this process lives.
+        threading.Thread(target=self._process.wait, name="reaper", daemon=True).start()
+
 
 class _Other:
     """A process that an earlier window has started."""
@@ -158,6 +163,9 @@ class _Other:
         """How it ended, as the end of a sentence."""
         return "has ended without a word"
 
+    def let_go(self) -> None:
+        pass
+
     def kill(self) -> None:
         import psutil
 
@@ -168,15 +176,28 @@ class _Other:
                 process.wait(CANCEL_SECONDS)
 
 
-def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl) -> None:
-    """Pass on events and requests until the run has ended or the control has been let go."""
+def _follow(
+    run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl, *, before: ProcessMark | None
+) -> None:
+    """Pass on events and requests until the run has ended or the control has been let go.
+
+    Args:
+        run: The run.
+        process: Who carries it out.
+        on_event: Hears every event.
+        control: The requests.
+        before: Who carried it out before. The events are still those of that one until the process has taken over,
+            which first cuts off what it will say again.
+    """
     asked: dict[str, object] = {"request": "go_on", "paused": False}
     cancelled_at = 0.0
     killed = False
     events = _Tail(run.events_path)
+    taken_over = False
     while True:
         gone = process.ended()  # before reading: what it has said last is read after that
-        for event in events.read():
+        taken_over = taken_over or _mark_of(run) != before
+        for event in events.read() if taken_over else ():
             on_event(event)
             if isinstance(event, RunEnded):
                 _wait_for(process)
@@ -187,6 +208,7 @@ def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control
             on_event(ended)
             return
         if control.has_let_go:
+            process.let_go()
             return
         wanted: dict[str, object] = {"request": control.request, "paused": control.paused}
         if wanted != asked:
@@ -213,7 +235,8 @@ def _wait_for(process: _Child | _Other) -> None:
 def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
     if killed:
         return RunEnded(run.id, "cancelled")
-    crash, output = (_last_of(run.folder / name) for name in (CRASH_NAME, OUTPUT_NAME))
+    crash = _text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
+    output = _text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
     sentence = f"The process of the run {process.how()}. The window and your data are whole; go on with the run, "
     sentence += "or train with another plugin or a smaller batch if it happens again."
     return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
@@ -231,9 +254,9 @@ def _mark_of(run: Run) -> ProcessMark | None:
     return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
 
 
-def _last_of(path: Path) -> str:
+def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")[-_SHOWN_OUTPUT:].strip()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -6,7 +6,9 @@ gives the same batches whatever their number.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +146,14 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
         multiprocessing_context="spawn" if num_workers else None,
         persistent_workers=num_workers > 0,  # starting one takes seconds
         generator=torch.Generator(),  # its own, so that the global random state stays still
+        worker_init_fn=functools.partial(_leave_if_alone, os.getpid()) if num_workers else None,
     )
+
+
+def _leave_if_alone(parent: int, _worker: int) -> None:
+    """End a loader process whose parent was killed while it started; torch looks only for those killed later."""
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 class TrainLoader:
