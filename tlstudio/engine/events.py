@@ -168,6 +168,7 @@ class RunEnded:
         seconds: Wall time, pauses left out.
         error: The sentence for the user if it failed.
         traceback: For a bug report, if it failed by a bug.
+        suggestion: What to change in the recipe so that it works, by path: ``{"training.batch_size": 8}``.
     """
 
     run: str
@@ -177,6 +178,7 @@ class RunEnded:
     seconds: float = 0.0
     error: str = ""
     traceback: str = ""
+    suggestion: Mapping[str, Any] = field(default_factory=dict)
 
 
 RunEvent = RunStarted | Progress | StepLogged | EpochEnded | CheckpointSaved | Paused | Resumed | Note | RunEnded

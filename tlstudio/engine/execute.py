@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import shutil
 import time
 import traceback
 from dataclasses import replace
@@ -19,7 +21,7 @@ from tlstudio.engine.events import (
     to_json,
 )
 from tlstudio.engine.execution import EventListener, Execution
-from tlstudio.engine.memory import is_out_of_memory, out_of_memory_error
+from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.recipe import Recipe, TrainingOptions
 from tlstudio.plugins import Registry
@@ -108,10 +110,13 @@ def carry_out(
     start, waited = time.monotonic(), control.waited
     ended: RunEnded
     try:
-        with contextlib.closing(run), torch_settings(recipe.training):
-            ended = Execution(recipe, project, registry, run, say, on_event, control).go()
+        with contextlib.closing(run):
+            ended = _until_it_fits(run, recipe, project, registry, say, on_event, control)
     except Interrupted:
         ended = RunEnded(run.id, "cancelled")
+    except OutOfMemoryError as error:
+        suggestion = {f"training.{name}": value for name, value in error.suggestion.items()}
+        ended = RunEnded(run.id, "failed", error=str(error), suggestion=suggestion)
     except TLStudioError as error:
         ended = RunEnded(run.id, "failed", error=str(error))
     except Exception as error:  # noqa: BLE001  a bug must still end the run and reach the user
@@ -129,10 +134,37 @@ def carry_out(
     on_event(ended)
 
 
+def _until_it_fits(
+    run: Run,
+    recipe: Recipe,
+    project: Project,
+    registry: Registry,
+    say: EventListener,
+    repeat: EventListener,
+    control: RunControl,
+) -> RunEnded:
+    """Do the steps of a run; where the user wants it, again with a smaller batch if memory runs out."""
+    note = ""
+    while True:
+        try:
+            with torch_settings(recipe.training):
+                return Execution(recipe, project, registry, run, say, repeat, control, note).go()
+        except OutOfMemoryError as error:
+            if not (recipe.training.smaller_batch and error.suggestion):
+                raise
+            training = recipe.training.model_copy(update=error.suggestion)
+            recipe = recipe.model_copy(update={"training": training})
+            note = f"{error.what} The run begins anew with a batch size of {training.batch_size}, "
+            note += f"{training.accumulate} batches to a step: it learns as it would have."
+        # The order of other batches is another one: none of the checkpoints fits any more.
+        shutil.rmtree(run.folder / "checkpoints")
+        until_written(functools.partial(run.write_recipe, recipe.to_toml()), control, repeat)
+
+
 def _known(error: Exception, options: TrainingOptions) -> TLStudioError | None:
     """What torch refuses for a reason that the user can do something about."""
     if is_out_of_memory(error):  # while features were computed, say: there, no smaller batch was tried
-        return out_of_memory_error(options.batch_size, None, torch.device(resolve_device(options.device)))
+        return OutOfMemoryError(options, None, torch.device(resolve_device(options.device)))
     if options.deterministic and "use_deterministic_algorithms" in str(error):
         operation = str(error).partition(" does not have")[0].partition("\n")[0].rstrip(".")
         return RunError(

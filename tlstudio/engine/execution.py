@@ -44,7 +44,7 @@ from tlstudio.engine.events import (
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
-from tlstudio.engine.memory import is_out_of_memory, largest_fitting_batch, out_of_memory_error
+from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory, largest_fitting_batch
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe
@@ -70,6 +70,7 @@ class Execution:
         say: Records an event and tells the listener.
         repeat: Tells the listener alone.
         control: Pause, stop and cancel.
+        note: Why the run begins anew, if it does.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Execution:
         say: EventListener,
         repeat: EventListener,
         control: RunControl,
+        note: str = "",
     ) -> None:
         self.recipe = recipe
         self.project = project
@@ -89,6 +91,7 @@ class Execution:
         self.say = say
         self.repeat = repeat
         self.control = control
+        self.note = note
         self.checkpoints_folder = run.folder / "checkpoints"
 
     def go(self) -> RunEnded:
@@ -146,8 +149,9 @@ class Execution:
         for note in notes:
             self.say(Note(note, "warning"))
         if resumption is None:
-            if began_before:
-                self.say(Note("There is no whole checkpoint to go on from: the run begins anew."))
+            if self.note or began_before:
+                text = self.note or "There is no whole checkpoint to go on from: the run begins anew."
+                self.say(Note(text, "warning"))
             return None
         self.say(Note(f"The run goes on from step {resumption.state.step}."))
         recorded = self.run.read_json("environment.json").get("threads")
@@ -232,6 +236,7 @@ class Execution:
             control=self.control,
             saver=saver,
             events_size=lambda: until_written(self.run.sync_events, self.control, self.repeat),
+            ids_of=lambda positions: revision.ids(indices[positions.numpy()]),
         )
         train_targets = model.head.encode(revision.labels(indices))
         try:
@@ -242,7 +247,7 @@ class Execution:
             # The frames of the failed step still hold its tensors, for which the trial needs the room.
             traceback.clear_frames(error.__traceback__)
             fitting = largest_fitting_batch(network, model.head, train, train_targets, options, fabric)
-            raise out_of_memory_error(options.batch_size, fitting, fabric.device) from error
+            raise OutOfMemoryError(options, fitting, fabric.device) from error
         if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
             return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
 

@@ -64,31 +64,39 @@ def largest_fitting_batch(
     return 0
 
 
-def out_of_memory_error(batch_size: int, fitting: int | None, device: torch.device) -> RunError:
-    """Say what to do.
+class OutOfMemoryError(RunError):
+    """A batch did not fit; it says what to do.
 
     Args:
-        batch_size: The batch size that did not fit.
+        options: With the batch size that did not fit.
         fitting: The largest that was found to fit, 0 if none did, `None` if none was tried.
         device: Where memory ran out.
+
+    Attributes:
+        suggestion: Training options that fit and learn as from the wished batch; empty if nothing was found.
     """
-    where = "The GPU" if device.type != "cpu" else "This machine"
-    remedies = []
-    if fitting:
-        times = -(-batch_size // fitting)
+
+    def __init__(self, options: TrainingOptions, fitting: int | None, device: torch.device) -> None:
+        size = options.batch_size
+        where = "The GPU" if device.type != "cpu" else "This machine"
+        self.suggestion: dict[str, int] = {}
+        remedies = []
+        if fitting:
+            times = -(-size // fitting)
+            self.suggestion = {"batch_size": fitting, "accumulate": options.accumulate * times}
+            remedies.append(
+                f"A batch size of {fitting} fits (tried just now); "
+                f"with accumulation {self.suggestion['accumulate']} it learns as from {size * options.accumulate}."
+            )
+        elif fitting is None:
+            remedies.append("Choose a smaller batch size.")
+        else:
+            remedies.append("Not even a batch of one fits: choose a smaller backbone or smaller images or texts.")
         remedies.append(
-            f"A batch size of {fitting} fits (tried just now); "
-            f"with accumulation {times} it learns as from {batch_size}."
+            "Also possible: precision bf16, the strategies lora or linear_probe, a smaller image size or length."
         )
-    elif fitting is None:
-        remedies.append("Choose a smaller batch size.")
-    else:
-        remedies.append("Not even a batch of one fits: choose a smaller backbone or smaller images or texts.")
-    remedies.append(
-        "Also possible: precision bf16, the strategies lora or linear_probe, a smaller image size or length."
-    )
-    return RunError(
-        f"{where} has too little memory for a batch size of {batch_size}.",
-        " ".join(remedies),
-        field="training.batch_size",
-    )
+        super().__init__(
+            f"{where} has too little memory for a batch size of {size}.",
+            " ".join(remedies),
+            field="training.batch_size",
+        )

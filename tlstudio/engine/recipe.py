@@ -77,6 +77,12 @@ class TrainingOptions(Options):
         unit="batches",
         advanced=True,
     )
+    smaller_batch: bool = option(
+        False,
+        title="Smaller batch if need be",
+        help="If memory runs out, begins anew with the largest batch that fits and as much more accumulation.",
+        advanced=True,
+    )
     clip_norm: float = option(
         1.0, title="Gradient clipping", help="Largest norm of a gradient; 0 is off.", ge=0, advanced=True
     )

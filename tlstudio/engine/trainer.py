@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,7 @@ from tlstudio.engine.training_state import BestEpoch, Clock, Learner, TrainingSt
 _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot can show
 _LOGGED_AFTER = 1.0  # seconds after which a step is logged all the same
 _WORST_SHOWN = 8
+_SHOWN_IDS = 8
 
 
 class Trainer:
@@ -39,6 +40,7 @@ class Trainer:
         control: Pause, stop and cancel; looked at after each batch.
         saver: Keeps the best and the last.
         events_size: Gives the bytes of events that are safely on the disk.
+        ids_of: Names the training samples at some positions.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Trainer:
         control: RunControl,
         saver: Saver,
         events_size: Callable[[], int],
+        ids_of: Callable[[Tensor], Sequence[str]],
     ) -> None:
         self._fabric = fabric
         self._options = options
@@ -57,6 +60,7 @@ class Trainer:
         self._control = control
         self._saver = saver
         self._events_size = events_size
+        self._ids_of = ids_of
 
     def fit(
         self,
@@ -108,7 +112,8 @@ class Trainer:
             except Interrupted:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
-            self._finite(metrics["loss"], state.step, epoch)
+            if not math.isfinite(metrics["loss"]):
+                raise self._no_number(state, " It was seen in the validation.")
             best.see(epoch, metrics)
             train_loss, seconds = state.whole.value(), state.clock.seconds
             self._on_event(
@@ -159,6 +164,7 @@ class Trainer:
                 self._fabric.backward((losses.mean() + self._penalty(state)) / in_step)
             state.whole.add(losses)
             state.window.add(losses)
+            state.fault.add(losses, batch.positions)
             if is_step:
                 rates = {group["name"]: group["lr"] for group in reversed(state.optimizer.param_groups)}
                 self._step(state)
@@ -166,12 +172,15 @@ class Trainer:
                 seconds = state.clock.seconds
                 regular = state.step % log_every == 0 or state.step == 1 or number == batches
                 # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
-                if regular or seconds - logged_at > _LOGGED_AFTER:
+                log, save = regular or seconds - logged_at > _LOGGED_AFTER, self._saver.due and number < batches
+                if log or save:
+                    self._check_losses(state)  # before a checkpoint of it takes the place of a good one
+                if log:
                     self._on_event(
                         StepLogged(
                             step=state.step,
                             epoch=state.epoch - 1 + number / batches,
-                            loss=self._finite(state.window.value(), state.step, state.epoch),
+                            loss=state.window.value(),
                             learning_rates=rates,
                             samples_per_second=(state.window.count - logged_count) / max(seconds - logged_at, 1e-9),
                             seconds=seconds,
@@ -183,8 +192,7 @@ class Trainer:
                     if regular:
                         state.window.clear()
                     logged_at, logged_count = seconds, state.window.count
-                # At the end of an epoch the checkpoint is made behind the validation.
-                if self._saver.due and number < batches:
+                if save:  # at the end of an epoch, it is made behind the validation
                     self._save(state, ["last"])
             if self._control.paused:
                 self._wait(state.clock)
@@ -220,14 +228,21 @@ class Trainer:
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
 
-    def _finite(self, loss: float, step: int, epoch: int) -> float:
-        if not math.isfinite(loss):
-            raise RunError(
-                f"The loss is no longer a number at step {step} (epoch {epoch}).",
-                "Lower the learning rate, use precision 32 or bf16, or look for extreme labels.",
-                field="training.learning_rate",
+    def _check_losses(self, state: TrainingState) -> None:
+        """Stop where a loss is no longer a number, and name the samples behind it."""
+        if (positions := state.fault.look()) is not None:
+            ids = self._ids_of(positions)
+            shown = ", ".join(ids[:_SHOWN_IDS]) + (
+                f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
             )
-        return loss
+            raise self._no_number(state, f" The batch: {shown}.")
+
+    def _no_number(self, state: TrainingState, what: str = "") -> RunError:
+        return RunError(
+            f"The loss is no longer a number at step {state.step} (epoch {state.epoch}).{what}",
+            "Lower the learning rate, use precision 32 or bf16, or look for extreme labels or broken items.",
+            field="training.learning_rate",
+        )
 
     def _wait(self, clock: Clock) -> None:
         waited = self._control.wait_while_paused(lambda: self._on_event(Paused()), lambda: self._on_event(Resumed()))

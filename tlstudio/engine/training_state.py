@@ -83,6 +83,35 @@ class MeanLoss:
         self._sum, self.count = state["sum"].to(self._device), int(state["count"])
 
 
+class FirstFault:
+    """Finds the first batch whose loss is no number, without asking the device at each step.
+
+    Between two looks, which wait for the device, only the positions of the batches are kept.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._fault = torch.full((), -1, dtype=torch.int64, device=self._device)
+        self._batches: list[Tensor] = []
+
+    def add(self, losses: Tensor, positions: Tensor) -> None:
+        """Take in the losses of a batch, ``[B]``, and where its samples stand."""
+        bad = ~torch.isfinite(losses.detach()).all()
+        self._fault = torch.where((self._fault < 0) & bad, len(self._batches), self._fault)
+        self._batches.append(positions)
+
+    def look(self) -> Tensor | None:
+        """Give the positions of the samples of the first bad batch since the last look, or `None`."""
+        number = int(self._fault)
+        found = self._batches[number] if number >= 0 else None
+        self.clear()
+        return found
+
+
 class BestEpoch:
     """Which epoch is the best by the monitored metric.
 
@@ -141,6 +170,7 @@ class TrainingState:
         self.kept = 0  # the epoch of the checkpoint "best"
         self.metrics: dict[str, float] = {}
         self.whole, self.window = MeanLoss(fabric.device), MeanLoss(fabric.device)
+        self.fault = FirstFault(fabric.device)
         self.clock = Clock()
         self._fabric = fabric
 

@@ -140,6 +140,14 @@ class Run:
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise RunError(f"The recipe of run {self.id} cannot be read: {why}.", path=self.recipe_path) from error
 
+    def write_recipe(self, toml: str) -> None:
+        """Replace the recipe, as when a smaller batch is needed.
+
+        Raises:
+            ProjectError: The disk is full or the like.
+        """
+        write_atomic(self.recipe_path, toml)
+
     def append_event(self, line: str) -> None:
         """Add one event; it is in the file when this returns.
 
