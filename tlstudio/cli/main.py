@@ -15,6 +15,7 @@ from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.output import print_json
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
+from tlstudio.cli.recovery import attach, resume, selftest
 from tlstudio.cli.results import evaluate, export, runs
 from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
 from tlstudio.cli.training import demo, train
@@ -25,6 +26,8 @@ COMMANDS = {
         new,
         import_data,
         train,
+        resume,
+        attach,
         runs,
         evaluate,
         predict,
@@ -34,6 +37,7 @@ COMMANDS = {
         demo,
         install_shortcut,
         uninstall_shortcut,
+        selftest,
     )
 }
 

@@ -1,4 +1,4 @@
-"""``resume`` and ``selftest``."""
+"""``resume``, ``attach`` and ``selftest``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,31 @@ def resume(output: Output, *, project: Path, run_id: str, events_path: str | Non
         with listeners(events_path) as (listen, ended), stop_gently(control.cancel):
             run = resume_run(run_id, opened, registry, on_event=listen, control=control)
         return show_ended(output, project, run, ended[-1])
+
+
+@command("attach", example="tlstudio attach birds latest")
+@project_argument
+@run_argument
+@events_option
+@click.option("--cancel", is_flag=True, help="Ask the run to end at its next step, and end it if it does not.")
+def attach(output: Output, *, project: Path, run_id: str, events_path: str | None, cancel: bool) -> int:
+    """Follow a run that another process carries out, from its beginning. Ctrl+C leaves it running."""
+    output.words_to_stderr |= events_path == "-"
+    with open_project(project, output) as opened:
+        from tlstudio.engine.control import RunControl
+        from tlstudio.engine.executors import follow_run
+
+        run_id = find_run(opened, run_id).id
+        control = RunControl()
+        if cancel:
+            control.cancel()
+        with listeners(events_path) as (listen, ended), stop_gently(control.let_go, what="following; the run goes on"):
+            run = follow_run(run_id, opened, on_event=listen, control=control)
+        if ended:
+            return show_ended(output, project, run, ended[-1])
+        output.say(f"Run {run.id} goes on.")
+        output.result({"run": run.id, "status": "running", "folder": run.folder})
+        return 0
 
 
 @command("selftest", example="tlstudio selftest\ntlstudio selftest --only resume --count 100 --seed 7")

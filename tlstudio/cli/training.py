@@ -66,6 +66,9 @@ events_option = click.option(
     help="Recipe file (TOML or JSON); the options beside it go before it.",
 )
 @events_option
+@click.option(
+    "--detach", is_flag=True, help="Train in a process of its own and return at once; tlstudio attach follows it."
+)
 @click.option("--dry-run", is_flag=True, help="Print the complete recipe and what would happen; train nothing.")
 def train(
     output: Output,
@@ -74,6 +77,7 @@ def train(
     assignments: Sequence[str],
     recipe_path: Path | None,
     events_path: str | None,
+    detach: bool,
     dry_run: bool,
     **choices: str | None,
 ) -> int:
@@ -91,6 +95,8 @@ def train(
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
             return _show_plan(output, recipe, plan)
+        if detach:
+            return _detach(output, recipe, opened, registry)
         with listeners(events_path) as (listen, ended):
             run = _execute(recipe, opened, registry, listen)
         return show_ended(output, project, run, ended[-1])
@@ -203,6 +209,22 @@ def _execute(recipe: Recipe, project: Project, registry: Registry, listen: Liste
     control = RunControl()
     with stop_gently(control.cancel):
         return execute_run(recipe, project, registry, on_event=listen, control=control)
+
+
+def _detach(output: Output, recipe: Recipe, project: Project, registry: Registry) -> int:
+    from tlstudio.engine.control import RunControl
+    from tlstudio.engine.events import RunEnded, RunEvent
+    from tlstudio.engine.executors import execute_in_process
+
+    control, ended = RunControl(), list[RunEvent]()
+    control.let_go()
+    run = execute_in_process(recipe, project, registry, on_event=ended.append, control=control)
+    if ended and isinstance(ended[-1], RunEnded):
+        return show_ended(output, project.folder, run, ended[-1])
+    output.say(f"Run {run.id} has started in a process of its own.")
+    output.hint(f"Next: tlstudio attach {project.folder} {run.id}")
+    output.result({"run": run.id, "status": "running", "folder": run.folder})
+    return 0
 
 
 def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
