@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tlstudio.store import Project, RunSummary
+from tlstudio.store import MetricRow, Project, Run, RunSummary
 
 
 @pytest.fixture
@@ -126,3 +128,93 @@ def test_an_index_that_cannot_be_used_while_open_is_made_anew(folder: Path) -> N
         before = project.runs()
         project._index._connection.execute("DROP TABLE run")
         assert project.runs() == before
+
+
+def end_epoch(run: Run, epoch: int, **validation: float) -> None:
+    run.append_event(json.dumps({"event": "StepLogged", "step": 10 * epoch, "loss": 0.5}))
+    values = {"epoch": epoch, "step": 10 * epoch, "train_loss": 0.5, "validation": validation, "is_best": epoch == 1}
+    run.append_event(json.dumps({"event": "EpochEnded", "time": 0.0, **values, "best_epoch": 1}))
+    run.close()
+
+
+def new_run(project: Project) -> Run:
+    return project.new_run("", dataset="d", revision="r1", backbone="b", head="h", strategy="full")
+
+
+def test_metric_rows_follow_a_run_while_it_streams_and_equal_a_rebuild(folder: Path) -> None:
+    with Project.open(folder) as project:
+        run, other = new_run(project), new_run(project)
+        assert project.metric_rows(run.id) == []
+        for epoch in (1, 2, 3):
+            end_epoch(run, epoch, accuracy=epoch / 10, loss=math.inf)
+            rows = project.metric_rows(run.id)
+            assert [row.epoch for row in rows] == list(range(1, epoch + 1))
+        assert rows[0] == MetricRow(run.id, 1, 10, 0.5, {"accuracy": 0.1, "loss": math.inf}, True)
+        end_epoch(other, 1)
+        run.finish("done")
+        rows = project.metric_rows()
+        assert [(row.run, row.epoch) for row in rows] == [(run.id, 1), (run.id, 2), (run.id, 3), (other.id, 1)]
+        project.rebuild_index()
+        assert project.metric_rows() == rows
+        other.finish("cancelled")
+        project.delete_run(other.id)
+        assert project.metric_rows() == rows[:3]
+    with Project.open(folder, write=False) as reader:
+        assert reader.metric_rows() == rows[:3]
+
+
+def test_metric_rows_are_committed_to_the_database(folder: Path) -> None:
+    with Project.open(folder) as project:
+        run = new_run(project)
+        end_epoch(run, 1)
+        project.metric_rows()
+        with sqlite3.connect(folder / "project.db") as connection:
+            assert connection.execute("SELECT run, epoch FROM metric").fetchall() == [(run.id, 1)]
+        connection.close()
+
+
+def test_rows_that_a_run_has_taken_back_are_dropped(folder: Path) -> None:
+    with Project.open(folder) as project:
+        run = new_run(project)
+        end_epoch(run, 1, accuracy=0.1)
+        size = run.sync_events()
+        end_epoch(run, 2, accuracy=0.2)
+        assert len(project.metric_rows(run.id)) == 2
+        run.cut_events(size)
+        assert [row.epoch for row in project.metric_rows(run.id)] == [1]
+        run.begin()
+        end_epoch(run, 2, accuracy=0.3)
+        end_epoch(run, 3, accuracy=0.4)
+        assert [row.validation["accuracy"] for row in project.metric_rows(run.id)] == [0.1, 0.3, 0.4]
+        run.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"event": "EpochEnded"}',
+        '{"event": "EpochEnded", "epoch": Infinity, "step": 1, "train_loss": 1, "validation": {}, "is_best": true}',
+        '{"event": "EpochEnded", "epoch": 1, "step": 1, "train_loss": 1, "validation": 3, "is_best": true}',
+        '["EpochEnded"' + "[" * 100_000,
+    ],
+)
+def test_a_damaged_event_costs_its_own_row_only(folder: Path, line: str) -> None:
+    with Project.open(folder) as project:
+        run = new_run(project)
+        end_epoch(run, 1)
+        run.append_event(line)
+        end_epoch(run, 2)
+        run.close()
+        with run.events_path.open("ab") as file:
+            file.write(b'{"event": "EpochEnded", "epo')
+        assert [row.epoch for row in project.metric_rows(run.id)] == [1, 2]
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(folder: Path) -> None:
+    before, _ = listed(folder)
+    connection = sqlite3.connect(folder / "project.db")
+    connection.executescript("DROP TABLE metric; DROP TABLE followed; PRAGMA user_version = 1;")
+    connection.close()
+    assert listed(folder) == (before, [])

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tlstudio.selftest import Check, resume
+from tlstudio.selftest import Check, resume, store
 
-CHECKS: tuple[Check, ...] = (resume.CHECK,)
+CHECKS: tuple[Check, ...] = (resume.CHECK, store.CHECK)

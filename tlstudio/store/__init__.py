@@ -1,6 +1,7 @@
 """Projects and runs on disk. The folders are the truth; ``project.db`` is an index that can be rebuilt from them."""
 
+from tlstudio.store.metrics import MetricRow
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run, RunSummary
 
-__all__ = ["Project", "Run", "RunSummary"]
+__all__ = ["MetricRow", "Project", "Run", "RunSummary"]

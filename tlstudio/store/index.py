@@ -6,15 +6,17 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tlstudio.store.run import is_run_folder, read_record, stamp_of
+from tlstudio.store.metrics import MetricRow, read_metric_rows
+from tlstudio.store.run import EVENTS_NAME, is_run_folder, read_record, stamp_of
 
+T = TypeVar("T")
 INDEX_NAME = "project.db"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
@@ -23,7 +25,30 @@ CREATE TABLE run (
     stamp TEXT NOT NULL     -- of the files that the record was read from
 );
 CREATE INDEX run_created ON run (created DESC, id DESC);
+CREATE TABLE metric (
+    run TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    record TEXT NOT NULL,   -- JSON: what was measured when the epoch ended
+    PRIMARY KEY (run, epoch)
+) WITHOUT ROWID;
+CREATE TABLE followed (
+    run TEXT PRIMARY KEY,
+    stamp TEXT NOT NULL,    -- of run.json: it changes whenever events are taken back
+    size INTEGER NOT NULL   -- so many bytes of the events are in the table above
+) WITHOUT ROWID;
 """
+_TABLES = ("run", "metric", "followed")
+_REFUSED = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+)
+"""What SQLite says where the file is whole and the disk is not as it should be."""
 
 
 class RunIndex:
@@ -42,29 +67,52 @@ class RunIndex:
         self._runs_folder = runs_folder
         self._lock = threading.RLock()
         self.notes: list[str] = []
+        self._spare: RunIndex | None = None
         self._connection = self._open()
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """Ids and records of all runs, newest first, exactly as their folders are now."""
-        with self._lock:
-            try:
-                self._refresh()
-                return self._select()
-            except sqlite3.DatabaseError as error:
-                self._connection = self._start_anew(self._connection, f"was damaged ({error})")
-                self._refresh()
-                return self._select()
+        return self._ask(RunIndex._select)
+
+    def metric_rows(self, run: str = "") -> list[MetricRow]:
+        """What was measured at the end of each epoch of a run, or of all runs; by run and epoch.
+
+        What runs have said since the last look is added in one transaction, however much it is; events that were read
+        once are not read again.
+        """
+        return self._ask(lambda index: index._select_metrics(run))
 
     def rebuild(self) -> None:
         """Throw everything away and read all run folders again."""
         with self._lock:
             self._connection = self._start_anew(self._connection, "")
             self._refresh()
+            self._follow()
+
+    def _ask(self, select: Callable[[RunIndex], T]) -> T:
+        """Bring the index up to date and ask it.
+
+        A damaged one is made anew first. While the disk refuses to write it, one in memory answers: the next question
+        is put to the file again.
+        """
+        with self._lock:
+            try:
+                self._refresh()
+                return select(self)
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSED:
+                    self._spare = self._spare or RunIndex(None, self._runs_folder)
+                    return self._spare._ask(select)
+                self._connection = self._start_anew(self._connection, f"was damaged ({error})")
+                self._refresh()
+                return select(self)
 
     def close(self) -> None:
         """Close the database; harmless if it is closed."""
         with self._lock:
             self._connection.close()
+            if self._spare is not None:
+                self._spare.close()
 
     def _open(self) -> sqlite3.Connection:
         if self._path is not None and not self._path.exists() and self._has_runs():
@@ -108,7 +156,8 @@ class RunIndex:
             connection.execute("PRAGMA synchronous = FULL")
             if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
                 with _transaction(connection):
-                    connection.execute("DROP TABLE IF EXISTS run")
+                    for table in _TABLES:
+                        connection.execute(f"DROP TABLE IF EXISTS {table}")
                     for statement in _SCHEMA.split(";"):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -121,25 +170,69 @@ class RunIndex:
         with closing(self._connection.execute("SELECT id, record FROM run ORDER BY created DESC, id DESC")) as rows:
             return [(run_id, json.loads(record)) for run_id, record in rows]
 
+    def _select_metrics(self, run: str) -> list[MetricRow]:
+        self._follow([run] if run else None)
+        query = "SELECT run, record FROM metric WHERE ? IN ('', run) ORDER BY run, epoch"
+        with closing(self._connection.execute(query, (run,))) as rows:
+            return [MetricRow.from_json(run_id, json.loads(record)) for run_id, record in rows]
+
     def _refresh(self) -> None:
         with closing(self._connection.execute("SELECT id, stamp FROM run")) as rows:
             known: dict[str, str] = dict(rows)
         changed, seen = [], set()
-        with suppress(FileNotFoundError), os.scandir(self._runs_folder) as entries:
-            for entry in entries:
-                folder = Path(entry.path)
-                stamp = stamp_of(folder)
-                if known.get(entry.name) != stamp:
-                    if not (entry.is_dir() and is_run_folder(folder)):
-                        continue
-                    record = read_record(folder)
-                    changed.append((entry.name, str(record.get("created", "")), json.dumps(record), stamp))
-                seen.add(entry.name)
+        try:
+            entries = list(os.scandir(self._runs_folder))
+        except OSError:
+            if not self._runs_folder.parent.exists():
+                return  # the disk was pulled out: what was known is told until it is back
+            entries = []
+        for entry in entries:
+            folder = Path(entry.path)
+            stamp = stamp_of(folder)
+            if known.get(entry.name) != stamp:
+                if not (entry.is_dir() and is_run_folder(folder)):
+                    continue
+                record = read_record(folder)
+                changed.append((entry.name, str(record.get("created", "")), json.dumps(record), stamp))
+            seen.add(entry.name)
         gone = [(run_id,) for run_id in known.keys() - seen]
         if changed or gone:
             with _transaction(self._connection):
                 self._connection.executemany("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", changed)
                 self._connection.executemany("DELETE FROM run WHERE id = ?", gone)
+                self._connection.executemany("DELETE FROM metric WHERE run = ?", gone)
+                self._connection.executemany("DELETE FROM followed WHERE run = ?", gone)
+
+    def _follow(self, runs: list[str] | None = None) -> None:
+        """Add the metric rows that runs have said since the last look."""
+        if not self._runs_folder.parent.exists():
+            return
+        with closing(self._connection.execute("SELECT id, stamp FROM run")) as rows:
+            stamps: dict[str, str] = {run: stamp.split(" ", 1)[0] for run, stamp in rows}
+        with closing(self._connection.execute("SELECT run, stamp, size FROM followed")) as rows:
+            known: dict[str, tuple[str, int]] = {run: (stamp, size) for run, stamp, size in rows}
+        added: list[tuple[str, int, str]] = []
+        begun_anew, followed = [], []
+        for run in stamps.keys() if runs is None else stamps.keys() & runs:
+            events = self._runs_folder / run / EVENTS_NAME
+            stamp, start = known.get(run, ("", 0))
+            try:
+                size = events.stat().st_size if events.exists() else 0
+                anew = stamp != stamps[run] or size < start
+                found, end = read_metric_rows(events, run, 0 if anew else start)
+            except OSError:
+                continue  # a disk that cannot be read just now: what is known stays
+            if anew:
+                begun_anew.append((run,))
+            elif end == start:
+                continue
+            added += ((run, row.epoch, json.dumps(row.to_json())) for row in found)
+            followed.append((run, stamps[run], end))
+        if followed:
+            with _transaction(self._connection):
+                self._connection.executemany("DELETE FROM metric WHERE run = ?", begun_anew)
+                self._connection.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?)", added)
+                self._connection.executemany("INSERT OR REPLACE INTO followed VALUES (?, ?, ?)", followed)
 
 
 @contextmanager
@@ -147,8 +240,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

@@ -20,6 +20,7 @@ from tlstudio.api import DataError, ProjectError, RunError
 from tlstudio.store.files import reason, remedy, write_json_atomic
 from tlstudio.store.index import INDEX_NAME, RunIndex
 from tlstudio.store.lock import ProjectLock
+from tlstudio.store.metrics import MetricRow
 from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summary_of, write_new_run
 
 if TYPE_CHECKING:
@@ -213,6 +214,10 @@ class Project:
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, as they are now."""
         return [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
+
+    def metric_rows(self, run_id: str = "") -> list[MetricRow]:
+        """What was measured at the end of each epoch of a run, or of all runs, as of now; by run and epoch."""
+        return self._index.metric_rows(run_id)
 
     def run(self, id: str) -> Run:  # noqa: A002  the word for it everywhere else
         """Find a run.

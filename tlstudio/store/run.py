@@ -30,6 +30,7 @@ from tlstudio.store.process import ProcessMark
 RUN_FORMAT = 1
 RUN_NAME = "run.json"
 NOTE_NAME = "note.json"
+EVENTS_NAME = "events.jsonl"
 FINAL_STATUSES = frozenset({"done", "stopped", "cancelled", "failed"})
 
 
@@ -98,7 +99,7 @@ class Run:
     @property
     def events_path(self) -> Path:
         """Its events, one JSON object a line."""
-        return self.folder / "events.jsonl"
+        return self.folder / EVENTS_NAME
 
     @property
     def best_checkpoint(self) -> Path:
