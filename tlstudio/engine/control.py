@@ -66,7 +66,10 @@ class RunControl:
         self._to_end.set()
 
     def let_go(self) -> None:
-        """Follow the run no longer, but let it go on; only a run in a process of its own can."""
+        """Follow the run no longer, but let it go on; only a run in a process of its own can.
+
+        One that has been cancelled is ended at once instead.
+        """
         self._let_go.set()
 
     @property

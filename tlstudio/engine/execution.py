@@ -53,6 +53,7 @@ from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
 from tlstudio.engine.training_state import Learner
 from tlstudio.plugins import Registry
+from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -137,7 +138,9 @@ class Execution:
         resumption, notes = find_resumption(self.checkpoints_folder)
         began_before = self.run.events_path.exists()
         self.run.cut_events(resumption.state.events if resumption else 0)
-        self.run.begin_again()  # from here on, who follows the events hears those of this process
+        self.run.claim(
+            ProcessMark.here(), begun=True
+        )  # from here on, who follows the events hears those of this process
         paused = False
         for line in self.run.event_lines():
             with contextlib.suppress(ValueError):

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from tlstudio.api import RunError
+import psutil
+
+from tlstudio.api import RunError, TLStudioError
 from tlstudio.engine.child import CONTROL_NAME, CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, from_json, to_json
@@ -87,10 +89,15 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
         RunError: There is no such run, or it is not running in a process of this machine.
     """
     run = project.run(run_id)
-    mark = _mark_of(run)
+    mark = run.process
     if run.status != "running" or mark is None or mark.is_gone() is not False or mark == ProcessMark.here():
         raise RunError(f"Run {run_id} is not carried out by another process of this machine.", path=run.folder)
-    _follow(run, _Other(mark), on_event, control, before=None)
+    with contextlib.suppress(RunError):
+        if run.read_json(CONTROL_NAME).get(
+            "paused"
+        ):  # by who followed it before: the reins are handed over as they are
+            control.pause()
+    _follow(run, _Other(mark), on_event, control)
     return run
 
 
@@ -100,13 +107,15 @@ def _start_and_follow(run: Run, project: Project, on_event: EventListener, contr
     command = [sys.executable, "-m", "tlstudio.engine.child", str(project.folder), run.id]
     try:
         with (run.folder / OUTPUT_NAME).open("wb") as output:
-            child = _Child(_popen(command, output))
+            process = _popen(command, output)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.claim(ProcessMark.of(process.pid))  # from now on, it is there for others, too
     except OSError as error:
         ended = RunEnded(run.id, "failed", error=f"The process cannot be started: {error.strerror}.")
         _write_end(run, ended)
         on_event(ended)
         return
-    _follow(run, child, on_event, control, before=_mark_of(run))
+    _follow(run, _Child(process), on_event, control)
 
 
 def _popen(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -167,8 +176,6 @@ class _Other:
         pass
 
     def kill(self) -> None:
-        import psutil
-
         with contextlib.suppress(psutil.Error):
             if not self.ended():
                 process = psutil.Process(self._mark.pid)
@@ -176,28 +183,17 @@ class _Other:
                 process.wait(CANCEL_SECONDS)
 
 
-def _follow(
-    run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl, *, before: ProcessMark | None
-) -> None:
-    """Pass on events and requests until the run has ended or the control has been let go.
-
-    Args:
-        run: The run.
-        process: Who carries it out.
-        on_event: Hears every event.
-        control: The requests.
-        before: Who carried it out before. The events are still those of that one until the process has taken over,
-            which first cuts off what it will say again.
-    """
+def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl) -> None:
+    """Pass on events and requests until the run has ended or the control has been let go."""
     asked: dict[str, object] = {"request": "go_on", "paused": False}
     cancelled_at = 0.0
     killed = False
     events = _Tail(run.events_path)
-    taken_over = False
+    begun = False  # until then the events are those of an earlier process, of which this one cuts off a part
     while True:
         gone = process.ended()  # before reading: what it has said last is read after that
-        taken_over = taken_over or _mark_of(run) != before
-        for event in events.read() if taken_over else ():
+        begun = begun or run.has_begun
+        for event in events.read() if begun else ():
             on_event(event)
             if isinstance(event, RunEnded):
                 _wait_for(process)
@@ -207,16 +203,17 @@ def _follow(
             _write_end(run, ended)
             on_event(ended)
             return
-        if control.has_let_go:
+        if control.has_let_go and control.request != "cancel":
             process.let_go()
             return
         wanted: dict[str, object] = {"request": control.request, "paused": control.paused}
         if wanted != asked:
-            run.write_json(CONTROL_NAME, wanted)
-            asked = wanted
+            with contextlib.suppress(TLStudioError):  # a full disk: it is tried again
+                run.write_json(CONTROL_NAME, wanted)
+                asked = wanted
         if control.request == "cancel":
             cancelled_at = cancelled_at or time.monotonic()
-            if time.monotonic() - cancelled_at > CANCEL_SECONDS:
+            if control.has_let_go or time.monotonic() - cancelled_at > CANCEL_SECONDS:
                 process.kill()
                 killed = True
                 continue
@@ -244,14 +241,9 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
 
 def _write_end(run: Run, ended: RunEnded) -> None:
     """Record the end of a run for a process that no longer can."""
-    with contextlib.suppress(RunError):
+    with contextlib.suppress(TLStudioError):  # a full disk: the process is gone, so the run counts as interrupted
         run.append_event(to_json(ended, time=time.time()))
-    run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
-
-
-def _mark_of(run: Run) -> ProcessMark | None:
-    record = run.read_json("run.json")
-    return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
+        run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
 
 
 def _text_of(path: Path) -> str:

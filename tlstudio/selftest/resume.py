@@ -16,6 +16,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from tlstudio.api import TLStudioError
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
@@ -166,10 +167,14 @@ def _attempt(context: BaseContext, folder: Path, project: Path, setting: Setting
     values = setting.recipe(folder / "encoder")
     process = context.Process(target=_train, args=(project, setting.data, values, began))  # type: ignore[attr-defined]
     process.start()
-    began.wait(_PATIENCE)
+    while not began.wait(0.1) and process.is_alive():
+        pass
     start = time.monotonic()
     process.join(_PATIENCE if kill_after is None else kill_after)
     seconds = time.monotonic() - start
+    if kill_after is None and process.exitcode != 0:
+        process.kill()
+        raise TLStudioError(f"A run that nobody killed did not end ({setting}, exit code {process.exitcode}).")
     process.kill()
     process.join()
     return seconds

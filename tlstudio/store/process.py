@@ -30,9 +30,18 @@ class ProcessMark:
     @classmethod
     def here(cls) -> ProcessMark:
         """The mark of this process."""
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessMark:
+        """The mark of a process of this machine that is there.
+
+        Raises:
+            psutil.NoSuchProcess: It is not.
+        """
         import psutil
 
-        return cls(os.getpid(), psutil.Process().create_time(), socket.gethostname())
+        return cls(pid, psutil.Process(pid).create_time(), socket.gethostname())
 
     @classmethod
     def from_json(cls, value: object) -> ProcessMark | None:

@@ -21,6 +21,7 @@ from tlstudio.store.files import reason, remedy, write_json_atomic
 from tlstudio.store.index import INDEX_NAME, RunIndex
 from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
+from tlstudio.store.process import ProcessMark
 from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summary_of, write_new_run
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ class Project:
                     raise RunError(f"Run {id} is done: there is nothing to go on with.", remedy, path=run.folder)
                 case "damaged":
                     raise RunError(summary.error, path=run.folder)
-            run.begin_again()
+            run.claim(ProcessMark.here())
         return run
 
     def delete_run(self, id: str) -> None:  # noqa: A002  the word for it everywhere else

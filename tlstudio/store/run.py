@@ -280,9 +280,26 @@ class Run:
         what = f"The events of run {self.id} could not be written: {reason(error)}."
         return RunError(what, remedy(error), path=self.events_path)
 
-    def begin_again(self) -> None:
-        """Record that this process goes on with the run."""
-        self._update(status="running", process=ProcessMark.here().to_json(), error="")
+    def claim(self, process: ProcessMark, *, begun: bool = False) -> None:
+        """Record who carries out the run; its status is ``"running"``.
+
+        Args:
+            process: Who.
+            begun: Whether the events are those of this process already, and no longer those of one before it.
+        """
+        self._update(status="running", process=process.to_json(), begun=begun, error="")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the process that has claimed the run has begun with it."""
+        record = self.read_json(RUN_NAME)
+        return isinstance(record, dict) and bool(record.get("begun", False))
+
+    @property
+    def process(self) -> ProcessMark | None:
+        """Who carries the run out, or did last."""
+        record = self.read_json(RUN_NAME)
+        return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
 
     def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
         record = self.read_json(RUN_NAME)
