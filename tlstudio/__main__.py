@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.startup import keep_freed_memory, share_the_cores, stay_offline
+from tlstudio.startup import enter_safe_mode, keep_freed_memory, share_the_cores, stay_offline
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +31,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     share_the_cores(os.environ)  # read when torch is loaded, which is later
     keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--safe-mode"]:
+        enter_safe_mode(os.environ)
+        del arguments[0]
     if not arguments:
         return open_window(None)
     # Imported here: the window alone needs nothing of it.

@@ -86,6 +86,16 @@ def plugins_folder() -> Path:
     return user_folder() / "plugins"
 
 
+def enter_safe_mode(environment: MutableMapping[str, str]) -> None:
+    """Have this process, and those that it starts, load only the plugins that come with the studio."""
+    environment["TLSTUDIO_SAFE_MODE"] = "1"
+
+
+def is_safe_mode(environment: Mapping[str, str]) -> bool:
+    """Whether only the plugins that come with the studio are to be loaded."""
+    return environment.get("TLSTUDIO_SAFE_MODE", "") not in ("", "0")
+
+
 def disabled_plugins(folder: Path | None = None) -> frozenset[str]:
     """Names of the plugins that the user has switched off; none if the file is missing or damaged.
 

@@ -20,26 +20,36 @@ DETAILED = 40
 
 @command("plugins", example="tlstudio plugins\ntlstudio plugins --tracebacks")
 @click.option("--tracebacks", is_flag=True, help="Show where a plugin failed, for its author.")
-def plugins(output: Output, *, tracebacks: bool) -> None:
+@click.option("--try-again", metavar="PLUGIN", help="Try a plugin again that is left out for what it did before.")
+def plugins(output: Output, *, tracebacks: bool, try_again: str | None) -> None:
     """List the plugins, what they bring, and why one failed."""
     from tlstudio.plugins import PluginManager
-    from tlstudio.startup import disabled_plugins, plugins_folder
+    from tlstudio.startup import plugins_folder
 
-    manager = PluginManager(plugins_folder(), disabled_plugins())
-    manager.discover()
+    if try_again is not None:
+        PluginManager(plugins_folder()).try_again(try_again)
+    manager = PluginManager.of_user()
+    if manager.safe_mode:
+        output.hint("Safe mode: only the plugins that come with TL Studio are loaded.")
     for record in manager.plugins:
         version = f" {record.version}" if record.version else ""
         output.say(f"{record.name}{version}  ({record.state}, from {record.origin})", bold=True)
         output.facts([(f"  {kind}", ", ".join(names)) for kind, names in _by_kind(record.provides).items()])
         if record.error:
             output.say(f"  {record.error}")
+        if record.remembered:
+            output.hint(
+                f"  It is left out until it changes. Try it again: tlstudio plugins --try-again {record.name}; "
+                "to be rid of it, remove it or switch it off on the Plugins page."
+            )
         if record.traceback and tracebacks:
             output.say("\n".join(f"    {line}" for line in record.traceback.rstrip().splitlines()))
-    failed = sum(record.state == "failed" for record in manager.plugins)
+    failed = sum(bool(record.traceback) for record in manager.plugins)
     if failed and not tracebacks:
         output.hint(f"\n{failed} failed; tlstudio plugins --tracebacks shows where.")
     output.hint(f"\nA plugin of your own: put its .py file into {plugins_folder()}")
-    output.result({"plugins": [dataclasses.asdict(record) for record in manager.plugins], "folder": plugins_folder()})
+    records = [dataclasses.asdict(record) for record in manager.plugins]
+    output.result({"plugins": records, "folder": plugins_folder(), "safe_mode": manager.safe_mode})
 
 
 def _by_kind(provides: tuple[str, ...]) -> dict[str, list[str]]:

@@ -71,12 +71,12 @@ run_argument = click.argument("run_id", metavar="RUN")
 def find_plugins(output: Output) -> PluginManager:
     """Load all plugins; one that fails is told in a line and left out."""
     from tlstudio.plugins import PluginManager
-    from tlstudio.startup import disabled_plugins, plugins_folder
 
-    manager = PluginManager(plugins_folder(), disabled_plugins())
-    manager.discover()
+    manager = PluginManager.of_user()
+    if manager.safe_mode:
+        output.hint("Safe mode: only the plugins that come with TL Studio are loaded.")
     for record in manager.plugins:
-        if record.state == "failed":
+        if record.state in ("failed", "skipped"):
             output.hint(f"Warning: the plugin {record.name} is left out: {record.error} (tlstudio plugins says more.)")
     return manager
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from tlstudio import __version__
+from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.output import print_json
@@ -54,6 +54,13 @@ class _Group(click.Group):
     commands=COMMANDS,
     epilog="\b\nExample:\n  tlstudio new birds\n  tlstudio import birds ~/photos --name photos\n"
     "  tlstudio train birds --dataset photos\n  tlstudio predict birds new.jpg",
+)
+@click.option(
+    "--safe-mode",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _context, _option, wanted: startup.enter_safe_mode(os.environ) if wanted else None,
+    help="Load only the plugins that come with TL Studio, in the window or for a command.",
 )
 @click.version_option(__version__, message="TL Studio %(version)s")
 def cli() -> None:
