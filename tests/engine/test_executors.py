@@ -104,7 +104,7 @@ def test_pause_waits_and_resume_goes_on(executor: Executor, shapes_project: Proj
                 threading.Timer(0.3, self.control.resume).start()
 
     heard = Pausing()
-    run, _ = train(executor, shapes_project, registry, heard, epochs=100)
+    run, _ = train(executor, shapes_project, registry, heard, epochs=15)
     kinds = [type(event) for event in heard.events]
     assert kinds.count(Paused) == kinds.count(Resumed) == 1
     assert run.status == "done"
@@ -130,13 +130,13 @@ def test_a_process_that_dies_is_told_and_its_run_goes_on_in_another(
         psutil.Process(process_of(shapes_project.run(shapes_project.runs()[0].id)).pid).kill()
 
     driver = Driver(step(5), kill)
-    run, _ = train(execute_in_process, shapes_project, registry, driver, epochs=30)
+    run, _ = train(execute_in_process, shapes_project, registry, driver, epochs=12)
     ended = driver.events[-1]
     assert isinstance(ended, RunEnded)
     assert ended.status == "failed"
     assert "SIGKILL" in ended.error or "ended with code" in ended.error
     assert run.status == "failed"
-    untouched, _ = train(execute_run, shapes_project, registry, Heard(), epochs=30)
+    untouched, _ = train(execute_run, shapes_project, registry, Heard(), epochs=12)
     heard = Heard()
     run = resume_in_process(run.id, shapes_project, on_event=heard, control=heard.control)
     assert run.status == "done"
