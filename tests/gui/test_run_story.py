@@ -7,6 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.gui.trained import tiny_recipe
 from tlstudio.engine.events import EpochEnded, Paused, Progress, Resumed, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.gui import run_work
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState
 from tlstudio.gui.training_worker import TrainingSession
@@ -45,7 +46,7 @@ def test_the_worker_sends_every_event_and_ends_its_thread(
     state: AppState, shapes_project: Project, qtbot: QtBot
 ) -> None:
     recipe = tiny_recipe(shapes_project, state.registry)
-    session = TrainingSession(recipe, shapes_project, state.registry)
+    session = TrainingSession(run_work.execute(recipe, shapes_project, state.registry, in_process=False))
     heard: list[RunEvent] = []
     session.worker.happened.connect(heard.append)
     with qtbot.waitSignal(session.ended, timeout=LONG):

@@ -286,9 +286,9 @@ def test_a_cancelled_run_tells_its_validation_and_that_it_was_not_evaluated(
         click(page, "train_cancel", qtbot)
     assert page.live.ended is not None
     assert page.live.ended.status == "cancelled"
-    assert "Not evaluated; in validation" in page.live._summary_text.text()
-    assert f"epoch {page.live.ended.best_epoch} kept" in page.live._summary_text.text()
-    assert page.live.result_button.isVisible(), "the Runs page can evaluate it"
+    assert "Not evaluated; in validation" in page.live.summary.text.text()
+    assert f"epoch {page.live.ended.best_epoch} kept" in page.live.summary.text.text()
+    assert page.live.summary.result_button.isVisible(), "the Runs page can evaluate it"
     wait_for_jobs(state, qtbot)
 
 

@@ -18,7 +18,7 @@ from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import resource_folder, ui_font
 from tlstudio.plugins import PluginManager
-from tlstudio.startup import disabled_plugins, plugins_folder, user_folder
+from tlstudio.startup import user_folder
 from tlstudio.store.project import Project
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,7 @@ def make_state(settings: QSettings | None = None, manager: PluginManager | None 
         manager: Plugins that were found already.
     """
     if manager is None:
-        manager = PluginManager(plugins_folder(), disabled_plugins())
-        manager.discover()
+        manager = PluginManager.of_user()
     return AppState(manager, settings)
 
 
@@ -85,8 +84,8 @@ def main(project: Path | None = None) -> int:
         state.show_error(failed)
     status = app.exec()
     errors.restore()
-    if state.jobs.jobs and not state.jobs.shut_down(0.5):
-        # A job that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
+    if window.left_behind:
+        # A thread that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
         # the thread if this went through the usual end.
         logging.shutdown()
         os._exit(status)

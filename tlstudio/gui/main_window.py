@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SMALLEST = QSize(960, 600)
 USUAL = QSize(1366, 768)
+CLOSES_WITHIN = 4.5
+"""Seconds for everything that has to end when the window closes; what takes longer is left behind."""
 FRAME = QSize(8, 40)  # what a window manager may draw around it; on a screen without that room it starts maximised
 
 
@@ -36,6 +39,9 @@ class MainWindow(QMainWindow):
 
     Args:
         state: What the pages share. The window closes it when it is closed itself.
+
+    Attributes:
+        left_behind: Whether a thread did not end in time when the window was closed.
     """
 
     def __init__(self, state: AppState) -> None:
@@ -47,6 +53,8 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self._closing = False
         self._closed = False
+        self._close_by = 0.0
+        self.left_behind = False
         self._pages: dict[str, QWidget] = {}
         self._places: dict[str, QWidget] = {}
         self._device = DeviceWatch(self)
@@ -95,6 +103,7 @@ class MainWindow(QMainWindow):
         state.show_run.connect(self._go_to_run)
         state.train_requested.connect(self._go_to_training)
         state.edit_requested.connect(self._go_to_training)
+        state.resume_requested.connect(self._go_to_training)
         state.predict_requested.connect(self._go_to_prediction)
         state.error.connect(self.show_error)
         state.project_changed.connect(self._project_changed)
@@ -315,12 +324,27 @@ class MainWindow(QMainWindow):
         if not self._closing:
             train = self._pages.get("train")
             if isinstance(train, Trains) and train.active_run:
-                self._ask_to_close()
+                self._ask_to_close(train)
             else:
                 self._shut_down()
         event.setAccepted(self._closed)
 
-    def _ask_to_close(self) -> None:
+    def _ask_to_close(self, train: Trains) -> None:
+        if train.outlives_window:
+            Question(
+                "close_question",
+                self.tr("A run is under way in a process of its own"),
+                self.tr(
+                    "It can go on without this window, and is shown again when the project is opened the next time. Or "
+                    "it can stop after its present step: its last checkpoint is kept, and you can go on from there."
+                ),
+                yes=self.tr("&Leave it running"),
+                no=self.tr("&Do not close"),
+                on_yes=lambda: self._shut_down(leave=True),
+                other=(self.tr("&Stop and keep"), self._shut_down),
+                parent=self,
+            ).open()
+            return
         Question(
             "close_question",
             self.tr("A run is under way"),
@@ -334,12 +358,17 @@ class MainWindow(QMainWindow):
             parent=self,
         ).open()
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, *, leave: bool = False) -> None:
+        if self._closing:  # the question was asked twice, and answered twice
+            return
         self._closing = True
+        self._close_by = time.monotonic() + CLOSES_WITHIN
         self._status.show_message(self.tr("Closing…"))
+        for job in self.state.jobs.jobs:
+            job.cancel()
         train = self._pages.get("train")
         if isinstance(train, Trains):
-            train.shutdown(self._finish)
+            train.shutdown(self._finish, leave=leave)
         else:
             self._finish()
 
@@ -353,8 +382,11 @@ class MainWindow(QMainWindow):
         for panel in self._pages.values():
             if isinstance(panel, Closes):
                 panel.close_down()
-        if not self.state.close():
-            log.warning("A job did not end in time and is left behind.")
+        train = self._pages.get("train")
+        still_trains = isinstance(train, Trains) and train.active_run
+        self.left_behind = not self.state.close(max(0.5, self._close_by - time.monotonic())) or still_trains
+        if self.left_behind:
+            log.warning("A thread did not end in time and is left behind.")
         self._closed = True
         # Does nothing if this is called from within closeEvent, which then accepts.
         self.close()

@@ -32,8 +32,12 @@ class Trains(Protocol):
     def active_run(self) -> bool:
         """Whether a run is under way."""
 
-    def shutdown(self, callback: Callable[[], None]) -> None:
-        """Stop the run at its next step, keep what it has, and call back; at once if there is none."""
+    @property
+    def outlives_window(self) -> bool:
+        """Whether the run that is under way can go on without the window."""
+
+    def shutdown(self, callback: Callable[[], None], *, leave: bool = False) -> None:
+        """End the run and keep what it has, or leave it to its process; call back within seconds, at once without."""
 
 
 @runtime_checkable

@@ -54,6 +54,7 @@ class RunDetails:
         evaluation: Its results, or `None` where it has none.
         revision: Its data, or `None` where they are gone.
         has_checkpoint: Whether it has kept an epoch, which can be evaluated.
+        can_go_on: Whether it has ended too early and can go on.
         problems: Sentences on what cannot be read.
     """
 
@@ -64,6 +65,7 @@ class RunDetails:
     evaluation: Evaluation | None = None
     revision: Revision | None = None
     has_checkpoint: bool = False
+    can_go_on: bool = False
     problems: tuple[str, ...] = ()
 
     @property
@@ -75,6 +77,11 @@ class RunDetails:
             for name, points in self.curves.validation.items()
             if bool((points[:, 0] == epoch).any())
         }
+
+
+def can_go_on(run: Run, status: str) -> bool:
+    """Whether a run that has ended in this status has a checkpoint to go on from."""
+    return status in ("cancelled", "failed", "interrupted") and run.last_checkpoint.is_dir()
 
 
 def read_curves(run: Run) -> Curves:
@@ -142,8 +149,17 @@ def read_details(project: Project, summary: RunSummary, *, with_data: bool = Tru
             revision = project.dataset(summary.dataset, summary.revision)
         except TLStudioError as error:
             problems.append(str(error))
-    kept = run.best_checkpoint.is_dir()
-    return RunDetails(summary, recipe, text, read_curves(run), evaluation, revision, kept, tuple(problems))
+    return RunDetails(
+        summary,
+        recipe,
+        text,
+        read_curves(run),
+        evaluation,
+        revision,
+        has_checkpoint=run.best_checkpoint.is_dir(),
+        can_go_on=can_go_on(run, summary.status),
+        problems=tuple(problems),
+    )
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

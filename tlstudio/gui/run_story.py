@@ -37,6 +37,7 @@ class RunStory:
         progress: What takes long now, outside the epochs.
         ended: How it ended.
         phase: What it is doing.
+        waits_for: What a run that pauses by itself waits for, such as room on the disk; ``""`` otherwise.
         log: Lines that are to be shown; the reader empties it.
     """
 
@@ -49,6 +50,7 @@ class RunStory:
         self.progress: Progress | None = None
         self.ended: RunEnded | None = None
         self.phase: RunPhase = "preparing"
+        self.waits_for = ""
         self.log: list[str] = []
         self._handlers: dict[type, Callable[..., None]] = {
             RunStarted: self._on_started,
@@ -102,7 +104,7 @@ class RunStory:
         words = {
             "preparing": self.progress.what if self.progress else _tr("Getting ready"),
             "training": _tr("Training"),
-            "paused": _tr("Paused"),
+            "paused": _tr("Waiting") if self.waits_for else _tr("Paused"),
             "evaluating": _tr("Evaluating"),
             "stopping": _tr("Stopping"),
         }
@@ -153,11 +155,13 @@ class RunStory:
         text = _tr("{0} checkpoint saved after epoch {1} ({2:.1f} s).")
         self.log.append(text.format(kind, event.epoch, event.seconds))
 
-    def _on_paused(self, _event: Paused) -> None:
-        self.phase = "paused"
-        self.log.append(_tr("Paused."))
+    def _on_paused(self, event: Paused) -> None:
+        self.phase = "paused" if self.phase != "stopping" else self.phase
+        self.waits_for = event.why
+        self.log.append(_tr("Waits: {0}").format(event.why) if event.why else _tr("Paused."))
 
     def _on_resumed(self, _event: Resumed) -> None:
+        self.waits_for = ""
         if self.phase == "paused":
             self.phase = "training" if self.started is not None else "preparing"  # while features are computed
         self.log.append(_tr("Goes on."))
@@ -166,7 +170,7 @@ class RunStory:
         self.log.append((_tr("Note: ") if event.level == "warning" else "") + event.text)
 
     def _on_ended(self, event: RunEnded) -> None:
-        self.ended, self.phase = event, "ended"
+        self.ended, self.phase, self.waits_for = event, "ended", ""
         self.run = event.run or self.run
         self.log.append(end_words(event) + ".")
 

@@ -69,6 +69,7 @@ class AppState(QObject):
         navigate(str): Go to a page: ``"project"``, ``"data"``, ``"train"``, ``"runs"``, ``"predict"``, ``"plugins"``.
         show_items(object, object, str): Show these ids (a list) of a revision on the Data page, under a title.
         show_run(str): Show this run on the Runs page.
+        resume_requested(str): Go on with this run from its last checkpoint, on the Train page.
         edit_requested(object): Fill the Train page with a recipe, to be changed and started by the user.
         predict_requested(str): Use this run on the Predict page.
         train_requested(object): Fill the Train page with a recipe and start it.
@@ -85,6 +86,7 @@ class AppState(QObject):
     navigate = Signal(str)
     show_items = Signal(object, object, str)
     show_run = Signal(str)
+    resume_requested = Signal(str)
     edit_requested = Signal(object)
     predict_requested = Signal(str)
     train_requested = Signal(object)
@@ -248,14 +250,17 @@ class AppState(QObject):
         if isinstance(failure, tuple) and isinstance(failure[1], Exception):
             self.show_error(failure[1])
 
-    def close(self) -> bool:
+    def close(self, timeout: float = 2.5) -> bool:
         """End all jobs and close the project.
+
+        Args:
+            timeout: Seconds to wait for jobs.
 
         Returns:
             Whether every thread has ended.
         """
         self._queue.clear()
-        ended = self.jobs.shut_down()
+        ended = self.jobs.shut_down(timeout)
         if self.project is not None:
             self.project.close()
             self.project = None

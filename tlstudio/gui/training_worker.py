@@ -1,4 +1,4 @@
-"""A run in a thread of its own, seen from the window: a buffer of events and the reins."""
+"""A run in a thread of the window, which does it or follows its process: a buffer of events and the reins."""
 
 from __future__ import annotations
 
@@ -12,55 +12,46 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEnded, RunEvent
-from tlstudio.engine.recipe import Recipe
-from tlstudio.plugins import Registry
-from tlstudio.store.project import Project
+from tlstudio.gui.run_work import RunWork
 
 log = logging.getLogger(__name__)
 
 
 class TrainingWorker(QObject):
-    """Executes one run in the thread that it has been moved to.
+    """Does one run in the thread that it has been moved to.
 
     Args:
-        recipe: What to train.
-        project: Where the run is kept.
-        registry: Where its components are looked up.
+        work: What to do.
         control: The reins; called directly from the window's thread.
 
     Signals:
         happened(object): A `RunEvent`, as it comes. (`QObject.event` is taken.)
-        finished(object): The `Run`, or `None` if the studio itself has failed.
+        finished(object): The `Run`, or `None` if there is none.
     """
 
     happened = Signal(object)
     finished = Signal(object)
 
-    def __init__(self, recipe: Recipe, project: Project, registry: Registry, control: RunControl) -> None:
+    def __init__(self, work: RunWork, control: RunControl) -> None:
         super().__init__()
-        self._recipe = recipe
-        self._project = project
-        self._registry = registry
+        self._work = work
         self._control = control
         self._ended = False
         self.buffer: deque[RunEvent] = deque()
 
     @Slot()
     def run(self) -> None:
-        """Run to the end; there is always exactly one `RunEnded`, whatever happens."""
+        """Run to the end; there is exactly one `RunEnded`, whatever happens, unless the run was let go."""
         run: Any = None
         try:
-            # torch and all that is behind it are imported here, not in the window's thread.
-            from tlstudio.engine.execute import execute_run
-
-            run = execute_run(self._recipe, self._project, self._registry, on_event=self._take, control=self._control)
+            run = self._work.do(self._take, self._control)
         except TLStudioError as error:
             self._take(RunEnded("", "failed", error=str(error)))
         except Exception as error:
             log.exception("the run has failed")
             sentence = f"The studio itself has failed: {type(error).__name__}: {error}"
             self._take(RunEnded("", "failed", error=sentence, traceback=traceback.format_exc()))
-        if not self._ended:
+        if not self._ended and not self._control.has_let_go:
             self._take(RunEnded("", "failed", error="The run ended without a word."))
         self.finished.emit(run)
         # From here and not by a queued signal: the window may be waiting for this very thread.
@@ -78,10 +69,12 @@ class TrainingSession(QObject):
     """One run with its thread; lives on the window's thread.
 
     Args:
-        recipe: What to train.
-        project: Where the run is kept.
-        registry: Where its components are looked up.
+        work: What to do.
         parent: Owner.
+
+    Attributes:
+        work: What is done.
+        control: Its reins.
 
     Signals:
         ended(): The thread is over; all events are in the buffer.
@@ -89,11 +82,11 @@ class TrainingSession(QObject):
 
     ended = Signal()
 
-    def __init__(self, recipe: Recipe, project: Project, registry: Registry, parent: QObject | None = None) -> None:
+    def __init__(self, work: RunWork, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.recipe = recipe
+        self.work = work
         self.control = RunControl()
-        self.worker = TrainingWorker(recipe, project, registry, self.control)
+        self.worker = TrainingWorker(work, self.control)
         self._thread = QThread(self)
         self._thread.setObjectName("training")
         self.worker.moveToThread(self._thread)

@@ -228,6 +228,8 @@ class RunsPanel(QWidget):
         elif action == "open_folder":
             folder = project.run(details.summary.id).folder
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+        elif action == "go_on":
+            self._go_on(details.summary.id)
         elif action == "evaluate":
             self.evaluate(details.summary.id)
         elif action == "export":
@@ -237,6 +239,12 @@ class RunsPanel(QWidget):
             self._state.predict_requested.emit(details.summary.id)
         else:
             self._rerun(details, edit=action == "edit")
+
+    def _go_on(self, run_id: str) -> None:
+        if self._state.run_state.active:
+            self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
+        else:
+            self._state.resume_requested.emit(run_id)
 
     def _rerun(self, details: RunDetails, *, edit: bool) -> None:
         from tlstudio.engine.recipe import parse_recipe

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QWidget
 
+from tlstudio.api import TLStudioError
+from tlstudio.engine.child import OUTPUT_NAME
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.recipe import Recipe
+from tlstudio.gui import run_work
 from tlstudio.gui.recipe_draft import Checked, RecipeDraft
+from tlstudio.gui.run_work import RunWork, takes_process
 from tlstudio.gui.state import AppState, RunState
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.training_worker import TrainingSession
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.live_view import LiveView
 from tlstudio.gui.widgets.ready_view import ReadyView
 from tlstudio.gui.widgets.train_setup import TrainSetup
+from tlstudio.gui.workers import JobContext
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
+    from tlstudio.store.run import Run
 
 DRAIN_EVERY_MS = 100
 """How often the events of a run are taken out of their buffer and drawn."""
+LET_GO_AFTER_MS = 2500
+"""How long the run may take to end when the window closes, before its process is ended or its thread left behind."""
 
 
 class TrainPanel(QWidget):
@@ -62,6 +76,10 @@ class TrainPanel(QWidget):
         self._drain = QTimer(self)
         self._drain.setInterval(DRAIN_EVERY_MS)
         self._drain.timeout.connect(self._take_events)
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(LET_GO_AFTER_MS)
+        self._patience.timeout.connect(self._lose_patience)
         self._connect()
         self._on_project()
 
@@ -78,6 +96,7 @@ class TrainPanel(QWidget):
         self._state.dataset_selected.connect(self._on_dataset_selected)
         self._state.train_requested.connect(self.train_recipe)
         self._state.edit_requested.connect(self.edit_recipe)
+        self._state.resume_requested.connect(self.resume)
         self._state.theme_changed.connect(self._on_theme)
 
     @property
@@ -87,6 +106,7 @@ class TrainPanel(QWidget):
             self._live = LiveView(self._state)
             self._live.see_result.connect(self._see_result)
             self._live.train_again.connect(self._train_again)
+            self._live.go_on.connect(self.resume)
             self._live.progressed.connect(self._state.set_run_state)
             self.right.addWidget(self._live)
         return self._live
@@ -98,19 +118,82 @@ class TrainPanel(QWidget):
         """Whether a run is under way."""
         return self._session is not None
 
+    @property
+    def outlives_window(self) -> bool:
+        """Whether the run that is under way can go on without the window."""
+        return self._session is not None and self._session.work.in_process
+
     @Slot(object)
     def start(self, recipe: Recipe) -> None:
         """Train a recipe that has been checked; does nothing while a run is under way."""
         project = self._state.project
         if project is None or self._session is not None:
             return
-        self._session = TrainingSession(recipe, project, self._state.registry, self)
+        flight = self.draft.result.preflight
+        in_process = takes_process(self.setup.place.place, flight.seconds if flight is not None else None)
+        work = run_work.execute(recipe, project, self._state.registry, in_process=in_process)
+        self._begin(work, self.draft.result.revision)
+
+    @Slot(str)
+    def resume(self, run_id: str) -> None:
+        """Go on with a run from its last checkpoint; does nothing while a run is under way."""
+        project = self._state.project
+        if project is None or self._session is not None:
+            return
+        try:
+            run = project.run(run_id)
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        # How long it will take is not known here; a run that was long before is.
+        was_long = (run.folder / OUTPUT_NAME).exists()
+        in_process = takes_process(self.setup.place.place, float("inf") if was_long else None)
+        self._begin(run_work.resume(run_id, project, self._state.registry, in_process=in_process), None)
+        self._show_what_runs(run)
+
+    def _follow_running(self) -> None:
+        """Follow a run that goes on in a process of its own, left there by an earlier window."""
+        project = self._state.project
+        if project is None or self._session is not None:
+            return
+        running = next((summary for summary in project.runs() if summary.status == "running"), None)
+        if running is not None:
+            self._begin(run_work.follow(running.id, project), None)
+            self._show_what_runs(project.run(running.id))
+            title = run_title(running.id, self._state.registry)
+            self._state.message.emit(self.tr("{0} has gone on in its process; it is followed again.").format(title), "")
+
+    def _begin(self, work: RunWork, revision: Revision | None) -> None:
+        self._session = TrainingSession(work, self)
         self._session.ended.connect(self._on_thread_ended)
         self.right.setCurrentWidget(self.live)
-        self.live.begin(self.draft.result.revision)
+        self.live.begin(revision, work.run_id)
         self.setup.show_running(True)
         self._session.start()
         self._drain.start()
+
+    def _show_what_runs(self, run: Run) -> None:
+        """Show the recipe of a run that was begun earlier in the form, and its data beside the curves."""
+        project, session = self._state.project, self._session
+        try:
+            recipe = Recipe.model_validate(run.read_recipe())
+        except (TLStudioError, ValidationError):
+            return  # who carries it out says so
+        self.setup.load_values(recipe)
+
+        def open_data(_: JobContext) -> Revision | None:
+            if project is None:
+                return None
+            try:
+                return project.dataset(recipe.dataset.name, recipe.dataset.revision)
+            except TLStudioError:
+                return None  # as above
+
+        def show_data(revision: Revision | None) -> None:
+            if revision is not None and session is self._session:
+                self.live.show_data(revision)
+
+        self._state.jobs.start(open_data, self.tr("Opening the data"), show_data, key="train data")
 
     @Slot(object)
     def train_recipe(self, recipe: Recipe) -> None:
@@ -150,18 +233,45 @@ class TrainPanel(QWidget):
             self._session.control.cancel()
             self._ending()
 
-    def shutdown(self, callback: Callable[[], None]) -> None:
-        """End the run at its next step, keep its last checkpoint, and call back when its thread is over.
+    def shutdown(self, callback: Callable[[], None], *, leave: bool = False) -> None:
+        """End the run at its next step and keep its last checkpoint, or leave it to its process.
 
-        Without a run the callback comes at once.
+        Args:
+            callback: Called when the thread is over, or when it takes too long for somebody who closes a window:
+                then `active_run` still says so. At once if there is no run.
+            leave: Let a run that is in a process of its own go on.
         """
-        if self._session is None:
+        session = self._session
+        if session is None:
             callback()
             return
         self._on_shut = callback
-        # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
-        self._session.control.cancel()
-        self._ending()
+        if leave and session.work.in_process:
+            session.control.let_go()
+        else:
+            # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
+            session.control.cancel()
+            self._ending()
+        self._patience.start()
+
+    @Slot()
+    def _lose_patience(self) -> None:
+        """The window is to close now: have a process ended that does not end, and leave a thread behind."""
+        session = self._session
+        if session is None:
+            return
+        if session.work.in_process and not session.control.has_let_go:
+            session.control.let_go()
+            self._patience.start(LET_GO_AFTER_MS // 2)
+            return
+        self._drain.stop()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        self._patience.stop()
+        if self._on_shut is not None:
+            callback, self._on_shut = self._on_shut, None
+            callback()
 
     def _ending(self) -> None:
         self.setup.show_running(True, ending=True)
@@ -172,13 +282,19 @@ class TrainPanel(QWidget):
     def _take_events(self) -> None:
         if self._session is None:
             return
-        paused_before = self.live.phase == "paused"
+        before = self._how_paused()
         self.live.take(self._session.drain())
         if not self.isHidden():
             self.live.redraw()
-        paused = self.live.phase == "paused"
-        if paused != paused_before and self.live.phase != "stopping":
-            self.setup.show_running(True, paused=paused)
+        paused, waiting = self._how_paused()
+        if (paused, waiting) == before or self.live.phase == "stopping":
+            return
+        self.setup.show_running(True, paused=paused, waiting=waiting)
+
+    def _how_paused(self) -> tuple[bool, bool]:
+        """Whether the user has paused the run, and whether it waits by itself."""
+        paused, waits = self.live.phase == "paused", bool(self.live.story.waits_for)
+        return paused and not waits, paused and waits
 
     @Slot()
     def _on_thread_ended(self) -> None:
@@ -196,9 +312,7 @@ class TrainPanel(QWidget):
         if ended is not None:
             self._tell(ended)
         self._state.runs_changed.emit()
-        if self._on_shut is not None:
-            callback, self._on_shut = self._on_shut, None
-            callback()
+        self._call_back()
 
     def _tell(self, ended: RunEnded) -> None:
         if ended.status == "failed":
@@ -234,9 +348,12 @@ class TrainPanel(QWidget):
 
     @Slot()
     def _on_project(self) -> None:
+        if self._session is not None:
+            return  # the project was only renamed: no other can be opened during a run
         self.draft.clear()
         self.right.setCurrentWidget(self.ready)
         self._on_datasets()
+        self._follow_running()
 
     @Slot(str)
     def _on_datasets(self, _name: str = "") -> None:

@@ -88,6 +88,7 @@ class Question(Sheet):
         on_yes: Called for yes.
         parent: The window.
         danger: Whether yes cannot be undone.
+        other: Text and callback of a third answer; its button is ``<name>_other``.
     """
 
     def __init__(
@@ -101,16 +102,18 @@ class Question(Sheet):
         on_yes: Callable[[], None],
         parent: QWidget,
         danger: bool = False,
+        other: tuple[str, Callable[[], None]] | None = None,
     ) -> None:
         super().__init__(name, title, parent)
-        self._on_yes = on_yes
         self.body.addWidget(text_label(text, "second", f"{name}_text", wrap=True))
         self.add_button(no, "secondary", f"{name}_no", self.reject)
-        self.add_button(yes, "danger" if danger else "primary", f"{name}_yes", self._say_yes)
+        if other is not None:
+            self.add_button(other[0], "secondary", f"{name}_other", lambda: self._answer(other[1]))
+        self.add_button(yes, "danger" if danger else "primary", f"{name}_yes", lambda: self._answer(on_yes))
 
-    def _say_yes(self) -> None:
+    def _answer(self, do: Callable[[], None]) -> None:
         self.accept()
-        self._on_yes()
+        do()
 
 
 class TextSheet(Sheet):

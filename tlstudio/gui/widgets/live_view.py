@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QProgres
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged
-from tlstudio.gui.run_story import RunStory, end_words
+from tlstudio.gui.run_reading import can_go_on
+from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState, RunPhase
 from tlstudio.gui.theme import mono_font
 from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.end_card import EndCard
 from tlstudio.gui.widgets.error_card import ErrorCard
 from tlstudio.gui.widgets.figures import (
     duration_text,
@@ -24,6 +26,7 @@ from tlstudio.gui.widgets.figures import (
     number_text,
     size_text,
 )
+from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.stat_card import StatCard
@@ -42,11 +45,13 @@ class LiveView(QWidget):
     Signals:
         see_result(str): The user wants to see the result of this run.
         train_again(): The user wants to go back to the form.
+        go_on(str): The user wants to go on with this run.
         progressed(object): A `RunState`, at each `redraw` that changed it.
     """
 
     see_result = Signal(str)
     train_again = Signal()
+    go_on = Signal(str)
     progressed = Signal(object)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
@@ -82,7 +87,11 @@ class LiveView(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setRange(0, 1000)
         self.error_card = ErrorCard("train_error", self._state, self.tr("The run has failed"))
-        self.summary = self._make_summary()
+        self.summary = EndCard()
+        self.summary.see_result.connect(lambda: self.see_result.emit(self.story.run))
+        self.summary.train_again.connect(self.train_again)
+        self.summary.go_on.connect(lambda: self.go_on.emit(self.story.run))
+        self.waiting_card = self._make_waiting()
         self.loss_plot = MetricPlot("train_plot_loss", self.tr("Loss"), theme)
         self.metric_plot = MetricPlot("train_plot_metric", self.tr("Metric"), theme)
         self.rate_plot = MetricPlot("train_plot_rate", self.tr("Learning rate"), theme)
@@ -109,29 +118,23 @@ class LiveView(QWidget):
         layout.setSpacing(12)
         layout.addLayout(cards)
         layout.addWidget(self.bar)
+        layout.addWidget(self.waiting_card)
         layout.addWidget(self.error_card)
         layout.addWidget(self.summary)
         layout.addLayout(self._grid, 1)
         layout.addLayout(self._make_log())
 
-    def _make_summary(self) -> Card:
-        card = Card("train_summary", margins=(16, 10, 10, 10))
-        self._summary_title = text_label("", "section", "train_summary_title", elide=True)
-        self._summary_text = text_label("", "second", "train_summary_text", elide=True)
-        self.result_button = push_button(self.tr("See &result"), "primary", "train_see_result")
-        self.again_button = push_button(self.tr("Train a&gain"), "secondary", "train_again")
-        self.result_button.clicked.connect(lambda: self.see_result.emit(self.story.run))
-        self.again_button.clicked.connect(self.train_again)
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        words.addWidget(self._summary_title)
-        words.addWidget(self._summary_text)
-        row = QHBoxLayout()
-        row.setSpacing(8)
-        row.addLayout(words, 1)
-        row.addWidget(self.again_button)
-        row.addWidget(self.result_button)
-        card.column.addLayout(row)
+    def _make_waiting(self) -> Card:
+        card = Card("train_waiting")
+        title = self.tr("The run waits; it goes on by itself as soon as this is mended")
+        card.setAccessibleName(title)
+        head = QHBoxLayout()
+        head.setSpacing(8)
+        head.addWidget(IconLabel(self._state, "warning", "caution", 18))
+        head.addWidget(text_label(title, "section", "train_waiting_title"), 1)
+        self._waiting_text = text_label("", "", "train_waiting_text", wrap=True)
+        card.column.addLayout(head)
+        card.column.addWidget(self._waiting_text)
         card.hide()
         return card
 
@@ -161,10 +164,16 @@ class LiveView(QWidget):
 
     # -- events ---------------------------------------------------------------------------------------------
 
-    def begin(self, revision: Revision | None) -> None:
-        """Get ready for a run on these data."""
+    def begin(self, revision: Revision | None, run_id: str = "") -> None:
+        """Get ready for a run.
+
+        Args:
+            revision: Its data; `None` if they are still to be opened, see `show_data`.
+            run_id: Its id, if it is known already.
+        """
         self._revision = revision
         self.story = RunStory()
+        self.story.run = run_id
         self._worst, self._end_drawn = (), False
         for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
             plot.clear()
@@ -174,6 +183,7 @@ class LiveView(QWidget):
         for card in (self.metric_card, self.epoch_card, self.time_card, self.speed_card):
             card.show_figure("—")
         self.error_card.hide()
+        self.waiting_card.hide()
         self.summary.hide()
         self.gallery.show_items(())
         self.gallery.hide()
@@ -187,6 +197,12 @@ class LiveView(QWidget):
         self.bar.setValue(0)
         self._dirty = True
         self.redraw()
+
+    def show_data(self, revision: Revision) -> None:
+        """Take the data of the run, once they are open."""
+        self._revision = revision
+        self._worst = self.story.epoch.worst if self.story.epoch is not None else ()
+        self._dirty = True
 
     def take(self, events: Iterable[RunEvent]) -> None:
         """Take in events; nothing is drawn yet."""
@@ -263,6 +279,8 @@ class LiveView(QWidget):
             self._grid.setRowStretch(2, 2)
             self.memory_plot.show()
         self._draw_figures()
+        self._waiting_text.setText(self.story.waits_for)
+        self.waiting_card.setVisible(bool(self.story.waits_for))
         if self.story.log:
             self.log.appendPlainText("\n".join(self.story.log))
             self._log_line.setText(self.story.log[-1])
@@ -317,20 +335,16 @@ class LiveView(QWidget):
             plot.flush()
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
-        test = ended.metrics.get("test") or ended.metrics.get("validation") or {}
-        where = self.tr("On the test split: ") if "test" in ended.metrics else ""
-        if not test and self.story.best is not None:
-            test, where = self.story.best.validation, self.tr("Not evaluated; in validation: ")
-        parts = [f"{metric_title(name)} {number_text(test[name])}" for name in main_metrics(test, 2)]
-        if ended.best_epoch:
-            parts.append(self.tr("epoch {0} kept").format(ended.best_epoch))
-        self._summary_title.setText(end_words(ended))
-        text = where + " · ".join(parts) if parts else self.tr("There is no result to show.")
-        self._summary_text.setText(text)
-        self.result_button.setVisible(bool(self.story.run) and bool(ended.metrics or ended.best_epoch))
-        self.summary.show()
+        self.summary.show_end(self.story, can_go_on=self._can_go_on(ended.status))
         if self._worst:
             self._show_worst()
+
+    def _can_go_on(self, status: str) -> bool:
+        project = self._state.project
+        try:
+            return project is not None and bool(self.story.run) and can_go_on(project.run(self.story.run), status)
+        except TLStudioError:  # it never got a folder
+            return False
 
     @Slot()
     def _show_worst(self) -> None:

@@ -19,14 +19,14 @@ from tlstudio.gui.widgets.run_table import status_words
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 ACTIONS = ("open_folder", "delete", "export", "edit", "again", "predict")
-"""Buttons beside the title; ``"evaluate"`` has its place below, on a run that was not evaluated."""
+"""Buttons beside the title; ``"evaluate"`` and ``"go_on"`` have their place below, on a run that ended early."""
 
 
 class RunView(QWidget):
     """Shows one run.
 
     Signals:
-        action(str): One of `ACTIONS`, or ``"evaluate"``, is wanted for the run that is shown.
+        action(str): One of `ACTIONS`, ``"evaluate"`` or ``"go_on"`` is wanted for the run that is shown.
     """
 
     action = Signal(str)
@@ -104,14 +104,18 @@ class RunView(QWidget):
         card = Card("run_kept", margins=(16, 10, 10, 10))
         self._kept_title = text_label("", "section", "run_kept_title", elide=True)
         self._kept_text = text_label("", "second", "run_kept_text", elide=True)
-        button = push_button(
+        self.buttons["evaluate"] = push_button(
             self.tr("E&valuate"),
-            "primary",
+            "secondary",
             "run_evaluate",
             hint=self.tr("Measures the kept epoch on the validation and test splits, as at the end of a run"),
         )
-        button.clicked.connect(lambda: self.action.emit("evaluate"))
-        self.buttons["evaluate"] = button
+        self.buttons["go_on"] = push_button(
+            self.tr("&Go on"),
+            "primary",
+            "run_go_on",
+            hint=self.tr("Goes on from the last checkpoint on the Train page, as if the run had not ended"),
+        )
         words = QVBoxLayout()
         words.setSpacing(2)
         words.addWidget(self._kept_title)
@@ -119,17 +123,19 @@ class RunView(QWidget):
         row = QHBoxLayout()
         row.setSpacing(8)
         row.addLayout(words, 1)
-        row.addWidget(button)
+        for key in ("evaluate", "go_on"):
+            self.buttons[key].clicked.connect(lambda _=False, key=key: self.action.emit(key))
+            row.addWidget(self.buttons[key])
         card.column.addLayout(row)
         card.hide()
         return card
 
     def _show_kept(self, details: RunDetails) -> None:
         """Say of a run that was not evaluated what it has kept, and how good that was in validation."""
-        shown = details.has_checkpoint and not details.summary.metrics and details.summary.status != "running"
-        self.kept.setVisible(shown)
-        if not shown:
-            return
+        can_evaluate = details.has_checkpoint and not details.summary.metrics and details.summary.status != "running"
+        self.kept.setVisible(can_evaluate or details.can_go_on)
+        self.buttons["evaluate"].setVisible(can_evaluate)
+        self.buttons["go_on"].setVisible(details.can_go_on)
         values = details.kept_validation
         figures = [f"{metric_title(name)} {number_text(values[name])}" for name in main_metrics(values, 3)]
         if values and "loss" not in main_metrics(values, 3):
@@ -138,7 +144,9 @@ class RunView(QWidget):
         title = self.tr("Validation of epoch {0}, which is kept: ").format(epoch) if figures else ""
         self._kept_title.setText(title + " · ".join(figures) if figures else self.tr("A checkpoint is kept"))
         self._kept_text.setText(
-            self.tr("The run ended before it was evaluated; its checkpoint is there, and can be evaluated now.")
+            self.tr("The run ended early; it can go on from its last checkpoint, bit for bit as it would have then.")
+            if details.can_go_on
+            else self.tr("The run ended before it was evaluated; its checkpoint is there, and can be evaluated now.")
         )
 
     def show_details(self, details: RunDetails) -> None:
@@ -162,6 +170,7 @@ class RunView(QWidget):
             self.buttons[key].setEnabled(writable and bool(details.recipe))
         self._show_kept(details)
         self.buttons["evaluate"].setEnabled(writable and details.revision is not None)
+        self.buttons["go_on"].setEnabled(writable and bool(details.recipe))
         if summary.error or details.curves.traceback:
             self.error.show_error(summary.error, details.curves.traceback)
         else:

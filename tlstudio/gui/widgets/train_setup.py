@@ -20,6 +20,7 @@ from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
+from tlstudio.gui.widgets.place_box import PlaceBox
 from tlstudio.gui.widgets.recipe_menu import RecipeMenu
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.widgets.train_forms import TrainForms
@@ -98,6 +99,8 @@ class TrainSetup(QWidget):
         self.forms.changed.connect(self._on_form)
         self.forms.entered.connect(self._show_help)
         column.addWidget(self.forms)
+        self.place = PlaceBox(self._state)
+        column.addWidget(self.place)
         column.addStretch(1)
         area = QScrollArea()
         area.setObjectName("train_setup_scroll")
@@ -333,14 +336,22 @@ class TrainSetup(QWidget):
         self._draft.load(recipe.model_dump())
         self.refresh_datasets()
 
-    def show_running(self, running: bool, *, paused: bool = False, ending: bool = False) -> None:
-        """Show the buttons of the moment and forbid changes while a run goes."""
+    def show_running(self, running: bool, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
+        """Show the buttons of the moment and forbid changes while a run goes.
+
+        Args:
+            running: Whether a run is under way.
+            paused: Whether the user has paused it.
+            ending: Whether its end has been asked for.
+            waiting: Whether it waits by itself, and can neither be paused nor told to go on.
+        """
         self._buttons.setCurrentIndex(1 if running else 0)
         self.pause_button.setText(self.tr("&Continue") if paused else self.tr("&Pause"))
         self.pause_button.setAccessibleName(self.tr("Continue") if paused else self.tr("Pause"))
-        for button in (self.pause_button, self.stop_button):
-            button.setEnabled(not ending)
+        self.pause_button.setEnabled(not ending and not waiting)
+        self.stop_button.setEnabled(not ending)
         self.forms.set_locked(running)
+        self.place.setEnabled(not running)
         self.dataset_box.setEnabled(not running)
         for card in self.cards.values():
             card.button.setEnabled(not running)
