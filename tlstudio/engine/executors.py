@@ -92,10 +92,8 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
     mark = run.process
     if run.status != "running" or mark is None or mark.is_gone() is not False or mark == ProcessMark.here():
         raise RunError(f"Run {run_id} is not carried out by another process of this machine.", path=run.folder)
-    with contextlib.suppress(RunError):
-        if run.read_json(CONTROL_NAME).get(
-            "paused"
-        ):  # by who followed it before: the reins are handed over as they are
+    with contextlib.suppress(RunError):  # who followed it before may have paused it
+        if run.read_json(CONTROL_NAME).get("paused"):
             control.pause()
     _follow(run, _Other(mark), on_event, control)
     return run
