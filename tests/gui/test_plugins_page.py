@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QFrame, QLabel, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
+from tlstudio.gui.app import build_window
 from tlstudio.gui.panels.plugins import PluginsPanel
 from tlstudio.gui.state import AppState
 from tlstudio.plugins import PluginManager
@@ -70,3 +71,44 @@ def test_switching_a_plugin_off_counts_from_the_next_start_and_says_so(
     assert disabled_plugins() == set()
     assert not (Path(state.settings.fileName()).parent / "disabled_plugins.new").exists()
     assert Qt.FocusPolicy.NoFocus != switch.focusPolicy()
+
+
+def test_a_plugin_that_ended_the_last_start_is_asked_about(state: AppState, tmp_path: Path, qtbot: QtBot) -> None:
+    folder = tmp_path / "home" / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "deadly.py").write_text("import os; os._exit(3)\n")
+    state.manager = PluginManager.of_user()
+    panel = PluginsPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    error = panel.findChild(QLabel, "plugin_deadly_error")
+    again = panel.findChild(QAbstractButton, "plugin_deadly_again")
+    off = panel.findChild(QAbstractButton, "plugin_deadly_off")
+    notice = panel.findChild(QFrame, "plugins_notice")
+    assert isinstance(error, QLabel)
+    assert "ends the program (exit code 3)" in error.text()
+    assert isinstance(again, QAbstractButton)
+    assert isinstance(off, QAbstractButton)
+    assert isinstance(notice, QFrame)
+    off.click()
+    assert disabled_plugins() == {"deadly"}
+    (folder / "deadly.py").touch()
+    again.click()
+    assert disabled_plugins() == set()
+    assert notice.isVisible()
+    assert "deadly" not in (folder / ".tried.json").read_text()
+
+
+def test_safe_mode_is_said_on_the_page_and_at_the_top(state: AppState, tmp_path: Path, qtbot: QtBot) -> None:
+    (tmp_path / "mine.py").write_text("raise SystemExit('must not run')\n")
+    state.manager = PluginManager(tmp_path, safe_mode=True)
+    state.manager.discover()
+    window = build_window(state)
+    qtbot.addWidget(window)
+    chip, notice = window.findChild(QLabel, "topbar_safe_mode"), window.findChild(QFrame, "plugins_safe_mode")
+    mine = window.findChild(QLabel, "plugin_mine_state")
+    assert isinstance(chip, QLabel)
+    assert isinstance(notice, QFrame)
+    assert isinstance(mine, QLabel)
+    assert mine.text() == "Switched off"
+    assert {record.state for record in state.manager.plugins if record.name != "mine"} == {"ok"}

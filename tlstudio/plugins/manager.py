@@ -38,7 +38,7 @@ class PluginManager:
         self.plugins_folder = plugins_folder
         self.safe_mode = safe_mode
         self.registry = Registry()
-        self._disabled = frozenset(disabled)
+        self.disabled = frozenset(disabled)
         self._records: list[PluginRecord] = []
 
     @classmethod
@@ -92,4 +92,4 @@ class PluginManager:
         PluginMemory(self.plugins_folder).forget(name)
 
     def _is_off(self, source: Source) -> bool:
-        return source.record.name in self._disabled or (self.safe_mode and not source.bundled)
+        return source.record.name in self.disabled or (self.safe_mode and not source.bundled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import API_VERSION
 from tlstudio.gui.state import AppState
@@ -57,16 +57,10 @@ class PluginsPanel(QWidget):
         open_folder.clicked.connect(self._open_folder)
         head.addWidget(open_folder, 0, Qt.AlignmentFlag.AlignTop)
 
-        self._notice = QFrame()
-        self._notice.setObjectName("plugins_notice")
-        self._notice.setProperty("role", "notice")
-        row = QHBoxLayout(self._notice)
-        row.setContentsMargins(16, 10, 16, 10)
-        row.setSpacing(10)
-        row.addWidget(IconLabel(state, "info", "accent_text", 18))
-        row.addWidget(
-            text_label(self.tr("Your changes apply when TL Studio starts next."), "", "plugins_notice_text"), 1
-        )
+        self._names = {record.name for record in state.manager.plugins}
+        self._off_at_start = state.manager.disabled
+        self._asked_again: set[str] = set()
+        self._notice = self._make_notice("plugins_notice", self.tr("Your changes apply when TL Studio starts next."))
         self._notice.hide()
 
         inner = QWidget()
@@ -76,8 +70,13 @@ class PluginsPanel(QWidget):
         column.setSpacing(12)
         column.addLayout(head)
         column.addWidget(self._notice)
+        if state.manager.safe_mode:
+            text = self.tr(
+                "Safe mode: only the plugins that come with TL Studio are loaded. Start it without --safe-mode to have all."
+            )
+            column.addWidget(self._make_notice("plugins_safe_mode", text))
         # What needs attention stands above what works.
-        order = {"failed": 0, "ok": 1, "disabled": 2}
+        order = {"skipped": 0, "failed": 1, "ok": 2, "disabled": 3}
         for record in sorted(state.manager.plugins, key=lambda record: order[record.state]):
             column.addWidget(self._card(record))
         column.addStretch()
@@ -93,11 +92,23 @@ class PluginsPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
 
+    def _make_notice(self, name: str, text: str) -> QFrame:
+        notice = QFrame()
+        notice.setObjectName(name)
+        notice.setProperty("role", "notice")
+        row = QHBoxLayout(notice)
+        row.setContentsMargins(16, 10, 16, 10)
+        row.setSpacing(10)
+        row.addWidget(IconLabel(self._state, "info", "accent_text", 18))
+        row.addWidget(text_label(text, "", f"{name}_text", wrap=True), 1)
+        return notice
+
     def _card(self, record: PluginRecord) -> Card:
         card = Card(f"plugin_{record.name}", spacing=8)
         icon, colour, word = {
             "ok": ("plugins", "second", self.tr("Works")),
             "failed": ("warning", "bad", self.tr("Failed")),
+            "skipped": ("warning", "caution", self.tr("Skipped")),
             "disabled": ("plugins", "faint", self.tr("Switched off")),
         }[record.state]
         row = QHBoxLayout()
@@ -111,9 +122,10 @@ class PluginsPanel(QWidget):
         title.addWidget(text_label(record.origin, "small", f"plugin_{record.name}_origin", elide=True), 1)
         texts.addLayout(title)
         if record.error:
-            texts.addWidget(text_label(record.error, "bad", f"plugin_{record.name}_error", wrap=True))
+            role = "second" if record.state == "skipped" else "bad"
+            texts.addWidget(text_label(record.error, role, f"plugin_{record.name}_error", wrap=True))
         row.addLayout(texts, 1)
-        state_role = {"ok": "good", "failed": "bad", "disabled": "second"}[record.state]
+        state_role = {"ok": "good", "failed": "bad", "skipped": "caution", "disabled": "second"}[record.state]
         switch = QCheckBox(self.tr("On"))
         switch.setObjectName(f"plugin_{record.name}_on")
         switch.setAccessibleName(self.tr("Use the plugin {0}").format(record.name))
@@ -126,11 +138,41 @@ class PluginsPanel(QWidget):
         row.addLayout(side)
         row.setAlignment(side, Qt.AlignmentFlag.AlignTop)
         card.column.addLayout(row)
+        if record.remembered:
+            card.column.addLayout(self._question(record, switch))
         if record.provides:
             card.column.addLayout(self._chips(record))
         if record.traceback:
             card.column.addWidget(self._traceback(record))
         return card
+
+    def _question(self, record: PluginRecord, switch: QCheckBox) -> QHBoxLayout:
+        """Ask what shall become of a plugin that is left out for what it did at an earlier start."""
+        again = push_button(self.tr("Try again"), "secondary", f"plugin_{record.name}_again")
+        again.setAccessibleName(self.tr("Try the plugin {0} again at the next start").format(record.name))
+        again.clicked.connect(lambda: self._try_again(record.name, again, switch))
+        off = push_button(self.tr("Keep it off"), "secondary", f"plugin_{record.name}_off")
+        off.setAccessibleName(self.tr("Switch the plugin {0} off").format(record.name))
+        off.clicked.connect(lambda: switch.setChecked(False))
+        row = QHBoxLayout()
+        row.setContentsMargins(32, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(again)
+        row.addWidget(off)
+        row.addStretch()
+        return row
+
+    def _try_again(self, name: str, button: QPushButton, switch: QCheckBox) -> None:
+        try:
+            self._state.manager.try_again(name)
+        except OSError as error:
+            self._state.show_error(error)
+            return
+        self._asked_again.add(name)
+        switch.setChecked(True)
+        button.setEnabled(False)
+        button.setText(self.tr("Is tried at the next start"))
+        self._notice.show()
 
     def _chips(self, record: PluginRecord) -> FlowLayout:
         flow = FlowLayout(spacing=6)
@@ -175,10 +217,9 @@ class PluginsPanel(QWidget):
         except OSError as error:
             self._state.show_error(error)
             return
-        loaded = {record.name: record.state != "disabled" for record in self._state.manager.plugins}
         off = disabled_plugins()
-        changed = any((plugin not in off) != was_on for plugin, was_on in loaded.items())
-        self._notice.setVisible(changed)
+        changed = any((plugin not in off) == (plugin in self._off_at_start) for plugin in self._names)
+        self._notice.setVisible(changed or bool(self._asked_again))
 
     @Slot()
     def _open_folder(self) -> None:

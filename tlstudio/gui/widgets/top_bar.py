@@ -71,6 +71,10 @@ class TopBar(QFrame):
         layout.addWidget(self._project)
         layout.addWidget(self._slash)
         layout.addWidget(self._dataset, 1)
+        if state.manager.safe_mode:
+            chip = text_label(self.tr("Safe mode"), "chip", "topbar_safe_mode")
+            chip.setToolTip(self.tr("Only the plugins that come with TL Studio are loaded."))
+            layout.addWidget(chip, 0, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(self._device, 0, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(RunChip(state), 0, Qt.AlignmentFlag.AlignVCenter)
         state.project_changed.connect(self.refresh)
