@@ -105,7 +105,7 @@ def test_a_damaged_project_file_gets_a_sentence_with_the_way_out(project: Projec
 def test_a_project_of_a_newer_version_names_both_versions(project: Project) -> None:
     project.close()
     (project.folder / "tlstudio.json").write_text('{"format": 7, "name": "x", "app_version": "3.2.1"}')
-    with pytest.raises(ProjectError, match=r"TL Studio 3\.2\.1 \(project format 7\); this is TL Studio .*up to 1"):
+    with pytest.raises(ProjectError, match=r"TL Studio 3\.2\.1 \(project format 7\); this is TL Studio .*up to 2"):
         Project.open(project.folder)
 
 

@@ -8,6 +8,7 @@ from tlstudio.api import DataError
 
 PROJECT_FILES = frozenset({"tlstudio.json", "project.db", "project.db-wal", "project.db-shm", ".lock", ".lock.json"})
 PROJECT_FOLDERS = frozenset({"datasets", "runs"})
+BACKUP_PREFIX = "backup-format-"
 RUN_FILES = frozenset({"run.json", "recipe.toml"})
 EXPORT_FILES = frozenset({"model.safetensors", "config.json", "labels.json", "preprocessing.json"})
 """Other models have some of these, too; together they are an exported model."""
@@ -67,7 +68,7 @@ def refuse_as_output(path: Path) -> None:
     real = path.expanduser().resolve()  # through a link, too
     for folder in real.parents:
         name = real.relative_to(folder).parts[0]
-        if is_project(folder) and name in PROJECT_FILES | PROJECT_FOLDERS:
+        if is_project(folder) and (name in PROJECT_FILES | PROJECT_FOLDERS or name.startswith(BACKUP_PREFIX)):
             what = f"{path} belongs to the project {folder}, which would be damaged."
         elif is_export(folder) and name in EXPORT_PARTS:
             what = f"{path} belongs to the exported model {folder}, which would be damaged."

@@ -15,6 +15,7 @@ from typing import Any
 from tlstudio.api import ProjectError
 
 _WINDOWS_RETRIES = 50
+_STALE_SECONDS = 3600  # a file that is being written is there for a moment; one as old was left by a crash
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -40,6 +41,14 @@ def write_atomic(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise ProjectError(f"{path} could not be written: {reason(error)}.", remedy(error), path=path) from error
+
+
+def remove_stale_files(folder: Path) -> None:
+    """Remove what `write_atomic` has left in a folder where its process was killed."""
+    for left_over in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left_over.stat().st_mtime > _STALE_SECONDS:
+                left_over.unlink()
 
 
 def write_json_atomic(path: Path, value: Any) -> None:  # noqa: ANN401  any JSON value
@@ -87,6 +96,8 @@ def reason(error: OSError) -> str:
         errno.EROFS: "the file system is read-only",
         errno.ENOSPC: "the disk is full",
         errno.EDQUOT: "your disk quota is used up",
+        errno.EFBIG: "files may not become larger there",
+        errno.EIO: "the disk does not answer",
         errno.ENAMETOOLONG: "the path is longer than the system allows",
         errno.ENOENT: "the folder does not exist",
         errno.ENOTDIR: "a part of the path is a file, not a folder",
@@ -98,8 +109,10 @@ def reason(error: OSError) -> str:
 def remedy(error: OSError) -> str:
     """Say what to do about it."""
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return "Free some space, then try again."
+        case errno.ENOENT | errno.EIO | errno.ENODEV | errno.ENXIO | errno.ESTALE:
+            return "If it is on a disk that was unplugged, bring that back and try again."
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "Ask for write access, or use a folder of your own."
         case errno.ENAMETOOLONG:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import re
 import shutil
 import threading
@@ -13,11 +12,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from tlstudio import __version__
 from tlstudio.api import DataError, ProjectError, RunError
-from tlstudio.store.files import reason, remedy, write_json_atomic
+from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
+from tlstudio.store.format import MIN_READER, PROJECT_FORMAT, PROJECT_NAME, bring_up_to_date, read_facts
 from tlstudio.store.index import INDEX_NAME, RunIndex
 from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
@@ -26,9 +26,6 @@ from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summ
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-
-PROJECT_FORMAT = 1
-PROJECT_NAME = "tlstudio.json"
 
 
 class Project:
@@ -83,7 +80,7 @@ class Project:
                 f"The project {folder} cannot be made: {reason(error)}.", remedy(error), path=folder
             ) from error
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        values = {"format": PROJECT_FORMAT, "name": name or folder.name, "created": created}
+        values = {"format": PROJECT_FORMAT, "min_reader": MIN_READER, "name": name or folder.name, "created": created}
         # Written last: with it, the folder is a project.
         write_json_atomic(folder / PROJECT_NAME, {**values, "app_version": __version__})
         return cls.open(folder, program=program)
@@ -94,7 +91,9 @@ class Project:
 
         Args:
             folder: Its folder.
-            write: Whether to take the one right to write. Without, nothing is written into the folder at all.
+            write: Whether to take the one right to write; a project of an older format is brought to this version's
+                then, after a backup. Without, nothing is written into the folder at all, and a project of a newer
+                format opens, too, if its ``min_reader`` says that this version finds its way in it.
             program: What to call this program in the sentence that a second writer gets.
 
         Raises:
@@ -102,13 +101,16 @@ class Project:
                 for writing elsewhere.
         """
         folder = folder.expanduser().absolute()
-        name = str(_read_facts(folder).get("name") or folder.name)
+        facts = read_facts(folder, write=write)
+        name = str(facts.get("name") or folder.name)
         if not write:
             return cls(folder, name, None)
         lock = ProjectLock(folder)
         lock.acquire(program)
         try:
+            notes = bring_up_to_date(folder)
             project = cls(folder, name, lock)
+            project.notes = notes + project.notes
             project._sweep()
         except BaseException as error:
             lock.release()
@@ -137,7 +139,7 @@ class Project:
         if not (clean := " ".join(name.split())):
             raise ProjectError("A project needs a name.", "Give it one.", path=self.folder, field="name")
         path = self.folder / PROJECT_NAME
-        write_json_atomic(path, {**_read_facts(self.folder), "name": clean})
+        write_json_atomic(path, {**read_facts(self.folder, write=True), "name": clean})
         self.name = clean
 
     @property
@@ -355,6 +357,8 @@ class Project:
         for name in _folders_in(self.runs_folder):
             if name.startswith((".new-", ".deleted-")):
                 shutil.rmtree(self.runs_folder / name, ignore_errors=True)
+        for folder in (self.folder, *(self.runs_folder / name for name in _folders_in(self.runs_folder))):
+            remove_stale_files(folder)
 
 
 def _folders_in(folder: Path) -> set[str]:
@@ -368,43 +372,3 @@ def _did_you_mean(name: str, known: list[str], title: str) -> str:
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"{title}: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}." if known else ""
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    """Check that a folder is a project that this version can use, and return what ``tlstudio.json`` says."""
-    path = folder / PROJECT_NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        what = "is not a TL Studio project: it holds no tlstudio.json" if folder.is_dir() else "does not exist"
-        raise ProjectError(
-            f"{folder} {what}.", "Choose the project's own folder, or make a project with: tlstudio new.", path=folder
-        ) from None
-    except OSError as error:
-        raise ProjectError(f"The project {folder} cannot be read: {reason(error)}.", path=folder) from error
-    except UnicodeDecodeError as error:
-        raise _damaged(path, "it is not UTF-8 text") from error
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(values, dict) or type(values.get("format")) is not int or values["format"] < 1:
-        raise _damaged(path, "it says no project format")
-    if values["format"] > PROJECT_FORMAT:
-        raise ProjectError(
-            f"The project {folder} was made by TL Studio {values.get('app_version', 'of a later version')} "
-            f"(project format {values['format']}); this is TL Studio {__version__}, which knows formats up to "
-            f"{PROJECT_FORMAT}.",
-            "Update TL Studio to open it.",
-            path=folder,
-        )
-    return values
-
-
-def _damaged(path: Path, why: str) -> ProjectError:
-    return ProjectError(
-        f"{path} is damaged: {why}.",
-        "Your data sets and runs are not affected. "
-        f'Bring the file back from a copy, or write {{"format": {PROJECT_FORMAT}}} into it.',
-        path=path,
-    )
