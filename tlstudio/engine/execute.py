@@ -165,6 +165,12 @@ def _known(error: Exception, options: TrainingOptions) -> TLStudioError | None:
     """What torch refuses for a reason that the user can do something about."""
     if is_out_of_memory(error):  # while features were computed, say: there, no smaller batch was tried
         return OutOfMemoryError(options, None, torch.device(resolve_device(options.device)))
+    if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+        what = str(error).partition("\n")[0]
+        return RunError(
+            f"The GPU has failed or was lost during the run: {what}.",
+            "Restart the studio, then go on with the run: its last checkpoint is kept.",
+        )
     if options.deterministic and "use_deterministic_algorithms" in str(error):
         operation = str(error).partition(" does not have")[0].partition("\n")[0].rstrip(".")
         return RunError(

@@ -15,6 +15,7 @@ from torch import nn
 from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo
 from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
+from tlstudio.engine.activations import recompute_activations
 from tlstudio.engine.assemble import (
     CachedModel,
     Parts,
@@ -44,7 +45,7 @@ from tlstudio.engine.events import (
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
 from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
-from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory, largest_fitting_batch
+from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe
@@ -231,6 +232,8 @@ class Execution:
                     monitor_mode="max" if mode == "max" else "min",
                 )
             )
+        if options.recompute:
+            recompute_activations(model.layer_groups())
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
         trainer = Trainer(
             fabric,
@@ -249,8 +252,12 @@ class Execution:
                 raise
             # The frames of the failed step still hold its tensors, for which the trial needs the room.
             traceback.clear_frames(error.__traceback__)
-            fitting = largest_fitting_batch(network, model.head, train, train_targets, options, fabric)
-            raise OutOfMemoryError(options, fitting, fabric.device) from error
+            trial = BatchTrial(network, model.head, train, train_targets, options, fabric)
+            fitting, recomputed = trial.largest_fitting(), False
+            if not (cached or options.recompute):
+                recompute_activations(model.layer_groups())
+                recomputed = trial.fits(options.batch_size)
+            raise OutOfMemoryError(options, fitting, fabric.device, recomputed=recomputed) from error
         if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
             return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
 

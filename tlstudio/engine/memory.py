@@ -23,10 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in text or "out of memory" in text
 
 
-def largest_fitting_batch(
-    network: nn.Module, head: HeadModule, train: TrainLoader, targets: Tensor, options: TrainingOptions, fabric: Fabric
-) -> int:
-    """Find a batch size that does fit, by trying a step with half of the batch, a quarter, and so on.
+class BatchTrial:
+    """Tries for real which batch fits.
 
     Args:
         network: What is fed with batches.
@@ -35,33 +33,53 @@ def largest_fitting_batch(
         targets: Encoded training labels by position.
         options: With the batch size that did not fit.
         fabric: Device and precision.
-
-    Returns:
-        The largest size that was tried and fits; 0 if not even 1 does.
     """
-    batch = next(train.epoch(0))
-    size = min(options.batch_size, len(batch.positions)) // 2
-    while size >= 1:
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: HeadModule,
+        train: TrainLoader,
+        targets: Tensor,
+        options: TrainingOptions,
+        fabric: Fabric,
+    ) -> None:
+        self._network = network
+        self._head = head
+        self._batch = next(train.epoch(0))
+        self._targets = targets
+        self._options = options
+        self._fabric = fabric
+
+    def largest_fitting(self) -> int:
+        """Try half of the batch, a quarter, and so on; returns the first size that fits, 0 if not even 1 does."""
+        size = min(self._options.batch_size, len(self._batch.positions)) // 2
+        while size >= 1 and not self.fits(size):
+            size //= 2
+        return size
+
+    def fits(self, size: int) -> bool:
+        """Make a step with so many samples, and room for what the optimizer will keep."""
+        network, device = self._network, self._fabric.device
         network.zero_grad(set_to_none=True)
         gc.collect()
-        if fabric.device.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
         with contextlib.suppress(RuntimeError, MemoryError):
             set_train_mode(network)
             # The optimizer will keep this much beside the gradients: two moments (AdamW) or one (SGD).
-            moments = 1 if options.optimizer == "sgd" else 2
+            moments = 1 if self._options.optimizer == "sgd" else 2
             learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
             reserved = [torch.empty_like(parameter) for parameter in learning for _ in range(moments)]
-            inputs = {name: tensor[:size].to(fabric.device) for name, tensor in batch.inputs.items()}
-            with fabric.autocast():
+            inputs = {name: tensor[:size].to(device) for name, tensor in self._batch.inputs.items()}
+            with self._fabric.autocast():
                 output = network(inputs)
-            wanted = targets[batch.positions[:size]].to(fabric.device)
-            fabric.backward(head.loss(output.float(), wanted).mean())
+            wanted = self._targets[self._batch.positions[:size]].to(device)
+            self._fabric.backward(self._head.loss(output.float(), wanted).mean())
             network.zero_grad(set_to_none=True)
             del reserved
-            return size
-        size //= 2
-    return 0
+            return True
+        return False
 
 
 class OutOfMemoryError(RunError):
@@ -71,12 +89,15 @@ class OutOfMemoryError(RunError):
         options: With the batch size that did not fit.
         fitting: The largest that was found to fit, 0 if none did, `None` if none was tried.
         device: Where memory ran out.
+        recomputed: Whether the whole batch was found to fit if activations are computed again.
 
     Attributes:
         suggestion: Training options that fit and learn as from the wished batch; empty if nothing was found.
     """
 
-    def __init__(self, options: TrainingOptions, fitting: int | None, device: torch.device) -> None:
+    def __init__(
+        self, options: TrainingOptions, fitting: int | None, device: torch.device, *, recomputed: bool = False
+    ) -> None:
         size = options.batch_size
         where = "The GPU" if device.type != "cpu" else "This machine"
         self.suggestion: dict[str, int] = {}
@@ -92,6 +113,8 @@ class OutOfMemoryError(RunError):
             remedies.append("Choose a smaller batch size.")
         else:
             remedies.append("Not even a batch of one fits: choose a smaller backbone or smaller images or texts.")
+        if recomputed:
+            remedies.append(f"A batch size of {size} fits with 'recompute' on (tried just now), which takes more time.")
         remedies.append(
             "Also possible: precision bf16, the strategies lora or linear_probe, a smaller image size or length."
         )

@@ -77,6 +77,12 @@ class TrainingOptions(Options):
         unit="batches",
         advanced=True,
     )
+    recompute: bool = option(
+        False,
+        title="Recompute activations",
+        help="Needs much less memory and about a third more time; learns the same (gradient checkpointing).",
+        advanced=True,
+    )
     smaller_batch: bool = option(
         False,
         title="Smaller batch if need be",
