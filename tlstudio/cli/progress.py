@@ -39,8 +39,12 @@ class EventPrinter:
                 self._status.line(f"Warning: {event.text}" if event.level == "warning" else event.text)
             case events.RunEnded():
                 self._status.clear()
+            case events.Paused(why=str(why)) if why:
+                self._status.line(f"Waiting: {why} Ctrl+C ends the run; it can go on later (tlstudio resume).")
+            case events.Resumed():
+                self._status.line("Going on.")
             case _:
-                pass  # a saved checkpoint is no news; nothing here pauses a run
+                pass  # a saved checkpoint is no news
 
     def close(self) -> None:
         """Take the progress away."""
@@ -50,7 +54,8 @@ class EventPrinter:
         self._started, self._shown_epoch = event, 0
         self._status.line(
             f"Run {event.run}: {event.trainable_parameters:,} of {event.total_parameters:,} parameters learn from "
-            f"{event.num_train:,} items on {event.device}, {event.epochs} epochs of {event.steps_per_epoch} steps."
+            f"{event.num_train:,} items on {event.device}, {_count(event.epochs, 'epoch')} of "
+            f"{_count(event.steps_per_epoch, 'step')}."
         )
 
     def _step(self, event: StepLogged) -> None:
@@ -71,3 +76,7 @@ class EventPrinter:
             f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}  train loss {event.train_loss:.4f}  "
             f"validation {'  '.join(metrics)}{'  (best so far)' if event.is_best else ''}"
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -18,7 +18,7 @@ from tlstudio.cli.common import (
     run_argument,
 )
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output
+from tlstudio.cli.output import Output, StatusLine, duration
 from tlstudio.cli.training import events_option, listeners, show_ended
 
 
@@ -95,11 +95,15 @@ def selftest(output: Output, *, only: tuple[str, ...], count: int | None, seed: 
         start, tried, survived = time.monotonic(), 0, 0
         folder = root / check.name
         folder.mkdir()
-        for trial in check.run(folder, times, seed):
-            tried, survived = tried + 1, survived + trial.survived
-            if not trial.survived:
-                failures.append({"check": check.name, "trial": trial.name, "details": trial.details})
-                output.hint(click.style("Not survived: ", fg="red", bold=True) + f"{trial.name}: {trial.details}")
+        with StatusLine() as status:
+            status.update("Trying", "")
+            for trial in check.run(folder, times, seed):
+                tried, survived = tried + 1, survived + trial.survived
+                left = (time.monotonic() - start) / tried * (times - tried)
+                status.update("Trying", f"{tried} of {times}, {survived} survived, {duration(left)} left")
+                if not trial.survived:
+                    failures.append({"check": check.name, "trial": trial.name, "details": trial.details})
+                    status.line(click.style("Not survived: ", fg="red", bold=True) + f"{trial.name}: {trial.details}")
         seconds = time.monotonic() - start
         rows.append([check.name, tried, survived, f"{seconds:.0f} s"])
         results.append({"check": check.name, "tried": tried, "survived": survived, "seconds": round(seconds, 1)})

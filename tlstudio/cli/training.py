@@ -237,6 +237,7 @@ def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
         "seconds": round(ended.seconds, 3),
         "folder": run.folder,
         **({"error": ended.error} if ended.error else {}),
+        **({"suggestion": ended.suggestion} if ended.suggestion else {}),
     }
 
 
@@ -257,9 +258,12 @@ def _say_ended(output: Output, run: Run, ended: RunEnded) -> int:
     if ended.status == "failed":
         output.hint(click.style("Failed: ", fg="red", bold=True) + ended.error)
         output.hint(f"What it did is kept in {run.folder}")
+        if ended.suggestion:
+            options = " ".join(f"-o {name}={value}" for name, value in ended.suggestion.items())
+            output.hint(f"Try again with: {options}")
         return FAILED
     if ended.status == "cancelled":
-        output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s.")
+        output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s; tlstudio resume goes on with it.")
         return CANCELLED
     best = f", kept epoch {ended.best_epoch}" if ended.best_epoch else ""
     output.say(f"Run {run.id}: {ended.status} in {ended.seconds:.1f} s{best}.")
