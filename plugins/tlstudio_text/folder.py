@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio.api import WeightsError
 from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
+from tlstudio_text.architectures import SUPPORTED, too_large
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,8 @@ def raw_config(folder: Path) -> dict[str, Any]:
     """Read ``config.json`` of a model folder.
 
     Raises:
-        WeightsError: There is no such folder or file, it is damaged, or the model brings code of its own.
+        WeightsError: There is no such folder or file, it is damaged, the model brings code of its own, or its
+            architecture is none that is known here.
     """
     path = folder / "config.json"
     if not folder.is_dir():
@@ -89,7 +91,22 @@ def raw_config(folder: Path) -> dict[str, Any]:
             path=path,
             field=FIELD,
         )
+    if config["model_type"] not in SUPPORTED:
+        raise _no_encoder(folder, config["model_type"])
+    if size := too_large(config):
+        raise WeightsError(
+            f"{path} describes a model that cannot be: {size}.", "Copy the folder again.", path=path, field=FIELD
+        )
     return config
+
+
+def _no_encoder(folder: Path, kind: str) -> WeightsError:
+    return WeightsError(
+        f"The model in {folder} ({kind[:60]}) is not an encoder of texts that can be used here.",
+        "Choose one such as BERT, RoBERTa, DistilBERT, DeBERTa, ModernBERT or MPNet.",
+        path=folder,
+        field=FIELD,
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -141,12 +158,7 @@ def model_class(config: PreTrainedConfig, folder: Path) -> type[PreTrainedModel]
         entry = MODEL_MAPPING.get(type(config), None)
     found = entry[0] if isinstance(entry, tuple) else entry  # a few kinds have two sizes of one network
     if found is None or found.main_input_name != "input_ids":
-        raise WeightsError(
-            f"The model in {folder} ({config.model_type}) is not an encoder of texts.",
-            "Choose one such as BERT, RoBERTa, DistilBERT, DeBERTa or MPNet.",
-            path=folder,
-            field=FIELD,
-        )
+        raise _no_encoder(folder, config.model_type)
     model: type[PreTrainedModel] = found
     return model
 

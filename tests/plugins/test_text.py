@@ -20,7 +20,9 @@ from torch import nn
 
 from tlstudio.api import DataError, Sample, WeightsError
 from tlstudio.api.nn import LayerGroup
+from tlstudio_text.architectures import SUPPORTED
 from tlstudio_text.backbones import AutoModelBackbone, HuggingFaceCache, MiniLM
+from tlstudio_text.folder import model_class
 from tlstudio_text.network import TextNetwork, pool
 from tlstudio_text.options import AutoModelOptions, TextOptions
 from tlstudio_text.preprocessor import TextPreprocessor
@@ -331,7 +333,7 @@ def test_incomplete_and_damaged_folders_are_told(folder: Path, tmp_path: Path) -
     (folder / "config.json").write_text("{}", encoding="utf-8")
     refused(folder, "does not say which architecture")
     (folder / "config.json").write_text('{"model_type": "no_such_model"}', encoding="utf-8")
-    refused(folder, "transformers cannot make sense of .* no_such_model")
+    refused(folder, r"\(no_such_model\) is not an encoder of texts")
     (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}', encoding="utf-8")
     refused(folder, "transformers cannot make sense of .* bert")
     (folder / "config.json").unlink()
@@ -385,6 +387,35 @@ def test_a_model_for_images_is_told(folder: Path) -> None:
     ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48).save_pretrained(folder)
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
     refused(folder, r"\(vit\) is not an encoder of texts")
+
+
+def test_an_unknown_architecture_is_refused_before_transformers_looks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoConfig
+
+    write_model(folder, "bert")
+    change_json(folder / "config.json", lambda content: content.update(model_type="llama4"))
+    monkeypatch.delattr(AutoConfig, "from_pretrained")
+    refused(folder, r"\(llama4\) is not an encoder of texts")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"hidden_size": 10**9}, {"num_hidden_layers": 10**9}, {"vocab_size": 10**12}, {"encoder": {"d_model": 10**400}}],
+)
+def test_a_model_of_an_absurd_size_is_told_before_it_is_built(folder: Path, changes: dict[str, Any]) -> None:
+    write_model(folder, "bert")
+    change_json(folder / "config.json", lambda content: content.update(changes))
+    refused(folder, "describes a model that cannot be")
+
+
+def test_every_architecture_that_is_supported_is_one_of_texts() -> None:
+    from transformers import AutoConfig
+
+    for kind in sorted(SUPPORTED):
+        config = AutoConfig.for_model(kind)
+        assert model_class(config, Path()).main_input_name == "input_ids"
 
 
 def test_weights_that_do_not_fit_the_configuration_are_told_by_key(tmp_path: Path) -> None:
