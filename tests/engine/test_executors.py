@@ -187,6 +187,7 @@ def register_strategies():
     ended = heard.events[-1]
     assert isinstance(ended, RunEnded)
     assert ended.status == "failed"
+    assert "SIGSEGV in the plugin 'crashing'" in ended.error
     assert "crashing.py" in ended.traceback
     assert "on_epoch_start" in ended.traceback
 

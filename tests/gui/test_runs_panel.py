@@ -269,3 +269,22 @@ def test_a_scatter_of_very_many_points_shows_a_part_and_opens_items(qtbot: QtBot
     with qtbot.waitSignal(plot.opened) as opened:
         plot._points.sigClicked.emit(plot._points, plot._points.points()[:1], None)
     assert opened.args == ["0"]
+
+
+def test_a_run_whose_plugin_is_gone_can_be_read_and_names_the_plugin(trained_state: AppState, qtbot: QtBot) -> None:
+    project = trained_state.project
+    assert project is not None
+    run = project.run(project.runs()[0].id)
+    run.recipe_path.write_text(run.recipe_path.read_text(encoding="utf-8").replace('"full"', '"gone"'))
+    plugin = {"plugin": "mine", "distribution": "tlstudio-mine", "version": "2.1", "file": "mine"}
+    run.write_json("environment.json", {"plugins": {"strategy": plugin}})
+    page = RunsPanel(trained_state)
+    qtbot.addWidget(page)
+    page.show()
+    wait_for_jobs(trained_state, qtbot)
+    view = view_of(page)
+    assert view.missing.isVisible()
+    assert "the package tlstudio-mine 2.1, which is not loaded here" in view.missing.sentence
+    assert view.tabs.isTabEnabled(0)
+    enabled = {name for name, button in view.buttons.items() if button.isEnabled()}
+    assert not enabled & {"predict", "export", "again", "edit", "evaluate", "go_on"}

@@ -24,6 +24,7 @@ from tlstudio.cli.output import Output, StatusLine, cut, duration, size
 
 if TYPE_CHECKING:
     from tlstudio.engine.evaluate import Evaluation
+    from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
     from tlstudio.store.run import Run, RunSummary
 
@@ -39,7 +40,7 @@ def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None
     """List the runs of a project, newest first, or all about one: its id, latest or best."""
     with open_project(project, output) as opened:
         if run_id is not None:
-            _show_run(output, opened, find_run(opened, run_id))
+            _show_run(output, opened, find_run(opened, run_id), find_registry(output))
             return
         summaries = opened.runs()[:limit]
     if summaries:
@@ -74,7 +75,10 @@ def run_json(run: RunSummary) -> dict[str, Any]:
     return {"run": values.pop("id"), **values}
 
 
-def _show_run(output: Output, project: Project, run: Run) -> None:
+def _show_run(output: Output, project: Project, run: Run, registry: Registry) -> None:
+    from tlstudio.engine.used_plugins import missing_plugins
+
+    missing = missing_plugins(run, registry)
     # From the project's list, not from the folder alone: it knows whether a run that says so can still be running.
     summary = next((one for one in project.runs() if one.id == run.id), run.summary())
     created = ""
@@ -85,6 +89,7 @@ def _show_run(output: Output, project: Project, run: Run) -> None:
             ("Run", summary.id),
             ("Status", summary.status),
             ("Error", summary.error),
+            ("Missing", " ".join(missing)),
             ("Started", created),
             ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
             ("Backbone", summary.backbone),
@@ -106,7 +111,7 @@ def _show_run(output: Output, project: Project, run: Run) -> None:
         output.say()
         output.say("Recipe", bold=True)
         output.say(run.recipe_path.read_text(encoding="utf-8").rstrip())
-    output.result({**run_json(summary), "folder": run.folder, "recipe": recipe})
+    output.result({**run_json(summary), "folder": run.folder, "recipe": recipe, "missing": missing})
 
 
 @command("evaluate", example="tlstudio evaluate birds latest\ntlstudio evaluate birds best --split validation --json")

@@ -35,6 +35,7 @@ from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
 from tlstudio.engine.target import read_target
+from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -122,6 +123,8 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
     """
+    if missing := missing_plugins(run, registry):
+        raise RunError(f"The model of run {run.id} cannot be built. {' '.join(missing)}", path=run.folder)
     parts = parts_from(run.read_recipe(), registry)
     model = restore_model(parts, read_target(run), run.assets)
     load_checkpoint(run.folder / "checkpoints", "best", model)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 
 import torch
 
 
-def environment() -> dict[str, object]:
-    """Versions of everything that can change a result."""
+def environment(plugins: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
+    """Versions of everything that can change a result.
+
+    Args:
+        plugins: The plugins that the components come from, as `tlstudio.engine.used_plugins.used_plugins` gives them.
+    """
     names = ["tlstudio", "torch", "torchvision", "timm", "transformers", "peft", "lightning-fabric", "torchmetrics"]
     versions = {name: metadata.version(name) for name in [*names, "numpy", "pillow", "pyarrow", "safetensors"]}
     return {
@@ -21,4 +26,5 @@ def environment() -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "packages": versions,
+        "plugins": plugins,
     }

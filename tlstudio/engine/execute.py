@@ -24,6 +24,7 @@ from tlstudio.engine.execution import EventListener, Execution
 from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -123,8 +124,11 @@ def carry_out(
         if (known := _known(error, recipe.training)) is not None:
             ended = RunEnded(run.id, "failed", error=str(known))
         else:
-            sentence = f"Something went wrong inside: {type(error).__name__}: {error}"
-            ended = RunEnded(run.id, "failed", error=sentence, traceback=traceback.format_exc())
+            trace = traceback.format_exc()
+            plugin = plugin_to_blame(run, trace)
+            place = f" the plugin '{plugin}'" if plugin else ""
+            sentence = f"Something went wrong inside{place}: {type(error).__name__}: {error}"
+            ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
     ended = replace(ended, seconds=time.monotonic() - start - (control.waited - waited))
     try:
         run.append_event(to_json(ended, time=time.time()))

@@ -53,6 +53,7 @@ from tlstudio.engine.saving import Saver
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
 from tlstudio.engine.training_state import Learner
+from tlstudio.engine.used_plugins import ENVIRONMENT_NAME, used_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
@@ -123,7 +124,7 @@ class Execution:
 
     def _begin(self, parts: Parts, revision: Revision) -> tuple[TransferModel, TargetInfo]:
         """Build the model from pretrained weights, and keep what is needed to build it again without them."""
-        self.run.write_json("environment.json", environment())
+        self.run.write_json(ENVIRONMENT_NAME, environment(used_plugins(self.recipe, self.registry)))
         target = revision.target_info()
         weights = parts.backbone.find_weights(parts.backbone_options)
         self.say(Note(f"Weights: {weights.origin}."))

@@ -25,6 +25,7 @@ from tlstudio.engine.events import Progress, RunEnded, RunEvent, from_json, to_j
 from tlstudio.engine.execute import new_run
 from tlstudio.engine.execution import EventListener
 from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
@@ -232,7 +233,11 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
         return RunEnded(run.id, "cancelled")
     crash = _text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
     output = _text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
-    sentence = f"The process of the run {process.how()}. The window and your data are whole; go on with the run, "
+    plugin = plugin_to_blame(run, crash)
+    place = f" in the plugin '{plugin}'" if plugin else ""
+    sentence = (
+        f"The process of the run {process.how()}{place}. The window and your data are whole; go on with the run, "
+    )
     sentence += "or train with another plugin or a smaller batch if it happens again."
     return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
 

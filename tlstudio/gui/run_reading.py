@@ -17,6 +17,7 @@ from tlstudio.store.run import RunSummary
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.evaluate import Evaluation
+    from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
     from tlstudio.store.run import Run
 
@@ -56,6 +57,7 @@ class RunDetails:
         has_checkpoint: Whether it has kept an epoch, which can be evaluated.
         can_go_on: Whether it has ended too early and can go on.
         problems: Sentences on what cannot be read.
+        missing: Sentences on plugins that it was made with and that are gone: it can be read, and no more.
     """
 
     summary: RunSummary
@@ -67,6 +69,7 @@ class RunDetails:
     has_checkpoint: bool = False
     can_go_on: bool = False
     problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def kept_validation(self) -> Mapping[str, float]:
@@ -118,15 +121,17 @@ def _points(values: Sequence[tuple[float, float]]) -> Points:
     return np.asarray(values, dtype=np.float64).reshape(-1, 2)
 
 
-def read_details(project: Project, summary: RunSummary, *, with_data: bool = True) -> RunDetails:
+def read_details(project: Project, summary: RunSummary, registry: Registry, *, with_data: bool = True) -> RunDetails:
     """Read a run; what cannot be read is left out and told in `problems`.
 
     Args:
         project: Its project.
         summary: Its row of the table.
+        registry: The plugins that are loaded.
         with_data: Whether results and data are wanted, too.
     """
     from tlstudio.engine.evaluate import read_evaluation
+    from tlstudio.engine.used_plugins import missing_plugins
 
     run = project.run(summary.id)
     problems: list[str] = []
@@ -159,6 +164,7 @@ def read_details(project: Project, summary: RunSummary, *, with_data: bool = Tru
         has_checkpoint=run.best_checkpoint.is_dir(),
         can_go_on=can_go_on(run, summary.status),
         problems=tuple(problems),
+        missing=tuple(missing_plugins(run, registry)),
     )
 
 

@@ -144,7 +144,7 @@ class Registry:
         """Return the plugin that has brought a component, or `None` where there is no such component.
 
         Args:
-            kind: ``"format"``, ``"backbone"``, ``"head"`` or ``"strategy"``.
+            kind: ``"format"``, ``"backbone"``, ``"family"``, ``"head"`` or ``"strategy"``.
             name: Its name.
         """
         label = f"{kind} {name}"

@@ -72,7 +72,7 @@ class PluginsPanel(QWidget):
         column.addWidget(self._notice)
         if state.manager.safe_mode:
             text = self.tr(
-                "Safe mode: only the plugins that come with TL Studio are loaded. Start it without --safe-mode to have all."
+                "Safe mode: only the plugins that come with TL Studio are loaded. Without --safe-mode, all are."
             )
             column.addWidget(self._make_notice("plugins_safe_mode", text))
         # What needs attention stands above what works.

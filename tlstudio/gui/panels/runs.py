@@ -190,12 +190,17 @@ class RunsPanel(QWidget):
         summaries = {run.id: run for run in self.table.runs_model.runs}
         wanted = [summaries[id_] for id_ in ids[:_MOST_COMPARED] if id_ in summaries]
         single = len(wanted) == 1
+        registry = self._state.registry
 
         def work(context: JobContext) -> list[RunDetails]:
             import importlib
 
             importlib.import_module("pyqtgraph")  # half a second that the window need not wait for
-            return [read_details(project, summary, with_data=single) for summary in wanted if not context.cancelled()]
+            return [
+                read_details(project, summary, registry, with_data=single)
+                for summary in wanted
+                if not context.cancelled()
+            ]
 
         self._state.jobs.start(work, self.tr("Reading the run"), self._show_details, key="runs detail")
 

@@ -76,6 +76,7 @@ class RunView(QWidget):
         column.addWidget(self.recipe, 1)
         self.kept = self._make_kept()
         self.error = ErrorCard("run_error", state, self.tr("This run has failed"))
+        self.missing = ErrorCard("run_missing", state, self.tr("A plugin of this run is missing; it can only be read"))
         self.tabs = QTabWidget()
         self.tabs.setObjectName("run_tabs")
         self.tabs.setAccessibleName(self.tr("Views of the run"))
@@ -96,6 +97,7 @@ class RunView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addLayout(head)
+        layout.addWidget(self.missing)
         layout.addWidget(self.error)
         layout.addWidget(self.kept)
         layout.addWidget(self.tabs, 1)
@@ -162,15 +164,20 @@ class RunView(QWidget):
         set_role(self._status, roles.get(summary.status, "second"))
         has_result = details.evaluation is not None
         going = summary.status == "running"
+        whole = not details.missing  # all plugins that it was made with are here
         for key in ("export", "predict"):
-            self.buttons[key].setEnabled(has_result and not going)
+            self.buttons[key].setEnabled(has_result and whole and not going)
         writable = self._state.project is not None and self._state.project.writable
         self.buttons["delete"].setEnabled(writable and not going)
         for key in ("again", "edit"):
-            self.buttons[key].setEnabled(writable and bool(details.recipe))
+            self.buttons[key].setEnabled(writable and whole and bool(details.recipe))
         self._show_kept(details)
-        self.buttons["evaluate"].setEnabled(writable and details.revision is not None)
-        self.buttons["go_on"].setEnabled(writable and bool(details.recipe))
+        self.buttons["evaluate"].setEnabled(writable and whole and details.revision is not None)
+        self.buttons["go_on"].setEnabled(writable and whole and bool(details.recipe))
+        if details.missing:
+            self.missing.show_error(" ".join(details.missing))
+        else:
+            self.missing.hide()
         if summary.error or details.curves.traceback:
             self.error.show_error(summary.error, details.curves.traceback)
         else:
