@@ -30,6 +30,7 @@ Importer = Callable[..., ImportReport]
 @pytest.fixture
 def datasets(tmp_path: Path) -> Path:
     """A folder for data sets that does not exist yet."""
+    (tmp_path / "project").mkdir()
     return tmp_path / "project" / "datasets"
 
 
@@ -319,7 +320,6 @@ def test_ids_with_dots_never_leave_the_revision(bring: Importer, tmp_path: Path,
 
 
 def test_a_read_only_project_is_told(bring: Importer, shapes_folder: Path, datasets: Path) -> None:
-    datasets.parent.mkdir()
     datasets.write_text("a file where the folder should be")
     with pytest.raises(DataError, match=r"datasets.*Nothing was imported"):
         bring(shapes_folder)

@@ -26,14 +26,14 @@ def staging_folder(datasets_folder: Path) -> Iterator[Path]:
     Errors of writing become sentences, a full disk above all.
 
     Args:
-        datasets_folder: The folder of all data sets; made if it is missing.
+        datasets_folder: The folder of all data sets; made if it is missing, in a folder that is there.
 
     Raises:
         DataError: The disk is full, or the folder cannot be written.
     """
     staging: Path | None = None
     try:
-        datasets_folder.mkdir(parents=True, exist_ok=True)
+        datasets_folder.mkdir(exist_ok=True)  # not the folders above it: a project on a disk that is gone stays gone
         _remove_stale(datasets_folder)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=datasets_folder))
         yield staging

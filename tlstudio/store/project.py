@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import re
 import shutil
 import threading
@@ -19,7 +20,7 @@ from tlstudio.api import DataError, ProjectError, RunError
 from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
 from tlstudio.store.format import MIN_READER, PROJECT_FORMAT, PROJECT_NAME, bring_up_to_date, read_facts
 from tlstudio.store.index import INDEX_NAME, RunIndex
-from tlstudio.store.lock import ProjectLock
+from tlstudio.store.lock import HOLDER_NAME, LOCK_NAME, ProjectLock
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summary_of, write_new_run
@@ -66,24 +67,39 @@ class Project:
         folder = folder.expanduser().absolute()
         try:
             if (folder / PROJECT_NAME).exists():
-                raise ProjectError(f"{folder} is a project already.", "Open it, or choose another folder.", path=folder)
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise _is_one_already(folder)
+            if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
                 raise ProjectError(
                     f"{folder} exists already and is not an empty folder.",
                     "Choose a new folder: a project has one of its own.",
                     path=folder,
                 )
-            for part in (folder, folder / "datasets", folder / "runs"):
-                part.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ProjectError(
-                f"The project {folder} cannot be made: {reason(error)}.", remedy(error), path=folder
-            ) from error
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        values = {"format": PROJECT_FORMAT, "min_reader": MIN_READER, "name": name or folder.name, "created": created}
-        # Written last: with it, the folder is a project.
-        write_json_atomic(folder / PROJECT_NAME, {**values, "app_version": __version__})
-        return cls.open(folder, program=program)
+            raise _cannot_be_made(folder, error) from error
+        lock = ProjectLock(folder)
+        lock.acquire(program)
+        try:
+            if (folder / PROJECT_NAME).exists():
+                raise _is_one_already(folder)
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            about = {"name": name or folder.name, "created": created, "app_version": __version__}
+            try:
+                for part in (folder / "datasets", folder / "runs"):
+                    part.mkdir(exist_ok=True)
+                # Written last: with it, the folder is a project.
+                write_json_atomic(folder / PROJECT_NAME, {"format": PROJECT_FORMAT, "min_reader": MIN_READER, **about})
+            except BaseException:
+                for part in (folder / "datasets", folder / "runs"):
+                    with contextlib.suppress(OSError):
+                        part.rmdir()
+                raise
+            return cls(folder, about["name"], lock)
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, OSError):
+                raise _cannot_be_made(folder, error) from error
+            raise
 
     @classmethod
     def open(cls, folder: Path, *, write: bool = True, program: str = "TL Studio") -> Project:
@@ -186,9 +202,11 @@ class Project:
 
         Raises:
             DataError: There is no such data set or revision (the sentence names near ones), or it is damaged.
+            ProjectError: The project's folder is no longer there.
         """
         from tlstudio.data.revision import FACTS_FILE, TABLE_FILE, Revision
 
+        self._must_be_there()
         revisions = self.revisions(name)
         if not revisions:
             raise DataError(
@@ -227,7 +245,9 @@ class Project:
 
         Raises:
             RunError: There is no such run; the sentence names near ones.
+            ProjectError: The project's folder is no longer there.
         """
+        self._must_be_there()
         names = _folders_in(self.runs_folder)
         if id in names and is_run_folder(self.runs_folder / id):
             return Run(self.runs_folder / id)
@@ -263,7 +283,8 @@ class Project:
         with self._changing:
             staged = self.runs_folder / f".new-{uuid.uuid4().hex}"
             try:
-                staged.mkdir(parents=True)
+                self.runs_folder.mkdir(exist_ok=True)
+                staged.mkdir()
                 write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"))
                 folder = self.runs_folder / self._next_id(now.astimezone(), strategy)
                 staged.rename(folder)
@@ -315,11 +336,11 @@ class Project:
             try:
                 # Renamed first: a crash in the middle leaves a hidden rest, not half a run.
                 run.folder.rename(condemned)
-                shutil.rmtree(condemned)
             except OSError as error:
                 raise ProjectError(
                     f"Run {id} could not be deleted: {reason(error)}.", remedy(error), path=run.folder
                 ) from error
+            shutil.rmtree(condemned, ignore_errors=True)  # what cannot be removed now is when it is opened next
 
     def set_note(self, id: str, note: str, tags: Iterable[str] = ()) -> None:  # noqa: A002  as above
         """Keep the user's note and tags of a run.
@@ -342,6 +363,13 @@ class Project:
                 "Open it for writing to change it.",
                 path=self.folder,
             )
+        self._must_be_there()
+
+    def _must_be_there(self) -> None:
+        if not self.folder.exists():
+            error = FileNotFoundError(errno.ENOENT, "", str(self.folder))
+            what = f"The folder of the project {self.name} is no longer there: {self.folder}."
+            raise ProjectError(what, remedy(error), path=self.folder) from error
 
     def _next_id(self, now: datetime, strategy: str) -> str:
         day = f"{now:%Y-%m-%d}"
@@ -359,6 +387,19 @@ class Project:
                 shutil.rmtree(self.runs_folder / name, ignore_errors=True)
         for folder in (self.folder, *(self.runs_folder / name for name in _folders_in(self.runs_folder))):
             remove_stale_files(folder)
+
+
+def _is_one_already(folder: Path) -> ProjectError:
+    return ProjectError(f"{folder} is a project already.", "Open it, or choose another folder.", path=folder)
+
+
+def _cannot_be_made(folder: Path, error: OSError) -> ProjectError:
+    return ProjectError(f"The project {folder} cannot be made: {reason(error)}.", remedy(error), path=folder)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is more than what is left where a project could not be made."""
+    return path.name not in (LOCK_NAME, HOLDER_NAME)
 
 
 def _folders_in(folder: Path) -> set[str]:

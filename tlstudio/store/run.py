@@ -20,8 +20,9 @@ import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tlstudio.api import RunError
 from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
@@ -84,7 +85,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._events: IO[bytes] | None = None
+        self._events: FileIO | None = None
 
     @property
     def id(self) -> str:
@@ -163,9 +164,16 @@ class Run:
             try:
                 if self._events is None:
                     self._events = _open_for_appending(self.events_path)
-                self._events.write(data)
-                self._events.flush()
+                size = self._events.seek(0, os.SEEK_END)
+                try:
+                    rest = memoryview(data)
+                    while rest:  # a disk that fills up takes a part first
+                        rest = rest[self._events.write(rest) :]
+                except OSError:
+                    self._events.truncate(size)
+                    raise
             except OSError as error:
+                self._close_events()  # where half a line could not be taken back, it is when the file is opened again
                 raise self._events_error(error) from error
 
     def sync_events(self) -> int:
@@ -226,7 +234,10 @@ class Run:
         path = self._json_path(name)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not self.folder.exists():
+                what = f"The folder of run {self.id} is no longer there."
+                raise RunError(what, remedy(error), path=self.folder) from error
             raise RunError(f"Run {self.id} has no {path.name}.", path=path) from None
         except (OSError, ValueError, RecursionError) as error:
             why = reason(error) if isinstance(error, OSError) else f"it is damaged ({error})"
@@ -271,10 +282,13 @@ class Run:
     def close(self) -> None:
         """Close the events file; the next event opens it again."""
         with self._lock:
-            if self._events is not None:
-                with contextlib.suppress(OSError):  # a full disk: what is missing was told when it was written
-                    self._events.close()
-                self._events = None
+            self._close_events()
+
+    def _close_events(self) -> None:
+        if self._events is not None:
+            with contextlib.suppress(OSError):
+                self._events.close()
+            self._events = None
 
     def _events_error(self, error: OSError) -> RunError:
         what = f"The events of run {self.id} could not be written: {reason(error)}."
@@ -408,9 +422,9 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
     )
 
 
-def _open_for_appending(path: Path) -> IO[bytes]:
+def _open_for_appending(path: Path) -> FileIO:
     """Open an events file after its last whole line: what a crash has torn would spoil the line after it, too."""
-    file = path.open("ab+")
+    file = path.open("ab+", buffering=0)
     size = file.seek(0, os.SEEK_END)
     keep = size
     while keep > 0:
