@@ -20,7 +20,7 @@ class RunControl:
         self._request: Request = "go_on"
         self._running = threading.Event()
         self._running.set()
-        self._to_end = threading.Event()
+        self._cancelled = threading.Event()
         self._let_go = threading.Event()
         self._waited = 0.0
 
@@ -57,13 +57,12 @@ class RunControl:
         if self._request != "cancel":
             self._request = "stop"
         self._running.set()
-        self._to_end.set()
 
     def cancel(self) -> None:
         """Ask the loop to end after this step without evaluating."""
         self._request = "cancel"
         self._running.set()
-        self._to_end.set()
+        self._cancelled.set()
 
     def let_go(self) -> None:
         """Follow the run no longer, but let it go on; only a run in a process of its own can.
@@ -78,8 +77,8 @@ class RunControl:
         return self._let_go.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Block for that long, or until stop or cancel is asked for."""
-        self._to_end.wait(seconds)
+        """Block for that long, or until cancel is asked for."""
+        self._cancelled.wait(seconds)
 
     def wait_while_paused(self, on_pause: Callable[[], None], on_resume: Callable[[], None]) -> float:
         """Block while paused; returns the seconds spent waiting."""

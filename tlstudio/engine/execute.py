@@ -130,9 +130,16 @@ def carry_out(
             sentence = f"Something went wrong inside{place}: {type(error).__name__}: {error}"
             ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
     ended = replace(ended, seconds=time.monotonic() - start - (control.waited - waited))
+    line = to_json(ended, time=time.time())
     try:
-        run.append_event(to_json(ended, time=time.time()))
-        run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
+        until_written(lambda: run.append_event(line), control, on_event)
+        until_written(
+            lambda: run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error),
+            control,
+            on_event,
+        )
+    except Interrupted:
+        pass  # cancelled while the disk is full: the folder says no end, and the run can go on later
     except TLStudioError as error:
         ended = RunEnded(run.id, "failed", ended.metrics, ended.best_epoch, ended.seconds, error=str(error))
     on_event(ended)

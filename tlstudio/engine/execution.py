@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 EventListener = Callable[[RunEvent], None]
+T = TypeVar("T")
 
 
 class Execution:
@@ -112,7 +114,7 @@ class Execution:
                 model = restore_model(parts, target, self.run.assets)
         checkpoints = Checkpoints(self.checkpoints_folder, parts.strategy.updates(model, parts.strategy_options))
         if resumption is None:
-            until_written(lambda: checkpoints.save_base(model), self.control, self.repeat)
+            self._write(lambda: checkpoints.save_base(model))
         else:
             model.load_state_dict(resumption.model)
         fabric = make_fabric(resolve_device(options.device), options.precision)
@@ -124,15 +126,16 @@ class Execution:
 
     def _begin(self, parts: Parts, revision: Revision) -> tuple[TransferModel, TargetInfo]:
         """Build the model from pretrained weights, and keep what is needed to build it again without them."""
-        self.run.write_json(ENVIRONMENT_NAME, environment(used_plugins(self.recipe, self.registry)))
+        made_with = environment(used_plugins(self.recipe, self.registry))
+        self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
         target = revision.target_info()
         weights = parts.backbone.find_weights(parts.backbone_options)
         self.say(Note(f"Weights: {weights.origin}."))
         with DRAWING:
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, target)
-        parts.backbone.save_assets(parts.backbone_options, self.run.assets)
-        write_target(self.run, target)
+        self._write(lambda: parts.backbone.save_assets(parts.backbone_options, self.run.assets))
+        self._write(lambda: write_target(self.run, target))
         return model, target
 
     def _go_back(self) -> Resumption | None:
@@ -242,7 +245,7 @@ class Execution:
             on_event=self.say,
             control=self.control,
             saver=saver,
-            events_size=lambda: until_written(self.run.sync_events, self.control, self.repeat),
+            events_size=lambda: self._write(self.run.sync_events),
             ids_of=lambda positions: revision.ids(indices[positions.numpy()]),
         )
         train_targets = model.head.encode(revision.labels(indices))
@@ -285,7 +288,8 @@ class Execution:
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
         outputs = run_split(network, head, data, device, progress)
-        write_predictions(self.run, name, data.ids, data.labels, outputs, decode_values(head, outputs.output))
+        decoded = decode_values(head, outputs.output)
+        self._write(lambda: write_predictions(self.run, name, data.ids, data.labels, outputs, decoded))
         return outputs.metrics
 
     def _features(
@@ -311,7 +315,7 @@ class Execution:
                 preprocessor,
                 options.seed,
             )
-            self.run.write_json("features.json", {"file": path.name})
+            self._write(lambda: self.run.write_json("features.json", {"file": path.name}))
         found = load_features(path, len(revision), backbone.num_features)
         if found is not None:
             mark_used(path)
@@ -324,16 +328,22 @@ class Execution:
             if self.control.request != "go_on":
                 raise Interrupted
 
-        return compute_features(
-            path,
-            revision,
-            backbone,
-            preprocessor,
-            device=device,
-            batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # on a CPU, small ones are faster
-            num_workers=options.num_workers,
-            on_progress=progress,
+        return self._write(
+            lambda: compute_features(
+                path,
+                revision,
+                backbone,
+                preprocessor,
+                device=device,
+                batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # small ones suit a CPU
+                num_workers=options.num_workers,
+                on_progress=progress,
+            )
         )
+
+    def _write(self, write: Callable[[], T]) -> T:
+        """Write something; a full or vanished disk makes the run wait."""
+        return until_written(write, self.control, self.repeat)
 
     def _wait(self) -> None:
         self.control.wait_while_paused(lambda: self.say(Paused()), lambda: self.say(Resumed()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
@@ -92,8 +94,10 @@ def make_room(folder: Path, needed: int, limit: int = CACHE_LIMIT) -> None:
         needed: Bytes that are about to be written.
         limit: Bytes that the cache may take.
     """
-    for left in folder.glob("*.part"):  # by a process that was killed
-        left.unlink(missing_ok=True)
+    for left in folder.glob("*.part"):
+        pid = left.stem.rpartition(".")[2]
+        if not (pid.isdigit() and psutil.pid_exists(int(pid)) and int(pid) != os.getpid()):
+            left.unlink(missing_ok=True)  # by a process that was killed
     found = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in folder.glob("*.npy"))
     total = needed + sum(size for _, size, _ in found)
     for _, size, path in found:
@@ -142,16 +146,20 @@ def compute_features(
     make_room(path.parent, needed)
     free = shutil.disk_usage(path.parent).free
     if needed + _RESERVE > free:
+        sentence = f"The features need {needed / 1e6:.1f} MB on the disk of {path.parent}, "
         raise RunError(
-            f"The features need {needed / 1e9:.1f} GB on the disk of {path.parent}, and {free / 1e9:.1f} GB are free.",
+            sentence + f"and {free / 1e6:.1f} MB are free.",
             "Free some space: everything in that folder may be deleted.",
             path=path.parent,
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     staging = path.with_name(f"{path.stem}.{os.getpid()}.part")
     try:
         features = np.lib.format.open_memmap(
             staging, mode="w+", dtype=np.float32, shape=(len(revision), backbone.num_features)
         )
+        if hasattr(os, "posix_fallocate"):
+            with staging.open("rb+") as file:  # and take the room, before another program does
+                os.posix_fallocate(file.fileno(), 0, staging.stat().st_size)
         backbone.to(device).eval()
         done = 0
         with torch.inference_mode():

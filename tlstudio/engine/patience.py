@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from tlstudio.api import TLStudioError
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.events import Paused, Resumed, RunEvent
+from tlstudio.store.files import reason, remedy
 
 T = TypeVar("T")
 RETRY_AFTER = 1.0
@@ -21,30 +22,36 @@ def until_written(write: Callable[[], T], control: RunControl, on_event: Callabl
 
     Args:
         write: Writes it, whole or not at all.
-        control: Stop and cancel end the waiting.
+        control: Cancel ends the waiting.
         on_event: Hears `Paused` with the reason, and `Resumed`.
 
     Returns:
         What `write` gave.
 
     Raises:
-        Interrupted: Stop or cancel was asked for while the disk refused it.
+        Interrupted: Cancel was asked for while the disk refused it.
         TLStudioError: It failed for another reason than the disk.
     """
     waiting = False
     while True:
         try:
             result = write()
-        except TLStudioError as error:
-            if not isinstance(error.__cause__, (OSError, SafetensorError)):
+        except (TLStudioError, OSError) as error:
+            if not isinstance(error if isinstance(error, OSError) else error.__cause__, (OSError, SafetensorError)):
                 raise
-            if control.request != "go_on":
+            if control.request == "cancel":
                 raise Interrupted from error
             if not waiting:
-                on_event(Paused(str(error)))
+                on_event(Paused(_sentence(error)))
                 waiting = True
             control.wait(RETRY_AFTER)
         else:
             if waiting:
                 on_event(Resumed())
             return result
+
+
+def _sentence(error: TLStudioError | OSError) -> str:
+    if isinstance(error, TLStudioError):
+        return str(error)
+    return f"{error.filename or 'A file'} could not be written: {reason(error)}. {remedy(error)}".strip()
