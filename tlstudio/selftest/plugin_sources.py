@@ -127,9 +127,11 @@ BAD_PLUGINS: tuple[BadPlugin, ...] = (
     _registers("none", "strategies", "return [None]", "is no backbone"),
     _registers("no_component", "task_heads", "return [object()]", "is no backbone"),
     _registers("unknown_hook", "everything", "return []", "register_everything"),
-    _with("a_class", ("return [Head()]", "return [Head]"), "is a class"),
+    _with("class_itself", ("return [Head()]", "return [Head]"), "is a class"),
     _with("next_major", (f'TLSTUDIO_API = "{API_VERSION}"', 'TLSTUDIO_API = "2.0"'), "plugin interface 2.0"),
     _with("no_version", (f'TLSTUDIO_API = "{API_VERSION}"', ""), "which plugin interface"),
+    _with("newer_minor", (f'TLSTUDIO_API = "{API_VERSION}"', 'TLSTUDIO_API = "1.99"'), "plugin interface 1.99"),
+    _with("odd_version", (f'TLSTUDIO_API = "{API_VERSION}"', 'TLSTUDIO_API = "new"'), "is not of the form"),
     BadPlugin("taken_name", strategy("full"), "'full' is taken by the plugin 'strategies'"),
     BadPlugin("takes_the_good_ones_name", strategy("good"), "'good' is taken by the plugin 'a_good_one'"),
     BadPlugin("vision", strategy("other_vision"), "The plugin name 'vision' is taken"),
@@ -170,6 +172,5 @@ BAD_PLUGINS: tuple[BadPlugin, ...] = (
     BadPlugin("raises_in_backward", strategy("raises_in_backward", step=_BACKWARD), "boom in backward", trains=True),
     BadPlugin("segfault_in_training", strategy("segfault_in_training", step=_SEGFAULT), "SIGSEGV", trains=True),
 )
-"""Those of which the list is tried from the front; the quick ones that stand for a kind come first."""
 GOOD_NAME = "a_good_one"
 """File of the good plugin; first in the alphabet, so that its names are its own."""
