@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -133,6 +134,48 @@ def test_runs_lists_newest_first_and_tells_all_about_one(tlstudio: Tlstudio, fol
     assert best["strategy"] == "full"
     assert best["recipe"] == {"training": {"epochs": 3}}
     assert "epochs = 3" in tlstudio("runs", folder, "latest").out
+
+
+def test_runs_are_sorted_by_any_metric_of_their_best_epoch_also_while_they_run(
+    tlstudio: Tlstudio, folder: Path
+) -> None:
+    with Project.open(folder) as project:
+        for recall in ((0.2, 0.4), (0.9, 0.1), (float("nan"),), (0.5,)):
+            run = project.new_run("", dataset="d", revision="r1", backbone="b", head="h", strategy="full")
+            for epoch, value in enumerate(recall, 1):
+                measured = {"loss": value + 1, "recall": value}
+                values = {"epoch": epoch, "step": epoch, "train_loss": 0.5, "validation": measured}
+                is_best = epoch == 1 or value > recall[0]
+                run.append_event(json.dumps({"event": "EpochEnded", "time": 0.0, **values, "is_best": is_best}))
+            run.close()
+        runs = [summary.id for summary in reversed(project.runs())]
+
+        def order(*arguments: str) -> list[int]:
+            listed = tlstudio("runs", folder, *arguments, "--json").json["runs"]
+            return [runs.index(run["run"]) for run in listed]
+
+        assert order("--sort", "recall") == [1, 3, 0, 2]
+        assert order("--sort", "loss", "--limit", "2") == [0, 3]
+        lines = tlstudio("runs", folder, "--sort", "recall").out.splitlines()
+        assert lines[0].split() == ["run", "status", "data", "set", "backbone", "recall", "epoch"]
+        assert lines[1].split()[-2:] == ["0.900", "1"]
+        unknown = tlstudio("runs", folder, "--sort", "speed")
+        assert unknown.code == 2
+        assert "there are loss, recall" in unknown.err
+
+
+def test_a_run_tells_its_epochs_and_which_is_kept(tlstudio: Tlstudio, folder: Path) -> None:
+    with Project.open(folder) as project:
+        run = project.new_run("", dataset="d", revision="r1", backbone="b", head="h", strategy="full")
+        for epoch in range(1, 31):
+            values = {"epoch": epoch, "step": epoch, "train_loss": 0.5, "validation": {"accuracy": 0.25}}
+            run.append_event(json.dumps({"event": "EpochEnded", "time": 0.0, **values, "is_best": epoch <= 3}))
+        run.finish("done")
+    lines = [line.split() for line in tlstudio("runs", folder, run.id).out.splitlines()]
+    epochs = lines[lines.index(["epoch", "training", "loss", "accuracy"]) + 1 :]
+    assert epochs[0] == ["3", "kept", "0.500", "0.250"]
+    assert [line[0] for line in epochs[1:11]] == [str(epoch) for epoch in range(21, 31)]
+    assert len(tlstudio("runs", folder, run.id, "--json").json["epochs"]) == 30
     assert len(tlstudio("runs", folder, "--limit", "1").out.splitlines()) == 2
 
 

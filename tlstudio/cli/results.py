@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,17 +31,24 @@ if TYPE_CHECKING:
 
 MATRIX_CLASSES = 12
 """Up to so many classes the confusion matrix is printed; beyond, the most frequent confusions."""
+LAST_EPOCHS = 10
+"""So many epochs of a run are printed, and the kept one."""
+LESS_IS_BETTER = frozenset({"loss", "rmse", "mae"})
 
 
-@command("runs", example="tlstudio runs birds\ntlstudio runs birds latest\ntlstudio runs birds best --json")
+@command("runs", example="tlstudio runs birds\ntlstudio runs birds best --json\ntlstudio runs birds --sort f1_macro")
 @project_argument
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--limit", type=click.IntRange(min=1), help="List only so many, newest first.")
-def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None) -> None:
+@click.option("--limit", type=click.IntRange(min=1), help="List only so many.")
+@click.option("--sort", metavar="METRIC", help="By this validation metric of the best epoch, the best run first.")
+def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None, sort: str | None) -> None:
     """List the runs of a project, newest first, or all about one: its id, latest or best."""
     with open_project(project, output) as opened:
         if run_id is not None:
             _show_run(output, opened, find_run(opened, run_id), find_registry(output))
+            return
+        if sort is not None:
+            _show_sorted(output, opened, sort, limit)
             return
         summaries = opened.runs()[:limit]
     if summaries:
@@ -49,6 +57,26 @@ def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None
     else:
         output.say(f"No run yet. Train one: tlstudio train {project}")
     output.result({"project": project, "runs": [run_json(run) for run in summaries]})
+
+
+def _show_sorted(output: Output, project: Project, metric: str, limit: int | None) -> None:
+    """List the runs by what their best epoch so far gave, those that still run or were interrupted among them."""
+    best = {row.run: row for row in project.metric_rows() if row.is_best}  # the last such row of each run
+    known = sorted({name for row in best.values() for name in row.validation})
+    if metric not in known:
+        raise click.BadParameter(
+            f"No run has a validation metric {metric!r}; there are {', '.join(known) or 'none'}.", param_hint="--sort"
+        )
+    sign = 1 if metric in LESS_IS_BETTER else -1
+    pairs = [(run, best[run.id]) for run in project.runs() if run.id in best and metric in best[run.id].validation]
+    pairs.sort(key=lambda pair: (math.isnan(pair[1].validation[metric]), sign * pair[1].validation[metric]))
+    rows = [
+        [run.id, run.status, f"{run.dataset} {run.revision}", run.backbone, row.validation[metric], row.epoch]
+        for run, row in pairs[:limit]
+    ]
+    output.table(["run", "status", "data set", "backbone", metric, "epoch"], rows, left=4)
+    listed = [{**run_json(run), "best": row.to_json()} for run, row in pairs[:limit]]
+    output.result({"project": project.folder, "sort": metric, "runs": listed})
 
 
 def _row(run: RunSummary) -> list[object]:
@@ -105,13 +133,25 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
     if summary.metrics:
         output.say()
         metrics_table(output, summary.metrics)
+    epochs = project.metric_rows(run.id)
+    if epochs:
+        output.say()
+        names = list(dict.fromkeys(name for row in epochs for name in row.validation))
+        kept = max((row.epoch for row in epochs if row.is_best), default=0)
+        rows = [
+            [row.epoch, "kept" if row.epoch == kept else "", row.train_loss, *(row.validation.get(n) for n in names)]
+            for row in epochs
+            if row.epoch == kept or row.epoch > epochs[-1].epoch - LAST_EPOCHS
+        ]
+        output.table(["epoch", "", "training loss", *names], rows)
     recipe: dict[str, Any] = {}
     if summary.status != "damaged":
         recipe = run.read_recipe()
         output.say()
         output.say("Recipe", bold=True)
         output.say(run.recipe_path.read_text(encoding="utf-8").rstrip())
-    output.result({**run_json(summary), "folder": run.folder, "recipe": recipe, "missing": missing})
+    told = {"folder": run.folder, "recipe": recipe, "missing": missing, "epochs": [row.to_json() for row in epochs]}
+    output.result({**run_json(summary), **told})
 
 
 @command("evaluate", example="tlstudio evaluate birds latest\ntlstudio evaluate birds best --split validation --json")
