@@ -6,14 +6,20 @@ gives the same batches whatever their number.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -21,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tlstudio.api import DataError, Preprocessor
 from tlstudio.data.revision import Revision
 
+_WATCH_EVERY = 1.0  # seconds
 Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
 
 
@@ -51,6 +58,11 @@ class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
         self._indices = indices
         self._preprocessor = preprocessor
         self._seed = seed
+
+    @property
+    def needs(self) -> str:
+        """Module that a process needs to prepare a sample."""
+        return type(self._preprocessor).__module__
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -142,18 +154,40 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
         batch_sampler=batches,
         collate_fn=source.collate,
         num_workers=num_workers,
-        # A forked child of a process with threads can deadlock; this runs in one.
-        multiprocessing_context="spawn" if num_workers else None,
-        persistent_workers=num_workers > 0,  # starting one takes seconds
+        multiprocessing_context=_process_context(source) if num_workers else None,
+        persistent_workers=num_workers > 0,  # starting one takes a while
         generator=torch.Generator(),  # its own, so that the global random state stays still
-        worker_init_fn=functools.partial(_leave_if_alone, os.getpid()) if num_workers else None,
+        worker_init_fn=functools.partial(_stay_with, os.getpid()) if num_workers else None,
     )
 
 
-def _leave_if_alone(parent: int, _worker: int) -> None:
-    """End a loader process whose parent was killed while it started; torch looks only for those killed later."""
-    if os.getppid() != parent:
+def _process_context(source: SampleDataset) -> BaseContext:
+    """How loader processes are started: forked from a small server that has loaded what they need.
+
+    A forked child of this process itself could deadlock, since it has threads; where there is no fork, each process
+    loads the libraries anew, which takes seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, source.needs])
+    return context
+
+
+def _stay_with(user: int, _worker: int) -> None:
+    """Let a loader process end with the one that uses it, also if that is killed.
+
+    torch watches the parent, but that is the server, which stays as long as it has children.
+    """
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(user)
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(_WATCH_EVERY)
         os._exit(0)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
 class TrainLoader:
