@@ -127,6 +127,21 @@ def test_a_project_that_is_open_elsewhere_is_refused_with_the_name_of_its_holder
     assert state.project is None
 
 
+def test_a_project_of_a_newer_version_opens_for_reading_only_and_says_so(
+    window: MainWindow, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    Project.create(tmp_path / "newer").close()
+    (tmp_path / "newer" / "tlstudio.json").write_text('{"format": 7, "min_reader": 2, "name": "From afar"}')
+    panel = window.panel("project")
+    assert isinstance(panel, ProjectPanel)
+    with qtbot.waitSignal(state.message) as told:
+        panel.open_project(tmp_path / "newer")
+    assert "can be read here, but not changed" in str(told.args[0])
+    assert state.project is not None
+    assert (state.project.name, state.project.writable) == ("From afar", False)
+    wait_for_jobs(state, qtbot)
+
+
 def test_a_project_folder_can_be_dropped_anywhere(
     window: MainWindow, state: AppState, tmp_path: Path, qtbot: QtBot
 ) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +156,52 @@ time.sleep(60)
             Project.open(folder)
         child.kill()
     Project.open(folder).close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_the_lock_of_a_killed_process_is_free_within_a_second_although_a_process_that_it_forked_lives_on(
+    project: Project,
+) -> None:
+    folder = project.folder
+    project.close()
+    code = """
+import os, sys, time
+from pathlib import Path
+from tlstudio.store import Project
+p = Project.open(Path(sys.argv[1]))
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        start = time.monotonic()
+        while True:
+            try:
+                Project.open(folder).close()
+                break
+            except ProjectError:
+                assert time.monotonic() - start < 1.0
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_note_of_a_holder_that_is_gone_holds_nothing_though_its_number_was_given_anew(project: Project) -> None:
+    project.close()
+    holder = {
+        "program": "TL Studio",
+        "user": "u",
+        "host": "h",
+        "pid": os.getpid(),
+        "since": "2026-01-01T00:00:00+00:00",
+    }
+    (project.folder / ".lock.json").write_text(json.dumps(holder))
+    with Project.open(project.folder, program="another") as opened:
+        assert opened.writable
+        assert json.loads((project.folder / ".lock.json").read_text())["program"] == "another"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no read-only folders")

@@ -16,6 +16,7 @@ from tlstudio.gui.theme import LIGHT, SYSTEM, Theme
 from tlstudio.gui.workers import JobRunner
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.startup import user_folder
+from tlstudio.store.format import NewerProjectError
 from tlstudio.store.project import Project
 
 RunPhase = Literal["idle", "preparing", "training", "paused", "evaluating", "stopping", "ended"]
@@ -117,13 +118,23 @@ class AppState(QObject):
     def open_project(self, path: Path) -> None:
         """Open a project; the one that was open is closed only if this one can be opened.
 
+        One that a newer version has made is opened for reading only, where this version finds its way in it. What was
+        noticed while opening is told.
+
         Raises:
             ProjectError: It cannot be opened; the sentence says why.
         """
         path = path.resolve()
         if self.project is not None and self.project.folder.resolve() == path:
             return
-        self.set_project(Project.open(path))
+        try:
+            project = Project.open(path)
+        except NewerProjectError as error:
+            project = Project.open(path, write=False)
+            project.notes.insert(0, error.what)
+        self.set_project(project)
+        if project.notes:
+            self.message.emit(project.notes[0], "\n".join(project.notes))
 
     def create_project(self, path: Path, name: str = "") -> None:
         """Make a project in a folder and open it.

@@ -35,6 +35,10 @@ _CONTENTS = "backup.json"
 _ALWAYS_KEPT = (PROJECT_NAME, INDEX_NAME, f"{INDEX_NAME}-wal")
 
 
+class NewerProjectError(ProjectError):
+    """A newer version has made the project; this one can read it, but not change it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """The way from one format to the next.
@@ -67,7 +71,8 @@ def read_facts(folder: Path, *, write: bool = False) -> dict[str, Any]:
         write: Whether it is to be changed.
 
     Raises:
-        ProjectError: It is no project, or damaged, or of a format that this version cannot read, or not write.
+        NewerProjectError: It was to be changed, and can only be read.
+        ProjectError: It is no project, or damaged, or of a format that this version cannot read.
     """
     path = folder / PROJECT_NAME
     try:
@@ -102,7 +107,7 @@ def _check_newer(folder: Path, values: dict[str, Any], write: bool) -> None:
     if type(min_reader) is not int or min_reader > PROJECT_FORMAT:
         raise ProjectError(made, "Update TL Studio to open it.", path=folder)
     if write:
-        raise ProjectError(
+        raise NewerProjectError(
             f"{made} It can be read here, but not changed.",
             "Open it for reading only, or update TL Studio to change it.",
             path=folder,

@@ -113,6 +113,7 @@ class Project:
             program: What to call this program in the sentence that a second writer gets.
 
         Raises:
+            NewerProjectError: With `write`, for a project of a newer format that can only be read.
             ProjectError: Not a project, damaged, made by a newer version; with `write` also: read-only, or open
                 for writing elsewhere.
         """
