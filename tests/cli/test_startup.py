@@ -16,7 +16,7 @@ linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ot
 
 
 @linux_only
-@pytest.mark.parametrize("arguments", [[], ["."], ["demo"]])
+@pytest.mark.parametrize("arguments", [[], ["."], ["demo"], ["--safe-mode", "."]])
 def test_without_a_display_one_sentence_says_so(tlstudio_process: Tlstudio, arguments: list[str]) -> None:
     result = tlstudio_process(*arguments, environment=NO_DISPLAY)
     assert result.code == 2

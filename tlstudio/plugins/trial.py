@@ -21,7 +21,7 @@ from tlstudio.plugins.sources import Source
 BUSY_SECONDS = 7
 """How long a plugin may take to be imported, the large libraries that it names not counted."""
 MEMORY_LIMIT = 6 * 2**30
-"""Bytes that the process may have in which a plugin is tried."""
+"""Bytes that a plugin may ask for while it is imported, where the system can refuse them."""
 REPORT_NAME = "report.json"
 CRASH_NAME = "crash.log"
 _PATIENCE = 60.0  # seconds for the whole process, large libraries on a slow disk and all
@@ -40,7 +40,17 @@ def try_plugins(folder: Path | None, sources: Sequence[Source]) -> list[PluginRe
         What became of each. One that has ended its process is ``remembered``.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda source: _try(folder, source), sources))
+        return list(pool.map(lambda source: _tried(folder, source), sources))
+
+
+def _tried(folder: Path | None, source: Source) -> PluginRecord:
+    try:
+        return _try(folder, source)
+    except OSError as error:  # no room for a file, or for a process
+        sentence = (
+            f"The plugin '{source.record.name}' could not be tried: {error.strerror}. It is tried at the next start."
+        )
+        return replace(source.record, state="failed", error=sentence)
 
 
 def _try(folder: Path | None, source: Source) -> PluginRecord:

@@ -16,6 +16,8 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
+
 from tlstudio import startup
 from tlstudio.plugins.loading import load_plugin
 from tlstudio.plugins.registry import Registry
@@ -62,7 +64,8 @@ def _limit_memory() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+        limit = getattr(psutil.Process().memory_info(), "data", 0) + MEMORY_LIMIT
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 if __name__ == "__main__":
