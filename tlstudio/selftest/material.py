@@ -67,6 +67,7 @@ def write_texts(path: Path, count: int = 48) -> None:
 def write_encoder(folder: Path) -> None:
     """Write a text encoder of two narrow layers with random weights and dropout, as transformers does."""
     import torch
+    from safetensors.torch import save_file
     from transformers import BertConfig, BertModel
 
     folder.mkdir()
@@ -84,4 +85,7 @@ def write_encoder(folder: Path) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+        model = BertModel(config, add_pooling_layer=False)
+    config.architectures = ["BertModel"]
+    config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
