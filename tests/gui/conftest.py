@@ -19,6 +19,7 @@ from tests.gui.trained import copied, make_trained
 from tlstudio.gui.app import build_window, make_application
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.place_box import RUNS_IN
 from tlstudio.plugins import PluginManager, Registry
 
 HARMLESS = (
@@ -84,6 +85,7 @@ def state(
     monkeypatch.setenv("TLSTUDIO_HOME", str(tmp_path / "home"))
     make_application([])
     settings = QSettings(str(tmp_path / "home" / "window.ini"), QSettings.Format.IniFormat)
+    settings.setValue(RUNS_IN, "window")  # a process takes seconds to start; a test that wants one says so
     made = AppState(manager, settings)
     made.set_theme_choice("light")
     yield made

@@ -186,7 +186,7 @@ def test_closing_during_a_run_asks_and_then_keeps_its_checkpoint(
 ) -> None:
     state.set_project(shapes_project)
     wait_for_jobs(state, qtbot)
-    training = {**QUICK, "epochs": 10_000}
+    training = {**QUICK, "epochs": 10_000, "checkpoint_every": 0}
     recipe = tiny_recipe(shapes_project, state.registry, training=training, strategy={"name": "full", "options": {}})
     state.request_training([recipe])
     checkpoints = shapes_project.runs_folder.glob

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from PySide6.QtCore import QSettings
-from PySide6.QtWidgets import QComboBox, QDialog
+from PySide6.QtWidgets import QDialog
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
@@ -20,6 +20,7 @@ from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_work import LONG_SECONDS, Place, takes_process
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.place_box import RUNS_IN, PlaceBox
 from tlstudio.plugins import PluginManager
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -71,16 +72,16 @@ def wait_for_step(page: TrainPanel, number: int, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: page.live.story.step is not None and page.live.story.step.step >= number, timeout=LONG)
 
 
-def test_where_runs_go_is_remembered(window: MainWindow, state: AppState, shapes_project: Project) -> None:
-    state.set_project(shapes_project)
-    box = page_of(window).findChild(QComboBox, "train_place")
-    assert isinstance(box, QComboBox)
-    assert box.currentData() == "automatic"
-    box.setCurrentIndex(box.findData("process"))
-    box.activated.emit(box.currentIndex())
-    again = TrainPanel(state)
-    assert again.setup.place.place == "process"
-    again.deleteLater()
+def test_where_runs_go_is_remembered(state: AppState, qtbot: QtBot) -> None:
+    state.settings.remove(RUNS_IN)
+    place = PlaceBox(state)
+    qtbot.addWidget(place)
+    assert place.place == "automatic"
+    place.box.setCurrentIndex(place.box.findData("process"))
+    place.box.activated.emit(place.box.currentIndex())
+    again = PlaceBox(state)
+    qtbot.addWidget(again)
+    assert again.place == "process"
 
 
 def test_a_cancelled_run_goes_on_from_its_end_card_and_from_the_runs_page(
@@ -159,7 +160,7 @@ def close_with(window: MainWindow, answer: str, qtbot: QtBot) -> float:
     start = time.monotonic()
     click(dialog, f"close_question_{answer}", qtbot)
     qtbot.waitUntil(lambda: window._closed, timeout=LONG)
-    assert not window.left_behind
+    assert window.all_ended
     return time.monotonic() - start
 
 

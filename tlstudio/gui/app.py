@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from logging.handlers import RotatingFileHandler
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QLocale, QSettings, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
+from tlstudio import __version__
 from tlstudio.api import TLStudioError
 from tlstudio.gui.errors import UncaughtErrors, route_qt_messages
+from tlstudio.gui.log_files import FORMAT, LogFiles, StartMark, take_crash
 from tlstudio.gui.main_window import MainWindow
+from tlstudio.gui.signals import SignalWatch
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import resource_folder, ui_font
 from tlstudio.plugins import PluginManager
@@ -59,38 +62,72 @@ def build_window(state: AppState) -> MainWindow:
     return window
 
 
-def main(project: Path | None = None) -> int:
+def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | None = None) -> int:
     """Open the window and stay until it is closed.
 
     Args:
         project: A project to open; the last one if `None`.
+        on_shown: Called once the window is there.
 
     Returns:
         The exit status, 0.
     """
-    _log_to_file(user_folder() / "tlstudio.log")
+    home = user_folder()
+    on_terminal = logging.StreamHandler()
+    on_terminal.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[on_terminal])
+    logs = LogFiles(home)
+    crash = take_crash(home)
+    mark = _mark_start(home)
+    log.info("TL Studio %s starts", __version__)
     route_qt_messages()
     app = make_application(sys.argv[:1])
     QLocale.setDefault(QLocale.system())
     state = make_state()
     errors = UncaughtErrors()
     errors.caught.connect(state.error)
+
+    def move_log() -> None:
+        logs.write_to(state.project.folder if state.project is not None else None)
+        if mark is not None:
+            mark.note(log=str(logs.folder))
+
+    move_log()
+    state.project_changed.connect(move_log)
     state.apply_theme()
     failed = _open_first(state, project)
     window = MainWindow(state)
     window.show()
     QTimer.singleShot(0, window, window.build_soon)
+    signals = SignalWatch(window.close_now)
     if failed is not None:
         state.show_error(failed)
+    if crash is not None:
+        window.offer_report(crash)
+    if on_shown is not None:
+        on_shown(window)
     status = app.exec()
+    signals.restore()
     errors.restore()
-    if window.left_behind:
+    log.info("TL Studio ends")
+    logs.close()
+    if mark is not None:
+        mark.remove()
+    if not window.all_ended:
         # A thread that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
         # the thread if this went through the usual end.
         logging.shutdown()
         os._exit(status)
     QCoreApplication.sendPostedEvents()
     return int(status)
+
+
+def _mark_start(home: Path) -> StartMark | None:
+    try:
+        return StartMark(home)
+    except OSError as error:
+        log.warning("a crash of this start would go unnoticed: %s", error)
+        return None
 
 
 def _open_first(state: AppState, project: Path | None) -> TLStudioError | None:
@@ -104,15 +141,3 @@ def _open_first(state: AppState, project: Path | None) -> TLStudioError | None:
     except TLStudioError as error:
         return error
     return None
-
-
-def _log_to_file(path: Path) -> None:
-    """Keep what is logged in the user's folder, half a megabyte at most; on the terminal only warnings."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    handlers[0].setLevel(logging.WARNING)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(RotatingFileHandler(path, maxBytes=500_000, backupCount=1, encoding="utf-8", delay=True))
-    except OSError as error:
-        log.warning("no log file: %s", error)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import sys
 import threading
@@ -13,6 +14,7 @@ from PySide6.QtCore import QMessageLogContext, QObject, QtMsgType, Signal, qInst
 
 from tlstudio import __version__
 from tlstudio.api import ProblemsError, TLStudioError
+from tlstudio.gui.log_files import without_secrets
 
 log = logging.getLogger(__name__)
 qt_log = logging.getLogger("tlstudio.qt")
@@ -37,7 +39,9 @@ def route_qt_messages() -> None:
 
 
 class UncaughtErrors(QObject):
-    """Takes over ``sys.excepthook`` and ``threading.excepthook`` until `restore`.
+    """Takes over ``excepthook`` and ``unraisablehook`` of `sys` and ``excepthook`` of `threading` until `restore`.
+
+    What is raised in a slot or in an overridden method of Qt ends here, too, whatever its thread.
 
     Signals:
         caught(object): An exception that nobody caught; arrives on the window's thread.
@@ -47,13 +51,14 @@ class UncaughtErrors(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._before = (sys.excepthook, threading.excepthook)
+        self._before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
         sys.excepthook = self._hook
         threading.excepthook = self._thread_hook
+        sys.unraisablehook = self._unraisable_hook
 
     def restore(self) -> None:
         """Put back the hooks that were there before."""
-        sys.excepthook, threading.excepthook = self._before
+        sys.excepthook, threading.excepthook, sys.unraisablehook = self._before
 
     def _hook(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if issubclass(kind, (KeyboardInterrupt, SystemExit)):
@@ -65,6 +70,11 @@ class UncaughtErrors(QObject):
     def _thread_hook(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None:
             self._hook(args.exc_type, args.exc_value, args.exc_traceback)
+
+    def _unraisable_hook(self, args: sys.UnraisableHookArgs) -> None:
+        # Raised where nobody can catch it, such as while an object goes away: worth a line, not a dialog.
+        error = args.exc_value
+        log.error("unraisable: %s", args.object, exc_info=(args.exc_type, error, args.exc_traceback) if error else None)
 
 
 def is_for_user(error: BaseException) -> bool:
@@ -95,4 +105,4 @@ def report_of(error: BaseException, *, doing: str = "") -> str:
     if doing:
         lines.append(f"While: {doing}")
     lines += ["", "".join(traceback.format_exception(error)).rstrip()]
-    return "\n".join(lines)
+    return without_secrets("\n".join(lines), os.environ)

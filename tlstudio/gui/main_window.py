@@ -13,12 +13,15 @@ from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget
 
 from tlstudio.gui.commands import Command, CommandSet
 from tlstudio.gui.device import DeviceWatch
+from tlstudio.gui.log_files import Crash
+from tlstudio.gui.notices import INTERRUPTED, crash_notice, interrupted_notice
 from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
 from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import SYSTEM
 from tlstudio.gui.widgets.dialogs import ErrorDialog, Question, TextSheet
 from tlstudio.gui.widgets.help_dialog import HelpDialog
+from tlstudio.gui.widgets.notice_bar import NoticeBar
 from tlstudio.gui.widgets.rail import Rail
 from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.gui.widgets.top_bar import TopBar
@@ -41,7 +44,8 @@ class MainWindow(QMainWindow):
         state: What the pages share. The window closes it when it is closed itself.
 
     Attributes:
-        left_behind: Whether a thread did not end in time when the window was closed.
+        all_ended: Whether it was closed and every thread has ended in time.
+        notices: The line above the pages.
     """
 
     def __init__(self, state: AppState) -> None:
@@ -54,7 +58,7 @@ class MainWindow(QMainWindow):
         self._closing = False
         self._closed = False
         self._close_by = 0.0
-        self.left_behind = False
+        self.all_ended = False
         self._pages: dict[str, QWidget] = {}
         self._places: dict[str, QWidget] = {}
         self._device = DeviceWatch(self)
@@ -78,6 +82,8 @@ class MainWindow(QMainWindow):
         right.setContentsMargins(0, 0, 0, 0)
         right.setSpacing(0)
         right.addWidget(TopBar(state, self._device))
+        self.notices = NoticeBar(state)
+        right.addWidget(self.notices)
         right.addWidget(self._stack, 1)
         right.addWidget(self._status)
         centre = QWidget()
@@ -103,7 +109,6 @@ class MainWindow(QMainWindow):
         state.show_run.connect(self._go_to_run)
         state.train_requested.connect(self._go_to_training)
         state.edit_requested.connect(self._go_to_training)
-        state.resume_requested.connect(self._go_to_training)
         state.predict_requested.connect(self._go_to_prediction)
         state.error.connect(self.show_error)
         state.project_changed.connect(self._project_changed)
@@ -287,6 +292,17 @@ class MainWindow(QMainWindow):
         project = self.state.project
         self.setWindowTitle(f"{project.name} - TL Studio" if project else "TL Studio")
         self._commands.enable(project=project is not None, writable=project is not None and project.writable)
+        self._tell_interrupted()
+
+    def _tell_interrupted(self) -> None:
+        self.notices.take_back(INTERRUPTED)
+        notice = interrupted_notice(self.state)
+        if notice is not None:
+            self.notices.show_notice(notice)
+
+    def offer_report(self, crash: Crash) -> None:
+        """Offer the report of a start that did not come to its end."""
+        self.notices.show_notice(crash_notice(crash, self._show_details))
 
     def _restore(self) -> None:
         settings = self.state.settings
@@ -358,6 +374,11 @@ class MainWindow(QMainWindow):
             parent=self,
         ).open()
 
+    @Slot()
+    def close_now(self) -> None:
+        """Close without a question; a run in a process of its own goes on."""
+        self._shut_down(leave=True)
+
     def _shut_down(self, *, leave: bool = False) -> None:
         if self._closing:  # the question was asked twice, and answered twice
             return
@@ -384,8 +405,8 @@ class MainWindow(QMainWindow):
                 panel.close_down()
         train = self._pages.get("train")
         still_trains = isinstance(train, Trains) and train.active_run
-        self.left_behind = not self.state.close(max(0.5, self._close_by - time.monotonic())) or still_trains
-        if self.left_behind:
+        self.all_ended = self.state.close(max(0.5, self._close_by - time.monotonic())) and not still_trains
+        if not self.all_ended:
             log.warning("A thread did not end in time and is left behind.")
         self._closed = True
         # Does nothing if this is called from within closeEvent, which then accepts.

@@ -30,7 +30,7 @@ class Checked:
     Attributes:
         revision: The data.
         recipe: The whole recipe, or `None` where mistakes forbid it.
-        preflight: What will happen, or `None` as above.
+        preflight: What will happen; `None` as above, and while a run is under way.
         problems: Everything that forbids the start.
         facts: What is known of the chosen components.
         command: The command line that does the same; ``""`` where mistakes forbid it.
@@ -103,6 +103,11 @@ class RecipeDraft(QObject):
             self._awake = True
             if self.pending:
                 self._timer.start()
+
+    def look_again(self) -> None:
+        """Check the whole of what was only read while a run was under way."""
+        if self.result.recipe is not None and self.result.preflight is None:
+            self._touch()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -193,6 +198,8 @@ class RecipeDraft(QObject):
         if project is None or not name:
             return
         values, kind_of_data = self.values, self._kind_of_data
+        # Measuring steps would take the cores from a run, and a window that closes would wait for it.
+        measured = not self._state.run_state.active
         if any(not part.get("name") for key, part in values.items() if key in KINDS):
             values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
 
@@ -220,9 +227,9 @@ class RecipeDraft(QObject):
                 found = getattr(registry, kind)(part.name)
                 candidate = Candidate(found.name, found.title, found.description)
                 facts[kind] = read_candidate(kind, candidate, registry, situation)
-            flight = preflight(recipe, revision, registry, project_folder=project.folder)
+            flight = preflight(recipe, revision, registry, project_folder=project.folder) if measured else None
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
-            return Checked(revision, recipe, flight, tuple(flight.problems), facts, command), anew
+            return Checked(revision, recipe, flight, tuple(flight.problems) if flight else (), facts, command), anew
 
         title = self.tr("Looking at your data and the models on this machine")
         self._job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")

@@ -249,6 +249,7 @@ class RunsPanel(QWidget):
         if self._state.run_state.active:
             self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
         else:
+            self._state.navigate.emit("train")  # the page hears the request only once it is there
             self._state.resume_requested.emit(run_id)
 
     def _rerun(self, details: RunDetails, *, edit: bool) -> None:

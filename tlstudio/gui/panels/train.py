@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 DRAIN_EVERY_MS = 100
 """How often the events of a run are taken out of their buffer and drawn."""
-LET_GO_AFTER_MS = 2500
-"""How long the run may take to end when the window closes, before its process is ended or its thread left behind."""
+LEAVE_AFTER_MS = 3800
+"""How long the thread of a run may take to end when the window closes, before it is left behind."""
+END_AFTER_MS = 2300
+"""How long the process of a run may take to end when the window closes, before it is ended."""
 
 
 class TrainPanel(QWidget):
@@ -78,7 +80,6 @@ class TrainPanel(QWidget):
         self._drain.timeout.connect(self._take_events)
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
-        self._patience.setInterval(LET_GO_AFTER_MS)
         self._patience.timeout.connect(self._lose_patience)
         self._connect()
         self._on_project()
@@ -252,7 +253,7 @@ class TrainPanel(QWidget):
             # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
             session.control.cancel()
             self._ending()
-        self._patience.start()
+        self._patience.start(END_AFTER_MS if session.work.in_process and not leave else LEAVE_AFTER_MS)
 
     @Slot()
     def _lose_patience(self) -> None:
@@ -262,7 +263,7 @@ class TrainPanel(QWidget):
             return
         if session.work.in_process and not session.control.has_let_go:
             session.control.let_go()
-            self._patience.start(LET_GO_AFTER_MS // 2)
+            self._patience.start(LEAVE_AFTER_MS - END_AFTER_MS)
             return
         self._drain.stop()
         self._call_back()
@@ -312,6 +313,8 @@ class TrainPanel(QWidget):
         if ended is not None:
             self._tell(ended)
         self._state.runs_changed.emit()
+        if self._on_shut is None:
+            self.draft.look_again()
         self._call_back()
 
     def _tell(self, ended: RunEnded) -> None:

@@ -11,7 +11,8 @@ from tlstudio.gui.run_work import Place
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.texts import text_label
 
-SETTING = "train/runs_in"
+RUNS_IN = "train/runs_in"
+"""Key of the setting."""
 
 
 class PlaceBox(QWidget):
@@ -42,7 +43,7 @@ class PlaceBox(QWidget):
         )
         for place, text in choices:
             self.box.addItem(text, place)
-        self.box.setCurrentIndex(max(0, self.box.findData(str(state.settings.value(SETTING, "automatic")))))
+        self.box.setCurrentIndex(max(0, self.box.findData(str(state.settings.value(RUNS_IN, "automatic")))))
         self.box.activated.connect(self._keep)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -57,4 +58,4 @@ class PlaceBox(QWidget):
 
     @Slot()
     def _keep(self) -> None:
-        self._state.settings.setValue(SETTING, self.place)
+        self._state.settings.setValue(RUNS_IN, self.place)
