@@ -175,6 +175,31 @@ def test_a_package_in_the_folder_is_a_plugin_and_hidden_files_are_not(tmp_path: 
     assert not {".hidden", "_private"} & {plugin.name for plugin in manager.plugins}
 
 
+def test_a_family_that_fails_when_it_is_asked_hurts_no_other(tmp_path: Path) -> None:
+    source = """
+from tlstudio.api import BackboneFamily, hookimpl
+TLSTUDIO_API = "1.0"
+
+class Broken(BackboneFamily):
+    name, title, modality = "aa_broken", "Broken", "image"
+    def names(self):
+        raise RuntimeError("no names")
+    def get(self, name):
+        raise RuntimeError("no member")
+
+@hookimpl
+def register_backbones():
+    return [Broken()]
+"""
+    (tmp_path / "broken.py").write_text(source, encoding="utf-8")
+    registry = discover(tmp_path).registry
+    family = registry.families["aa_broken"]
+    assert registry.members(family) == ()
+    registry.remove("family timm")
+    with pytest.raises(PluginError, match=r"Did you mean .*resnet18"):
+        registry.backbone("resnet-18")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest(registry: Registry) -> None:
     with pytest.raises(PluginError, match=r"Did you mean .*linear_probe"):
         registry.strategy("linearprobe")

@@ -70,7 +70,12 @@ def backbones(output: Output, *, family_name: str | None, search: str) -> None:
         status.update("Reading the catalogue of models ...", "")
         registry = find_registry(output)
         names = _names(registry, family_name, search)
-        facts = [_facts(registry.backbone(name)) for name in names] if len(names) <= DETAILED else []
+        facts = []
+        for name in names if len(names) <= DETAILED else ():
+            try:
+                facts.append(_facts(registry.backbone(name)))
+            except Exception as error:  # noqa: BLE001  whatever a plugin raises is its own failure
+                output.hint(f"Warning: the backbone {name} is left out: {type(error).__name__}: {error}")
     if len(names) > DETAILED:
         for name in names:
             output.say(name)
@@ -111,7 +116,7 @@ def _names(registry: Registry, family_name: str | None, search: str) -> list[str
     # A family's library is loaded only when its names are asked for.
     families = [registry.families[family_name]] if family_name else registry.families.values() if search else ()
     names = [] if family_name else list(registry.backbones)
-    names += [name for family in families for name in family.names()]
+    names += [name for family in families for name in registry.members(family)]
     return [name for name in dict.fromkeys(names) if search.lower() in name.lower()]
 
 

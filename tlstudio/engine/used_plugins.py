@@ -93,7 +93,7 @@ def _is_here(kind: str, name: str, plugin: Mapping[str, str], registry: Registry
     if name in tables[kind] or kind != "backbone":
         return name in tables[kind]
     if not plugin:
-        return any(family.get(name) is not None for family in registry.families.values())
+        return registry.plugin_of(kind, name) is not None
     # Asking a family for a member loads its library, which takes seconds.
     brought = (registry.plugin_of("family", family) for family in registry.families)
     return any(one is not None and one.name == plugin["plugin"] for one in brought)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +22,12 @@ from tlstudio.api import (
     PluginError,
     Task,
     TaskHead,
+    TLStudioError,
 )
 from tlstudio.api.features import FeatureKind
 from tlstudio.plugins.records import PluginRecord
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Component | BackboneFamily)
 
@@ -90,10 +94,18 @@ class Registry:
         if name in self._backbones:
             return self._backbones[name]
         for family in self._families.values():
-            if (member := family.get(name)) is not None:
+            if (member := _member(family, name)) is not None:
                 return member
-        known = [*self._backbones, *(n for family in self._families.values() for n in family.names())]
+        known = [*self._backbones, *(n for family in self._families.values() for n in self.members(family))]
         raise _unknown("backbone", name, known)
+
+    def members(self, family: BackboneFamily) -> tuple[str, ...]:
+        """Name the members of a family; none where its plugin fails, which is logged and hurts no other."""
+        try:
+            return tuple(family.names())
+        except Exception:  # whatever a plugin raises is its own failure
+            log.exception("names of the family %s", family.name)
+            return ()
 
     def head(self, name: str) -> TaskHead:
         """Return a task head by name, or raise `PluginError`."""
@@ -149,7 +161,7 @@ class Registry:
         """
         label = f"{kind} {name}"
         if kind == "backbone" and name not in self._backbones:
-            label = next((f"family {one.name}" for one in self._families.values() if one.get(name)), label)
+            label = next((f"family {one.name}" for one in self._families.values() if _member(one, name)), label)
         return self._plugins.get(label)
 
     def add(self, component: Component | BackboneFamily, plugin: PluginRecord | None = None) -> str:
@@ -232,6 +244,16 @@ def shortened(text: str, length: int) -> str:
 def _cannot_be_shown(sign: str) -> bool:
     """Control characters, half characters, and marks that turn round the text after them."""
     return unicodedata.category(sign) in ("Cc", "Cs") or unicodedata.bidirectional(sign) in _TURNING
+
+
+def _member(family: BackboneFamily, name: str) -> Backbone | None:
+    try:
+        return family.get(name)
+    except TLStudioError:
+        raise  # it knows the name, and says why it cannot have it
+    except Exception:  # whatever a plugin raises is its own failure; the families after it are asked, too
+        log.exception("%s of the family %s", name, family.name)
+        return None
 
 
 def _look_up(kind: str, table: Mapping[str, C], name: str) -> C:

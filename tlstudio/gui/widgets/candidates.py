@@ -100,7 +100,7 @@ def members(registry: Registry, situation: Situation) -> list[Candidate]:
             )
             result.append(Candidate("", family.title, reasons=(why,), read=True, family=family.title))
         else:
-            result += [Candidate(name, name, family=family.title) for name in family.names()]
+            result += [Candidate(name, name, family=family.title) for name in registry.members(family)]
     return result
 
 
