@@ -11,7 +11,7 @@ from tlstudio.api import RunError
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.events import RunEnded
-from tlstudio.engine.execute import execute_run
+from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.selftest.plugin_sources import BAD_PLUGINS
@@ -53,6 +53,10 @@ def test_a_plugin_that_fails_in_training_is_named_and_so_is_one_that_is_gone(
     assert "the file raises_in_backward.py of the plugin folder, which is not loaded here" in sentences[0]
     with pytest.raises(RunError, match=r"cannot be built.*the file raises_in_backward\.py of the plugin folder"):
         load_run_model(run, registry)
+    with pytest.raises(RunError, match=r"cannot go on.*the file raises_in_backward\.py of the plugin folder"):
+        resume_run(run.id, shapes_project, registry, on_event=heard, control=heard.control)
+    assert run.status == "failed"
+    assert run.summary().error == ended.error
 
 
 def test_of_a_plugin_from_a_wheel_the_wheel_and_its_version_are_named(project: Project, registry: Registry) -> None:

@@ -24,7 +24,7 @@ from tlstudio.engine.execution import EventListener, Execution
 from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.recipe import Recipe, TrainingOptions
-from tlstudio.engine.used_plugins import plugin_to_blame
+from tlstudio.engine.used_plugins import missing_plugins, plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -73,6 +73,8 @@ def resume_run(
     Raises:
         RunError: There is no such run, it is done or still running, or its recipe no longer works here.
     """
+    if missing := missing_plugins(project.run(run_id), registry):
+        raise RunError(f"Run {run_id} cannot go on. {' '.join(missing)}", path=project.run(run_id).folder)
     run = project.resume_run(run_id)
     try:
         recipe = Recipe.model_validate(run.read_recipe())
