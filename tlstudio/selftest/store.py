@@ -32,7 +32,8 @@ from tlstudio.store.run import Run
 
 _RACES_A_KILL = 2
 _RIVALS = 4
-_KILL_WITHIN = 0.25  # seconds after the process was started
+_WHILE_WRITING = 0.8  # of the kills come after the first word of the writer; the others also while it opens
+_KILL_WITHIN = 0.25  # seconds after the first word, or after the start
 _FREED_WITHIN = 1.0  # seconds after the holder of the lock was killed
 _PATIENCE = 30.0  # seconds after which a process that says nothing is given up
 _MOST_RUNS = 12
@@ -158,6 +159,8 @@ def _kill_trials(context: BaseContext, folder: Path, count: int, rng: random.Ran
         arguments = (project, rng.randrange(2**32), mouth)
         process = _start(context, _write, arguments)
         mouth.close()
+        if rng.random() < _WHILE_WRITING:
+            ear.poll(_PATIENCE)
         deadline = time.monotonic() + rng.uniform(0.0, _KILL_WITHIN)
         with contextlib.suppress(EOFError):
             while ear.poll(max(0.0, deadline - time.monotonic())) and time.monotonic() < deadline:
