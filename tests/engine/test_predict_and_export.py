@@ -21,7 +21,8 @@ from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
-from tlstudio.engine.predict import Predictor, harmless, load_predictor, predict_to_csv
+from tlstudio.engine.predict import Predictor, load_predictor, predict_to_csv
+from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run

@@ -29,6 +29,7 @@ from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
+from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -176,7 +177,7 @@ def predict_to_csv(
     """Predict everything in a source and write a CSV file (UTF-8 with BOM, so that spreadsheets read it right).
 
     Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class.
-    Cells that a spreadsheet would run as a formula get a leading apostrophe (OWASP, CSV injection).
+    What a spreadsheet would run as a formula gets an apostrophe; `tlstudio.engine.spreadsheet.original` takes it away.
 
     Args:
         predictor: The model.
@@ -216,9 +217,8 @@ def predict_to_csv(
         with staging.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             text = ["text"] if predictor.modality == "text" else []
-            writer.writerow(
-                ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.classes)]
-            )
+            header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.classes)]
+            writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
                     rejected.append(prediction)
@@ -248,13 +248,3 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.classes]
     return [sample.id, origin, *text, value, confidence, *shares]
-
-
-def harmless(cell: str) -> str:
-    """Keep a spreadsheet from taking a cell for a formula; numbers stay as they are."""
-    if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        try:
-            float(cell)
-        except ValueError:
-            return f"'{cell}"
-    return cell

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tlstudio.selftest import Check, plugins, resume, store
+from tlstudio.selftest import Check, close, hostile, plugins, resume, store
 
-CHECKS: tuple[Check, ...] = (resume.CHECK, store.CHECK, plugins.CHECK)
+CHECKS: tuple[Check, ...] = (resume.CHECK, store.CHECK, plugins.CHECK, close.CHECK, hostile.CHECK)
