@@ -330,9 +330,14 @@ def test_what_a_crash_left_half_made_is_swept_when_opened(project: Project) -> N
     (project.runs_folder / ".new-1" / "checkpoints").mkdir(parents=True)
     (project.runs_folder / ".deleted-2").mkdir()
     (project.runs_folder / "my own folder").mkdir()
+    (project.datasets_folder / ".importing-3" / "media").mkdir(parents=True)
+    (project.folder / ".tlstudio.json.1-2.tmp").write_text("half")
+    os.utime(project.folder / ".tlstudio.json.1-2.tmp", (0, 0))
     with Project.open(project.folder) as opened:
         assert opened.runs() == []
     assert [path.name for path in project.runs_folder.iterdir()] == ["my own folder"]
+    assert list(project.datasets_folder.iterdir()) == []
+    assert list(project.folder.glob("*.tmp")) == []
 
 
 def test_a_training_thread_writes_while_another_reads(project: Project) -> None:

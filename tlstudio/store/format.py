@@ -20,7 +20,6 @@ from typing import Any
 
 from tlstudio import __version__
 from tlstudio.api import ProjectError
-from tlstudio.data.own_folders import BACKUP_PREFIX
 from tlstudio.store.files import reason, remedy, sync_file, sync_folder, write_json_atomic
 from tlstudio.store.index import INDEX_NAME
 
@@ -28,6 +27,7 @@ PROJECT_FORMAT = 2
 MIN_READER = 1
 """The oldest format whose programs can read what this version writes."""
 PROJECT_NAME = "tlstudio.json"
+BACKUP_PREFIX = "backup-format-"
 _UNDER_WAY = ".migrating-format-"
 _STAGED = ".backup-staged"
 _UNDONE = ".backup-undone"

@@ -28,6 +28,9 @@ from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summ
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
 
+_HALF_MADE = (".new-", ".deleted-", ".importing-")
+"""Beginnings of the names of folders that only a crash leaves behind: runs, and imports."""
+
 
 class Project:
     """An open project. Made by `create` and `open`; close it, or use it as a context manager.
@@ -383,9 +386,10 @@ class Project:
         """Remove what a crash has left half made or half deleted."""
         for folder in (self.datasets_folder, self.runs_folder):
             folder.mkdir(exist_ok=True)
-        for name in _folders_in(self.runs_folder):
-            if name.startswith((".new-", ".deleted-")):
-                shutil.rmtree(self.runs_folder / name, ignore_errors=True)
+        for folder in (self.datasets_folder, self.runs_folder):
+            for name in _folders_in(folder):
+                if name.startswith(_HALF_MADE):
+                    shutil.rmtree(folder / name, ignore_errors=True)
         for folder in (self.folder, *(self.runs_folder / name for name in _folders_in(self.runs_folder))):
             remove_stale_files(folder)
 
