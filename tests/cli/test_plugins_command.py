@@ -84,3 +84,9 @@ def test_of_a_run_whose_plugin_is_gone_the_missing_wheel_is_named(tmp_path: Path
     predicted = tlstudio("predict", tmp_path / "birds", tmp_path / "bird.png", "--run", run.id)
     assert predicted.code == 2
     assert "pip install tlstudio-birds==1.2" in predicted.err
+
+
+def test_the_selftest_of_plugins_survives(tlstudio: Tlstudio) -> None:
+    tried = tlstudio("selftest", "--only", "plugins", "--count", "2", "--seed", "37", "--json")
+    assert tried.code == 0, tried.err
+    assert [(row["check"], row["tried"], row["survived"]) for row in tried.json["checks"]] == [("plugins", 2, 2)]
