@@ -89,6 +89,8 @@ def walk(folder: Path, root: Path, *, deep: bool = True) -> Iterator[Path | Reje
                     below.append(path)
             elif entry.is_file(follow_symlinks=False):
                 yield path
+            else:
+                yield Rejected(relative(path, root), "It is a pipe, socket or device, not a file.", "Remove it.")
         waiting.extend(reversed(below))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlstudio.api import WeightsError
+from tlstudio.api.files import read_text
 from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
 from tlstudio_text.architectures import SUPPORTED, too_large
 
@@ -111,7 +112,7 @@ def _no_encoder(folder: Path, kind: str) -> WeightsError:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: {error}.", "Copy it again.", path=path, field=FIELD) from error
     if not isinstance(content, dict):

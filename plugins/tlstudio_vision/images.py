@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tlstudio.api import WeightsError
+from tlstudio.api.files import read_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +20,8 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CROP_MODES: tuple[CropMode, ...] = ("center", "squash", "border")
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "lanczos")
 ASSET = "preprocessing.json"
+LARGEST_SIDE = 8192
+"""Largest side of an input in pixels; no network takes half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +72,35 @@ class InputSettings:
             WeightsError: The file is damaged.
         """
         path = folder / ASSET
-        if not path.is_file():
+        if not path.exists():
             return None
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            values = json.loads(read_text(path))
+            settings = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+            settings.check()
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise WeightsError(
                 f"{path} does not say how images are prepared: {error}.", "Copy or export the model again.", path=path
             ) from error
+        return settings
+
+    def check(self) -> None:
+        """Make sure that images can be prepared so.
+
+        Raises:
+            ValueError: They cannot, as the end of a sentence.
+        """
+        for name in ("height", "width", "resize_height", "resize_width"):
+            size = getattr(self, name)
+            if type(size) is not int or not 0 < size <= LARGEST_SIDE:
+                raise ValueError(f"{name} is {str(size)[:40]}, and must be a whole number from 1 to {LARGEST_SIDE}")
+        for name, least in (("mean", -math.inf), ("std", 0.0)):
+            values = getattr(self, name)
+            known = len(values) == 3 and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+            if not known or min(values) <= least:
+                raise ValueError(f"{name} must be three numbers{' above 0' if name == 'std' else ''}")
+        if self.interpolation not in INTERPOLATIONS or self.crop_mode not in CROP_MODES:
+            raise ValueError("the way of scaling or cropping is not known")
 
 
 def fit(image: Image.Image, settings: InputSettings) -> Image.Image:

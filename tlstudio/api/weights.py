@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlstudio.api.errors import WeightsError
+from tlstudio.api.files import check_plain_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -201,6 +202,7 @@ def weight_file(path: Path) -> Path:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
+    check_plain_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tlstudio.api import SPLITS, DataError, Label, Modality, Rejected, Sample, Split, TargetInfo, Task
+from tlstudio.api.files import read_text
 from tlstudio.data.table import SCHEMA
 
 FORMAT = 1
@@ -260,7 +261,7 @@ class Revision:
     def report(self) -> tuple[tuple[Rejected, ...], tuple[str, ...]]:
         """Return what the import rejected and what it noted; empty where that file is gone."""
         try:
-            data = json.loads((self.folder / REPORT_FILE).read_text(encoding="utf-8"))
+            data = json.loads(read_text(self.folder / REPORT_FILE))
             rejected = tuple(
                 Rejected(str(item["source"]), str(item["reason"]), str(item["remedy"])) for item in data["rejected"]
             )
@@ -301,7 +302,7 @@ def _verify(table: Path, sha256: str) -> None:
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS_FILE
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_text(path))
     except FileNotFoundError:
         raise DataError(
             f"{folder} is not a revision of a data set: it has no {FACTS_FILE}.",

@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tlstudio.api import RunError
+from tlstudio.api.files import read_text
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
@@ -250,7 +251,7 @@ def _verify(place: Path) -> None:
         RunError: One is missing or not what was written.
     """
     try:
-        manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(place / _MANIFEST))
         hashes = {place / str(name): str(value) for name, value in manifest["files"].items()}
         if manifest["base"] is not None:
             hashes[place.parent / _BASE] = str(manifest["base"])
@@ -267,7 +268,7 @@ def _read(place: Path) -> tuple[Tensors, CheckpointState]:
     """Verify and read a checkpoint, the base included."""
     _verify(place)
     try:
-        state = CheckpointState(**json.loads((place / "state.json").read_text(encoding="utf-8")))
+        state = CheckpointState(**json.loads(read_text(place / "state.json")))
         tensors = load_file(place / "model.safetensors")
         base = place.parent / _BASE
         return (tensors | load_file(base) if base.is_file() else tensors), state
@@ -277,7 +278,7 @@ def _read(place: Path) -> tuple[Tensors, CheckpointState]:
 
 def _read_training(place: Path) -> dict[str, Any]:
     try:
-        plain = json.loads((place / "training.json").read_text(encoding="utf-8"))
+        plain = json.loads(read_text(place / "training.json"))
         return dict(unpack(plain, load_file(place / "training.safetensors")))
     except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(place, error) from error

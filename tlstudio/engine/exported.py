@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tlstudio.api import Modality, Preprocessor, RunError
+from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.recipe import Choice
 from tlstudio.engine.target import target_from
@@ -25,8 +26,8 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        config = json.loads(read_text(folder / "config.json"))
+        labels = json.loads(read_text(folder / "labels.json"))
         if config["format"] > EXPORT_FORMAT:
             raise RunError(
                 f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
@@ -35,7 +36,7 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
     except FileNotFoundError as error:
         raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
         ) from error
@@ -48,9 +49,12 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         raise RunError(
             f"The options in {folder / 'config.json'} do not fit the plugins here: {error}", path=folder
         ) from error
+    if head.task != target.task:
+        raise RunError(f"The exported model in {folder} is damaged: its head is for another task.", path=folder)
     module = backbone.restore(options, folder / "assets")
     model = TransferModel(module, head.build(module.num_features, target, head_options), module.layer_groups())
     try:
+        check_plain_file(folder / "model.safetensors")
         model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

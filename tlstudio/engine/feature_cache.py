@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
+from tlstudio.api.files import check_plain_file
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
 from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
@@ -74,8 +75,11 @@ def _referenced(revision: Revision) -> str:
 def load_features(path: Path, rows: int, width: int) -> np.ndarray | None:
     """Open cached features ``[rows, width]`` memory-mapped, or return `None` if there are none that fit."""
     try:
-        features: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_plain_file(path)
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
+        return None
+    if not isinstance(features, np.ndarray):  # an archive of several
         return None
     return features if features.shape == (rows, width) and features.dtype == np.float32 else None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
+from tlstudio.api.files import read_text
 
 
 class TrainingOptions(Options):
@@ -220,7 +221,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
         TLStudioError: No such file, or not TOML or JSON; with line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
         values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

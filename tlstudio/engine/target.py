@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from tlstudio.api import RunError, TargetInfo
+from tlstudio.api import RunError, TargetInfo, Task
 from tlstudio.store.run import Run
 
 
@@ -25,14 +25,21 @@ def target_values(target: TargetInfo) -> dict[str, Any]:
 
 
 def target_from(values: dict[str, Any]) -> TargetInfo:
-    """Read back what `target_values` wrote."""
-    return TargetInfo(
-        task=values["task"],
-        classes=tuple(values["classes"]),
-        class_counts=tuple(values["class_counts"]),
-        mean=float(values["mean"]),
-        std=float(values["std"]),
-    )
+    """Read back what `target_values` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is something else.
+    """
+    classes, counts = values["classes"], values["class_counts"]
+    if values["task"] not in get_args(Task):
+        raise ValueError(f"the task {str(values['task'])[:40]!r} is not known")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise TypeError("the classes are no list of names")
+    if not isinstance(counts, list) or not all(type(count) is int for count in counts) or len(counts) != len(classes):
+        raise TypeError("there is not one count for each class")
+    if bool(classes) == (values["task"] == "regression"):
+        raise ValueError("the classes do not fit the task")
+    return TargetInfo(values["task"], tuple(classes), tuple(counts), float(values["mean"]), float(values["std"]))
 
 
 def read_target(run: Run) -> TargetInfo:

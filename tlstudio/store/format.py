@@ -20,6 +20,7 @@ from typing import Any
 
 from tlstudio import __version__
 from tlstudio.api import ProjectError
+from tlstudio.api.files import read_text
 from tlstudio.store.files import reason, remedy, sync_file, sync_folder, write_json_atomic
 from tlstudio.store.index import INDEX_NAME
 
@@ -76,7 +77,7 @@ def read_facts(folder: Path, *, write: bool = False) -> dict[str, Any]:
     """
     path = folder / PROJECT_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         what = "is not a TL Studio project: it holds no tlstudio.json" if folder.is_dir() else "does not exist"
         raise ProjectError(

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.api import RunError
+from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
 from tlstudio.store.process import ProcessMark
 
@@ -137,8 +138,8 @@ class Run:
             RunError: It is missing or damaged.
         """
         try:
-            return tomllib.loads(self.recipe_path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+            return tomllib.loads(read_text(self.recipe_path))
+        except (OSError, ValueError, RecursionError) as error:  # also of numbers with thousands of digits
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise RunError(f"The recipe of run {self.id} cannot be read: {why}.", path=self.recipe_path) from error
 
@@ -205,11 +206,19 @@ class Run:
             raise self._events_error(error) from error
 
     def event_lines(self) -> Iterator[str]:
-        """Yield the events, oldest first; a line that a crash has torn is left out."""
+        """Yield the events, oldest first; a line that a crash has torn is left out.
+
+        Raises:
+            RunError: They cannot be read.
+        """
         try:
+            check_plain_file(self.events_path)
             file = self.events_path.open("rb")
         except FileNotFoundError:
             return
+        except OSError as error:
+            what = f"The events of run {self.id} cannot be read: {reason(error)}."
+            raise RunError(what, path=self.events_path) from error
         with file:
             for line in file:
                 if line.startswith(b"{") and line.endswith(b"}\n"):
@@ -233,7 +242,7 @@ class Run:
         """
         path = self._json_path(name)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(read_text(path))
         except FileNotFoundError as error:
             if not self.folder.exists():
                 what = f"The folder of run {self.id} is no longer there."
@@ -364,7 +373,7 @@ def stamp_of(folder: Path) -> str:
 def read_record(folder: Path) -> dict[str, Any]:
     """Read what the index keeps of a run: ``run.json`` and the note, or a record that says what is damaged."""
     try:
-        record = dict[str, Any](json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
+        record = dict[str, Any](json.loads(read_text(folder / RUN_NAME)))
         if (version := int(record.get("format", 0))) > RUN_FORMAT:
             raise ValueError(
                 f"it was made by TL Studio {record.get('app_version')} (run format {version}); "
@@ -380,7 +389,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             "error": f"{folder / RUN_NAME} cannot be read: {why}.",
         }
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        note = json.loads((folder / NOTE_NAME).read_text(encoding="utf-8"))
+        note = json.loads(read_text(folder / NOTE_NAME))
         record |= {"note": str(note["note"]), "tags": [str(tag) for tag in note["tags"]]}
     return record
 

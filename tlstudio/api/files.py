@@ -1,0 +1,36 @@
+"""Reading small files of others: a pipe would be waited for without end, a giant would fill the memory."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+MOST_BYTES = 2**27
+"""Largest file of settings, labels or the like that is read as a whole."""
+
+
+def check_plain_file(path: Path) -> int:
+    """Make sure that something is a plain file, be it through links; returns its size in bytes.
+
+    Raises:
+        OSError: It is missing, or a folder, pipe, socket or device.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or device, not a file", str(path))
+    return status.st_size
+
+
+def read_text(path: Path, *, encoding: str = "utf-8") -> str:
+    """Read a text file as a whole.
+
+    Raises:
+        OSError: It is missing, no plain file, larger than `MOST_BYTES`, or may not be read.
+        UnicodeDecodeError: It is no text in that encoding.
+    """
+    if (size := check_plain_file(path)) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has {size / 2**20:.0f} MiB, far more than such a file needs", str(path))
+    return path.read_text(encoding=encoding)
