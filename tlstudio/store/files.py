@@ -96,7 +96,6 @@ def reason(error: OSError) -> str:
         errno.EROFS: "the file system is read-only",
         errno.ENOSPC: "the disk is full",
         errno.EDQUOT: "your disk quota is used up",
-        errno.EFBIG: "files may not become larger there",
         errno.EIO: "the disk does not answer",
         errno.ENAMETOOLONG: "the path is longer than the system allows",
         errno.ENOENT: "the folder does not exist",
@@ -109,7 +108,7 @@ def reason(error: OSError) -> str:
 def remedy(error: OSError) -> str:
     """Say what to do about it."""
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+        case errno.ENOSPC | errno.EDQUOT:
             return "Free some space, then try again."
         case errno.ENOENT | errno.EIO | errno.ENODEV | errno.ENXIO | errno.ESTALE:
             return "If it is on a disk that was unplugged, bring that back and try again."
