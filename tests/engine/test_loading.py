@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlstudio.engine.loading import EpochSampler, EvalLoader, FeatureDataset, SampleDataset, TrainLoader, sample_seed
+from tlstudio.plugins.sources import import_file
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyConvNet
 
@@ -46,6 +48,34 @@ def test_the_processes_that_read_a_split_stay_for_the_next_validation(shapes_pro
     assert torch.equal(first, torch.cat([batch.positions for batch in loader]))
     assert readers
     assert readers == {process.pid for process in multiprocessing.active_children()}
+
+
+def test_loader_processes_know_the_preprocessor_of_a_plugin_that_is_a_single_file(
+    shapes_project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(
+        """
+from tlstudio.api import Preprocessor, hookimpl
+
+TLSTUDIO_API = "1.0"
+
+
+class Own(Preprocessor):
+    def __call__(self, sample, seed=None):
+        return {"length": len(sample.id)}
+
+    def collate(self, items):
+        import torch
+        return {"lengths": torch.tensor([item["length"] for item in items])}
+""",
+        encoding="utf-8",
+    )
+    revision = shapes_project.dataset("shapes")
+    indices = revision.indices("train")
+    source = SampleDataset(revision, indices, import_file(tmp_path / "own.py").Own(), seed=0)
+    loader = EvalLoader(source, np.ones(len(indices)), 16, num_workers=1)
+    lengths = torch.cat([batch.inputs["lengths"] for batch in loader]).tolist()
+    assert lengths == [len(name) for name in revision.ids(indices)]
 
 
 def test_each_epoch_has_its_own_order_and_the_same_one_when_asked_again() -> None:

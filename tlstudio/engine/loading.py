@@ -11,6 +11,7 @@ import functools
 import hashlib
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlstudio.api import DataError, Preprocessor
 from tlstudio.data.revision import Revision
+from tlstudio.plugins.sources import file_of, have_imported
 
 _WATCH_EVERY = 1.0  # seconds
 Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
@@ -58,6 +60,18 @@ class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
         self._indices = indices
         self._preprocessor = preprocessor
         self._seed = seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Take along where a preprocessor of the user's own plugin is, which a loader process has not imported."""
+        plugin = file_of(type(self._preprocessor).__module__)
+        return {**vars(self), "_preprocessor": (plugin, pickle.dumps(self._preprocessor))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Import the plugin first."""
+        plugin, pickled = state["_preprocessor"]
+        if plugin is not None:
+            have_imported(plugin)
+        vars(self).update(state, _preprocessor=pickle.loads(pickled))  # noqa: S301  from our own parent process
 
     @property
     def needs(self) -> str:

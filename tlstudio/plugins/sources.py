@@ -52,7 +52,7 @@ class Source:
                 raise PluginError(f"The entry point {self.entry.value} is no module.")
             return module
         assert self.path is not None  # noqa: S101  one of both is there
-        return _import_file(self.path)
+        return import_file(self.path)
 
     def files(self) -> list[Path]:
         """All its files, found without importing it."""
@@ -112,7 +112,22 @@ def find_sources(folder: Path | None) -> Iterator[Source]:
             yield Source(PluginRecord(path.stem, "", str(path), file=path.name), path=path)
 
 
-def _import_file(path: Path) -> ModuleType:
+def file_of(module: str) -> Path | None:
+    """File or folder of the user's plugin that a module belongs to; `None` if it belongs to none."""
+    root = sys.modules.get(module.partition(".")[0])
+    if root is None or not root.__name__.startswith(_USER_MODULE) or root.__file__ is None:
+        return None
+    file = Path(root.__file__)
+    return file.parent if file.name == "__init__.py" else file
+
+
+def have_imported(path: Path) -> None:
+    """Import a plugin of the user's folder in a process that has not; raises whatever it raises."""
+    if file_of(f"{_USER_MODULE}{path.stem}") != path:
+        import_file(path)
+
+
+def import_file(path: Path) -> ModuleType:
     """Import a plugin from the user's folder under a name that cannot hide another module."""
     name = f"{_USER_MODULE}{path.stem}"
     file = path / "__init__.py" if path.is_dir() else path
