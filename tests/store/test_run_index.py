@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,3 +220,12 @@ def test_an_index_of_an_earlier_version_is_made_anew(folder: Path) -> None:
     connection.executescript("DROP TABLE metric; DROP TABLE followed; PRAGMA user_version = 1;")
     connection.close()
     assert listed(folder) == (before, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
+def test_a_pipe_in_the_place_of_events_is_not_waited_for(folder: Path) -> None:
+    with Project.open(folder) as project:
+        run, other = new_run(project), new_run(project)
+        os.mkfifo(run.events_path)
+        end_epoch(other, 1)
+        assert [row.run for row in project.metric_rows()] == [other.id]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlstudio.api.files import check_plain_file
+
 _MARK = b'"EpochEnded"'
 
 
@@ -66,10 +68,14 @@ def read_metric_rows(events: Path, run: str, start: int = 0) -> tuple[list[Metri
 
     Returns:
         The rows, and where the last whole line ends: the next start.
+
+    Raises:
+        OSError: It cannot be read.
     """
     rows: list[MetricRow] = []
     end = start
     try:
+        check_plain_file(events)
         file = events.open("rb")
     except FileNotFoundError:
         return rows, 0

@@ -16,16 +16,15 @@ import contextlib
 import json
 import os
 import re
-import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import RunError
-from tlstudio.api.files import check_plain_file, read_text
+from tlstudio.api.files import read_text
+from tlstudio.store.event_file import EventFile
 from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
 from tlstudio.store.process import ProcessMark
 
@@ -85,8 +84,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = threading.Lock()
-        self._events: FileIO | None = None
+        self._events = EventFile(self.events_path)
 
     @property
     def id(self) -> str:
@@ -160,22 +158,8 @@ class Run:
         Raises:
             RunError: The disk is full or the like.
         """
-        data = line.rstrip("\n").encode() + b"\n"
-        with self._lock:
-            try:
-                if self._events is None:
-                    self._events = _open_for_appending(self.events_path)
-                size = self._events.seek(0, os.SEEK_END)
-                try:
-                    rest = memoryview(data)
-                    while rest:  # a disk that fills up takes a part first
-                        rest = rest[self._events.write(rest) :]
-                except OSError:
-                    self._events.truncate(size)
-                    raise
-            except OSError as error:
-                self._close_events()  # where half a line could not be taken back, it is when the file is opened again
-                raise self._events_error(error) from error
+        with self._writing():
+            self._events.append(line.rstrip("\n").encode() + b"\n")
 
     def sync_events(self) -> int:
         """Have the system put the events on the disk; returns their size in bytes.
@@ -183,14 +167,8 @@ class Run:
         Raises:
             RunError: The disk is full or the like.
         """
-        with self._lock:
-            try:
-                if self._events is None:
-                    return self.events_path.stat().st_size if self.events_path.exists() else 0
-                os.fsync(self._events.fileno())
-                return self._events.tell()
-            except OSError as error:
-                raise self._events_error(error) from error
+        with self._writing():
+            return self._events.sync()
 
     def cut_events(self, size: int) -> None:
         """Forget the events behind a size in bytes: a run that goes on from a checkpoint says them again.
@@ -198,12 +176,8 @@ class Run:
         Raises:
             RunError: The disk is read-only or the like.
         """
-        self.close()
-        try:
-            if self.events_path.exists():
-                os.truncate(self.events_path, min(size, self.events_path.stat().st_size))
-        except OSError as error:
-            raise self._events_error(error) from error
+        with self._writing():
+            self._events.cut(size)
 
     def event_lines(self) -> Iterator[str]:
         """Yield the events, oldest first; a line that a crash has torn is left out.
@@ -212,18 +186,10 @@ class Run:
             RunError: They cannot be read.
         """
         try:
-            check_plain_file(self.events_path)
-            file = self.events_path.open("rb")
-        except FileNotFoundError:
-            return
+            yield from self._events.lines()
         except OSError as error:
             what = f"The events of run {self.id} cannot be read: {reason(error)}."
             raise RunError(what, path=self.events_path) from error
-        with file:
-            for line in file:
-                if line.startswith(b"{") and line.endswith(b"}\n"):
-                    with contextlib.suppress(UnicodeDecodeError):
-                        yield line[:-1].decode()
 
     def write_json(self, name: str, value: Any) -> None:  # noqa: ANN401  any JSON value
         """Write a JSON file into the run folder as a whole.
@@ -290,18 +256,15 @@ class Run:
 
     def close(self) -> None:
         """Close the events file; the next event opens it again."""
-        with self._lock:
-            self._close_events()
+        self._events.close()
 
-    def _close_events(self) -> None:
-        if self._events is not None:
-            with contextlib.suppress(OSError):
-                self._events.close()
-            self._events = None
-
-    def _events_error(self, error: OSError) -> RunError:
-        what = f"The events of run {self.id} could not be written: {reason(error)}."
-        return RunError(what, remedy(error), path=self.events_path)
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"The events of run {self.id} could not be written: {reason(error)}."
+            raise RunError(what, remedy(error), path=self.events_path) from error
 
     def claim(self, process: ProcessMark, *, begun: bool = False) -> None:
         """Record who carries out the run; its status is ``"running"``.
@@ -429,22 +392,3 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
         note=str(record.get("note", "")),
         tags=tuple(record.get("tags", ())),
     )
-
-
-def _open_for_appending(path: Path) -> FileIO:
-    """Open an events file after its last whole line: what a crash has torn would spoil the line after it, too."""
-    file = path.open("ab+", buffering=0)
-    size = file.seek(0, os.SEEK_END)
-    keep = size
-    while keep > 0:
-        start = max(0, keep - 65536)
-        file.seek(start)
-        newline = file.read(keep - start).rfind(b"\n")
-        if newline >= 0:
-            keep = start + newline + 1
-            break
-        keep = start
-    if keep < size:
-        file.truncate(keep)
-    file.seek(0, os.SEEK_END)
-    return file
