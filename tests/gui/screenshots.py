@@ -22,8 +22,10 @@ from PySide6.QtCore import QEventLoop, QSettings, Qt, QTimer
 from PySide6.QtWidgets import QDialog, QWidget
 
 from tlstudio.data.importing import import_dataset, plan_import
+from tlstudio.engine.events import Paused
 from tlstudio.gui.app import build_window, make_application, make_state
 from tlstudio.gui.errors import route_qt_messages
+from tlstudio.gui.log_files import Crash
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.data import DataPanel
 from tlstudio.gui.panels.predict import PredictPanel
@@ -123,11 +125,22 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     train.draft.load({**values, "backbone": {"name": "tf_efficientnet_lite0", "options": {"image_size": 64}}})
     wait_until(lambda: not train.draft.pending)
     assert train.draft.result.can_start, train.draft.result.problems
+    train.setup.place.box.setCurrentIndex(train.setup.place.box.findData("process"))
     train.setup.start()
     wait_until(lambda: train.live.story.epoch is not None and train.live.story.epoch.epoch >= EPOCHS_SEEN)
     yield "train-running", window
+    window.close()
+    question = window.findChild(QDialog, "close_question")
+    assert isinstance(question, QDialog)
+    yield "close-question", question
+    question.close()
+    train.live.take([Paused("The checkpoint could not be written: the disk is full. It needs 21 MB; 3 MB are left.")])
+    train.setup.show_running(True, waiting=True)
+    train.toggle_pause()
+    yield "train-waiting", window
     train.cancel()
     wait_until(lambda: not train.active_run)
+    yield "train-cancelled", window
     project = state.project
     assert project is not None
     state.show_run.emit(train.live.story.run)
@@ -179,6 +192,9 @@ def scenes(
         window.go_to(page)
         yield page, window
     yield from live_scenes(window, state, sources[0])
+    window.offer_report(Crash(0.0, project.parent, "Fatal Python error: Segmentation fault"))
+    yield "notice", window
+    window.notices.dismiss()
     window.show_help()
     dialog = window.findChild(QDialog, "help_dialog")
     assert isinstance(dialog, QDialog)

@@ -66,7 +66,7 @@ def crash():
     import ctypes
     ctypes.string_at(0)
 
-sys.exit(main(Path(sys.argv[1]), on_shown))
+main(Path(sys.argv[1]), on_shown)
 """
 
 

@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from PySide6.QtCore import QCoreApplication, QLocale, QSettings, QTimer
+from PySide6.QtCore import QLocale, QSettings, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
@@ -62,15 +63,12 @@ def build_window(state: AppState) -> MainWindow:
     return window
 
 
-def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | None = None) -> int:
-    """Open the window and stay until it is closed.
+def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | None = None) -> NoReturn:
+    """Open the window, stay until it is closed, and end the process.
 
     Args:
         project: A project to open; the last one if `None`.
         on_shown: Called once the window is there.
-
-    Returns:
-        The exit status, 0.
     """
     home = user_folder()
     on_terminal = logging.StreamHandler()
@@ -97,9 +95,11 @@ def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | N
     state.apply_theme()
     failed = _open_first(state, project)
     window = MainWindow(state)
+    # Qt ends by itself only when a window that is in sight is closed; this one may be out of sight by then.
+    window.closed.connect(app.quit)
     window.show()
     QTimer.singleShot(0, window, window.build_soon)
-    signals = SignalWatch(window.close_now)
+    SignalWatch(window.close_now, window)
     if failed is not None:
         state.show_error(failed)
     if crash is not None:
@@ -107,19 +107,16 @@ def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | N
     if on_shown is not None:
         on_shown(window)
     status = app.exec()
-    signals.restore()
-    errors.restore()
     log.info("TL Studio ends")
     logs.close()
     if mark is not None:
         mark.remove()
-    if not window.all_ended:
-        # A thread that is deep inside a library cannot be stopped. All that counts is on disk; Qt would complain of
-        # the thread if this went through the usual end.
-        logging.shutdown()
-        os._exit(status)
-    QCoreApplication.sendPostedEvents()
-    return int(status)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All that counts is on disk. To take torch and Qt apart would keep the user for seconds, and could not be done at
+    # all with a thread that is still deep inside a library.
+    os._exit(status)
 
 
 def _mark_start(home: Path) -> StartMark | None:

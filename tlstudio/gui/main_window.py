@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Slot
+from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget, QVBoxLayout, QWidget
 
@@ -43,10 +43,15 @@ class MainWindow(QMainWindow):
     Args:
         state: What the pages share. The window closes it when it is closed itself.
 
+    Signals:
+        closed(): It is closed, and everything has ended or is left behind.
+
     Attributes:
         all_ended: Whether it was closed and every thread has ended in time.
         notices: The line above the pages.
     """
+
+    closed = Signal()
 
     def __init__(self, state: AppState) -> None:
         super().__init__()
@@ -411,6 +416,7 @@ class MainWindow(QMainWindow):
         self._closed = True
         # Does nothing if this is called from within closeEvent, which then accepts.
         self.close()
+        self.closed.emit()
 
 
 def _path(event: QDropEvent) -> Path:
