@@ -160,7 +160,7 @@ def test_an_empty_file_a_text_a_folder_and_nothing_are_told_apart(tmp_path: Path
 @pytest.mark.parametrize(("width", "height"), [(20_000, 10_000), (40_000, 20_000), (100_000, 100_000)])
 def test_200_megapixels_are_refused_before_any_is_decoded(tmp_path: Path, width: int, height: int) -> None:
     path = png_claiming(tmp_path / "huge.png", width, height)
-    with pytest.raises(DataError, match=rf"has {width * height // 1_000_000} megapixels; at most 179"):
+    with pytest.raises(DataError, match=rf"has {width * height // 1_000_000} megapixels; at most 100"):
         open_image(path)
 
 
@@ -189,3 +189,26 @@ def test_a_large_jpeg_may_be_decoded_smaller(tmp_path: Path) -> None:
     assert small.size == (500, 375)  # an eighth: still at least 300 a side
     assert open_image(path, at_most=2000).size == (4000, 3000)
     assert np.abs(np.asarray(small).reshape(-1, 3).mean(axis=0) - (200, 100, 50)).max() < 3
+
+
+def test_a_large_image_is_converted_in_bands_as_a_small_one_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rgba = Image.fromarray(rng.integers(0, 256, (2100, 2100, 4), dtype=np.uint8))
+    rgba.save(tmp_path / "clear.png", compress_level=1)
+    expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.array_equal(np.asarray(open_image(tmp_path / "clear.png")), np.asarray(expected))
+    deep = np.arange(2100 * 2100, dtype=np.uint32).reshape(2100, 2100) % 4096
+    Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "deep.png", compress_level=1)
+    grey = (deep.astype(np.float32) * np.float32(255 / 4095)).round().astype(np.uint8)
+    assert np.abs(np.asarray(open_image(tmp_path / "deep.png"))[..., 0].astype(int) - grey).max() <= 1
+
+
+def test_a_palette_that_is_missing_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "palette.png"
+    Image.new("P", (9, 9)).save(path)
+    data = path.read_bytes()
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    path.write_bytes(data[:start] + data[start + 12 + length :])
+    with pytest.raises(DataError, match=r"palette\.png is damaged"):
+        open_image(path)

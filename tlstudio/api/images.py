@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-MAX_PIXELS = 178_956_970
-"""Largest image that is opened: Pillow's own limit against decompression bombs (0.5 GB as RGB)."""
+MAX_PIXELS = 100_000_000
+"""Largest image that is opened: its decoder and its conversion take some 8 bytes a pixel, below 1 GB in all."""
+
+_BAND = 2**22  # pixels that are converted at a time
 
 
 def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
@@ -49,7 +52,7 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
             if at_most is not None and image.format in {"JPEG", "MPO"}:
                 image.draft("RGB", (at_most, at_most))
             image.load()
-            return _to_rgb(_upright(image), path)
+            return _upright(_to_rgb(image, path), _orientation(image))
     except DataError:
         raise
     except FileNotFoundError:
@@ -102,6 +105,7 @@ _DAMAGED = (
     LookupError,
     TypeError,
     ArithmeticError,
+    AssertionError,
     AttributeError,
     RuntimeError,
     struct.error,
@@ -112,7 +116,7 @@ _DAMAGED = (
 def _identify(file: BinaryIO) -> ImageFile.ImageFile:
     """Read the header of an image.
 
-    The same as ``Image.open``, which however would warn of images from half of `MAX_PIXELS` on; and to silence a
+    The same as ``Image.open``, which however would warn of images from 89 megapixels on; and to silence a
     warning for a moment is not safe where images are opened in several threads.
     """
     from PIL import (
@@ -146,7 +150,7 @@ def _orientation(image: Image.Image) -> int:
         return 1  # a damaged note beside the picture is no reason to lose the picture
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     from PIL import Image
 
     turns = Image.Transpose
@@ -158,31 +162,67 @@ def _upright(image: Image.Image) -> Image.Image:
         6: turns.ROTATE_270,
         7: turns.TRANSVERSE,
         8: turns.ROTATE_90,
-    }.get(_orientation(image))
+    }.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """Convert in bands, so that a large image is never in memory more than twice."""
+    from PIL import Image
+
+    convert = _converter(image, path)
+    rows = max(1, _BAND // max(1, image.width))
+    if image.height <= rows:
+        return convert(image)
+    result = Image.new("RGB", image.size)
+    for box in _bands(image, rows):
+        result.paste(convert(image.crop(box)), box)
+    return result
+
+
+def _bands(image: Image.Image, rows: int) -> Iterator[tuple[int, int, int, int]]:
+    for top in range(0, image.height, rows):
+        yield (0, top, image.width, min(image.height, top + rows))
+
+
+def _converter(image: Image.Image, path: Path) -> Callable[[Image.Image], Image.Image]:
+    """Choose how an image, or a band of it, becomes RGB."""
     import numpy as np
     from PIL import Image
 
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        pixels = np.asarray(image, dtype=np.float32)
-        known = pixels[np.isfinite(pixels)]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-        # What is not a number becomes black, infinity white.
-        finite = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
-        scaled = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
-        return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        ranges = []
+        for box in _bands(image, max(1, _BAND // max(1, image.width))):
+            pixels = np.asarray(image.crop(box), dtype=np.float32)
+            known = pixels[np.isfinite(pixels)]
+            if known.size:
+                ranges.append((float(known.min()), float(known.max())))
+        low = min((low for low, _ in ranges), default=0.0)
+        high = max((high for _, high in ranges), default=0.0)
+
+        def scaled(band: Image.Image) -> Image.Image:
+            # What is not a number becomes black, infinity white.
+            finite = np.nan_to_num(np.asarray(band, dtype=np.float32), nan=low, posinf=high, neginf=low)
+            grey = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
+            return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+        return scaled
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    try:
-        return image.convert("RGB")
-    except ValueError:
-        raise DataError(
-            f"{path.name} has colours of the kind {image.mode}, which cannot be converted.",
-            "Save it as RGB.",
-            path=path,
-        ) from None
+
+        def on_white(band: Image.Image) -> Image.Image:
+            rgba = band.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+        return on_white
+
+    def plain(band: Image.Image) -> Image.Image:
+        try:
+            return band.convert("RGB")
+        except ValueError:
+            raise DataError(
+                f"{path.name} has colours of the kind {image.mode}, which cannot be converted.",
+                "Save it as RGB.",
+                path=path,
+            ) from None
+
+    return plain

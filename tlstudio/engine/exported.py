@@ -25,21 +25,21 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
     Raises:
         RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
     """
+    path = folder / "config.json"
     try:
-        config = json.loads(read_text(folder / "config.json"))
-        labels = json.loads(read_text(folder / "labels.json"))
+        config = json.loads(read_text(path))
         if config["format"] > EXPORT_FORMAT:
             raise RunError(
                 f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
             )
-        target = target_from(labels)
         chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no exported model: it has no {Path(error.filename).name}.", path=folder) from None
+        path = folder / "labels.json"
+        target = target_from(json.loads(read_text(path)))
+    except FileNotFoundError:
+        raise RunError(f"{folder} is no exported model: it has no {path.name}.", path=folder) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(
-            f"The exported model in {folder} is damaged: {error!r}.", "Export it again.", path=folder
-        ) from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).replace("\n", " ")
+        raise RunError(f"{path} of the exported model is damaged: {why[:200]}.", "Export it again.", path=path) from error
     # A merged model is plain: the strategy that trained it is not needed to use it.
     backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
     try:

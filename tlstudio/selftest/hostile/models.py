@@ -178,7 +178,7 @@ def files() -> Iterator[HostileFile]:
             "config.json",
             changed(hidden_act="os.system"),
             "refused",
-            "",
+            "model.safetensors",
         ),
         (
             "type of numbers",
@@ -196,8 +196,8 @@ def files() -> Iterator[HostileFile]:
             "refused",
             folder,
         ),
-        ("no heads", "It divides by 0.", "config.json", changed(num_attention_heads=0), "refused", ""),
-        ("negative width", "Its size is negative.", "config.json", changed(hidden_size=-16), "refused", ""),
+        ("no heads", "It divides by 0.", "config.json", changed(num_attention_heads=0), "refused", "weights"),
+        ("negative width", "Its size is negative.", "config.json", changed(hidden_size=-16), "refused", "weights"),
         (
             "infinite dropout",
             "A share is infinite.",

@@ -233,7 +233,9 @@ def _disguised() -> Iterator[HostileFile]:
     for place, path in kept:
         for kind, write in (("pickle", code), ("archive", archive)):
             outcome: Outcome = "either" if path == "base.safetensors" else "refused"
-            named = "checkpoint" if place == "checkpoint" else "tokenizer" if "tokenizer" in path else ""
+            named = {"checkpoint": "checkpoint", "run folder": Path(path).stem.split("_")[0]}.get(
+                place, Path(path).stem
+            )
             yield HostileFile(
                 f"{place}: {kind} as {path}",
                 danger,

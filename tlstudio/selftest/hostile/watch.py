@@ -56,9 +56,9 @@ class Watch:
             if isinstance(path, str | bytes) and flags & _WRITING:
                 self._wrote(event, path)
         elif event in _CHANGES:
-            self._wrote(event, arguments[0])
+            self._wrote(event, _absolute(arguments[0], arguments[-1]))
             if event in ("os.rename", "os.link"):
-                self._wrote(event, arguments[1])
+                self._wrote(event, _absolute(arguments[1], arguments[-1]))
         elif event in _RUNS or event == _UNPICKLES:
             self._note(event, arguments)
         elif event in _CALLS:
@@ -77,6 +77,16 @@ class Watch:
         frames = traceback.extract_stack(limit=8)[:-4]
         by = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
         self.seen.append(f"{event}{tuple(str(item)[:120] for item in arguments)} by {by}")
+
+
+def _absolute(path: Any, folder: Any) -> Any:  # noqa: ANN401  what the system was given
+    """Join a path with the open folder that it is relative to, if there is one and the system tells its name."""
+    if not isinstance(folder, int) or folder < 0 or not isinstance(path, str | bytes):
+        return path
+    try:
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))  # noqa: PTH115, PTH118  any name
+    except OSError:
+        return None
 
 
 def peak_memory() -> int:
