@@ -95,3 +95,12 @@ def test_a_very_long_name_is_cut_at_once() -> None:
     assert cut("x" * 20_000, 12) == "xxxxxxxxx..."
     assert time.perf_counter() - start < 1
     assert pad("圆", 4, right=True) == "  圆"
+
+
+def test_what_would_steer_the_terminal_is_made_visible(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=False)
+    output.say("photo\x1b[2J\x07\u202egnp.exe \udce9")
+    output.hint("first\rsecond\tthird\nfourth 名\u200c")
+    said = capsys.readouterr()
+    assert said.out == "photo\ufffd[2J\ufffd\ufffdgnp.exe \ufffd\n"
+    assert said.err == "first\ufffdsecond\tthird\nfourth 名\u200c\n"

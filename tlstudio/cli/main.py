@@ -12,7 +12,7 @@ import click
 from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
-from tlstudio.cli.output import print_json
+from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
 from tlstudio.cli.recovery import attach, resume, selftest
@@ -104,7 +104,7 @@ def _explain(error: Exception, as_json: bool) -> Outcome:
             {"where": problem.where, "what": problem.what, "remedy": problem.remedy}
             for problem in (error.problems if isinstance(error, ProblemsError) else ())
         ]
-        click.echo(click.style("Error: ", fg="red", bold=True) + str(error), err=True)
+        click.echo(click.style("Error: ", fg="red", bold=True) + visible(str(error)), err=True)
         details = {"where": error.field} if error.field else {}
         return _failed(as_json, WRONG_USE, {"error": str(error), "problems": problems, **details})
     from tlstudio.data.prepare import Cancelled

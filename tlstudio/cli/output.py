@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,9 @@ SHORT_SECONDS = 2.0
 """What takes less is not told there at all."""
 
 
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 class Output:
     """Where a command's words go.
 
@@ -36,11 +40,12 @@ class Output:
 
     def say(self, text: str = "", *, bold: bool = False) -> None:
         """Print a line of the result for people."""
+        text = visible(text)
         click.echo(click.style(text, bold=True) if bold else text, err=self.words_to_stderr)
 
     def hint(self, text: str) -> None:
         """Print a line that is no part of the result: a note, a warning, what to do next."""
-        click.echo(text, err=True)
+        click.echo(visible(text), err=True)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
         """Print a table; its first `left` columns are words, the others figures.
@@ -163,6 +168,11 @@ class StatusLine:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+def visible(text: str) -> str:
+    """Replace what would steer the terminal or turn the writing around, as a file's name can hold it, by U+FFFD."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def display_width(text: str) -> int:
