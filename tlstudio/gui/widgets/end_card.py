@@ -18,11 +18,13 @@ class EndCard(Card):
         see_result(): The user wants to see the result.
         train_again(): The user wants to go back to the form.
         go_on(): The user wants to go on with the run from its last checkpoint.
+        try_suggestion(): The user wants to train with what the end of the run suggests.
     """
 
     see_result = Signal()
     train_again = Signal()
     go_on = Signal()
+    try_suggestion = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("train_summary", parent, margins=(16, 10, 10, 10))
@@ -36,6 +38,9 @@ class EndCard(Card):
             "train_go_on",
             hint=self.tr("Goes on from the last checkpoint, as if the run had not ended"),
         )
+        self.suggestion_button = push_button(
+            "", "primary", "train_try_suggestion", accessible=self.tr("Train with the batch that fits")
+        )
         words = QVBoxLayout()
         words.setSpacing(2)
         words.addWidget(self._title)
@@ -46,6 +51,7 @@ class EndCard(Card):
         for button, signal in (
             (self.go_on_button, self.go_on),
             (self.again_button, self.train_again),
+            (self.suggestion_button, self.try_suggestion),
             (self.result_button, self.see_result),
         ):
             button.clicked.connect(signal)
@@ -74,4 +80,11 @@ class EndCard(Card):
         self.text.setText(where + " · ".join(parts) if parts else self.tr("There is no result to show."))
         self.result_button.setVisible(bool(story.run) and bool(ended.metrics or ended.best_epoch))
         self.go_on_button.setVisible(can_go_on)
+        batch = ended.suggestion.get("training.batch_size")
+        self.suggestion_button.setVisible(batch is not None)
+        if batch is not None:
+            self.suggestion_button.setText(self.tr("&Train with batch {0}").format(batch))
+            times = ended.suggestion.get("training.accumulate", 1)
+            hint = self.tr("{0} batches of {1} make a step: it learns as with the larger batch").format(times, batch)
+            self.suggestion_button.setToolTip(hint)
         self.show()

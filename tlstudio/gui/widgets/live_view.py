@@ -91,6 +91,7 @@ class LiveView(QWidget):
         self.summary.see_result.connect(lambda: self.see_result.emit(self.story.run))
         self.summary.train_again.connect(self.train_again)
         self.summary.go_on.connect(lambda: self.go_on.emit(self.story.run))
+        self.summary.try_suggestion.connect(self._try_suggestion)
         self.waiting_card = self._make_waiting()
         self.loss_plot = MetricPlot("train_plot_loss", self.tr("Loss"), theme)
         self.metric_plot = MetricPlot("train_plot_metric", self.tr("Metric"), theme)
@@ -345,6 +346,23 @@ class LiveView(QWidget):
             return project is not None and bool(self.story.run) and can_go_on(project.run(self.story.run), status)
         except TLStudioError:  # it never got a folder
             return False
+
+    @Slot()
+    def _try_suggestion(self) -> None:
+        """Train once more with the options that the failed run has found to work."""
+        from tlstudio.engine.recipe import Recipe
+
+        if self._state.project is None or self.ended is None:
+            return
+        try:
+            values = self._state.project.run(self.story.run).read_recipe()
+        except TLStudioError as error:
+            self._state.error.emit(error)
+            return
+        for path, value in self.ended.suggestion.items():
+            section, _, name = path.partition(".")
+            values[section] = {**values[section], name: value}
+        self._state.train_requested.emit(Recipe.model_validate(values))
 
     @Slot()
     def _show_worst(self) -> None:
