@@ -133,7 +133,7 @@ def files() -> Iterator[HostileFile]:
                 path,
                 _replaced(_pipe),
                 "either" if soft else "refused",
-                "checkpoint" if place == "checkpoint" else "tokenizer" if path.endswith("tokenizer.json") else "",
+                "checkpoint" if place == "checkpoint" else Path(path).stem,
             )
     for path in ("assets", "model.safetensors", "config.json"):
         yield HostileFile(
@@ -142,7 +142,7 @@ def files() -> Iterator[HostileFile]:
             "exported image model",
             path,
             _linked_away,
-            "refused",
+            "either" if path == "assets" else "refused",
             "source",
         )
 
