@@ -134,9 +134,11 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     assert isinstance(question, QDialog)
     yield "close-question", question
     question.close()
-    train.live.take([Paused("The checkpoint could not be written: the disk is full. It needs 21 MB; 3 MB are left.")])
-    train.setup.show_running(True, waiting=True)
     train.toggle_pause()
+    wait_until(lambda: train.live.phase == "paused")
+    train.live.take([Paused("The checkpoint could not be written: the disk is full. It needs 21 MB; 3 MB are left.")])
+    train.live.redraw()
+    train.setup.show_running(True, waiting=True)
     yield "train-waiting", window
     train.cancel()
     wait_until(lambda: not train.active_run)

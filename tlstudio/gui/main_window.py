@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST = QSize(960, 600)
 USUAL = QSize(1366, 768)
-CLOSES_WITHIN = 4.5
+CLOSES_WITHIN = 3.5
 """Seconds for everything that has to end when the window closes; what takes longer is left behind."""
 FRAME = QSize(8, 40)  # what a window manager may draw around it; on a screen without that room it starts maximised
 

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 DRAIN_EVERY_MS = 100
 """How often the events of a run are taken out of their buffer and drawn."""
-LEAVE_AFTER_MS = 3800
+LEAVE_AFTER_MS = 3000
 """How long the thread of a run may take to end when the window closes, before it is left behind."""
-END_AFTER_MS = 2300
+END_AFTER_MS = 2000
 """How long the process of a run may take to end when the window closes, before it is ended."""
+UNBEGUN_MS = 500
+"""The same for a run that has not begun to learn: there is nothing yet that could be kept."""
 
 
 class TrainPanel(QWidget):
@@ -89,6 +91,7 @@ class TrainPanel(QWidget):
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
+        self.setup.place.changed.connect(self._on_place)
         self.setup.pause_requested.connect(self.toggle_pause)
         self.setup.stop_requested.connect(self.stop)
         self.setup.cancel_requested.connect(self.cancel)
@@ -130,10 +133,17 @@ class TrainPanel(QWidget):
         project = self._state.project
         if project is None or self._session is not None:
             return
-        flight = self.draft.result.preflight
-        in_process = takes_process(self.setup.place.place, flight.seconds if flight is not None else None)
-        work = run_work.execute(recipe, project, self._state.registry, in_process=in_process)
+        work = run_work.execute(recipe, project, self._state.registry, in_process=self._takes_process())
         self._begin(work, self.draft.result.revision)
+
+    def _takes_process(self) -> bool:
+        flight = self.draft.result.preflight
+        return takes_process(self.setup.place.place, flight.seconds if flight is not None else None)
+
+    @Slot()
+    def _on_place(self) -> None:
+        if not self.draft.pending:
+            self._on_checked(self.draft.result)
 
     @Slot(str)
     def resume(self, run_id: str) -> None:
@@ -249,11 +259,13 @@ class TrainPanel(QWidget):
         self._on_shut = callback
         if leave and session.work.in_process:
             session.control.let_go()
-        else:
-            # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
-            session.control.cancel()
-            self._ending()
-        self._patience.start(END_AFTER_MS if session.work.in_process and not leave else LEAVE_AFTER_MS)
+            self._patience.start(LEAVE_AFTER_MS)
+            return
+        # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
+        session.control.cancel()
+        self._ending()
+        usual = END_AFTER_MS if session.work.in_process else LEAVE_AFTER_MS
+        self._patience.start(usual if self.live.story.started is not None else UNBEGUN_MS)
 
     @Slot()
     def _lose_patience(self) -> None:
@@ -344,7 +356,7 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
-        self.ready.show_checked(checked)
+        self.ready.show_checked(checked, in_process=self._takes_process())
         if checked.can_start and self._live is None:
             # The check has imported what the plots need: building them now keeps the start quick.
             QTimer.singleShot(0, self, lambda: self.live)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
 from tlstudio.gui.run_work import Place
@@ -21,7 +21,12 @@ class PlaceBox(QWidget):
     Args:
         state: Where the choice is remembered.
         parent: Parent widget.
+
+    Signals:
+        changed(): Something else was chosen.
     """
+
+    changed = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -59,3 +64,4 @@ class PlaceBox(QWidget):
     @Slot()
     def _keep(self) -> None:
         self._state.settings.setValue(RUNS_IN, self.place)
+        self.changed.emit()

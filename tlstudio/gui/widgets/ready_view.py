@@ -121,8 +121,13 @@ class ReadyView(QScrollArea):
         self._examples.hide()
         self._shown = ""
 
-    def show_checked(self, checked: Checked) -> None:
-        """Show what was found out about a draft."""
+    def show_checked(self, checked: Checked, *, in_process: bool = False) -> None:
+        """Show what was found out about a draft.
+
+        Args:
+            checked: What was found out.
+            in_process: Whether the run would get a process of its own.
+        """
         self._busy.hide()
         self._show_data(checked)
         flight = checked.preflight
@@ -149,7 +154,10 @@ class ReadyView(QScrollArea):
         )
         self._sentence.setText(flight.sentence if flight else "")
         self._sentence.setVisible(bool(flight and flight.sentence and not count))
-        self._show_list(checked.problems, flight.notes if flight else ())
+        notes = flight.notes if flight else ()
+        if in_process and not count:
+            notes = (*notes, self.tr("It runs in a process of its own, which goes on if this window is closed."))
+        self._show_list(checked.problems, notes)
 
     @property
     def problems(self) -> tuple[str, ...]:
