@@ -26,6 +26,7 @@ _LOOK = 1000
 _ENCODING_BYTES = 2**24
 _COUNT_BYTES = 2**24
 _MAX_JSON_ARRAY = 2**28
+_MAX_COLUMNS = 10_000
 
 Row = tuple[int, tuple[Any, ...]]
 """Number of a row as an editor shows it (in Parquet: counted from 1), and the cells that were asked for."""
@@ -132,6 +133,7 @@ class DelimitedTable(Table):
         first = [item.fields for item in islice(read_records(path, self._dialect), 200) if isinstance(item, Record)]
         if not first:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
+        _check_width(path, len(first[0]))
         self.has_header = _is_header(first) if has_header is None else has_header
         names = [name.strip("\ufeff \t\r\n") for name in first[0]] if self.has_header else [""] * len(first[0])
         self.columns = _distinct(names)
@@ -190,6 +192,7 @@ class JsonTable(Table):
                 'Write one object a line, such as {"text": "...", "label": "..."}.',
                 path=path,
             )
+        _check_width(path, len(names))
         self.columns = tuple(names)
         self.count = len(first) if len(first) < _LOOK else None
 
@@ -260,6 +263,7 @@ class ParquetTable(Table):
                 self.count = file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
+        _check_width(path, len(self.columns))
         if not self.columns or not self.count:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
         self.notes = tuple(
@@ -295,6 +299,17 @@ def _plain(cell: Any) -> Any:  # noqa: ANN401  a cell of any column
     if isinstance(cell, dict) and "bytes" in cell:
         return cell.get("path") or ""  # images as some libraries store them
     return cell.replace("\0", "") if isinstance(cell, str) else cell
+
+
+def _check_width(path: Path, columns: int) -> None:
+    """Refuse what no person can choose columns from, and what would take minutes to look at."""
+    if columns > _MAX_COLUMNS:
+        raise DataError(
+            f"{path.name} has {columns:,} columns; at most {_MAX_COLUMNS:,} are read.",
+            "Leave out those that are not needed, or check the delimiter.",
+            path=path,
+            field="delimiter",
+        )
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

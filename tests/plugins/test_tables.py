@@ -386,3 +386,16 @@ def test_images_inside_a_parquet_column_are_told_and_found_by_their_paths(tmp_pa
         f"There is no image 10.png in {tmp_path}.",
         "It names no image.",
     ]
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.jsonl", "wide.parquet"])
+def test_a_table_with_a_million_columns_is_told_at_once(tmp_path: Path, name: str) -> None:
+    path, count = tmp_path / name, 20_000
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({f"c{n}": [1] for n in range(count)}), path)
+    elif path.suffix == ".jsonl":
+        path.write_text(json.dumps({f"c{n}": n for n in range(count)}) + "\n", encoding="utf-8")
+    else:
+        path.write_text(",".join(["x"] * 10**6) + "\n" + ",".join(["1"] * 10**6) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"columns; at most 10,000 are read"):
+        look(path)
