@@ -23,6 +23,7 @@ TABLE_SUFFIXES = DELIMITED_SUFFIXES | JSON_SUFFIXES | PARQUET_SUFFIXES
 SPREADSHEET_SUFFIXES = frozenset({".xls", ".xlsx", ".xlsm", ".ods", ".numbers"})
 
 _LOOK = 1000
+_LOOK_LETTERS = 2**25
 _ENCODING_BYTES = 2**24
 _COUNT_BYTES = 2**24
 _MAX_JSON_ARRAY = 2**28
@@ -60,8 +61,15 @@ class Table(ABC):
 
     def head(self, count: int = _LOOK) -> list[tuple[Any, ...]]:
         """Return the cells of all columns of the first rows."""
-        found = islice(self.rows(self.columns, beginning=True), count)
-        return [row[1] for row in found if not isinstance(row, Rejected)]
+        rows: list[tuple[Any, ...]] = []
+        letters = 0
+        for row in islice(self.rows(self.columns, beginning=True), count):
+            if not isinstance(row, Rejected):
+                rows.append(row[1])
+                letters += sum(len(cell) for cell in row[1] if isinstance(cell, str))
+            if letters > _LOOK_LETTERS:
+                break
+        return rows
 
     def count_rows(self) -> int | None:
         """Count the rows, those that cannot be read included; `None` where it would take long."""
@@ -281,7 +289,7 @@ class ParquetTable(Table):
         number = 0
         try:
             with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns))):
+                for batch in file.iter_batches(batch_size=64, columns=list(dict.fromkeys(columns))):
                     cells = {name: batch.column(name).to_pylist() for name in set(columns)}
                     for row in zip(*(cells[name] for name in columns), strict=True):
                         number += 1

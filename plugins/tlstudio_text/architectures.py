@@ -32,6 +32,7 @@ DECODERS = _names(
 SUPPORTED = ENCODERS | DECODERS
 
 _MOST_LAYERS = 1000
+_MOST_LABELS = 20_000  # transformers makes a name for each
 _WIDEST = 2**18
 _MOST_ROWS = 2**24  # of a table of embeddings
 _ROWS = ("vocab_size", "n_positions", "n_ctx", "max_position_embeddings", "hash_buckets")
@@ -50,6 +51,8 @@ def too_large(config: Mapping[str, Any]) -> str:
             continue
         if any(part in key for part in ("layers", "n_layer", "num_heads", "n_head", "attention_heads", "num_blocks")):
             most = _MOST_LAYERS
+        elif key == "num_labels":
+            most = _MOST_LABELS
         elif any(part in key for part in _ROWS):
             most = _MOST_ROWS
         elif key.endswith((*_WIDTHS, "_dim", "_size", "_groups")):

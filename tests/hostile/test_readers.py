@@ -12,10 +12,12 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import Sample, TLStudioError
 from tlstudio.engine.events import from_json
+from tlstudio.engine.predict import samples_in
 from tlstudio.engine.recipe import parse_recipe, read_recipe_file
 from tlstudio.engine.target import read_target
+from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -67,6 +69,20 @@ def test_a_recipe_file(tmp_path: Path, data: bytes, suffix: str) -> None:
         parse_recipe(read_recipe_file(path))
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
+
+
+def test_a_recipe_of_ten_thousand_tables_in_each_other_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("[" + "a." * 10_000 + "a]\nb = 1", encoding="utf-8")
+    with pytest.raises(TLStudioError, match=r"recipe\.toml is not valid"):
+        read_recipe_file(path)
+
+
+def test_half_a_letter_in_a_text_to_predict_is_replaced(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "half \\ud800 a letter"}\n{"text": "a whole one"}\n', encoding="utf-8")
+    samples = samples_in(path, "text", registry, text_column="text")
+    assert [item.text for item in samples if isinstance(item, Sample)] == ["half \ufffd a letter", "a whole one"]
 
 
 @FEW

@@ -402,7 +402,13 @@ def test_an_unknown_architecture_is_refused_before_transformers_looks(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"hidden_size": 10**9}, {"num_hidden_layers": 10**9}, {"vocab_size": 10**12}, {"encoder": {"d_model": 10**400}}],
+    [
+        {"hidden_size": 10**9},
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": 10**12},
+        {"num_labels": 10**6},
+        {"encoder": {"d_model": 10**400}},
+    ],
 )
 def test_a_model_of_an_absurd_size_is_told_before_it_is_built(folder: Path, changes: dict[str, Any]) -> None:
     write_model(folder, "bert")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import DataError, DatasetFormat, Modality, Rejected, Sample
+from tlstudio.data.names import plain_text
 from tlstudio.data.planning import detect_all, suggest_options
 
 
@@ -36,7 +38,13 @@ def samples_in(
     chosen, given = reader_of(source, formats, modality, text_column=text_column, image_column=image_column)
     options, _ = suggest_options(chosen, source, given)
     # Without labels, the task does not matter.
-    return list(chosen.read(source, options, "classification"))
+    items = chosen.read(source, options, "classification")
+    return [_plain(item) for item in items]
+
+
+def _plain(item: Sample | Rejected) -> Sample | Rejected:
+    """Make a text valid Unicode, as an import does."""
+    return item if isinstance(item, Rejected) or item.text is None else replace(item, text=plain_text(item.text))
 
 
 def reader_of(

@@ -24,6 +24,7 @@ from tlstudio.api import (
     label_text,
 )
 from tlstudio.api.nn import TransferModel
+from tlstudio.data.names import plain_text
 from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.assemble import load_run_model
@@ -223,7 +224,8 @@ def predict_to_csv(
                 if isinstance(prediction, Rejected):
                     rejected.append(prediction)
                 else:
-                    writer.writerow([harmless(cell) for cell in _row(predictor, sample, prediction)])
+                    cells = _row(predictor, sample, prediction)
+                    writer.writerow([harmless(plain_text(cell)) for cell in cells])
                     rows += 1
                 on_progress(done, len(samples))
                 if cancelled():

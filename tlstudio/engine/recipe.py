@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -223,6 +224,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     try:
         text = read_text(path, encoding="utf-8-sig")
         values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        deepcopy(values)  # nested too deeply for this, it is so for all that follows
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TLStudioError(f"The recipe {path} cannot be read: {reason}.", path=path) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -161,6 +162,7 @@ def _child(place: Place, given: Path, site: Site, sending: Connection) -> None:
     from tlstudio.selftest.hostile.uses import use
 
     stay_offline(os.environ)
+    importlib.import_module("torchmetrics")  # with it comes matplotlib, which makes folders of its own
     sys.dont_write_bytecode = True
     temporary = site.folder / "temporary"
     temporary.mkdir()
@@ -194,7 +196,15 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     if isinstance(context, ForkServerContext):
         context.set_forkserver_preload(
-            [__name__, f"{__name__}.uses", "torchvision.models", "transformers.models.bert", "timm", "pyarrow.parquet"]
+            [
+                __name__,
+                f"{__name__}.uses",
+                "torchvision.models",
+                "transformers.models.bert",
+                "timm",
+                "torchmetrics",
+                "pyarrow.parquet",
+            ]
         )
     return context
 

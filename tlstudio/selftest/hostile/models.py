@@ -263,7 +263,7 @@ def files() -> Iterator[HostileFile]:
             "tokenizer.json",
             _tokenizer(model={"type": "WordLevel", "vocab": {"[UNK]": 10**9}, "unk_token": "[UNK]"}),
             "refused",
-            "",
+            "tokenizer",
         ),
         (
             "tokenizer: class of another module",

@@ -125,7 +125,7 @@ def files() -> Iterator[HostileFile]:
         ("table", ("table.csv", "table.parquet")),
     ):
         for path in paths:
-            soft = path in ("events.jsonl", "note.json", "best/manifest.json")
+            soft = path in ("events.jsonl", "note.json", "best/manifest.json", "tokenizer_config.json")
             yield HostileFile(
                 f"{place}: pipe as {path}",
                 waits,
@@ -133,7 +133,7 @@ def files() -> Iterator[HostileFile]:
                 path,
                 _replaced(_pipe),
                 "either" if soft else "refused",
-                "checkpoint" if place == "checkpoint" else Path(path).stem,
+                {"checkpoint": "checkpoint", "project folder": "project"}.get(place, Path(path).stem),
             )
     for path in ("assets", "model.safetensors", "config.json"):
         yield HostileFile(

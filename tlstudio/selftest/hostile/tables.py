@@ -81,14 +81,14 @@ def _extension(path: Path, site: Site) -> None:
 
 
 def _bomb(path: Path, _site: Site) -> None:
-    """Some kilobytes that are 4 GB of text."""
+    """Some kilobytes that are a third of a gigabyte of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     text = "a dull film " * 90_000
     table = pa.table({"text": pa.array([text, text[1:]] * 20), "label": ["good", "bad"] * 20})
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
-        for _ in range(100):
+        for _ in range(8):
             writer.write_table(table)
 
 
@@ -235,7 +235,7 @@ def files() -> Iterator[HostileFile]:
             "table.csv",
             _paths(target),
             "refused",
-            "row 10",
+            "row 14",
         )
     for name, cell in FORMULAS.items():
         place: Place = "prediction"
