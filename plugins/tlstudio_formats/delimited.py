@@ -23,7 +23,6 @@ _SNIFF_CHARACTERS = 2**20
 _SNIFF_BYTES = 2**24
 _MAX_SPAN = 10_000
 _MAX_RETRIES = 1000
-_MAX_AGAIN = 1_000_000  # lines that are read again in all, so that a file of nothing but marks takes seconds
 # The csv module has one field size limit for the whole process. It is raised only while a record is being
 # parsed; the lock keeps two readers from putting each other's limit back too early.
 _LIMIT_LOCK = threading.Lock()
@@ -155,7 +154,7 @@ def read_records(path: Path, dialect: Dialect, start: int = 0) -> Iterator[Recor
 def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Rejected]:
     """Parse records, giving up the first line of one that swallows others by a quotation mark that is not closed."""
     width = 0
-    retries = again = 0
+    retries = 0
     if dialect.hinted:
         next(lines, None)
         lines.taken.clear()
@@ -165,9 +164,8 @@ def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Re
             width = width or len(record.fields)
             unclosed = lines.ended and sum(line.count('"') for line in lines.taken) % 2 == 1
             swallows = unclosed or (1 < span <= _MAX_SPAN and len(record.fields) != width)
-            if dialect.quoted and swallows and retries < _MAX_RETRIES and again < _MAX_AGAIN:
+            if dialect.quoted and swallows and retries < _MAX_RETRIES:
                 retries += 1
-                again += span
                 yield Rejected(
                     f"{name}, row {record.first}",
                     'A quotation mark (") is opened in it and not closed.',

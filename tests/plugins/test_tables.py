@@ -399,10 +399,3 @@ def test_a_table_with_a_million_columns_is_told_at_once(tmp_path: Path, name: st
         path.write_text(",".join(["x"] * 10**6) + "\n" + ",".join(["1"] * 10**6) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"columns; at most 10,000 are read"):
         look(path)
-
-
-def test_a_file_of_nothing_but_open_quotes_is_not_read_again_for_each(tmp_path: Path) -> None:
-    path = tmp_path / "open.csv"
-    path.write_bytes(b"text,label\n" + b'"a"b"c,good\n"\n' * 50_000)
-    records = read_records(path, Dialect("utf-8", ","))
-    assert sum(isinstance(item, Rejected) for item in records) < 200

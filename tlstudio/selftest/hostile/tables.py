@@ -123,7 +123,7 @@ def files() -> Iterator[HostileFile]:
             "refused",
         ),
         ("an open quote", "t.csv", content(rows() + b'"never closed,good\n' + b"a,good\n" * 1000), "either"),
-        ("a hundred thousand open quotes", "t.csv", content(rows() + b'"a"b"c,good\n"\n' * 50_000), "either"),
+        ("thousands of open quotes", "t.csv", content(rows() + b'"a"b"c,good\n"\n' * 3_000), "either"),
         (
             "line ends of all kinds",
             "t.csv",
