@@ -81,14 +81,14 @@ def _extension(path: Path, site: Site) -> None:
 
 
 def _bomb(path: Path, _site: Site) -> None:
-    """Some kilobytes that are a third of a gigabyte of text."""
+    """Some kilobytes that are a hundred megabytes of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     text = "a dull film " * 90_000
     table = pa.table({"text": pa.array([text, text[1:]] * 20), "label": ["good", "bad"] * 20})
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
-        for _ in range(8):
+        for _ in range(2):
             writer.write_table(table)
 
 
