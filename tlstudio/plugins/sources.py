@@ -58,7 +58,7 @@ class Source:
         """All its files, found without importing it."""
         root = self.path
         if self.entry is not None:
-            spec = importlib.util.find_spec(self.record.file)
+            spec = importlib.util.find_spec(self.record.file) if self.record.file.isidentifier() else None
             if spec is None:
                 return []
             folders = list(spec.submodule_search_locations or [])
@@ -100,7 +100,8 @@ def find_sources(folder: Path | None) -> Iterator[Source]:
     for entry in metadata.entry_points(group=NAMESPACE):
         distribution, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
         origin = f"{distribution} {version}" if distribution else entry.value
-        file = entry.module.partition(".")[0]
+        # Not entry.module: it fails on what is no module, and all other plugins with it.
+        file = entry.value.partition(":")[0].partition(".")[0].strip()
         sources.append(Source(PluginRecord(entry.name, version, origin, distribution, file), entry=entry))
     yield from sorted(sources, key=lambda source: (not source.bundled, source.record.name))
     if folder is None or not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
