@@ -150,9 +150,10 @@ def compute_features(
     make_room(path.parent, needed)
     free = shutil.disk_usage(path.parent).free
     if needed + _RESERVE > free:
-        sentence = f"The features need {needed / 1e6:.1f} MB on the disk of {path.parent}, "
+        unit, size = ("GB", 1e9) if needed >= 1e9 else ("MB", 1e6)
         raise RunError(
-            sentence + f"and {free / 1e6:.1f} MB are free.",
+            f"The features need {needed / size:.1f} {unit} on the disk of {path.parent}, "
+            f"and {free / size:.1f} {unit} are free.",
             "Free some space: everything in that folder may be deleted.",
             path=path.parent,
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import sys
@@ -208,6 +209,8 @@ def _context() -> BaseContext:
     """Processes that start quickly: the libraries are loaded once in a server, where there is fork."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
+    # Those who are killed cannot give back their semaphores; the system does, and nobody needs to be told.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     context = multiprocessing.get_context("forkserver")
     if isinstance(context, ForkServerContext):
         context.set_forkserver_preload([__name__, "torchvision.models", "transformers.models.bert", "peft", "timm"])
