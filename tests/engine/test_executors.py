@@ -138,7 +138,7 @@ def test_a_process_that_dies_is_told_and_its_run_goes_on_in_another(
     assert run.status == "failed"
     untouched, _ = train(execute_run, shapes_project, registry, Heard(), epochs=12)
     heard = Heard()
-    run = resume_in_process(run.id, shapes_project, on_event=heard, control=heard.control)
+    run = resume_in_process(run.id, shapes_project, registry, on_event=heard, control=heard.control)
     assert run.status == "done"
     assert any("goes on from step" in note.text for note in heard.of(Note))
     assert outcome_of(untouched).difference(outcome_of(run)) == ""
@@ -206,7 +206,7 @@ def test_a_run_that_was_let_go_is_followed_again_from_its_beginning(
     assert steps == sorted(set(steps))
     assert steps[0] == 1
     assert isinstance(heard.events[-1], RunEnded)
-    with pytest.raises(RunError, match="not carried out"):
+    with pytest.raises(RunError, match="nobody carries it out"):
         follow_run(run.id, shapes_project, on_event=heard, control=heard.control)
 
 

@@ -190,7 +190,7 @@ def test_a_window_leaves_a_process_alone_and_the_next_one_follows_it_and_ends_it
     state.set_project(shapes_project)
     page = begin(window, "process", qtbot)
     run = run_of(state)
-    mark = run.process
+    mark = run.own_process
     assert mark is not None
     click(page, "train_pause", qtbot)
     qtbot.waitUntil(lambda: page.live.phase == "paused", timeout=LONG)
@@ -227,7 +227,7 @@ def test_a_process_that_is_stuck_does_not_keep_the_window_from_closing(
     state.set_project(shapes_project)
     begin(window, "process", qtbot)
     run = run_of(state)
-    mark = run.process
+    mark = run.own_process
     assert mark is not None
     psutil.Process(mark.pid).suspend()
     close_with(window, "other", qtbot)

@@ -13,15 +13,13 @@ import sys
 import threading
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tlstudio import startup
+from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
 
 CONTROL_NAME = "control.json"
 CRASH_NAME = "crash.log"
 OUTPUT_NAME = "output.log"
-_LOCK_NAME = ".running.lock"
 _LOOK_EVERY = 0.1  # seconds
 
 
@@ -31,17 +29,15 @@ def main(project_folder: str, run_id: str) -> int:
     startup.share_the_cores(os.environ)
     startup.keep_freed_memory()
     folder = Path(project_folder)
-    run_folder = folder / "runs" / run_id
-    lock = FileLock(run_folder / _LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        sys.stderr.write(f"Run {run_id} is carried out by another process already.\n")
-        return 2
-    with lock, (run_folder / CRASH_NAME).open("w", encoding="utf-8") as crash:
+    with (folder / "runs" / run_id / CRASH_NAME).open("w", encoding="utf-8") as crash:
         faulthandler.enable(crash)
-        _carry_out(folder, run_id)
-        faulthandler.disable()
+        try:
+            _carry_out(folder, run_id)
+        except TLStudioError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        finally:
+            faulthandler.disable()
     return 0
 
 
@@ -55,7 +51,7 @@ def _carry_out(folder: Path, run_id: str) -> None:
     # For reading: the right to write is the window's. Of the run's own folder, this process is the one writer.
     with Project.open(folder, write=False) as project:
         run = project.run(run_id)
-        control = RunControl()
+        control = RunControl(own_process=True)
         over = threading.Event()
         watch = threading.Thread(target=_watch, args=(run.folder / CONTROL_NAME, control, over), daemon=True)
         watch.start()
@@ -68,16 +64,15 @@ def _carry_out(folder: Path, run_id: str) -> None:
 
 def _watch(path: Path, control: RunControl, over: threading.Event) -> None:
     """Pass on what the control file asks for, until the run is over."""
-    seen = -1
+    seen: object = None
     while not over.wait(_LOOK_EVERY):
         try:
-            changed = path.stat().st_mtime_ns
-            if changed == seen:
-                continue
             asked = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # there is none, or it is being replaced
-        seen = changed
+        if asked == seen:
+            continue
+        seen = asked
         match asked:
             case {"request": "cancel"}:
                 control.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -14,9 +15,14 @@ class Interrupted(Exception):  # noqa: N818  not an error: the user asked for it
 
 
 class RunControl:
-    """The reins of one run: the loop looks at it after each step."""
+    """The reins of one run: the loop looks at it after each step.
 
-    def __init__(self) -> None:
+    Args:
+        own_process: Whether the run has a process of its own.
+    """
+
+    def __init__(self, *, own_process: bool = False) -> None:
+        self.own_process = own_process
         self._request: Request = "go_on"
         self._running = threading.Event()
         self._running.set()
@@ -78,12 +84,12 @@ class RunControl:
 
     def wait(self, seconds: float) -> None:
         """Block for that long, or until cancel is asked for."""
+        start = time.monotonic()
         self._cancelled.wait(seconds)
+        self._waited += time.monotonic() - start
 
     def wait_while_paused(self, on_pause: Callable[[], None], on_resume: Callable[[], None]) -> float:
         """Block while paused; returns the seconds spent waiting."""
-        import time
-
         if not self.paused:
             return 0.0
         on_pause()

@@ -24,6 +24,7 @@ from tlstudio.engine.execution import EventListener, Execution
 from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.training_state import Clock
 from tlstudio.engine.used_plugins import missing_plugins, plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -73,15 +74,24 @@ def resume_run(
     Raises:
         RunError: There is no such run, it is done or still running, or its recipe no longer works here.
     """
-    if missing := missing_plugins(project.run(run_id), registry):
-        raise RunError(f"Run {run_id} cannot go on. {' '.join(missing)}", path=project.run(run_id).folder)
+    recipe = recipe_to_resume(project.run(run_id), registry)
     run = project.resume_run(run_id)
-    try:
-        recipe = Recipe.model_validate(run.read_recipe())
-    except ValidationError as error:
-        raise RunError(f"The recipe of run {run_id} is damaged: {error}", path=run.recipe_path) from error
     carry_out(run, recipe, project, registry, on_event=on_event, control=control)
     return run
+
+
+def recipe_to_resume(run: Run, registry: Registry) -> Recipe:
+    """Read the recipe of a run, and look whether it can go on here, before anything of it is changed.
+
+    Raises:
+        RunError: A plugin is gone, or the recipe is damaged.
+    """
+    if missing := missing_plugins(run, registry):
+        raise RunError(f"Run {run.id} cannot go on. {' '.join(missing)}", path=run.folder)
+    try:
+        return Recipe.model_validate(run.read_recipe())
+    except ValidationError as error:
+        raise RunError(f"The recipe of run {run.id} is damaged: {error}", path=run.recipe_path) from error
 
 
 def new_run(recipe: Recipe, project: Project) -> Run:
@@ -103,18 +113,29 @@ def new_run(recipe: Recipe, project: Project) -> Run:
 def carry_out(
     run: Run, recipe: Recipe, project: Project, registry: Registry, *, on_event: EventListener, control: RunControl
 ) -> None:
-    """Begin a run, or go on where its last whole checkpoint is; for the other arguments see `execute_run`."""
+    """Begin a run, or go on where its last whole checkpoint is; for the other arguments see `execute_run`.
+
+    Raises:
+        RunError: Another process carries it out.
+    """
+    with run.carrying_out():
+        _carry_out(run, recipe, project, registry, on_event, control)
+
+
+def _carry_out(
+    run: Run, recipe: Recipe, project: Project, registry: Registry, on_event: EventListener, control: RunControl
+) -> None:
 
     def say(event: RunEvent) -> None:
         line = to_json(event, time=time.time())
         until_written(lambda: run.append_event(line), control, on_event)
         on_event(event)
 
-    start, waited = time.monotonic(), control.waited
+    clock, waited = Clock(), control.waited
     ended: RunEnded
     try:
         with contextlib.closing(run):
-            ended = _until_it_fits(run, recipe, project, registry, say, on_event, control)
+            ended = _until_it_fits(run, recipe, project, registry, say, on_event, control, clock)
     except Interrupted:
         ended = RunEnded(run.id, "cancelled")
     except OutOfMemoryError as error:
@@ -122,8 +143,8 @@ def carry_out(
         ended = RunEnded(run.id, "failed", error=str(error), suggestion=suggestion)
     except TLStudioError as error:
         ended = RunEnded(run.id, "failed", error=str(error))
-    except Exception as error:  # noqa: BLE001  a bug must still end the run and reach the user
-        if (known := _known(error, recipe.training)) is not None:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a bug must still end the run and reach the user
+        if isinstance(error, Exception) and (known := _known(error, recipe.training)) is not None:
             ended = RunEnded(run.id, "failed", error=str(known))
         else:
             trace = traceback.format_exc()
@@ -131,15 +152,17 @@ def carry_out(
             place = f" the plugin '{plugin}'" if plugin else ""
             sentence = f"Something went wrong inside{place}: {type(error).__name__}: {error}"
             ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
-    ended = replace(ended, seconds=time.monotonic() - start - (control.waited - waited))
+    ended = replace(ended, seconds=clock.seconds - (control.waited - waited))
     line = to_json(ended, time=time.time())
     try:
-        until_written(lambda: run.append_event(line), control, on_event)
+        # The record first: who follows the events takes the last of them for the end of it all.
         until_written(
             lambda: run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error),
             control,
             on_event,
         )
+        until_written(lambda: run.append_event(line), control, on_event)
+        run.close()
     except Interrupted:
         pass  # cancelled while the disk is full: the folder says no end, and the run can go on later
     except TLStudioError as error:
@@ -155,13 +178,14 @@ def _until_it_fits(
     say: EventListener,
     repeat: EventListener,
     control: RunControl,
+    clock: Clock,
 ) -> RunEnded:
     """Do the steps of a run; where the user wants it, again with a smaller batch if memory runs out."""
     note = ""
     while True:
         try:
             with torch_settings(recipe.training):
-                return Execution(recipe, project, registry, run, say, repeat, control, note).go()
+                return Execution(recipe, project, registry, run, say, repeat, control, clock, note).go()
         except OutOfMemoryError as error:
             if not (recipe.training.smaller_batch and error.suggestion):
                 raise

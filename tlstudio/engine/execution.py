@@ -53,7 +53,7 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.saving import Saver
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
-from tlstudio.engine.training_state import Learner
+from tlstudio.engine.training_state import Clock, Learner
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME, used_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
@@ -75,6 +75,7 @@ class Execution:
         say: Records an event and tells the listener.
         repeat: Tells the listener alone.
         control: Pause, stop and cancel.
+        clock: Of the whole run; gets the time before the checkpoint where the run goes on.
         note: Why the run begins anew, if it does.
     """
 
@@ -87,6 +88,7 @@ class Execution:
         say: EventListener,
         repeat: EventListener,
         control: RunControl,
+        clock: Clock,
         note: str = "",
     ) -> None:
         self.recipe = recipe
@@ -96,16 +98,17 @@ class Execution:
         self.say = say
         self.repeat = repeat
         self.control = control
+        self.clock = clock
         self.note = note
         self.checkpoints_folder = run.folder / "checkpoints"
 
     def go(self) -> RunEnded:
         """Begin, or go on where the last whole checkpoint is; see `tlstudio.engine.execute.execute_run`."""
         options = self.recipe.training
+        parts = find_parts(self.recipe, self.registry)  # before anything of the past is cut off
+        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
         resumption = self._go_back()
         self.say(Progress("Loading the backbone"))
-        parts = find_parts(self.recipe, self.registry)
-        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
         if resumption is None:
             model, target = self._begin(parts, revision)
         else:
@@ -142,10 +145,9 @@ class Execution:
         """Find where to go on, cut off what the run said after that, and say the rest again to the listener."""
         resumption, notes = find_resumption(self.checkpoints_folder)
         began_before = self.run.events_path.exists()
-        self.run.cut_events(resumption.state.events if resumption else 0)
-        self.run.claim(
-            ProcessMark.here(), begun=True
-        )  # from here on, who follows the events hears those of this process
+        self._write(lambda: self.run.cut_events(resumption.state.events if resumption else 0))
+        # From here on, who follows the events hears those of this process.
+        self._write(lambda: self.run.claim(ProcessMark.here(), begun=True, own_process=self.control.own_process))
         paused = False
         for line in self.run.event_lines():
             with contextlib.suppress(ValueError):
@@ -162,7 +164,8 @@ class Execution:
                 self.say(Note(text, "warning"))
             return None
         self.say(Note(f"The run goes on from step {resumption.state.step}."))
-        recorded = self.run.read_json("environment.json").get("threads")
+        self.clock.leave_out(-float(resumption.training.get("seconds", 0.0)))
+        recorded = self.run.read_json(ENVIRONMENT_NAME).get("threads")
         if isinstance(recorded, int) and recorded > 0:
             torch.set_num_threads(recorded)  # sums over other numbers of threads differ in the last bits
         return resumption
@@ -265,7 +268,8 @@ class Execution:
         if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
             return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
 
-        load_checkpoint(self.checkpoints_folder, "best", model)
+        # After a kill, it can be of an epoch that this part of the run has not come to again.
+        best_epoch = load_checkpoint(self.checkpoints_folder, "best", model).epoch or best_epoch
         metrics: dict[str, dict[str, float]] = {}
         try:
             for name in SPLITS[1:]:

@@ -21,20 +21,21 @@ import psutil
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.engine.child import CONTROL_NAME, CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.events import Progress, RunEnded, RunEvent, from_json, to_json
-from tlstudio.engine.execute import new_run
+from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from_json, to_json
+from tlstudio.engine.execute import new_run, recipe_to_resume
 from tlstudio.engine.execution import EventListener
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
-from tlstudio.store.run import Run
+from tlstudio.store.run import FINAL_STATUSES, Run
 
 CANCEL_SECONDS = 5.0
 """How long a child may take to heed a cancel before it is ended for certain."""
 _DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP; named on Windows only
 _LOOK_EVERY = 0.1  # seconds
+_ENDS: tuple[RunStatus, ...] = ("done", "stopped", "cancelled", "failed")
 _SHOWN = 8000  # characters of where a process crashed, and of what it printed last
 
 
@@ -70,8 +71,11 @@ def execute_in_process(
     return run
 
 
-def resume_in_process(run_id: str, project: Project, *, on_event: EventListener, control: RunControl) -> Run:
+def resume_in_process(
+    run_id: str, project: Project, registry: Registry, *, on_event: EventListener, control: RunControl
+) -> Run:
     """Go on with a run in a process of its own; see `tlstudio.engine.execute.resume_run`."""
+    recipe_to_resume(project.run(run_id), registry)
     run = project.resume_run(run_id)
     _start_and_follow(run, project, on_event, control)
     return run
@@ -90,9 +94,15 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
         RunError: There is no such run, or it is not running in a process of this machine.
     """
     run = project.run(run_id)
-    mark = run.process
-    if run.status != "running" or mark is None or mark.is_gone() is not False or mark == ProcessMark.here():
-        raise RunError(f"Run {run_id} is not carried out by another process of this machine.", path=run.folder)
+    status, mark = run.status, run.own_process
+    if status != "running":
+        raise RunError(f"Run {run_id} is {status}: nobody carries it out.", path=run.folder)
+    if mark is None or mark.is_gone() is not False:
+        raise RunError(
+            f"Run {run_id} is carried out by a window or a command, not by a process of its own on this machine.",
+            "Look at it there.",
+            path=run.folder,
+        )
     with contextlib.suppress(RunError):  # who followed it before may have paused it
         if run.read_json(CONTROL_NAME).get("paused"):
             control.pause()
@@ -102,19 +112,20 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
 
 def _start_and_follow(run: Run, project: Project, on_event: EventListener, control: RunControl) -> None:
     on_event(Progress("Starting a process"))
+    begun = run.begun
     (run.folder / CONTROL_NAME).unlink(missing_ok=True)
     command = [sys.executable, "-m", "tlstudio.engine.child", str(project.folder), run.id]
     try:
         with (run.folder / OUTPUT_NAME).open("wb") as output:
             process = _popen(command, output)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            run.claim(ProcessMark.of(process.pid))  # from now on, it is there for others, too
+        with contextlib.suppress(psutil.NoSuchProcess, TLStudioError):
+            run.claim(ProcessMark.of(process.pid), own_process=True)  # from now on, it is there for others, too
     except OSError as error:
         ended = RunEnded(run.id, "failed", error=f"The process cannot be started: {error.strerror}.")
         _write_end(run, ended)
         on_event(ended)
         return
-    _follow(run, _Child(process), on_event, control)
+    _follow(run, _Child(process), on_event, control, begun)
 
 
 def _popen(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -182,17 +193,30 @@ class _Other:
                 process.wait(CANCEL_SECONDS)
 
 
-def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl) -> None:
-    """Pass on events and requests until the run has ended or the control has been let go."""
+def _follow(
+    run: Run, process: _Child | _Other, on_event: EventListener, control: RunControl, begun_before: int = 0
+) -> None:
+    """Pass on events and requests until the run has ended or the control has been let go.
+
+    Args:
+        run: The run.
+        process: Who carries it out.
+        on_event: Hears every event.
+        control: The requests.
+        begun_before: How often the run had been begun before this process. Until it has begun, the events are those of
+            an earlier one; and each time that it begins anew, it has cut off a part of them.
+    """
     asked: dict[str, object] = {"request": "go_on", "paused": False}
     cancelled_at = 0.0
     killed = False
     events = _Tail(run.events_path)
-    begun = False  # until then the events are those of an earlier process, of which this one cuts off a part
+    begun = begun_before
     while True:
         gone = process.ended()  # before reading: what it has said last is read after that
-        begun = begun or run.has_begun
-        for event in events.read() if begun else ():
+        with contextlib.suppress(RunError):  # it is being replaced, or the disk is away: it is looked at again
+            if run.begun != begun:
+                begun, events = run.begun, _Tail(run.events_path)
+        for event in events.read() if begun > begun_before else ():
             on_event(event)
             if isinstance(event, RunEnded):
                 _wait_for(process)
@@ -202,14 +226,14 @@ def _follow(run: Run, process: _Child | _Other, on_event: EventListener, control
             _write_end(run, ended)
             on_event(ended)
             return
-        if control.has_let_go and control.request != "cancel":
-            process.let_go()
-            return
         wanted: dict[str, object] = {"request": control.request, "paused": control.paused}
         if wanted != asked:
             with contextlib.suppress(TLStudioError):  # a full disk: it is tried again
                 run.write_json(CONTROL_NAME, wanted)
                 asked = wanted
+        if control.has_let_go and control.request != "cancel":
+            process.let_go()
+            return
         if control.request == "cancel":
             cancelled_at = cancelled_at or time.monotonic()
             if control.has_let_go or time.monotonic() - cancelled_at > CANCEL_SECONDS:
@@ -229,6 +253,10 @@ def _wait_for(process: _Child | _Other) -> None:
 
 
 def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
+    summary = run.summary()
+    for status in _ENDS:
+        if summary.status == status:  # it has recorded its end and not said it
+            return RunEnded(run.id, status, summary.metrics, summary.best_epoch, summary.seconds, summary.error)
     if killed:
         return RunEnded(run.id, "cancelled")
     crash = _text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
@@ -245,6 +273,8 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
 def _write_end(run: Run, ended: RunEnded) -> None:
     """Record the end of a run for a process that no longer can."""
     with contextlib.suppress(TLStudioError):  # a full disk: the process is gone, so the run counts as interrupted
+        if run.is_carried_out or run.summary().status in FINAL_STATUSES:
+            return  # by another process than the one that was followed
         run.append_event(to_json(ended, time=time.time()))
         run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
 
@@ -270,7 +300,7 @@ class _Tail:
             with self._path.open("rb") as file:
                 file.seek(self._position)
                 new = file.read()
-        except FileNotFoundError:
+        except OSError:  # it is not there yet, or the disk is away
             return
         self._position += len(new)
         *lines, self._rest = (self._rest + new).split(b"\n")

@@ -39,7 +39,9 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         raise RunError(f"{folder} is no exported model: it has no {path.name}.", path=folder) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).replace("\n", " ")
-        raise RunError(f"{path} of the exported model is damaged: {why[:200]}.", "Export it again.", path=path) from error
+        raise RunError(
+            f"{path} of the exported model is damaged: {why[:200]}.", "Export it again.", path=path
+        ) from error
     # A merged model is plain: the strategy that trained it is not needed to use it.
     backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
     try:

@@ -55,6 +55,7 @@ def _pack(value: Any, name: str, tensors: Tensors) -> Any:  # noqa: ANN401  see 
         case None | bool() | int() | float() | str():
             return value
         case Tensor():
+            name = f"{len(tensors)}{name}"  # keys 1 and "1" would look the same
             tensors[name] = value
             return {"tensor": name}
         case list() | tuple():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import TypeVar
 
 from safetensors import SafetensorError
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import ProjectError, RunError, TLStudioError
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.events import Paused, Resumed, RunEvent
 from tlstudio.store.files import reason, remedy
 
 T = TypeVar("T")
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE}
+)
 RETRY_AFTER = 1.0
 """Seconds between two tries."""
 
@@ -37,7 +41,7 @@ def until_written(write: Callable[[], T], control: RunControl, on_event: Callabl
         try:
             result = write()
         except (TLStudioError, OSError) as error:
-            if not isinstance(error if isinstance(error, OSError) else error.__cause__, (OSError, SafetensorError)):
+            if not _is_of_the_disk(error):
                 raise
             if control.request == "cancel":
                 raise Interrupted from error
@@ -49,6 +53,14 @@ def until_written(write: Callable[[], T], control: RunControl, on_event: Callabl
             if waiting:
                 on_event(Resumed())
             return result
+
+
+def _is_of_the_disk(error: TLStudioError | OSError) -> bool:
+    """Whether an error is one that passes when there is room, or the disk is back."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    # What the studio says of files that it writes; what it says of data that cannot be read is a `DataError`.
+    return isinstance(error, (RunError, ProjectError)) and isinstance(error.__cause__, (OSError, SafetensorError))
 
 
 def _sentence(error: TLStudioError | OSError) -> str:

@@ -49,6 +49,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """Take down the state of every generator that a step may draw from, as plain values and tensors."""
+    with DRAWING:
+        return _random_state(device)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "python": random.getstate(),
@@ -68,6 +73,11 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     Raises:
         KeyError, TypeError, ValueError: It is no such state.
     """
+    with DRAWING:
+        _set_random_state(state, device)
+
+
+def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy(), *rest))

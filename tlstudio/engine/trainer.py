@@ -142,7 +142,7 @@ class Trainer:
         if keep_last and state.epoch > 1 and state.batch == 0:  # no step beyond what was validated
             state.kept = state.epoch - 1
             self._save(state, ["best"])
-        if state.between_steps:
+        if state.between_steps and state.fault.look() is None:  # a checkpoint of no numbers would be no good one
             self._save(state, ["last"])
         self._saver.finish()
         return state.kept

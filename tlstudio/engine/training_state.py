@@ -217,6 +217,8 @@ class TrainingState:
             self.best.load(state["best"])
             self.clock.leave_out(-state["seconds"])
             set_random_state(state["random"], self._fabric.device)
+            resumption.model.clear()  # a second copy of everything would stay in memory to the end
+            state.clear()
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise RunError(
                 f"The run cannot go on: its last checkpoint does not fit the run ({error}).",

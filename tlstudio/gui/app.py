@@ -86,7 +86,8 @@ def main(project: Path | None = None, on_shown: Callable[[MainWindow], None] | N
     errors.caught.connect(state.error)
 
     def move_log() -> None:
-        logs.write_to(state.project.folder if state.project is not None else None)
+        writable = state.project is not None and state.project.writable
+        logs.write_to(state.project.folder if state.project is not None and writable else None)
         if mark is not None:
             mark.note(log=str(logs.folder))
 

@@ -84,7 +84,7 @@ class RunDetails:
 
 def can_go_on(run: Run, status: str) -> bool:
     """Whether a run that has ended in this status has a checkpoint to go on from."""
-    return status in ("cancelled", "failed", "interrupted") and run.last_checkpoint.is_dir()
+    return status in ("cancelled", "failed", "interrupted") and run.can_go_on
 
 
 def read_curves(run: Run) -> Curves:

@@ -70,7 +70,7 @@ def resume(run_id: str, project: Project, registry: Registry, *, in_process: boo
         from tlstudio.engine.executors import resume_in_process
 
         if in_process:
-            return resume_in_process(run_id, project, on_event=listener, control=control)
+            return resume_in_process(run_id, project, registry, on_event=listener, control=control)
         return resume_run(run_id, project, registry, on_event=listener, control=control)
 
     return RunWork(do, in_process, run_id)

@@ -99,6 +99,8 @@ class RunIndex:
             try:
                 self._refresh()
                 return select(self)
+            except sqlite3.ProgrammingError:
+                raise  # it is closed: nothing is damaged
             except sqlite3.DatabaseError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSED:
                     self._spare = self._spare or RunIndex(None, self._runs_folder)

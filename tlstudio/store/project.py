@@ -238,7 +238,8 @@ class Project:
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, as they are now."""
-        return [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
+        rows = [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
+        return [Run(self.runs_folder / row.id).summary() if row.status == "interrupted" else row for row in rows]
 
     def metric_rows(self, run_id: str = "") -> list[MetricRow]:
         """What was measured at the end of each epoch of a run, or of all runs, as of now; by run and epoch."""
@@ -313,7 +314,7 @@ class Project:
         run = self.run(id)
         with self._changing:
             summary = summary_of(id, read_record(run.folder), writable=True)
-            match summary.status:
+            match "running" if run.is_carried_out else summary.status:
                 case "running":
                     raise RunError(f"Run {id} is still running.", path=run.folder)
                 case "done":
@@ -334,7 +335,7 @@ class Project:
         self._must_be_writable()
         run = self.run(id)
         with self._changing:
-            if summary_of(id, read_record(run.folder), writable=True).status == "running":
+            if run.is_carried_out or summary_of(id, read_record(run.folder), writable=True).status == "running":
                 raise RunError(f"Run {id} is still running.", "Cancel it first.", path=run.folder)
             condemned = self.runs_folder / f".deleted-{uuid.uuid4().hex}"
             try:

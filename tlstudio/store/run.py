@@ -18,9 +18,11 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tlstudio.api import RunError
 from tlstudio.api.files import read_text
@@ -31,6 +33,7 @@ from tlstudio.store.process import ProcessMark
 RUN_FORMAT = 1
 RUN_NAME = "run.json"
 NOTE_NAME = "note.json"
+LOCK_NAME = ".running.lock"
 EVENTS_NAME = "events.jsonl"
 FINAL_STATUSES = frozenset({"done", "stopped", "cancelled", "failed"})
 
@@ -112,6 +115,12 @@ class Run:
         return self.folder / "checkpoints" / "last"
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether there is a checkpoint to go on from; not whether it is whole."""
+        folder = self.folder / "checkpoints"
+        return any((folder / kind / "manifest.json").is_file() for kind in ("last", "previous"))
+
+    @property
     def assets(self) -> Path:
         """Folder of what the backbone needs besides its weights."""
         return self.folder / "assets"
@@ -123,7 +132,10 @@ class Run:
 
     def summary(self) -> RunSummary:
         """Read its row of the table from the folder; a folder that cannot be read gives a ``"damaged"`` row."""
-        return summary_of(self.id, read_record(self.folder))
+        summary = summary_of(self.id, read_record(self.folder))
+        # The note of a process can be wrong (another host name, a clock that was set); the lock cannot.
+        lives = summary.status == "interrupted" and self.is_carried_out
+        return replace(summary, status="running") if lives else summary
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Its metrics by split and name; empty if it was not evaluated."""
@@ -266,26 +278,60 @@ class Run:
             what = f"The events of run {self.id} could not be written: {reason(error)}."
             raise RunError(what, remedy(error), path=self.events_path) from error
 
-    def claim(self, process: ProcessMark, *, begun: bool = False) -> None:
+    @contextlib.contextmanager
+    def carrying_out(self) -> Iterator[None]:
+        """Hold the lock of who carries out the run; the system gives it back when the process ends, however it does.
+
+        Raises:
+            RunError: Another one carries it out.
+        """
+        lock = FileLock(self.folder / LOCK_NAME)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"Run {self.id} is carried out by another process already.", path=self.folder) from None
+        except OSError as error:
+            raise RunError(
+                f"Run {self.id} cannot be written: {reason(error)}.", remedy(error), path=self.folder
+            ) from error
+        with lock:
+            yield
+
+    @property
+    def is_carried_out(self) -> bool:
+        """Whether someone holds that lock now."""
+        if not (self.folder / LOCK_NAME).exists():
+            return False
+        try:
+            with self.carrying_out():
+                return False
+        except RunError as error:
+            return error.__cause__ is None  # a folder that cannot be written tells nothing
+
+    def claim(self, process: ProcessMark, *, begun: bool = False, own_process: bool = False) -> None:
         """Record who carries out the run; its status is ``"running"``.
 
         Args:
             process: Who.
             begun: Whether the events are those of this process already, and no longer those of one before it.
+            own_process: Whether it does nothing else, and heeds requests that it finds in the run folder.
         """
-        self._update(status="running", process=process.to_json(), begun=begun, error="")
+        values = {"status": "running", "process": process.to_json(), "own_process": own_process, "error": ""}
+        self._update(begun=self.begun + 1, **values) if begun else self._update(**values)
 
     @property
-    def has_begun(self) -> bool:
-        """Whether the process that has claimed the run has begun with it."""
+    def begun(self) -> int:
+        """How often a process has begun or gone on with the run; with it, its events may have been cut."""
         record = self.read_json(RUN_NAME)
-        return isinstance(record, dict) and bool(record.get("begun", False))
+        return int(record.get("begun", 0)) if isinstance(record, dict) else 0
 
     @property
-    def process(self) -> ProcessMark | None:
-        """Who carries the run out, or did last."""
+    def own_process(self) -> ProcessMark | None:
+        """The process that carries out this run and nothing else, or did last; `None` if a window or command did."""
         record = self.read_json(RUN_NAME)
-        return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
+        if not isinstance(record, dict) or not record.get("own_process"):
+            return None
+        return ProcessMark.from_json(record.get("process"))
 
     def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
         record = self.read_json(RUN_NAME)
