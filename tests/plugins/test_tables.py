@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlstudio.api import DataError, Preview, Rejected, Sample, Task
+from tlstudio_formats.columns import guess_columns
 from tlstudio_formats.delimited import Dialect, Record, read_records, sniff
 from tlstudio_formats.image_table import ImageTable
 from tlstudio_formats.text_table import TextTable, TextTableOptions
@@ -399,3 +400,9 @@ def test_a_table_with_a_million_columns_is_told_at_once(tmp_path: Path, name: st
         path.write_text(",".join(["x"] * 10**6) + "\n" + ",".join(["1"] * 10**6) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"columns; at most 10,000 are read"):
         look(path)
+
+
+def test_of_two_columns_that_could_be_labels_the_one_that_recurs_more_often_is_taken() -> None:
+    fields = ("optics", "chemistry", "biology")
+    rows = [(f"A sentence about subject {n} of {fields[n % 3]}.", fields[n % 3], f"note {n % 20}") for n in range(60)]
+    assert guess_columns(("sentence", "field", "note"), rows, ("text", "label"))["label"] == "field"

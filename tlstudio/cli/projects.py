@@ -114,7 +114,13 @@ def import_data(
                 ),
                 cancelled=lambda: bool(asked),
             )
-        _show_report(output, report, (*preview.notes, *report.notes), project)
+        chosen = request.options.model_dump()
+        roles = [f"{key.removesuffix('_column')} from '{chosen[key]}'" for key in COLUMNS if chosen.get(key)]
+        taken = (f"Columns: {', '.join(roles)}.",) if roles else ()
+        _show_report(output, report, (*taken, *preview.notes, *report.notes), project)
+
+
+COLUMNS = ("text_column", "image_column", "label_column", "group_column", "split_column")
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:

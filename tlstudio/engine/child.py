@@ -16,8 +16,8 @@ from pathlib import Path
 from tlstudio import startup
 from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
+from tlstudio.store.run import CONTROL_NAME
 
-CONTROL_NAME = "control.json"
 CRASH_NAME = "crash.log"
 OUTPUT_NAME = "output.log"
 _LOOK_EVERY = 0.1  # seconds

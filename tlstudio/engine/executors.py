@@ -19,7 +19,7 @@ from typing import IO, Protocol
 import psutil
 
 from tlstudio.api import RunError, TLStudioError
-from tlstudio.engine.child import CONTROL_NAME, CRASH_NAME, OUTPUT_NAME
+from tlstudio.engine.child import CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from_json, to_json
 from tlstudio.engine.execute import new_run, recipe_to_resume
@@ -29,7 +29,7 @@ from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
-from tlstudio.store.run import FINAL_STATUSES, Run
+from tlstudio.store.run import CONTROL_NAME, FINAL_STATUSES, Run
 
 CANCEL_SECONDS = 5.0
 """How long a child may take to heed a cancel before it is ended for certain."""
@@ -206,7 +206,7 @@ def _follow(
         begun_before: How often the run had been begun before this process. Until it has begun, the events are those of
             an earlier one; and each time that it begins anew, it has cut off a part of them.
     """
-    asked: dict[str, object] = {"request": "go_on", "paused": False}
+    asked = ("go_on", False)
     cancelled_at = 0.0
     killed = False
     events = _Tail(run.events_path)
@@ -226,10 +226,10 @@ def _follow(
             _write_end(run, ended)
             on_event(ended)
             return
-        wanted: dict[str, object] = {"request": control.request, "paused": control.paused}
+        wanted = (control.request, control.paused)
         if wanted != asked:
             with contextlib.suppress(TLStudioError):  # a full disk: it is tried again
-                run.write_json(CONTROL_NAME, wanted)
+                run.ask(control.request, paused=control.paused)
                 asked = wanted
         if control.has_let_go and control.request != "cancel":
             process.let_go()

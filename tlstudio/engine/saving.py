@@ -14,6 +14,7 @@ from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import CheckpointSaved, RunEvent
 from tlstudio.engine.patience import until_written
 
+_FIRST = 5.0  # seconds
 _SHARE = 0.025  # of the time at most goes into checkpoints: copying, and writing in the other thread
 
 
@@ -43,7 +44,9 @@ class Saver:
     def due(self) -> bool:
         """Whether it is time for the next checkpoint to go on from."""
         self.look()
-        pause = max(self._every, self._cost / _SHARE) if self._every else 0.0
+        # The first one comes early: until then, a run that is killed would begin anew.
+        every = self._every if self._cost else min(self._every, _FIRST)
+        pause = max(every, self._cost / _SHARE) if every else 0.0
         return not self._writing and time.monotonic() - self._last >= pause
 
     def save(

@@ -34,6 +34,7 @@ RUN_FORMAT = 1
 RUN_NAME = "run.json"
 NOTE_NAME = "note.json"
 LOCK_NAME = ".running.lock"
+CONTROL_NAME = "control.json"
 EVENTS_NAME = "events.jsonl"
 FINAL_STATUSES = frozenset({"done", "stopped", "cancelled", "failed"})
 
@@ -277,6 +278,18 @@ class Run:
         except OSError as error:
             what = f"The events of run {self.id} could not be written: {reason(error)}."
             raise RunError(what, remedy(error), path=self.events_path) from error
+
+    def ask(self, request: str, *, paused: bool = False) -> None:
+        """Leave a request for the process that carries out this run and nothing else.
+
+        Args:
+            request: ``"go_on"``, ``"stop"`` or ``"cancel"``.
+            paused: Whether it shall wait.
+
+        Raises:
+            ProjectError: The disk is full or the like.
+        """
+        self.write_json(CONTROL_NAME, {"request": request, "paused": paused})
 
     @contextlib.contextmanager
     def carrying_out(self) -> Iterator[None]:

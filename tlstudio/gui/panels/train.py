@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -167,7 +168,8 @@ class TrainPanel(QWidget):
         project = self._state.project
         if project is None or self._session is not None:
             return
-        running = next((summary for summary in project.runs() if summary.status == "running"), None)
+        rows = (summary for summary in project.runs() if summary.status == "running")
+        running = next((row for row in rows if project.run(row.id).own_process is not None), None)
         if running is not None:
             self._begin(run_work.follow(running.id, project), None)
             self._show_what_runs(project.run(running.id))
@@ -263,9 +265,17 @@ class TrainPanel(QWidget):
             return
         # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
         session.control.cancel()
+        self._ask_followed(session)
         self._ending()
         usual = END_AFTER_MS if session.work.in_process else LEAVE_AFTER_MS
         self._patience.start(usual if self.live.story.started is not None else UNBEGUN_MS)
+
+    def _ask_followed(self, session: TrainingSession) -> None:
+        """Ask the process of a run directly: who follows it may still be loading the libraries, and the window goes."""
+        project = self._state.project
+        if session.work.in_process and session.work.run_id and project is not None:
+            with contextlib.suppress(TLStudioError):  # it has ended meanwhile, or the disk is full
+                project.run(session.work.run_id).ask("cancel")
 
     @Slot()
     def _lose_patience(self) -> None:
