@@ -24,7 +24,7 @@ IMAGE_NAMES = _words(
 )
 LABEL_NAMES = _words(
     "label labels class classes category categories target y tag tags sentiment topic genre score rating stars grade",
-    "diagnosis species outcome klasse klassen kategorie etikett ziel thema diagnose note classe catégorie étiquette",
+    "diagnosis species outcome klasse klassen kategorie etikett ziel thema diagnose classe catégorie étiquette",
     "cible clase categoría etiqueta objetivo categoria etichetta alvo метка класс категория цель оценка тема",
     "标签 类别 分类 类 目标 情感 评分",
     "ラベル クラス カテゴリ カテゴリー 分類 目的 評価 라벨 레이블 분류 클래스 범주 감정",
