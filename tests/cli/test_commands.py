@@ -235,6 +235,7 @@ def test_an_import_says_what_its_preview_has_noted(tlstudio: Tlstudio, folder: P
     imported = tlstudio("import", folder, table, "--json")
     assert imported.json["notes"][: len(preview)] == preview
     assert all(note in imported.err for note in preview)
+    assert "Columns: text from 'text', label from 'label'." in imported.err
 
 
 def test_all_mistakes_of_an_import_are_told_at_once(tlstudio: Tlstudio, folder: Path, reviews_csv: Path) -> None:

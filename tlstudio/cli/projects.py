@@ -116,8 +116,9 @@ def import_data(
             )
         chosen = request.options.model_dump()
         roles = [f"{key.removesuffix('_column')} from '{chosen[key]}'" for key in COLUMNS if chosen.get(key)]
-        taken = (f"Columns: {', '.join(roles)}.",) if roles else ()
-        _show_report(output, report, (*taken, *preview.notes, *report.notes), project)
+        if roles:
+            output.hint(f"Columns: {', '.join(roles)}.")
+        _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
 COLUMNS = ("text_column", "image_column", "label_column", "group_column", "split_column")
