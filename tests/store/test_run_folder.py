@@ -121,6 +121,7 @@ def test_a_damaged_recipe_gets_a_sentence(run: Run, content: str) -> None:
     [
         "",
         "{",
+        "[]",
         "[1]",
         '{"metrics": 3}',
         '{"format": 1, "metrics": {"test": {"a": "x"}}}',

@@ -395,7 +395,9 @@ def stamp_of(folder: Path) -> str:
 def read_record(folder: Path) -> dict[str, Any]:
     """Read what the index keeps of a run: ``run.json`` and the note, or a record that says what is damaged."""
     try:
-        record = dict[str, Any](json.loads(read_text(folder / RUN_NAME)))
+        record: dict[str, Any] = json.loads(read_text(folder / RUN_NAME))
+        if not isinstance(record, dict):
+            raise TypeError("it is no object")
         if (version := int(record.get("format", 0))) > RUN_FORMAT:
             raise ValueError(
                 f"it was made by TL Studio {record.get('app_version')} (run format {version}); "
