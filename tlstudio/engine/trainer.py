@@ -125,8 +125,8 @@ class Trainer:
                 state.kept = epoch
             if request == "stop" and state.batch < len(train):
                 # The rest of this epoch is still to be done if the run goes on one day.
-                state.kept = epoch
-                self._save(state, ["best"])
+                state.kept, state.metrics = epoch, metrics
+                self._save(state, ["best"], validated=epoch)
                 break
             state.start_next_epoch(metrics)
             if options.early_stopping and epoch - best.improved >= options.early_stopping:
@@ -248,9 +248,11 @@ class Trainer:
         waited = self._control.wait_while_paused(lambda: self._on_event(Paused()), lambda: self._on_event(Resumed()))
         clock.leave_out(waited)
 
-    def _save(self, state: TrainingState, kinds: list[Kind]) -> None:
+    def _save(self, state: TrainingState, kinds: list[Kind], *, validated: int | None = None) -> None:
+        """Keep what there is, as of the last epoch that was finished or, where it was cut short, validated."""
         if kinds:
-            where = CheckpointState(state.epoch - 1, state.step, state.metrics, self._events_size())
+            epoch = state.epoch - 1 if validated is None else validated
+            where = CheckpointState(epoch, state.step, state.metrics, self._events_size())
             self._saver.save(kinds, state.learner.model, where, state.state())
 
     def _validate(
