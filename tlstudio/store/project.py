@@ -239,7 +239,7 @@ class Project:
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, as they are now."""
         rows = [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
-        return [Run(self.runs_folder / row.id).summary() if row.status == "interrupted" else row for row in rows]
+        return [Run(self.runs_folder / row.id).as_it_lives(row) for row in rows]
 
     def metric_rows(self, run_id: str = "") -> list[MetricRow]:
         """What was measured at the end of each epoch of a run, or of all runs, as of now; by run and epoch."""

@@ -133,8 +133,10 @@ class Run:
 
     def summary(self) -> RunSummary:
         """Read its row of the table from the folder; a folder that cannot be read gives a ``"damaged"`` row."""
-        summary = summary_of(self.id, read_record(self.folder))
-        # The note of a process can be wrong (another host name, a clock that was set); the lock cannot.
+        return self.as_it_lives(summary_of(self.id, read_record(self.folder)))
+
+    def as_it_lives(self, summary: RunSummary) -> RunSummary:
+        """Mend a row: the note of a process can be wrong (another host name, a clock that was set), the lock cannot."""
         lives = summary.status == "interrupted" and self.is_carried_out
         return replace(summary, status="running") if lives else summary
 
