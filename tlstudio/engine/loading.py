@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import multiprocessing
 import os
 import pickle
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlstudio.api import DataError, Preprocessor
 from tlstudio.data.revision import Revision
+from tlstudio.engine.processes import quick_processes
 from tlstudio.plugins.sources import file_of, have_imported
 
 _WATCH_EVERY = 1.0  # seconds
@@ -168,24 +167,11 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
         batch_sampler=batches,
         collate_fn=source.collate,
         num_workers=num_workers,
-        multiprocessing_context=_process_context(source) if num_workers else None,
+        multiprocessing_context=quick_processes(__name__, source.needs) if num_workers else None,
         persistent_workers=num_workers > 0,  # starting one takes a while
         generator=torch.Generator(),  # its own, so that the global random state stays still
         worker_init_fn=functools.partial(_stay_with, os.getpid()) if num_workers else None,
     )
-
-
-def _process_context(source: SampleDataset) -> BaseContext:
-    """How loader processes are started: forked from a small server that has loaded what they need.
-
-    A forked child of this process itself could deadlock, since it has threads; where there is no fork, each process
-    loads the libraries anew, which takes seconds.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, source.needs])
-    return context
 
 
 def _stay_with(user: int, _worker: int) -> None:

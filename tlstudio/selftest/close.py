@@ -25,11 +25,9 @@ from tlstudio.api import RunError, TLStudioError
 from tlstudio.engine.advise import complete
 from tlstudio.engine.checkpoint import find_resumption
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.events import RunEvent
 from tlstudio.engine.executors import follow_run
-from tlstudio.plugins import PluginManager
 from tlstudio.selftest import Check, Trial
-from tlstudio.selftest.material import make_project
+from tlstudio.selftest.material import installed_registry, make_project, unheard
 from tlstudio.store.project import Project
 
 EXIT_SECONDS = 5.0
@@ -79,9 +77,8 @@ class _Window:
 
 def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
     """Open ``count`` windows and end each at a random moment in one of the ways in turn."""
-    manager = PluginManager()
-    manager.discover()
-    make_project(folder, manager.registry)
+    registry = installed_registry()
+    make_project(folder, registry)
     project_folder = folder / "project"
     values = {
         "backbone": {"name": "mobilenet_v3_small", "options": {"weights": "random", "image_size": 32}},
@@ -89,7 +86,7 @@ def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
         "training": {"epochs": 100_000, "batch_size": 4, "checkpoint_every": 0, "device": "cpu", "threads": 1},
     }
     with Project.open(project_folder) as project:
-        recipe = complete(values, project.dataset("images"), manager.registry)
+        recipe = complete(values, project.dataset("images"), registry)
     (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     rng = random.Random(seed)  # noqa: S311  no secret
     kinds = rng.sample(KINDS, len(KINDS))
@@ -191,7 +188,7 @@ def _look_at_project(folder: Path) -> list[str]:
                     control = RunControl()
                     control.cancel()
                     with contextlib.suppress(RunError):  # it has just ended
-                        follow_run(summary.id, project, on_event=_ignore, control=control)
+                        follow_run(summary.id, project, on_event=unheard, control=control)
                 if run.status not in ("cancelled", "interrupted", "failed", "stopped"):
                     wrong.append(f"the run is {run.status}")
                 find_resumption(run.folder / "checkpoints")
@@ -223,10 +220,6 @@ def _processes_of(home: Path) -> list[psutil.Process]:
             if alive and process.environ().get(_HOME) == str(home):
                 found.append(process)
     return found
-
-
-def _ignore(_event: RunEvent) -> None:
-    """The run folder hears it all."""
 
 
 CHECK = Check(

@@ -11,12 +11,24 @@ from PIL import Image, ImageDraw
 
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.plugins import Registry
+from tlstudio.engine.events import RunEvent
+from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 
 _SHAPES = ("circle", "square", "ring")
 _PHRASES = {"good": ("a wonderful film", "moving and funny", "great acting"), "bad": ("a dull film", "poor acting")}
 _SIZE = 32  # pixels
+
+
+def installed_registry() -> Registry:
+    """Load the plugins that are installed, without those in the user's folder, and return what they bring."""
+    manager = PluginManager()
+    manager.discover()
+    return manager.registry
+
+
+def unheard(_event: RunEvent) -> None:
+    """Listen to a run whose folder hears it all."""
 
 
 def make_project(folder: Path, registry: Registry) -> None:

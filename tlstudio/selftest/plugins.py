@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.selftest import Check, Trial
-from tlstudio.selftest.material import draw_images
+from tlstudio.selftest.material import draw_images, installed_registry
 from tlstudio.selftest.plugin_sources import BAD_PLUGINS, GOOD_NAME, BadPlugin, strategy
 
 _NAMED_WITHIN = 10.0  # seconds beyond what two starts without it take on this machine now
@@ -106,14 +106,11 @@ def _judge(bad: BadPlugin, start: _Started, without: _Started) -> str:
 def _make_project(folder: Path) -> Path:
     from tlstudio.data.importing import import_dataset
     from tlstudio.data.planning import plan_import
-    from tlstudio.plugins import PluginManager
     from tlstudio.store.project import Project
 
     draw_images(folder / "images")
-    manager = PluginManager()
-    manager.discover()
     with Project.create(folder / "project", "Self-test") as project:
-        request, _ = plan_import(manager.registry.formats.values(), folder / "images", name="images")
+        request, _ = plan_import(installed_registry().formats.values(), folder / "images", name="images")
         import_dataset(request, project.datasets_folder)
     return folder / "project"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, RunEvent, StepLogged, from_json
 from tlstudio.engine.execute import execute_run, resume_run
-from tlstudio.plugins import PluginManager, Registry
+from tlstudio.engine.processes import quick_processes
 from tlstudio.selftest import Check, Trial
-from tlstudio.selftest.material import make_project
+from tlstudio.selftest.material import installed_registry, make_project, unheard
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -127,9 +125,11 @@ def row_of(event: RunEvent) -> str:
 
 def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
     """Kill runs ``count`` times in all, in every setting in turn."""
-    registry = _registry()
+    registry = installed_registry()
     make_project(folder, registry)
-    context = _context()
+    # Those who are killed cannot give back their semaphores; the system does, and nobody needs to be told.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    context = quick_processes(__name__, "torchvision.models", "transformers.models.bert", "peft", "timm")
     rng = random.Random(seed)  # noqa: S311  no secret
     expected: dict[Setting, tuple[Outcome, float]] = {}
     chosen = [SETTINGS[number % len(SETTINGS)] for number in range(-(-count // _KILLS_A_RUN))]
@@ -182,39 +182,17 @@ def _attempt(context: BaseContext, folder: Path, project: Path, setting: Setting
 
 
 def _train(folder: Path, dataset: str, values: dict[str, Any], began: Event) -> None:
-    registry = _registry()
+    registry = installed_registry()
     with Project.open(folder) as project:
         began.set()
         control, summaries = RunControl(), project.runs()
         if any(summary.status == "done" for summary in summaries):
             return
         if summaries:
-            resume_run(summaries[0].id, project, registry, on_event=_ignore, control=control)
+            resume_run(summaries[0].id, project, registry, on_event=unheard, control=control)
         else:
             recipe = complete(values, project.dataset(dataset), registry)
-            execute_run(recipe, project, registry, on_event=_ignore, control=control)
-
-
-def _ignore(_event: RunEvent) -> None:
-    """The run folder hears it all."""
-
-
-def _registry() -> Registry:
-    manager = PluginManager()
-    manager.discover()
-    return manager.registry
-
-
-def _context() -> BaseContext:
-    """Processes that start quickly: the libraries are loaded once in a server, where there is fork."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    # Those who are killed cannot give back their semaphores; the system does, and nobody needs to be told.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    context = multiprocessing.get_context("forkserver")
-    if isinstance(context, ForkServerContext):
-        context.set_forkserver_preload([__name__, "torchvision.models", "transformers.models.bert", "peft", "timm"])
-    return context
+            execute_run(recipe, project, registry, on_event=unheard, control=control)
 
 
 CHECK = Check(

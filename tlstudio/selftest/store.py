@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import ProjectError
+from tlstudio.engine.processes import quick_processes
 from tlstudio.selftest import Check, Trial
 from tlstudio.store.index import INDEX_NAME
 from tlstudio.store.lock import ProjectLock
@@ -328,7 +327,7 @@ def _answer(orders: Connection) -> object:
 
 def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
     """Kill a writer ``count`` times, and race for the lock twice as often."""
-    context, rng = _context(), random.Random(seed)  # noqa: S311  no secret
+    context, rng = quick_processes(__name__, "psutil", "filelock"), random.Random(seed)  # noqa: S311  no secret
     yield from _kill_trials(context, folder, count, rng)
     yield from _race_trials(context, folder, count * _RACES_A_KILL, rng)
 
@@ -337,16 +336,6 @@ def _start(context: BaseContext, target: Any, arguments: tuple[Any, ...]) -> Bas
     process: BaseProcess = context.Process(target=target, args=arguments, daemon=True)  # type: ignore[attr-defined]
     process.start()
     return process
-
-
-def _context() -> BaseContext:
-    """Processes that start quickly: what they need is loaded once in a server, where there is fork."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    if isinstance(context, ForkServerContext):
-        context.set_forkserver_preload([__name__, "psutil", "filelock"])
-    return context
 
 
 CHECK = Check(

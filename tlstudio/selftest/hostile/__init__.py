@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -14,9 +13,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from tlstudio.engine.processes import quick_processes
 from tlstudio.selftest import Check, Trial
 from tlstudio.selftest.hostile import archives, images, models, names, pickles, settings, tables
 from tlstudio.selftest.hostile.files import HostileFile, Place, Site
@@ -59,7 +59,15 @@ def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
     stay_offline(os.environ)
     everything = corpus()
     random.Random(seed).shuffle(everything)  # noqa: S311  no secret
-    context = _context()
+    context = quick_processes(
+        __name__,
+        f"{__name__}.uses",
+        "torchvision.models",
+        "transformers.models.bert",
+        "timm",
+        "torchmetrics",
+        "pyarrow.parquet",
+    )
     make_material(context, folder / "material")
     tried = 0
     for number, file in enumerate(everything):
@@ -158,8 +166,8 @@ def _in_child(context: BaseContext, file: HostileFile, given: Path, site: Site) 
 
 def _child(place: Place, given: Path, site: Site, sending: Connection) -> None:
     """Use one file, watched, and send what was heard and seen."""
-    from tlstudio.plugins import PluginManager
     from tlstudio.selftest.hostile.uses import use
+    from tlstudio.selftest.material import installed_registry
 
     stay_offline(os.environ)
     importlib.import_module("torchmetrics")  # with it comes matplotlib, which makes folders of its own
@@ -167,8 +175,7 @@ def _child(place: Place, given: Path, site: Site, sending: Connection) -> None:
     temporary = site.folder / "temporary"
     temporary.mkdir()
     tempfile.tempdir = str(temporary)
-    manager = PluginManager()
-    manager.discover()
+    registry = installed_registry()
     limit_memory(_SAFETY)
     writable = (site.output, temporary, *([site.source] if place == "project folder" else []))
     watch = Watch(writable, site.source)
@@ -176,7 +183,7 @@ def _child(place: Place, given: Path, site: Site, sending: Connection) -> None:
     before = peak_memory()
 
     def tried() -> None:
-        heard = use(place, given, site, manager.registry)
+        heard = use(place, given, site, registry)
         report.refusals += [*heard.refusals, *(heard.notes if heard.refusals else ())]
         report.faults += heard.faults
 
@@ -187,26 +194,6 @@ def _child(place: Place, given: Path, site: Site, sending: Connection) -> None:
     report.memory = peak_memory() - before
     values = {"refusals": report.refusals[:200], "faults": report.faults, "memory": report.memory}
     sending.send_bytes(json.dumps(values).encode())
-
-
-def _context() -> BaseContext:
-    """Processes that start quickly: the libraries are loaded once in a server, where there is fork."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    if isinstance(context, ForkServerContext):
-        context.set_forkserver_preload(
-            [
-                __name__,
-                f"{__name__}.uses",
-                "torchvision.models",
-                "transformers.models.bert",
-                "timm",
-                "torchmetrics",
-                "pyarrow.parquet",
-            ]
-        )
-    return context
 
 
 CHECK = Check(

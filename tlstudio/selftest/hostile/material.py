@@ -7,20 +7,16 @@ from typing import Any
 
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.events import RunEvent
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
-from tlstudio.plugins import PluginManager
 from tlstudio.selftest.hostile.uses import IMAGE_BACKBONE, IMAGE_OPTIONS
-from tlstudio.selftest.material import make_project
+from tlstudio.selftest.material import installed_registry, make_project, unheard
 from tlstudio.store.project import Project
 
 
 def make(folder: Path) -> None:
     """Make all of it: ``images``, ``encoder``, ``project``, ``image-model`` and ``text-model``."""
-    manager = PluginManager()
-    manager.discover()
-    registry = manager.registry
+    registry = installed_registry()
     make_project(folder, registry)
     backbones: dict[str, dict[str, Any]] = {
         "image": {"name": IMAGE_BACKBONE, "options": IMAGE_OPTIONS},
@@ -32,12 +28,8 @@ def make(folder: Path) -> None:
             strategy = "linear_probe" if modality == "image" else "full"
             values = {"backbone": backbone, "strategy": strategy, "training": training}
             recipe = complete(values, project.dataset(f"{modality}s"), registry)
-            run = execute_run(recipe, project, registry, on_event=_ignore, control=RunControl())
+            run = execute_run(recipe, project, registry, on_event=unheard, control=RunControl())
             export_run(run, folder / f"{modality}-model", registry, project=project)
             if modality == "image":
                 run.close()
                 run.folder.rename(run.folder.with_name("run-linear_probe"))
-
-
-def _ignore(_event: RunEvent) -> None:
-    """The run folder hears it all."""
