@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")  # each takes 1 to 2 GB of memory
 CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "lint": [sys.executable, "-m", "ruff", "check", "."],
     "types": [sys.executable, "-m", "mypy"],
     "imports": [str(Path(sys.executable).parent / "lint-imports")],
-    "tests": [sys.executable, "-m", "pytest", *sys.argv[1:]],
+    "tests": [sys.executable, "-m", "pytest", *PARALLEL, *sys.argv[1:]],
 }
 
 

@@ -19,6 +19,7 @@ from tlstudio.startup import keep_freed_memory, share_the_cores, stay_offline
 from tlstudio.store.project import Project
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small that threads would only wait for each other
 stay_offline(os.environ)  # as the program does, before torch is loaded
 share_the_cores(os.environ)
 keep_freed_memory()

@@ -201,3 +201,17 @@ def test_what_is_packed_comes_back_the_same() -> None:
     assert back["a"] == {"b": True, "c": float("inf")}
     with pytest.raises(TypeError, match="object"):
         pack({"x": object()})
+
+
+def test_a_checkpoint_of_another_model_is_told_and_not_taken_for_a_bug(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    recipe = {**values(), "strategy": {"name": "lora", "options": {"rank": 4}}}
+    run_id = cut_off(shapes_project, registry, recipe, lambda e: isinstance(e, EpochEnded))
+    path = shapes_project.run(run_id).recipe_path
+    path.write_text(path.read_text(encoding="utf-8").replace("rank = 4", "rank = 2"), encoding="utf-8")
+    resume_run(run_id, shapes_project, registry, on_event=heard, control=heard.control)
+    (ended,) = heard.of(RunEnded)
+    assert ended.status == "failed"
+    assert "its last checkpoint does not fit the run" in ended.error
+    assert not ended.traceback

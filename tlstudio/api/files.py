@@ -34,3 +34,11 @@ def read_text(path: Path, *, encoding: str = "utf-8") -> str:
     if (size := check_plain_file(path)) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has {size / 2**20:.0f} MiB, far more than such a file needs", str(path))
     return path.read_text(encoding=encoding)
+
+
+def text_of(path: Path) -> str:
+    """What a process has left in a file, with signs for what is no text; empty where it has left nothing."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -15,11 +15,7 @@ from pydantic import ValidationError
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import resolve_device, torch_settings
-from tlstudio.engine.events import (
-    RunEnded,
-    RunEvent,
-    to_json,
-)
+from tlstudio.engine.events import RunEnded, RunEvent, to_json
 from tlstudio.engine.execution import EventListener, Execution
 from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo
+from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
 from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
@@ -53,7 +53,7 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.saving import Saver
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
-from tlstudio.engine.training_state import Clock, Learner
+from tlstudio.engine.training_state import Clock, Learner, load_model
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME, used_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
@@ -101,6 +101,7 @@ class Execution:
         self.clock = clock
         self.note = note
         self.checkpoints_folder = run.folder / "checkpoints"
+        self.weights: WeightsInfo | None = None  # where a run begins: to look them up reads them whole
 
     def go(self) -> RunEnded:
         """Begin, or go on where the last whole checkpoint is; see `tlstudio.engine.execute.execute_run`."""
@@ -113,13 +114,12 @@ class Execution:
             model, target = self._begin(parts, revision)
         else:
             target = read_target(self.run)
-            with DRAWING:
-                model = restore_model(parts, target, self.run.assets)
+            model = restore_model(parts, target, self.run.assets)
         checkpoints = Checkpoints(self.checkpoints_folder, parts.strategy.updates(model, parts.strategy_options))
         if resumption is None:
             self._write(lambda: checkpoints.save_base(model))
         else:
-            model.load_state_dict(resumption.model)
+            load_model(resumption, model)
         fabric = make_fabric(resolve_device(options.device), options.precision)
         saver = Saver(checkpoints, options.checkpoint_every, self.control, self.say)
         try:
@@ -132,8 +132,8 @@ class Execution:
         made_with = environment(used_plugins(self.recipe, self.registry))
         self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
         target = revision.target_info()
-        weights = parts.backbone.find_weights(parts.backbone_options)
-        self.say(Note(f"Weights: {weights.origin}."))
+        self.weights = parts.backbone.find_weights(parts.backbone_options)
+        self.say(Note(f"Weights: {self.weights.origin}."))
         with DRAWING:
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, target)
@@ -315,7 +315,7 @@ class Execution:
                 revision,
                 parts.backbone,
                 parts.backbone_options,
-                parts.backbone.find_weights(parts.backbone_options),
+                self.weights or parts.backbone.find_weights(parts.backbone_options),
                 preprocessor,
                 options.seed,
             )

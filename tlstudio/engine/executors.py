@@ -19,6 +19,7 @@ from typing import IO, Protocol
 import psutil
 
 from tlstudio.api import RunError, TLStudioError
+from tlstudio.api.files import text_of
 from tlstudio.engine.child import CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from_json, to_json
@@ -259,8 +260,8 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
             return RunEnded(run.id, status, summary.metrics, summary.best_epoch, summary.seconds, summary.error)
     if killed:
         return RunEnded(run.id, "cancelled")
-    crash = _text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
-    output = _text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
+    crash = text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
+    output = text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
     plugin = plugin_to_blame(run, crash)
     place = f" in the plugin '{plugin}'" if plugin else ""
     sentence = (
@@ -277,13 +278,6 @@ def _write_end(run: Run, ended: RunEnded) -> None:
             return  # by another process than the one that was followed
         run.append_event(to_json(ended, time=time.time()))
         run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 class _Tail:

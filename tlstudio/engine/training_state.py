@@ -205,7 +205,7 @@ class TrainingState:
         try:
             for epoch in range(state["epoch"]):
                 learner.strategy.on_epoch_start(learner.model, epoch, learner.options)
-            learner.model.load_state_dict(resumption.model)
+            load_model(resumption, learner.model)  # a strategy may have changed parameters at the start of an epoch
             self.scheduler.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             self._fabric.strategy.precision.load_state_dict(state["precision"])
@@ -217,10 +217,26 @@ class TrainingState:
             self.best.load(state["best"])
             self.clock.leave_out(-state["seconds"])
             set_random_state(state["random"], self._fabric.device)
-            resumption.model.clear()  # a second copy of everything would stay in memory to the end
-            state.clear()
+            resumption.model.clear()
+            state.clear()  # a second copy of everything would stay in memory to the end
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise RunError(
-                f"The run cannot go on: its last checkpoint does not fit the run ({error}).",
-                "Train it again: with the same recipe it gives the same model.",
-            ) from error
+            raise _does_not_fit(error) from error
+
+
+def load_model(resumption: Resumption, model: nn.Module) -> None:
+    """Give a model the values of a checkpoint.
+
+    Raises:
+        RunError: They are those of another model.
+    """
+    try:
+        model.load_state_dict(resumption.model)
+    except RuntimeError as error:
+        raise _does_not_fit(error) from error
+
+
+def _does_not_fit(error: Exception) -> RunError:
+    return RunError(
+        f"The run cannot go on: its last checkpoint does not fit the run ({error}).",
+        "Train it again: with the same recipe it gives the same model.",
+    )

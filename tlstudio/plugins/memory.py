@@ -130,3 +130,5 @@ def _is_running(pid: int, started: float) -> bool:
         return abs(psutil.Process(pid).create_time() - started) < 1.0
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:  # it is another user's, so the number was given anew
+        return False

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tlstudio.api.files import text_of
 from tlstudio.plugins.records import PluginRecord
 from tlstudio.plugins.sources import Source
 
@@ -65,7 +66,7 @@ def _try(folder: Path | None, source: Source) -> PluginRecord:
             process.kill()
             code = process.wait()
         report = _read_report(Path(reports) / REPORT_NAME)
-        crash = _read_text(Path(reports) / CRASH_NAME)
+        crash = text_of(Path(reports) / CRASH_NAME)
     if report is not None:
         return replace(source.record, **report)
     sentence = f"The plugin '{source.record.name}' {_how(code, crash)}{_where(source, crash)} when it is imported."
@@ -83,13 +84,6 @@ def _read_report(path: Path) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, TypeError, LookupError):
         return None  # it has ended before, or has written there itself
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _how(code: int, crash: str) -> str:

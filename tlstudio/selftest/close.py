@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from tlstudio.api import RunError, TLStudioError
+from tlstudio.api.files import text_of
 from tlstudio.engine.advise import complete
 from tlstudio.engine.checkpoint import find_resumption
 from tlstudio.engine.control import RunControl
@@ -113,7 +114,7 @@ def _try(folder: Path, action: str, runs_in: str, after: float) -> str:
     if not window.wait_for("started"):
         window.process.kill()
         window.process.wait()
-        return f"the window did not start: {_text_of(window.errors)[-500:]}"
+        return f"the window did not start: {text_of(window.errors)[-500:]}"
     wrong = []
     if action in ("kill window", "terminate window", "kill run"):
         time.sleep(after)
@@ -123,7 +124,7 @@ def _try(folder: Path, action: str, runs_in: str, after: float) -> str:
         wrong += _ends_in_time(window, window.words.get("closing", time.monotonic()))
     if action != "kill window" and window.process.returncode not in (0, None):
         wrong.append(f"the window ended with code {window.process.returncode}")
-    text = _text_of(window.errors)
+    text = text_of(window.errors)
     wrong += [f"it said: {text[-500:]}" for word in _BAD_WORDS if word in text]
     wrong += _look_at_project(folder / "project")
     wrong += _orphans(home)
@@ -146,10 +147,6 @@ def _open_window(folder: Path, home: Path) -> _Window:
     window = _Window(process, errors)
     window.listen()
     return window
-
-
-def _text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _break(window: _Window, action: str, project: Path, home: Path) -> list[str]:
