@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from tlstudio.api.errors import Problem
+from tlstudio.api.wording import did_you_mean, wrong_value
 
 Browse = Literal["", "file", "folder", "any"]
 
@@ -175,11 +176,10 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
         name = str(item["loc"][0]) if item["loc"] else ""
         where = f"{prefix}{name}".rstrip(".")
         if item["type"] == "extra_forbidden":
-            known = ", ".join(fields) or "none"
-            problems.append(Problem(where, "there is no such option.", f"Known options: {known}."))
+            remedy = did_you_mean(name, fields, "Known options", most=40)
+            problems.append(Problem(where, "there is no such option.", remedy))
         elif item["type"] == "missing":
             problems.append(Problem(where, "a value is required.", fields[name].help if name in fields else ""))
         else:
-            what = f"{item['input']!r} is not allowed: {item['msg'][0].lower()}{item['msg'][1:]}."
-            problems.append(Problem(where, what, ""))
+            problems.append(Problem(where, wrong_value(item)))
     return problems

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
+from tlstudio.api.wording import wrong_value
 
 
 class TrainingOptions(Options):
@@ -201,10 +202,8 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     except ValidationError as error:
         for item in error.errors():
             where = ".".join(str(part) for part in item["loc"])
-            what = {"missing": "is missing.", "extra_forbidden": "is not a part of a recipe."}.get(
-                item["type"], f"{item['input']!r} is not allowed: {item['msg'].lower()}."
-            )
-            problems.append(Problem(where, what))
+            what = {"missing": "is missing.", "extra_forbidden": "is not a part of a recipe."}.get(item["type"])
+            problems.append(Problem(where, what or wrong_value(item)))
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return recipe.model_copy(update={"training": TrainingOptions.model_validate(training)})

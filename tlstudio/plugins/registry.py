@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import unicodedata
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from tlstudio.api import (
     TLStudioError,
 )
 from tlstudio.api.features import FeatureKind
+from tlstudio.api.wording import did_you_mean
 from tlstudio.plugins.records import PluginRecord
 
 log = logging.getLogger(__name__)
@@ -263,9 +263,7 @@ def _look_up(kind: str, table: Mapping[str, C], name: str) -> C:
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> PluginError:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    remedy = f"Did you mean {', '.join(near)}?" if near else f"There are: {', '.join(known[:12]) or 'none'}."
-    return PluginError(f"There is no {kind} '{name}'.", remedy)
+    return PluginError(f"There is no {kind} '{name}'.", did_you_mean(name, known, "There are"))
 
 
 def _plural(modality: Modality) -> str:

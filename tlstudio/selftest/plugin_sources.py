@@ -121,7 +121,7 @@ BAD_PLUGINS: tuple[BadPlugin, ...] = (
     _at_import("ten_gigabytes", "data = b'x' * (10 * 2**30)", "more memory"),
     _at_import("recurses", "def f(): return f()\nf()", "RecursionError"),
     BadPlugin("syntax_error", "def broken(:\n", "SyntaxError"),
-    BadPlugin("null_bytes", "x = 1\0\n", "SyntaxError"),
+    BadPlugin("null_bytes", "x = 1\0\n", "null bytes"),
     _registers("raises_at_register", "strategies", "raise OSError('no disk')", "OSError: no disk"),
     _registers("no_list", "backbones", "return 3", "must return a list"),
     _registers("none", "strategies", "return [None]", "is no backbone"),
