@@ -7,8 +7,10 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
@@ -28,6 +30,7 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 _KILLS_A_RUN = 4
+_MOST_LANES = 4  # runs side by side
 _PATIENCE = 300.0  # seconds after which a run that was not killed is given up
 
 
@@ -52,7 +55,7 @@ class Setting:
 
     def recipe(self, encoder: Path) -> dict[str, Any]:
         """What to train; checkpoints are made after each step, so that many kills fall into one."""
-        image = {"name": "mobilenet_v3_small", "options": {"weights": "random", "image_size": 32}}
+        image = {"name": "test_resnet", "options": {"weights": "random", "image_size": 32}}
         text = {"name": "auto_model", "options": {"weights": str(encoder), "max_length": 32}}
         return {
             "backbone": image if self.data == "images" else text,
@@ -124,40 +127,63 @@ def row_of(event: RunEvent) -> str:
 
 
 def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
-    """Kill runs ``count`` times in all, in every setting in turn."""
-    registry = installed_registry()
-    make_project(folder, registry)
+    """Kill runs ``count`` times in all, in every setting in turn, some runs side by side."""
+    make_project(folder, installed_registry())
     # Those who are killed cannot give back their semaphores; the system does, and nobody needs to be told.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     context = quick_processes(__name__, "torchvision.models", "transformers.models.bert", "peft", "timm")
     rng = random.Random(seed)  # noqa: S311  no secret
-    expected: dict[Setting, tuple[Outcome, float]] = {}
     chosen = [SETTINGS[number % len(SETTINGS)] for number in range(-(-count // _KILLS_A_RUN))]
     rng.shuffle(chosen)
-    for number, setting in enumerate(chosen):
-        if setting not in expected:
-            reference = folder / f"reference-{len(expected)}"
-            seconds = _attempt(context, folder, reference, setting, None)
-            with Project.open(reference, write=False) as project:
-                expected[setting] = outcome_of(project.run(project.runs()[0].id)), seconds
-        kills = min(_KILLS_A_RUN, count - number * _KILLS_A_RUN)
-        outcome, seconds = expected[setting]
-        trial_folder = folder / f"trial-{number}"
-        for _ in range(kills):
-            _attempt(context, folder, trial_folder, setting, rng.uniform(0.0, seconds))
-        _attempt(context, folder, trial_folder, setting, None)
-        with Project.open(trial_folder) as project:
-            summaries = project.runs()
-            done = [summary.id for summary in summaries if summary.status == "done"]
-            if len(summaries) == len(done) == 1:
-                details = outcome.difference(outcome_of(project.run(done[0])))
-            else:
-                details = (
-                    "; ".join(f"{summary.id}: {summary.status} {summary.error}" for summary in summaries) or "no run"
-                )
-        yield from (Trial(str(setting), not details, details) for _ in range(kills))
-        if not details:
-            shutil.rmtree(trial_folder)
+    moments = [rng.random() for _ in range(count)]
+    lanes = ThreadPoolExecutor(max(1, min(_MOST_LANES, os.cpu_count() or 1)))
+    try:
+        distinct = list(dict.fromkeys(chosen))
+        references = lanes.map(partial(_reference, context, folder), distinct)
+        expected = dict(zip(distinct, references, strict=True))
+
+        def kill(number: int) -> list[Trial]:
+            some = moments[number * _KILLS_A_RUN : (number + 1) * _KILLS_A_RUN]
+            details = _kill(context, folder, folder / f"trial-{number}", chosen[number], some, expected[chosen[number]])
+            return [Trial(str(chosen[number]), not details, details)] * len(some)
+
+        for trials in lanes.map(kill, range(len(chosen))):
+            yield from trials
+    finally:
+        lanes.shutdown(cancel_futures=True)
+
+
+def _reference(context: BaseContext, folder: Path, setting: Setting) -> tuple[Outcome, float]:
+    """Train without a kill; returns what comes of it and how many seconds it takes."""
+    place = folder / f"reference-{SETTINGS.index(setting)}"
+    seconds = _attempt(context, folder, place, setting, None)
+    with Project.open(place, write=False) as project:
+        return outcome_of(project.run(project.runs()[0].id)), seconds
+
+
+def _kill(
+    context: BaseContext,
+    folder: Path,
+    place: Path,
+    setting: Setting,
+    moments: Sequence[float],
+    expected: tuple[Outcome, float],
+) -> str:
+    """Train with a kill at each of some moments, as parts of what is expected; returns what is wrong in the end."""
+    outcome, seconds = expected
+    for moment in moments:
+        _attempt(context, folder, place, setting, moment * seconds)
+    _attempt(context, folder, place, setting, None)
+    with Project.open(place) as project:
+        summaries = project.runs()
+        if [summary.status for summary in summaries] == ["done"]:
+            details = outcome.difference(outcome_of(project.run(summaries[0].id)))
+        else:
+            ends = [f"{summary.id}: {summary.status} {summary.error}" for summary in summaries]
+            details = "; ".join(ends) or "no run"
+    if not details:
+        shutil.rmtree(place)
+    return details
 
 
 def _attempt(context: BaseContext, folder: Path, project: Path, setting: Setting, kill_after: float | None) -> float:
