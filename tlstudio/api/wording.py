@@ -40,10 +40,11 @@ def did_you_mean(name: str, known: Collection[str], title: str, most: int = 12) 
         title: What they are, for the list of them: ``"Known options"``.
         most: How many of them are listed.
     """
+    known = list(dict.fromkeys(known))  # two libraries can bring one name
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    listed = list(known)[:most]
+    listed = known[:most]
     return f"{title}: {', '.join(listed)}{', ...' if len(known) > most else '.'}" if listed else ""
 
 
