@@ -17,6 +17,7 @@ from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
 from tlstudio.cli.recovery import attach, resume, selftest
 from tlstudio.cli.results import evaluate, export, runs
+from tlstudio.cli.serve import serve
 from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
 from tlstudio.cli.training import demo, train
 
@@ -32,6 +33,7 @@ COMMANDS = {
         evaluate,
         predict,
         export,
+        serve,
         plugins,
         backbones,
         demo,

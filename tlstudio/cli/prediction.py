@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def predict(
         _check_output(csv)
     columns = {"text_column": text_column, "image_column": image_column}
     check = functools.partial(_check_source, source, columns=columns)
-    with _predictor(output, model, run_id, device, check) as (predictor, registry):
+    with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
         if source is not None and csv is not None:
             return _to_csv(output, predictor, registry, source, csv, text_column, image_column)
         samples = _samples(predictor, registry, source, text, text_column, image_column)
@@ -114,10 +114,25 @@ def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | No
 
 
 @contextlib.contextmanager
-def _predictor(
-    output: Output, model: Path, run_id: str, device: str, check: Callable[[Registry, Modality], None]
-) -> Iterator[tuple[Predictor, Registry]]:
-    """Load a model, after `check` had a look at what it takes: loading takes a while."""
+def load_model(
+    output: Output,
+    model: Path,
+    run_id: str,
+    device: str,
+    check: Callable[[Registry, Modality], None] = lambda _registry, _modality: None,
+) -> Iterator[tuple[Predictor, Registry, Run | None]]:
+    """Load the model of a run, or an exported one, for which the run is `None`.
+
+    Args:
+        output: Where to tell what is going on.
+        model: A project, or an exported folder.
+        run_id: A run of the project: its id, ``latest`` or ``best``; ``""``: the best.
+        device: See `Predictor`.
+        check: Looks at what the model takes before it is loaded, which takes a while.
+
+    Raises:
+        RunError: There is no such model, or it is damaged.
+    """
     from tlstudio.api import RunError
     from tlstudio.store.project import Project
 
@@ -128,7 +143,7 @@ def _predictor(
         if Project.is_project(model):
             run = find_run(stack.enter_context(open_project(model, output)), run_id or "best")
         elif run_id:
-            raise click.UsageError(f"--run goes with a project, and {model} is none.")
+            raise click.UsageError(f"A run goes with a project, and {model} is none.")
         with StatusLine() as status:
             status.update("Loading the model", "")
             registry = find_registry(output)
@@ -141,7 +156,7 @@ def _predictor(
             else:
                 predictor = Predictor.from_run(run, registry, device)
         output.hint(f"Model: {predictor.title}")
-        yield predictor, registry
+        yield predictor, registry, run
 
 
 def _samples(
@@ -226,21 +241,31 @@ def _to_screen(output: Output, predictor: Predictor, samples: list[Sample | Reje
         output.table(["item", "prediction", "confidence"], rows, left=2)
     if rejected:
         show_rejected(output, rejected, "not predicted")
-    output.result(
-        {
-            "predictions": [_prediction_json(sample, prediction) for sample, prediction in done],
-            "rejected": rejected_json(rejected),
-        }
-    )
+    output.result(predictions_json(done, rejected))
     return 0
 
 
-def _prediction_json(sample: Sample, prediction: Prediction) -> dict[str, Any]:
+def predictions_json(
+    done: Sequence[tuple[Sample, Prediction]], rejected: Sequence[Rejected], *, top: int | None = None
+) -> dict[str, Any]:
+    """Predictions, for programs.
+
+    Args:
+        done: Samples and what the model says of each.
+        rejected: Those that could not be read.
+        top: How many classes are told, the most probable first; `None`: all.
+    """
     return {
-        "id": sample.id,
-        "prediction": prediction.value,
-        "confidence": prediction.confidence,
-        "scores": dict(prediction.scores),
+        "predictions": [
+            {
+                "id": sample.id,
+                "prediction": prediction.value,
+                "confidence": prediction.confidence,
+                "scores": dict(prediction.scores[:top]),
+            }
+            for sample, prediction in done
+        ],
+        "rejected": rejected_json(rejected),
     }
 
 

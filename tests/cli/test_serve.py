@@ -1,0 +1,567 @@
+"""A served model, asked over a real connection: by friends, by web pages of others, and by broken programs."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Tlstudio
+from tests.conftest import draw_folder
+from tests.gui.trained import QUICK, import_shapes, tiny_recipe
+from tlstudio.cli.serve import until_stopped
+from tlstudio.cli.web_model import ServedModel, model_facts
+from tlstudio.cli.web_server import ModelServer
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
+from tlstudio.engine.advise import complete
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.execute import execute_run
+from tlstudio.engine.export import export_run
+from tlstudio.engine.predict import Predictor
+from tlstudio.plugins import Registry
+from tlstudio.selftest.material import write_encoder
+from tlstudio.store.project import Project
+
+SERVE = """
+import sys
+
+seen = []
+
+
+def look(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        seen.append(f"{event} {arguments[1:]}")
+    if event == "socket.bind":
+        seen.append(f"{event} {arguments[1][0]}")
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append(f"written {arguments[0]}")
+
+
+sys.addaudithook(look)
+from tlstudio.__main__ import main
+
+seen.clear()
+code = main(["serve", *sys.argv[1:]])
+assert not [name for name in sys.modules if name.startswith(("PySide6", "shiboken6", "pyqtgraph"))]
+print("\\n".join(sorted(set(seen))))
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    said: dict[str, Any]
+    temporary: Path
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.said["port"])
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Send a request as a client library does; ``_`` in a header's name stands for ``-``."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {name.replace("_", "-"): said for name, said in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+
+    def json(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Send a request and read the JSON that comes back."""
+        status, answered, content = self.ask(method, path, body, **headers)
+        assert answered["Content-Type"] == "application/json"
+        assert not [name for name in answered if name.startswith("Access-Control")]
+        return status, json.loads(content)
+
+    def raw(self, data: bytes) -> bytes:
+        """Send bytes and read all that comes back."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            with contextlib.suppress(ConnectionError):  # it need not take everything
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := connection.recv(65536):
+                    answer += piece
+            return answer
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+        """End it as a user does."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@contextlib.contextmanager
+def serving(*arguments: str | Path, home: Path) -> Iterator[Served]:
+    """Serve a model while the block runs."""
+    temporary = home / "temporary"
+    temporary.mkdir(parents=True)
+    variables = {**os.environ, "TLSTUDIO_HOME": str(home), "TMPDIR": str(temporary), "TEMP": str(temporary)}
+    command = [sys.executable, "-c", SERVE, *map(str, arguments), "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, encoding="utf-8"
+    ) as process:
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert first, process.communicate()[1]
+            yield Served(process, json.loads(first), temporary)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
+    """A project with a run on images, and its model exported beside it."""
+    folder = tmp_path_factory.mktemp("served")
+    images = draw_folder(folder / "images", 12)
+    with Project.create(folder / "project", "Shapes") as project:
+        import_shapes(project, images, registry)
+        recipe = tiny_recipe(project, registry)
+        run = execute_run(recipe, project, registry, on_event=lambda _event: None, control=RunControl())
+        export_run(run, folder / "model", registry, project=project)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory, registry: Registry, reviews_csv: Path) -> Path:
+    """A project with a run on texts for each task."""
+    folder = tmp_path_factory.mktemp("texts")
+    write_encoder(folder / "encoder")
+    with Project.create(folder / "project", "Reviews") as project:
+        for name, column, task in (
+            ("reviews", "sentiment", "classification"),
+            ("scores", "score", "regression"),
+            ("topics", "topics", "multi_label"),
+        ):
+            request, _ = plan_import(
+                registry.formats.values(),
+                reviews_csv,
+                name=name,
+                format="text_table",
+                options={"text_column": "text", "label_column": column},
+                task=task,  # type: ignore[arg-type]  # a tuple of literals is inferred as str
+            )
+            import_dataset(request, project.datasets_folder)
+            values = {
+                "backbone": {"name": "auto_model", "options": {"weights": str(folder / "encoder")}},
+                "strategy": "linear_probe",
+                "training": QUICK,
+            }
+            recipe = complete(values, project.dataset(name), registry)
+            execute_run(recipe, project, registry, on_event=lambda _event: None, control=RunControl())
+    return folder / "project"
+
+
+@pytest.fixture(scope="module")
+def images(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The exported image model, served for all tests that do not end it."""
+    with serving(made / "model", home=tmp_path_factory.mktemp("home")) as served:
+        yield served
+
+
+def png(size: int = 48) -> bytes:
+    """A small image."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+def files_in(folder: Path) -> dict[str, int]:
+    """Everything in a folder, and when it was changed."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_an_image_gets_the_answer_of_the_predict_command(
+    images: Served, made: Path, tlstudio: Tlstudio, tmp_path: Path
+) -> None:
+    (tmp_path / "image.png").write_bytes(png())
+    told = tlstudio("predict", made / "model", tmp_path / "image.png", "--json").json
+    for kind in ("image/png", "application/octet-stream", "image/jpeg; name=x"):
+        status, answer = images.json("POST", "/predict", png(), Content_Type=kind)
+        assert status == 200
+        assert answer.keys() == told.keys()
+        assert answer["predictions"][0].keys() == told["predictions"][0].keys()
+        assert answer["predictions"][0]["prediction"] == told["predictions"][0]["prediction"]
+        assert answer["predictions"][0]["scores"] == pytest.approx(told["predictions"][0]["scores"], abs=1e-4)
+    assert list(images.temporary.glob("*/*")) == []
+
+
+def test_top_tells_the_most_probable_classes_alone(images: Served) -> None:
+    everything = images.json("POST", "/predict", png(), Content_Type="image/png")[1]["predictions"][0]
+    two = images.json("POST", "/predict?top=2", png(), Content_Type="image/png")[1]["predictions"][0]
+    assert list(two["scores"].items()) == list(everything["scores"].items())[:2]
+    for wrong in ("top=0", "top=-1", "top=x", "top=1&top=2", "path=/etc/passwd", "top=1&url=http://x/", "top", "top=²"):
+        status, answer = images.json(
+            "POST", f"/predict?{wrong}".replace("²", "%C2%B2"), png(), Content_Type="image/png"
+        )
+        assert status == 400, wrong
+        assert "top" in answer["error"]
+
+
+def test_the_server_says_what_its_model_is(images: Served, made: Path) -> None:
+    assert images.json("GET", "/health") == (200, {"status": "ok"})
+    status, facts = images.json("GET", "/model")
+    assert status == 200
+    assert facts["task"] == "classification"
+    assert facts["classes"] == ["circle", "square", "圆环"]
+    assert (facts["modality"], facts["dataset"], facts["head"]) == ("image", "shapes", "classification")
+    assert facts["metrics"]["test"].keys() >= {"accuracy", "loss"}
+    assert str(made) not in json.dumps(facts)
+    assert {**images.said, "address": "", "port": 0} == {**facts, "address": "", "port": 0}
+    assert images.ask("HEAD", "/model")[2] == b""
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_may_load_nothing(images: Served) -> None:
+    status, headers, content = images.ask("GET", "/")
+    page = content.decode()
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert policy.count("'sha256-") == 2
+    # Nothing that the policy would block, and no address but the name of a vocabulary.
+    assert not re.search(r"\sstyle=|\son[a-z]+=|innerHTML|eval\(", page)
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_a_damaged_image_gets_a_sentence_and_the_next_one_an_answer(images: Served) -> None:
+    whole = png(200)
+    for damaged in (b"no image at all", whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(64)):
+        status, answer = images.json("POST", "/predict", damaged, Content_Type="image/png")
+        assert status == 422
+        assert answer["error"].startswith("The upload ")
+        assert str(images.temporary) not in answer["error"]
+        assert list(images.temporary.glob("*/*")) == []
+    assert images.json("POST", "/predict", whole, Content_Type="image/png")[0] == 200
+
+
+def test_a_request_that_names_a_file_or_an_address_opens_neither(images: Served, made: Path) -> None:
+    image = next((made / "images" / "circle").iterdir())
+    for body in ({"path": str(image)}, {"url": image.as_uri()}, {"text": str(image)}):
+        status, answer = images.json("POST", "/predict", json.dumps(body), Content_Type="application/json")
+        assert status == 415
+        assert "send the image file itself" in answer["error"]
+    for name in (str(image), image.as_uri(), "http://127.0.0.1/x.png"):
+        assert images.json("POST", "/predict", name.encode(), Content_Type="image/png")[0] == 422
+    for path in (f"/{image}", "/../../etc/passwd", "/..%2f..%2fetc/passwd", f"/model{image}", "/page.html"):
+        assert images.json("GET", path)[0] == 404
+
+
+def test_what_is_wrong_with_a_request_is_said_before_its_body_is_read(images: Served) -> None:
+    cases: list[tuple[str, str, dict[str, str], int]] = [
+        ("GET", "/nowhere", {}, 404),
+        ("GET", "http://elsewhere.example/model", {}, 404),
+        ("GET", "/predict", {}, 405),
+        ("POST", "/model", {"Content-Length": "0"}, 405),
+        ("OPTIONS", "/predict", {}, 405),
+        ("TRACE", "/", {}, 405),
+        ("INVENTED", "/", {}, 405),
+        ("POST", "/predict", {"Content-Length": "9"}, 415),
+        ("POST", "/predict", {"Content-Type": "text/html", "Content-Length": "9"}, 415),
+        ("POST", "/predict", {"Content-Type": "image/png"}, 411),
+        ("POST", "/predict", {"Content-Type": "image/png", "Transfer-Encoding": "chunked"}, 411),
+        ("POST", "/predict", {"Content-Type": "image/png", "Content-Length": "0"}, 400),
+        ("POST", "/predict", {"Content-Type": "image/png", "Content-Length": "-1"}, 400),
+        ("POST", "/predict", {"Content-Type": "image/png", "Content-Length": "1_0"}, 400),
+        ("POST", "/predict", {"Content-Type": "image/png", "Content-Length": str(2**26 + 1)}, 413),
+        ("POST", "/predict", {"Content-Type": "image/png", "Content-Length": "9" * 5000}, 413),
+    ]
+    for method, path, headers, status in cases:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{images.port}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        answer = images.raw("\r\n".join([*lines, "", ""]).encode())
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), (method, path, headers, answer)
+        sentence = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        assert sentence.endswith(".")
+        assert (b"\r\nAllow: " in answer) == (status == 405)
+
+
+def test_a_body_that_is_too_large_is_refused_and_the_client_hears_it(images: Served) -> None:
+    status, answer = images.json("POST", "/predict", bytes(2**26 + 1), Content_Type="image/png")
+    assert status == 413
+    assert "64 MiB" in answer["error"]
+
+
+def test_only_this_machine_by_its_own_name_and_no_foreign_page_gets_an_answer(images: Served) -> None:
+    port = images.port
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", f"LOCALHOST:{port}"):
+        assert images.json("GET", "/health", Host=host)[0] == 200
+        assert images.json("GET", "/health", Host=host, Origin=f"http://{host}")[0] == 200
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "localhost",
+        "localhost:1",
+        f"127.0.0.1.evil.example:{port}",
+        "",
+    ):
+        assert images.json("GET", "/model", Host=host)[0] == 403, host
+    for origin in ("http://evil.example", "null", f"https://localhost:{port}", "http://localhost:1", ""):
+        status, answer = images.json("POST", "/predict", png(), Content_Type="image/png", Origin=origin)
+        assert status == 403, origin
+        assert "other sites" in answer["error"]
+    assert b" 400 " in images.raw(b"GET / HTTP/1.1\r\n\r\n")
+    assert b" 400 " in images.raw(f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\nHost: evil\r\n\r\n".encode())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+def test_requests_at_the_same_time_are_all_answered_alike(images: Served) -> None:
+    answers: list[tuple[int, Any]] = []
+    threads = [
+        threading.Thread(
+            target=lambda: answers.append(images.json("POST", "/predict", png(), Content_Type="image/png"))
+        )
+        for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [status for status, _ in answers] == [200] * 12
+    assert all(answer == answers[0][1] for _, answer in answers)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"\x00\xff\x16\x03\x01" * 50 + b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/x\r\n\r\n",
+        b"GET / / / HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 2**17 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 2**17 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 5000,
+        b"GET / HTTP/1.1\r\nno colon at all\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nshort",
+    ],
+)
+def test_garbage_gets_a_sentence_at_most_and_the_server_goes_on(images: Served, data: bytes) -> None:
+    answer = images.raw(data.replace(b"PORT", str(images.port).encode()))
+    if answer:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 4", b"HTTP/1.1 505"))
+        assert json.loads(body).keys() == {"error"}
+    assert images.json("GET", "/health")[0] == 200
+
+
+def test_slow_and_silent_clients_keep_nobody_waiting(images: Served) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost:{images.port}\r\nContent-Type: image/png\r\n"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", images.port), timeout=60)) for _ in range(6)]
+        for connection, data in zip(slow, (b"", b"GET / HT", b"GET / HTTP/1.1\r\nX: ", b"", b"", b""), strict=True):
+            connection.sendall(data)
+        slow[5].sendall(f"{head}Content-Length: 99\r\n\r\nbegun".encode())
+        begun = time.monotonic()
+        assert images.json("POST", "/predict", png(), Content_Type="image/png")[0] == 200
+        assert time.monotonic() - begun < 8
+        # The head has its time as a whole, however it is stretched: this one is sent on and on.
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            slow[2].settimeout(0.5)
+            while time.monotonic() - begun < 30 and not answer:
+                slow[2].sendall(b"a")
+                with contextlib.suppress(TimeoutError):
+                    answer = slow[2].recv(65536)
+        assert b" 408 " in answer
+        assert time.monotonic() - begun < 20
+
+
+def test_too_many_connections_are_told_so_and_leave_room_again(images: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(32):
+            stack.enter_context(socket.create_connection(("127.0.0.1", images.port), timeout=60))
+        assert b" 503 " in images.raw(b"")
+    for _ in range(200):
+        if images.ask("GET", "/health")[0] == 200:
+            break
+    else:
+        pytest.fail("no room again")
+
+
+def test_a_body_is_asked_for_only_when_it_will_be_taken(images: Served) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost:{images.port}\r\nContent-Type: image/png\r\n"
+    head += "Expect: 100-continue\r\n"
+    image = png()
+    with socket.create_connection(("127.0.0.1", images.port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: {len(image)}\r\n\r\n".encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(image)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert images.raw(f"{head}Content-Length: 999999999\r\n\r\n".encode()).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
+def test_the_example_in_the_readme_gets_answers(images: Served, tmp_path: Path) -> None:
+    (tmp_path / "new.png").write_bytes(png())
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"<!-- example:serve -->\n```sh\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    asked = [line for line in example[1].splitlines() if line.startswith("curl ")]
+    answers = []
+    for line in asked:
+        words = shlex.split(line.replace(":8765", f":{images.port}"))
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=60)
+        answers.append(json.loads(done.stdout))
+    assert answers[0]["classes"] == ["circle", "square", "圆环"]
+    assert len(answers[1]["predictions"][0]["scores"]) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, a process cannot be sent these signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_reads_a_project_that_others_write_and_ends_at_once_without_a_trace(
+    made: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = Path(shutil.copytree(made / "project", tmp_path / "project"))
+    with Project.open(folder) as project, serving(folder, "latest", home=tmp_path / "home") as served:
+        assert served.said["run"] == project.runs()[0].id
+        before = files_in(folder)
+        assert served.json("POST", "/predict", png(), Content_Type="image/png")[0] == 200
+        assert len(list(served.temporary.iterdir())) == 1
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as waiting:
+            waiting.sendall(b"GET / HT")
+            begun = time.monotonic()
+            code, out, err = served.end(number)
+        assert time.monotonic() - begun < 5
+        assert code == 0, err
+        assert "Traceback" not in err
+        assert files_in(folder) == before
+        seen = out.splitlines()
+        assert [line for line in seen if line.startswith("socket.")] == ["socket.bind 127.0.0.1"]
+        uploads = [line for line in seen if line.startswith("written ") and str(tmp_path) in line]
+        assert all(line.endswith("The upload") for line in uploads), uploads
+        assert list(served.temporary.iterdir()) == []
+
+
+def test_texts_are_answered_one_or_many_in_their_order(texts: Path, tlstudio: Tlstudio, tmp_path: Path) -> None:
+    run = next(line["run"] for line in tlstudio("runs", texts, "--json").json["runs"] if line["dataset"] == "reviews")
+    told = tlstudio("predict", texts, "--run", run, "--text", "a dull film", "--json").json["predictions"][0]
+    with serving(texts, run, home=tmp_path / "home") as served:
+
+        def ask(body: Any, path: str = "/predict") -> tuple[int, Any]:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            return served.json("POST", path, data, Content_Type="application/json; charset=utf-8")
+
+        status, answer = ask({"text": "a dull film"})
+        assert status == 200
+        assert answer["predictions"][0]["scores"] == pytest.approx(told["scores"], abs=1e-4)
+        status, many = ask({"texts": ["a dull film", "great acting 圆环", "", "\ud800"]}, "/predict?top=1")
+        assert status == 200
+        assert [item["id"] for item in many["predictions"]] == ["1", "2", "3", "4"]
+        assert all(len(item["scores"]) == 1 for item in many["predictions"])
+        assert many["predictions"][0]["prediction"] == told["prediction"]
+        assert served.json("POST", "/predict", png(), Content_Type="image/png")[0] == 415
+        wrong: list[tuple[Any, int]] = [
+            ({}, 400),
+            ([], 400),
+            ({"text": 1}, 400),
+            ({"text": None}, 400),
+            ({"texts": []}, 400),
+            ({"texts": "a"}, 400),
+            ({"texts": ["a", 1]}, 400),
+            ({"text": "a", "texts": ["b"]}, 400),
+            ({"path": "/etc/passwd"}, 400),
+            ({"text": "a", "url": "http://x/"}, 400),
+            (b"{", 400),
+            (b"\xff\xfe{}", 400),
+            (b"[" * 100_000, 400),
+            ({"texts": ["a"] * 1001}, 413),
+            ({"text": "a" * 1_000_001}, 413),
+            (b" " * (2**23 + 1), 413),
+        ]
+        for body, expected in wrong:
+            status, answer = ask(body)
+            assert status == expected, (str(body)[:80], answer)
+            assert "Traceback" not in answer["error"]
+            assert answer["error"].endswith(".")
+        assert ask({"text": "still there"})[0] == 200
+
+
+@pytest.mark.parametrize("task", ["regression", "multi_label"])
+def test_numbers_and_sets_of_labels_are_answered_as_well(
+    task: str, texts: Path, registry: Registry, tmp_path: Path
+) -> None:
+    with Project.open(texts, write=False) as project:
+        run = next(project.run(line.id) for line in project.runs() if project.dataset(line.dataset).task == task)
+        predictor = Predictor.from_run(run, registry, "cpu")
+    answers: list[Any] = []
+    with contextlib.closing(ModelServer(0)) as server, until_stopped():
+        model = ServedModel(predictor, model_facts(predictor, run, texts), tmp_path)
+        server.start(model)
+
+        def ask() -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            body = json.dumps({"text": "a dull film"})
+            for request in (("GET", "/model"), ("POST", "/predict", body, {"Content-Type": "application/json"})):
+                connection.request(*request)
+                answers.append(json.loads(connection.getresponse().read()))
+            connection.close()
+            signal.raise_signal(signal.SIGINT)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        model.work()
+    asking.join()
+    facts, answer = answers
+    assert facts["task"] == task
+    said = answer["predictions"][0]
+    if task == "regression":
+        assert isinstance(said["prediction"], float)
+        assert (said["confidence"], said["scores"], facts["classes"]) == (None, {}, [])
+    else:
+        assert isinstance(said["prediction"], list)
+        assert said["scores"].keys() == set(facts["classes"]) == {"plot", "cast", "music"}
+
+
+def test_what_cannot_be_served_is_told_in_a_sentence_before_the_model_is_loaded(
+    tlstudio: Tlstudio, made: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = tlstudio("serve", tmp_path / "nothing", "--port", port, "--json")
+        assert result.code == 2
+        assert f"The port {port} cannot be used" in result.json["error"]
+        assert "--port 0" in result.json["error"]
+    for arguments, words in (
+        ((tmp_path / "nothing",), "There is no folder"),
+        ((made / "model", "best"), "is none"),
+        ((made / "project", "no-such-run"), "no-such-run"),
+        ((made / "images",), "is no exported model"),
+        ((made / "model", "--port", "70000"), "70000"),
+        ((made / "model", "--host", "0.0.0.0"), "No such option"),
+    ):
+        result = tlstudio("serve", *arguments, *(() if "--port" in arguments else ("--port", "0")))
+        assert result.code == 2, result.err
+        assert words in result.err
+    assert not list(Path(tempfile.gettempdir()).glob("tlstudio-serve-*"))
