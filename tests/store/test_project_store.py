@@ -419,3 +419,37 @@ def test_a_table_is_verified_once_and_again_after_it_was_touched(
     for _ in range(2):
         with pytest.raises(DataError, match="not the one that was imported"):
             project.dataset("a")
+
+
+def test_a_queued_run_is_listed_survives_and_is_begun_by_one_alone(tmp_path: Path) -> None:
+    with Project.create(tmp_path / "p") as project:
+        run, other = new_run(project, status="queued"), new_run(project, status="queued")
+        assert run.read_recipe() == {"name": "x"}
+        assert run.own_process is None
+    with Project.open(tmp_path / "p") as project:
+        project.rebuild_index()
+        assert [(row.id, row.status) for row in project.runs()] == [(other.id, "queued"), (run.id, "queued")]
+        assert project.resume_run(run.id).status == "running"
+        assert not run.take(), "it is begun already"
+        with pytest.raises(RunError, match="still running"):
+            project.delete_run(run.id)
+        project.delete_run(other.id)
+        assert not other.take(), "it is gone"
+        assert [row.id for row in project.runs()] == [run.id]
+
+
+def test_a_queued_run_that_is_deleted_is_begun_by_nobody_while_its_folder_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Project.create(tmp_path / "p") as project:
+        run = new_run(project, status="queued")
+        rename = Path.rename
+        taken: list[bool] = []
+
+        def try_to_take(self: Path, target: Path) -> Path:
+            taken.append(run.take())
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", try_to_take)
+        project.delete_run(run.id)
+        assert taken == [False]

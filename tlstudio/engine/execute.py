@@ -10,9 +10,9 @@ import traceback
 from dataclasses import replace
 
 import torch
-from pydantic import ValidationError
 
 from tlstudio.api import RunError, TLStudioError
+from tlstudio.engine.begin import new_run, recipe_to_resume
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import resolve_device, torch_settings
 from tlstudio.engine.events import RunEnded, RunEvent, to_json
@@ -21,7 +21,7 @@ from tlstudio.engine.memory import OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.recipe import Recipe, TrainingOptions
 from tlstudio.engine.training_state import Clock
-from tlstudio.engine.used_plugins import missing_plugins, plugin_to_blame
+from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -74,36 +74,6 @@ def resume_run(
     run = project.resume_run(run_id)
     carry_out(run, recipe, project, registry, on_event=on_event, control=control)
     return run
-
-
-def recipe_to_resume(run: Run, registry: Registry) -> Recipe:
-    """Read the recipe of a run, and look whether it can go on here, before anything of it is changed.
-
-    Raises:
-        RunError: A plugin is gone, or the recipe is damaged.
-    """
-    if missing := missing_plugins(run, registry):
-        raise RunError(f"Run {run.id} cannot go on. {' '.join(missing)}", path=run.folder)
-    try:
-        return Recipe.model_validate(run.read_recipe())
-    except ValidationError as error:
-        raise RunError(f"The recipe of run {run.id} is damaged: {error}", path=run.recipe_path) from error
-
-
-def new_run(recipe: Recipe, project: Project) -> Run:
-    """Make the folder of a run that is about to start.
-
-    Raises:
-        ProjectError: It cannot be made.
-    """
-    return project.new_run(
-        recipe.to_toml(),
-        dataset=recipe.dataset.name,
-        revision=recipe.dataset.revision,
-        backbone=recipe.backbone.name,
-        head=recipe.head.name,
-        strategy=recipe.strategy.name,
-    )
 
 
 def carry_out(

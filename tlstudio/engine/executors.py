@@ -14,23 +14,26 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 import psutil
 
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.api.files import text_of
+from tlstudio.engine.begin import new_run, recipe_to_resume
 from tlstudio.engine.child import CRASH_NAME, OUTPUT_NAME
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from_json, to_json
-from tlstudio.engine.execute import new_run, recipe_to_resume
-from tlstudio.engine.execution import EventListener
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import CONTROL_NAME, FINAL_STATUSES, Run
+from tlstudio.store.run_record import read_record, summary_of
+
+if TYPE_CHECKING:  # torch is behind it, and a process that only follows others need not load that
+    from tlstudio.engine.execution import EventListener
 
 CANCEL_SECONDS = 5.0
 """How long a child may take to heed a cancel before it is ended for certain."""
@@ -68,7 +71,7 @@ def execute_in_process(
         RunError: The process cannot be started.
     """
     run = new_run(recipe, project)
-    _start_and_follow(run, project, on_event, control)
+    start_and_follow(run, project, on_event=on_event, control=control)
     return run
 
 
@@ -78,7 +81,7 @@ def resume_in_process(
     """Go on with a run in a process of its own; see `tlstudio.engine.execute.resume_run`."""
     recipe_to_resume(project.run(run_id), registry)
     run = project.resume_run(run_id)
-    _start_and_follow(run, project, on_event, control)
+    start_and_follow(run, project, on_event=on_event, control=control)
     return run
 
 
@@ -111,14 +114,22 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
     return run
 
 
-def _start_and_follow(run: Run, project: Project, on_event: EventListener, control: RunControl) -> None:
+def start_and_follow(run: Run, project: Project, *, on_event: EventListener, control: RunControl) -> None:
+    """Have a process of its own carry out a run that this one has made or taken, and follow it to its end.
+
+    Args:
+        run: The run; its status is ``"running"`` already.
+        project: Its project.
+        on_event: Hears every event, in this thread.
+        control: Pause, stop, cancel and let go.
+    """
     on_event(Progress("Starting a process"))
     begun = run.begun
     (run.folder / CONTROL_NAME).unlink(missing_ok=True)
     command = [sys.executable, "-m", "tlstudio.engine.child", str(project.folder), run.id]
     try:
         with (run.folder / OUTPUT_NAME).open("wb") as output:
-            process = _popen(command, output)
+            process = start_process(command, output)
         with contextlib.suppress(psutil.NoSuchProcess, TLStudioError):
             run.claim(ProcessMark.of(process.pid), own_process=True)  # from now on, it is there for others, too
     except OSError as error:
@@ -129,8 +140,12 @@ def _start_and_follow(run: Run, project: Project, on_event: EventListener, contr
     _follow(run, _Child(process), on_event, control, begun)
 
 
-def _popen(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a process that neither a closed terminal nor the end of this one ends with it."""
+def start_process(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that neither a closed terminal nor the end of this one ends with it.
+
+    Raises:
+        OSError: It cannot be started.
+    """
     on_windows = sys.platform == "win32"
     return subprocess.Popen(  # noqa: S603  this very interpreter with a module of ours
         command,
@@ -258,7 +273,7 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
     for status in _ENDS:
         if summary.status == status:  # it has recorded its end and not said it
             return RunEnded(run.id, status, summary.metrics, summary.best_epoch, summary.seconds, summary.error)
-    if killed:
+    if killed or _was_cancelled(run):
         return RunEnded(run.id, "cancelled")
     crash = text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
     output = text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
@@ -271,11 +286,19 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
     return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
 
 
+def _was_cancelled(run: Run) -> bool:
+    """Whether a cancel was asked for: another one who follows the run has ended its process then."""
+    with contextlib.suppress(RunError):
+        return bool(run.read_json(CONTROL_NAME).get("request") == "cancel")
+    return False
+
+
 def _write_end(run: Run, ended: RunEnded) -> None:
-    """Record the end of a run for a process that no longer can."""
-    with contextlib.suppress(TLStudioError):  # a full disk: the process is gone, so the run counts as interrupted
-        if run.is_carried_out or run.summary().status in FINAL_STATUSES:
-            return  # by another process than the one that was followed
+    """Record the end of a run for a process that no longer can; of several who followed it, one does."""
+    # Suppressed: another process carries the run out by now, or the disk is full, and the run counts as interrupted.
+    with contextlib.suppress(TLStudioError), run.carrying_out():
+        if summary_of(run.id, read_record(run.folder)).status in FINAL_STATUSES:
+            return
         run.append_event(to_json(ended, time=time.time()))
         run.finish(ended.status, ended.metrics, ended.best_epoch, ended.seconds, ended.error)
 

@@ -2,6 +2,7 @@
 
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.project import Project
-from tlstudio.store.run import Run, RunSummary
+from tlstudio.store.run import Run
+from tlstudio.store.run_record import RunSummary
 
 __all__ = ["MetricRow", "Project", "Run", "RunSummary"]

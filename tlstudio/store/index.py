@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlstudio.store.metrics import MetricRow, read_metric_rows
-from tlstudio.store.run import EVENTS_NAME, is_run_folder, read_record, stamp_of
+from tlstudio.store.run import EVENTS_NAME
+from tlstudio.store.run_record import is_run_folder, read_record, stamp_of
 
 T = TypeVar("T")
 INDEX_NAME = "project.db"

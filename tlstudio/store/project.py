@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import re
 import shutil
@@ -17,13 +16,15 @@ from typing import TYPE_CHECKING, Self
 
 from tlstudio import __version__
 from tlstudio.api import DataError, ProjectError, RunError
+from tlstudio.api.wording import did_you_mean
 from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
 from tlstudio.store.format import MIN_READER, PROJECT_FORMAT, PROJECT_NAME, bring_up_to_date, read_facts
 from tlstudio.store.index import INDEX_NAME, RunIndex
 from tlstudio.store.lock import HOLDER_NAME, LOCK_NAME, ProjectLock
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.process import ProcessMark
-from tlstudio.store.run import Run, RunSummary, is_run_folder, read_record, summary_of, write_new_run
+from tlstudio.store.run import Run
+from tlstudio.store.run_record import RunSummary, is_run_folder, read_record, summary_of, write_new_run
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -215,7 +216,7 @@ class Project:
         if not revisions:
             raise DataError(
                 f"There is no data set {name!r} in the project {self.name}.",
-                _did_you_mean(name, self.datasets(), "Data sets") or "Import one first.",
+                did_you_mean(name, self.datasets(), "Data sets") or "Import one first.",
                 path=self.folder,
                 field="dataset.name",
             )
@@ -258,12 +259,22 @@ class Project:
             return Run(self.runs_folder / id)
         raise RunError(
             f"There is no run {id!r} in the project {self.name}.",
-            _did_you_mean(id, [summary.id for summary in self.runs()], "Newest runs"),
+            did_you_mean(id, [summary.id for summary in self.runs()], "Newest runs"),
             path=self.runs_folder,
         )
 
-    def new_run(self, recipe_toml: str, *, dataset: str, revision: str, backbone: str, head: str, strategy: str) -> Run:
-        """Make the folder of a run that is about to start in this process; its status is ``"running"``.
+    def new_run(
+        self,
+        recipe_toml: str,
+        *,
+        dataset: str,
+        revision: str,
+        backbone: str,
+        head: str,
+        strategy: str,
+        status: str = "running",
+    ) -> Run:
+        """Make the folder of a run: of one that is about to start in this process, or of one that waits for its turn.
 
         Args:
             recipe_toml: The complete recipe.
@@ -272,6 +283,7 @@ class Project:
             backbone: Name of the backbone.
             head: Name of the task head.
             strategy: Name of the strategy, which becomes a part of the id.
+            status: ``"running"``, or ``"queued"`` for one that waits.
 
         Raises:
             ProjectError: The project is open for reading only, or the disk is full.
@@ -290,7 +302,7 @@ class Project:
             try:
                 self.runs_folder.mkdir(exist_ok=True)
                 staged.mkdir()
-                write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"))
+                write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"), status)
                 folder = self.runs_folder / self._next_id(now.astimezone(), strategy)
                 staged.rename(folder)
             except OSError as error:
@@ -304,7 +316,7 @@ class Project:
         return Run(folder)
 
     def resume_run(self, id: str) -> Run:  # noqa: A002  the word for it everywhere else
-        """Take up a run that was cancelled, has failed or was interrupted; its status is ``"running"`` again.
+        """Take up a run that is queued, was cancelled or interrupted, or has failed; its status is ``"running"`` then.
 
         Raises:
             RunError: There is no such run, it is damaged, done or still running.
@@ -314,9 +326,12 @@ class Project:
         run = self.run(id)
         with self._changing:
             summary = summary_of(id, read_record(run.folder), writable=True)
-            match "running" if run.is_carried_out else summary.status:
+            match "running" if run.is_under_way else summary.status:
                 case "running":
                     raise RunError(f"Run {id} is still running.", path=run.folder)
+                case "queued":
+                    self._take(run)
+                    return run
                 case "done":
                     remedy = "Train again with other options: tlstudio train --recipe repeats it."
                     raise RunError(f"Run {id} is done: there is nothing to go on with.", remedy, path=run.folder)
@@ -335,8 +350,11 @@ class Project:
         self._must_be_writable()
         run = self.run(id)
         with self._changing:
-            if run.is_carried_out or summary_of(id, read_record(run.folder), writable=True).status == "running":
+            if run.is_under_way:
                 raise RunError(f"Run {id} is still running.", "Cancel it first.", path=run.folder)
+            if summary_of(id, read_record(run.folder), writable=True).status == "queued":
+                self._take(run)  # or the queue could begin it while its folder goes
+                run.finish("cancelled")
             condemned = self.runs_folder / f".deleted-{uuid.uuid4().hex}"
             try:
                 # Renamed first: a crash in the middle leaves a hidden rest, not half a run.
@@ -346,6 +364,10 @@ class Project:
                     f"Run {id} could not be deleted: {reason(error)}.", remedy(error), path=run.folder
                 ) from error
             shutil.rmtree(condemned, ignore_errors=True)  # what cannot be removed now is when it is opened next
+
+    def _take(self, run: Run) -> None:
+        if not run.take():
+            raise RunError(f"Run {run.id} was taken out of the queue in the meantime.", path=run.folder)
 
     def set_note(self, id: str, note: str, tags: Iterable[str] = ()) -> None:  # noqa: A002  as above
         """Keep the user's note and tags of a run.
@@ -412,10 +434,3 @@ def _folders_in(folder: Path) -> set[str]:
     with contextlib.suppress(OSError):
         return {entry.name for entry in folder.iterdir() if entry.is_dir()}
     return set()
-
-
-def _did_you_mean(name: str, known: list[str], title: str) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"{title}: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}." if known else ""

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,52 +27,12 @@ from tlstudio.api.files import read_text
 from tlstudio.store.event_file import EventFile
 from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
 from tlstudio.store.process import ProcessMark
+from tlstudio.store.run_record import NOTE_NAME, RUN_NAME, RunSummary, read_record, summary_of
 
-RUN_FORMAT = 1
-RUN_NAME = "run.json"
-NOTE_NAME = "note.json"
 LOCK_NAME = ".running.lock"
 CONTROL_NAME = "control.json"
 EVENTS_NAME = "events.jsonl"
 FINAL_STATUSES = frozenset({"done", "stopped", "cancelled", "failed"})
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run as a row of a table.
-
-    Attributes:
-        id: Its id, which is also the name of its folder.
-        created: When it was started, as ISO 8601 in UTC.
-        status: ``"running"``, ``"done"``, ``"stopped"``, ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process
-            ended without a word) or ``"damaged"`` (its folder cannot be read; see `error`).
-        dataset: Name of its data set.
-        revision: Revision of that data set.
-        backbone: Name of its backbone.
-        head: Name of its task head.
-        strategy: Name of its strategy.
-        metrics: Metrics by split and name; empty if it was not evaluated.
-        best_epoch: The epoch that was kept, from 1; 0 if there is none.
-        seconds: How long it trained.
-        error: The sentence that says why it failed; may be empty.
-        note: The user's note.
-        tags: The user's tags.
-    """
-
-    id: str
-    created: str
-    status: str
-    dataset: str = ""
-    revision: str = ""
-    backbone: str = ""
-    head: str = ""
-    strategy: str = ""
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    best_epoch: int = 0
-    seconds: float = 0.0
-    error: str = ""
-    note: str = ""
-    tags: tuple[str, ...] = ()
 
 
 class Run:
@@ -137,7 +95,7 @@ class Run:
 
     def as_it_lives(self, summary: RunSummary) -> RunSummary:
         """Mend a row: the note of a process can be wrong (another host name, a clock that was set), the lock cannot."""
-        lives = summary.status == "interrupted" and self.is_carried_out
+        lives = summary.status in ("interrupted", "queued") and self.is_carried_out
         return replace(summary, status="running") if lives else summary
 
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -323,6 +281,31 @@ class Run:
         except RunError as error:
             return error.__cause__ is None  # a folder that cannot be written tells nothing
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a process of this machine carries it out, or is about to."""
+        return self.is_carried_out or summary_of(self.id, read_record(self.folder), writable=True).status == "running"
+
+    def take(self) -> bool:
+        """Take a queued run out of the queue, to be begun by this process; of several who try, one does.
+
+        Returns:
+            Whether it is this process's now; not if it was begun, taken or deleted in the meantime.
+
+        Raises:
+            RunError, ProjectError: The disk is full, read-only or the like.
+        """
+        try:
+            with self.carrying_out():
+                if summary_of(self.id, read_record(self.folder), writable=True).status != "queued":
+                    return False
+                self.claim(ProcessMark.here())
+                return True
+        except RunError as error:
+            if error.__cause__ is None or not self.folder.exists():
+                return False
+            raise
+
     def claim(self, process: ProcessMark, *, begun: bool = False, own_process: bool = False) -> None:
         """Record who carries out the run; its status is ``"running"``.
 
@@ -357,101 +340,3 @@ class Run:
 
     def _json_path(self, name: str) -> Path:
         return self.folder / (name if name.endswith(".json") else f"{name}.json")
-
-
-def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], created: str) -> None:
-    """Fill the folder of a run that is about to start in this process.
-
-    Args:
-        folder: Its folder, empty.
-        recipe_toml: The recipe.
-        values: ``dataset``, ``revision``, ``backbone``, ``head`` and ``strategy``.
-        created: ISO 8601 in UTC.
-    """
-    from tlstudio import __version__
-
-    (folder / "checkpoints").mkdir()
-    (folder / "assets").mkdir()
-    write_atomic(folder / "recipe.toml", recipe_toml)
-    record = {"format": RUN_FORMAT, "app_version": __version__, "created": created, "status": "running", **values}
-    write_json_atomic(folder / RUN_NAME, {**record, "process": ProcessMark.here().to_json()})
-
-
-def is_run_folder(folder: Path) -> bool:
-    """Whether a folder is a run, be it a damaged one."""
-    return not folder.name.startswith(".") and ((folder / RUN_NAME).exists() or (folder / "recipe.toml").exists())
-
-
-def stamp_of(folder: Path) -> str:
-    """A text that changes whenever what `read_record` reads has changed."""
-    parts = []
-    for name in (RUN_NAME, NOTE_NAME):
-        try:
-            stat = os.stat(folder / name)  # noqa: PTH116  called for every run at each look at the table
-            parts.append(f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
-        except OSError:
-            parts.append("none")
-    return " ".join(parts)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read what the index keeps of a run: ``run.json`` and the note, or a record that says what is damaged."""
-    try:
-        record: dict[str, Any] = json.loads(read_text(folder / RUN_NAME))
-        if not isinstance(record, dict):
-            raise TypeError("it is no object")
-        if (version := int(record.get("format", 0))) > RUN_FORMAT:
-            raise ValueError(
-                f"it was made by TL Studio {record.get('app_version')} (run format {version}); "
-                f"this version reads up to format {RUN_FORMAT}"
-            )
-        summary_of(folder.name, record)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        day = re.match(r"\d{4}-\d{2}-\d{2}", folder.name)
-        record = {
-            "created": f"{day[0]}T00:00:00+00:00" if day else "",
-            "status": "damaged",
-            "error": f"{folder / RUN_NAME} cannot be read: {why}.",
-        }
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        note = json.loads(read_text(folder / NOTE_NAME))
-        record |= {"note": str(note["note"]), "tags": [str(tag) for tag in note["tags"]]}
-    return record
-
-
-def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False) -> RunSummary:
-    """Make the row of the table from a record.
-
-    Args:
-        run_id: Id of the run.
-        record: What `read_record` gave.
-        writable: Whether the caller holds the project's write lock. A run of another machine that says it is running
-            then cannot be: it would hold the lock.
-    """
-    status = str(record.get("status", "damaged"))
-    if status == "running":
-        mark = ProcessMark.from_json(record.get("process"))
-        gone = True if mark is None else mark.is_gone()
-        if gone or (gone is None and writable):
-            status = "interrupted"
-    metrics = {
-        str(split): {str(name): float(value) for name, value in values.items()}
-        for split, values in dict(record.get("metrics") or {}).items()
-    }
-    return RunSummary(
-        id=run_id,
-        created=str(record.get("created", "")),
-        status=status,
-        dataset=str(record.get("dataset", "")),
-        revision=str(record.get("revision", "")),
-        backbone=str(record.get("backbone", "")),
-        head=str(record.get("head", "")),
-        strategy=str(record.get("strategy", "")),
-        metrics=metrics,
-        best_epoch=int(record.get("best_epoch", 0)),
-        seconds=float(record.get("seconds", 0.0)),
-        error=str(record.get("error", "")),
-        note=str(record.get("note", "")),
-        tags=tuple(record.get("tags", ())),
-    )

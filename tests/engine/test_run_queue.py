@@ -1,0 +1,155 @@
+"""Queued runs: begun in their order, one at a time, each in a process of its own, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.engine.conftest import TINY_VISION, Heard
+from tlstudio.api import ProjectError
+from tlstudio.engine.advise import complete
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.events import RunEnded, RunEvent, StepLogged
+from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.run_queue import (
+    add_to_queue,
+    is_worked_off,
+    queued_runs,
+    start_queue,
+    stop_queue,
+    work_off,
+)
+from tlstudio.plugins import Registry
+from tlstudio.store.process import ProcessMark
+from tlstudio.store.project import Project
+
+DEADLINE = 60.0
+
+
+def recipe(project: Project, registry: Registry, **training: Any) -> Recipe:
+    options = {"epochs": 1, "batch_size": 8, "checkpoint_every": 0, "threads": 1, **training}
+    values = {"backbone": TINY_VISION, "strategy": "full", "training": options}
+    return complete(values, project.dataset("shapes"), registry)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+def states(project: Project) -> list[str]:
+    return [run.status for run in reversed(project.runs())]
+
+
+def test_a_run_that_fails_does_not_keep_the_next_from_its_turn(shapes_project: Project, registry: Registry) -> None:
+    bad = recipe(shapes_project, registry)
+    gone = {"weights": "/nowhere/weights.safetensors", "image_size": 32}
+    bad = bad.model_copy(update={"backbone": bad.backbone.model_copy(update={"options": gone})})
+    first = add_to_queue(bad, shapes_project)
+    second = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    assert [run.id for run in queued_runs(shapes_project)] == [first.id, second.id]
+    heard = Heard()
+    with Project.open(shapes_project.folder, write=False) as reader:  # as beside a window, which has the right to write
+        work_off(reader, on_event=heard, control=heard.control)
+    assert states(shapes_project) == ["failed", "done"]
+    assert [event.run for event in heard.of(RunEnded)] == [first.id, second.id]
+    assert "/nowhere" in first.summary().error
+    assert "accuracy" in second.metrics()["test"]
+    assert not is_worked_off(shapes_project)
+
+
+class Acting(Heard):
+    """Does something at the first step of a run."""
+
+    def __init__(self, act: Callable[[RunControl], None]) -> None:
+        super().__init__()
+        self._act: Callable[[RunControl], None] | None = act
+
+    def __call__(self, event: RunEvent) -> None:
+        super().__call__(event)
+        if isinstance(event, StepLogged) and self._act is not None:
+            act, self._act = self._act, None
+            act(self.control)
+
+
+def test_a_cancel_of_the_present_run_lets_the_queue_go_on_and_one_of_the_queue_does_not(
+    shapes_project: Project, registry: Registry
+) -> None:
+    first = add_to_queue(recipe(shapes_project, registry, epochs=5000), shapes_project)
+    for epochs in (1, 1):
+        add_to_queue(recipe(shapes_project, registry, epochs=epochs), shapes_project)
+    heard = Acting(lambda _control: first.ask("cancel"))  # as a window does that follows it
+
+    def end_at_the_second(event: RunEvent) -> None:
+        heard(event)
+        if isinstance(event, RunEnded) and event.run != first.id:
+            heard.control.cancel()
+
+    work_off(shapes_project, on_event=end_at_the_second, control=heard.control)
+    assert states(shapes_project) == ["cancelled", "done", "queued"]
+
+
+def test_stopping_the_queue_leaves_the_present_run_to_its_process_and_the_rest_queued(
+    shapes_project: Project, registry: Registry
+) -> None:
+    first = add_to_queue(recipe(shapes_project, registry, epochs=5000), shapes_project)
+    add_to_queue(recipe(shapes_project, registry), shapes_project)
+    heard = Acting(lambda _control: stop_queue(shapes_project))
+    work_off(shapes_project, on_event=heard, control=heard.control)
+    assert states(shapes_project) == ["running", "queued"]
+    first.ask("cancel")
+    mark = first.own_process
+    assert mark is not None
+    wait_until(lambda: mark.is_gone() is not False)
+    assert states(shapes_project) == ["cancelled", "queued"]
+
+
+def test_what_is_killed_leaves_the_rest_queued_and_the_next_who_works_it_off_waits_for_the_present_run(
+    shapes_project: Project, registry: Registry
+) -> None:
+    first = add_to_queue(recipe(shapes_project, registry, epochs=5000), shapes_project)
+    second = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    process = start_queue(shapes_project)
+    wait_until(lambda: first.begun > 0)
+    assert is_worked_off(shapes_project)
+    psutil.Process(process.pid).kill()
+    wait_until(lambda: not is_worked_off(shapes_project))
+    assert states(shapes_project) == ["running", "queued"]
+    another = start_queue(shapes_project)
+    wait_until(lambda: is_worked_off(shapes_project))
+    with pytest.raises(ProjectError, match="already"):
+        refused(shapes_project)
+    assert states(shapes_project) == ["running", "queued"]
+    first.ask("cancel")
+    wait_until(lambda: second.status == "done")
+    wait_until(lambda: another.poll() is not None)
+    assert states(shapes_project) == ["cancelled", "done"]
+
+
+def refused(project: Project) -> None:
+    """Try to work off a queue beside another one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlstudio.engine.run_queue._LOCK_SECONDS", 0.1)
+        work_off(project, on_event=Heard(), control=RunControl())
+
+
+def test_a_run_that_was_taken_and_never_begun_is_queued_again(shapes_project: Project, registry: Registry) -> None:
+    run = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    assert run.take()
+    assert not run.take(), "another one who comes later does not get it"
+    assert run.status == "running"
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        mark = ProcessMark.of(process.pid)
+    run.claim(mark, own_process=True)
+    assert run.status == "queued"
+    run.claim(mark, own_process=True, begun=True)
+    assert run.status == "interrupted"
