@@ -11,7 +11,8 @@ from pytestqt.qtbot import QtBot
 
 from tlstudio.api import Options, Problem, option
 from tlstudio.engine.recipe import TrainingOptions
-from tlstudio.gui.theme import DARK, LIGHT
+from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import DARK
 from tlstudio.gui.widgets.options_form import OptionsForm
 
 
@@ -26,8 +27,8 @@ class SampleOptions(Options):
 
 
 @pytest.fixture
-def form(qtbot: QtBot) -> OptionsForm:
-    made = OptionsForm("strategy", LIGHT)
+def form(state: AppState, qtbot: QtBot) -> OptionsForm:
+    made = OptionsForm("strategy", state)
     qtbot.addWidget(made)
     made.set_model(SampleOptions)
     made.activateWindow()
@@ -182,8 +183,8 @@ def test_locking_and_theme_reach_every_field(form: OptionsForm) -> None:
     assert all(row.editor.isEnabled() for row in form.rows.values())
 
 
-def test_training_options_with_large_seeds_are_kept_exactly(qtbot: QtBot) -> None:
-    form = OptionsForm("training", LIGHT)
+def test_training_options_with_large_seeds_are_kept_exactly(state: AppState, qtbot: QtBot) -> None:
+    form = OptionsForm("training", state)
     qtbot.addWidget(form)
     form.set_model(TrainingOptions, {"seed": 2**32 - 1, "learning_rate": 3e-05})
     assert form.values == {"seed": 4294967295, "learning_rate": 3e-05}

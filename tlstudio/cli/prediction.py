@@ -60,12 +60,13 @@ def predict(
     if text is not None and csv is not None:
         raise click.UsageError("--output goes with a SOURCE; a --text is printed.")
     from tlstudio.api import DataError
+    from tlstudio.data.own_folders import refuse_as_output
 
     if source is not None and not source.exists():
         # Said before the model is loaded, which takes a while.
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     if csv is not None:
-        _check_output(csv)
+        refuse_as_output(csv, suffix=".csv")
     columns = {"text_column": text_column, "image_column": image_column}
     check = functools.partial(_check_source, source, columns=columns)
     with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
@@ -73,20 +74,6 @@ def predict(
             return _to_csv(output, predictor, registry, source, csv, text_column, image_column)
         samples = _samples(predictor, registry, source, text, text_column, image_column)
         return _to_screen(output, predictor, samples)
-
-
-def _check_output(csv: Path) -> None:
-    """Refuse to replace what nobody wants to lose for a table of predictions."""
-    from tlstudio.api import DataError
-    from tlstudio.data.own_folders import refuse_as_output
-
-    refuse_as_output(csv)
-    if csv.is_file() and csv.suffix.lower() != ".csv":
-        raise DataError(
-            f"{csv} exists already and is no .csv file; it would be lost.",
-            "Give the predictions a name that ends in .csv, or remove that file.",
-            path=csv,
-        )
 
 
 def _check_source(source: Path | None, registry: Registry, modality: Modality, *, columns: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ from tlstudio.api import DataError
 
 PROJECT_FILES = frozenset({"tlstudio.json", "project.db", "project.db-wal", "project.db-shm", ".lock", ".lock.json"})
 PROJECT_FOLDERS = frozenset({"datasets", "runs"})
+WRITTEN_FOLDERS = PROJECT_FOLDERS | {"cache", "logs"}
+"""Folders of a project in which the studio writes and deletes as it needs."""
 BACKUP_PREFIX = "backup-format-"
 RUN_FILES = frozenset({"run.json", "recipe.toml"})
 EXPORT_FILES = frozenset({"model.safetensors", "config.json", "labels.json", "preprocessing.json"})
@@ -56,25 +58,32 @@ def _kept_in(path: Path) -> Path | None:
     return next((one for one in projects if path.relative_to(one).parts[0] in PROJECT_FOLDERS), None)
 
 
-def refuse_as_output(path: Path) -> None:
-    """Keep a result from being written over what the studio itself keeps.
+def refuse_as_output(path: Path, *, suffix: str = "") -> None:
+    """Keep a result from being written over what the studio itself keeps, or what nobody wants to lose for it.
 
     Args:
         path: A file or folder that is to be written.
+        suffix: For a file, the suffix of its kind: one of another kind that is there is not replaced.
 
     Raises:
-        DataError: A project or an exported model would be harmed.
+        DataError: A project, an exported model or a file of another kind would be harmed.
     """
     real = path.expanduser().resolve()  # through a link, too
     for folder in real.parents:
         name = real.relative_to(folder).parts[0]
-        if is_project(folder) and (name in PROJECT_FILES | PROJECT_FOLDERS or name.startswith(BACKUP_PREFIX)):
+        if is_project(folder) and (name in PROJECT_FILES | WRITTEN_FOLDERS or name.startswith(BACKUP_PREFIX)):
             what = f"{path} belongs to the project {folder}, which would be damaged."
         elif is_export(folder) and name in EXPORT_PARTS:
             what = f"{path} belongs to the exported model {folder}, which would be damaged."
         else:
             continue
         raise DataError(what, "Choose another place.", path=path, field="output")
+    if suffix and real.exists() and not real.is_file():
+        what = f"{path} is a folder or a device, not a file."
+        raise DataError(what, f"Give the name of a {suffix} file.", path=path, field="output")
+    if suffix and real.exists() and path.suffix.lower() != suffix:
+        what = f"{path} exists already and is no {suffix} file; it would be lost."
+        raise DataError(what, f"Give a name that ends in {suffix}, or remove that file.", path=path, field="output")
 
 
 def _has(folder: Path, name: str) -> bool:

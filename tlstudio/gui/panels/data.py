@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import set_role
 from tlstudio.gui.widgets.data_browser import DataBrowser
 from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder, remember_place
 from tlstudio.gui.widgets.import_report import ImportReportView
 from tlstudio.gui.widgets.import_view import ImportView
 
@@ -183,27 +184,14 @@ class DataPanel(QWidget):
         menu.popup(anchor.mapToGlobal(anchor.rect().bottomLeft()))
 
     def _choose(self, *, folder: bool) -> None:
-        start = str(self._state.settings.value("data/last", "") or Path.home())
-        dialog = QFileDialog(self.window(), self.tr("Import data"), start)
-        dialog.setObjectName("import_dialog")
-        if folder:
-            dialog.setFileMode(QFileDialog.FileMode.Directory)
-            dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        else:
-            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(self._chosen)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    @Slot(str)
-    def _chosen(self, path: str) -> None:
-        self.import_source(Path(path))
+        ask = ask_folder if folder else ask_file
+        ask(self._state, self, "import", self.tr("Import data"), self.import_source)
 
     def import_source(self, path: Path) -> None:
         """Show the preview of a folder or file that is to be imported."""
         if not self._may_import():
             return
-        self._state.settings.setValue("data/last", str(path.parent))
+        remember_place(self._state, "import", path.parent)
         self._stack.setCurrentWidget(self.import_view)
         self.import_view.start(path)
 

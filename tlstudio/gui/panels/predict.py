@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QStackedWidget,
     QTabWidget,
@@ -24,6 +23,7 @@ from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.export_card import ExportCard
 from tlstudio.gui.widgets.figures import metric_title, number_text
+from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.predict_many import PredictMany
 from tlstudio.gui.widgets.predict_one import PredictOne
 from tlstudio.gui.widgets.run_table import shown_metric
@@ -378,6 +378,4 @@ class PredictPanel(QWidget):
 
     @Slot()
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, self.tr("Open an exported folder"))
-        if folder:
-            self.use_folder(Path(folder))
+        ask_folder(self._state, self, "open_exported", self.tr("Open an exported folder"), self.use_folder)

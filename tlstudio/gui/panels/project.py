@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QUrl, Slot
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import TLStudioError
 from tlstudio.gui.panels.project_overview import Overview, ProjectOverview, collect
 from tlstudio.gui.panels.project_welcome import Welcome
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.project_dialogs import NameDialog, NewProjectDialog
 from tlstudio.gui.workers import Job, JobContext
 from tlstudio.startup import user_folder
@@ -78,13 +79,8 @@ class ProjectPanel(QWidget):
     @Slot()
     def choose_project(self) -> None:
         """Ask for the folder of a project."""
-        dialog = QFileDialog(self.window(), self.tr("Open a project"), self._start_folder())
-        dialog.setObjectName("open_project_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._open_text)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        start = self._start_folder()
+        ask_folder(self._state, self, "open_project", self.tr("Open a project"), self.open_project, start=start)
 
     @Slot(object)
     def open_project(self, path: object) -> None:
@@ -179,10 +175,6 @@ class ProjectPanel(QWidget):
         if project is not None:
             project.rename(name)
             self._state.project_changed.emit()
-
-    @Slot(str)
-    def _open_text(self, path: str) -> None:
-        self.open_project(path)
 
     def _start_folder(self) -> str:
         recent: Sequence[Path] = self._state.recent_projects()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl, Slot
@@ -20,8 +21,9 @@ from tlstudio.api import SPLITS, TLStudioError
 from tlstudio.gui.run_reading import RunDetails, read_details
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
-from tlstudio.gui.widgets.dialogs import Question, ask_new_folder
+from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.empty_state import EmptyState
+from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.run_comparison import RunComparison
 from tlstudio.gui.widgets.run_table import RunTable
@@ -296,9 +298,8 @@ class RunsPanel(QWidget):
         self._state.jobs.start(work, self.tr("Evaluating"), done, key="runs evaluate")
 
     def _ask_export(self, run_id: str) -> None:
-        folder = ask_new_folder(self, self.tr("Export into a new folder"), run_id)
-        if folder is not None:
-            self.export(run_id, folder)
+        title, export = self.tr("Export into a new folder"), partial(self.export, run_id)
+        ask_output_folder(self._state, self, "export", title, export, suggested=run_id)
 
     def export(self, run_id: str, folder: Path) -> None:
         """Write the best model of a run into a folder of its own."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from tlstudio.gui.errors import is_for_user, remedy_of, report_of, sentence_of
 from tlstudio.gui.state import AppState
@@ -56,24 +55,6 @@ class Sheet(QDialog):
         button.clicked.connect(lambda _checked=False: pressed())
         button.setDefault(role == "primary")
         self.buttons.addWidget(button)
-
-
-def ask_new_folder(parent: QWidget, title: str, name: str) -> Path | None:
-    """Ask for the place and name of a folder that is to be made.
-
-    Args:
-        parent: The window.
-        title: Title of the dialog.
-        name: The name that is suggested.
-
-    Returns:
-        The folder, which may exist, or `None` if the user went back.
-    """
-    # A dialog for saving is the one that has a field for a name that does not exist yet.
-    chosen = QFileDialog.getSaveFileName(
-        parent, title, str(Path.home() / name), "", "", QFileDialog.Option.DontConfirmOverwrite
-    )[0]
-    return Path(chosen) if chosen else None
 
 
 class Question(Sheet):

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QWidget
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
-from tlstudio.gui.widgets.dialogs import ask_new_folder
 from tlstudio.gui.widgets.figures import size_text
+from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
 
@@ -48,9 +48,8 @@ class ExportCard(Card):
 
     @Slot()
     def _ask(self) -> None:
-        folder = ask_new_folder(self, self.tr("Export into a new folder"), self._run)
-        if folder is not None and self._run:
-            self.export(folder)
+        title = self.tr("Export into a new folder")
+        ask_output_folder(self._state, self, "export", title, self.export, suggested=self._run)
 
     def export(self, folder: Path) -> None:
         """Write the run's best model into a folder of its own."""

@@ -10,7 +10,6 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
@@ -20,8 +19,10 @@ from PySide6.QtWidgets import (
 )
 
 from tlstudio.api import OptionField
+from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme, icon, set_role
 from tlstudio.gui.widgets.figures import setting_text
+from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 
@@ -31,7 +32,7 @@ class OptionRow(QObject):
     Args:
         name: Prefix of the object names: ``"training"`` makes ``training_epochs``.
         field: The option.
-        theme: Colours.
+        state: What the pages share: the theme, and where dialogs open.
         parent: The widget that holds the grid.
 
     Signals:
@@ -42,8 +43,9 @@ class OptionRow(QObject):
     changed = Signal()
     entered = Signal(str)
 
-    def __init__(self, name: str, field: OptionField, theme: Theme, parent: QWidget) -> None:
+    def __init__(self, name: str, field: OptionField, state: AppState, parent: QWidget) -> None:
         super().__init__(parent)
+        self._state = state
         self.field = field
         self._default: Any = field.default
         self._set = False
@@ -71,7 +73,7 @@ class OptionRow(QObject):
             widget.setToolTip(self._hint())
             widget.setWhatsThis(self._hint())
             widget.installEventFilter(self)
-        self.set_theme(theme)
+        self.set_theme(state.theme)
         self._show(self._default)
 
     def add_to(self, grid: QGridLayout, row: int) -> None:
@@ -247,13 +249,13 @@ class OptionRow(QObject):
     def _choose(self, *, folder: bool) -> None:
         if not isinstance(self.editor, QLineEdit):
             return
-        start = self.editor.text() or str(Path.home())
-        if folder:
-            chosen = QFileDialog.getExistingDirectory(self.editor, self.field.title, start)
-        else:
-            chosen = QFileDialog.getOpenFileName(self.editor, self.field.title, start)[0]
-        if chosen:
-            self.editor.setText(chosen)
+        ask = ask_folder if folder else ask_file
+        name, start = self.editor.objectName(), self.editor.text()
+        ask(self._state, self.editor, name, self.field.title, self._take_path, start=start)
+
+    def _take_path(self, path: Path) -> None:
+        if isinstance(self.editor, QLineEdit):
+            self.editor.setText(str(path))
             self._edited()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt override

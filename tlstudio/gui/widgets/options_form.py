@@ -10,6 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from tlstudio.api import Options, Problem, describe, problems_of
+from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.option_field import OptionRow
@@ -26,7 +27,7 @@ class OptionsForm(QWidget):
     Args:
         name: Object name and prefix of the fields' names: ``"training"`` makes ``training_epochs``. It is also
             the section of the recipe in which problems are told (``training.epochs``).
-        theme: Colours.
+        state: What the pages share: the theme, and where dialogs open.
         parent: Parent widget.
 
     Signals:
@@ -37,11 +38,11 @@ class OptionsForm(QWidget):
     changed = Signal()
     entered = Signal(str)
 
-    def __init__(self, name: str, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, name: str, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(name)
         self._section = name
-        self._theme = theme
+        self._state = state
         self._model: type[Options] = Options
         self._skip: frozenset[str] = frozenset()
         self._rows: dict[str, OptionRow] = {}
@@ -107,7 +108,7 @@ class OptionsForm(QWidget):
             grid.setColumnMinimumWidth(0, LABEL_WIDTH)
             grid.setColumnStretch(1, 1)
             for number, field in enumerate(field for field in fields if field.name in names):
-                row = OptionRow(self._section, field, self._theme, page)
+                row = OptionRow(self._section, field, self._state, page)
                 row.label.setFixedWidth(LABEL_WIDTH)
                 row.add_to(grid, 2 * number)
                 row.changed.connect(self._on_change)
@@ -168,7 +169,6 @@ class OptionsForm(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
-        self._theme = theme
         for row in self._rows.values():
             row.set_theme(theme)
 

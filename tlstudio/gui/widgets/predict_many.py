@@ -8,14 +8,16 @@ from pathlib import Path
 
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
 
-from tlstudio.api import Modality, Rejected
+from tlstudio.api import DataError, Modality, Rejected
+from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.drop_area import DropArea
 from tlstudio.gui.widgets.figures import percent
+from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder, ask_output_file
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.texts import push_button, text_label
 
@@ -36,6 +38,7 @@ class PredictMany(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("predict_many")
+        self._state = state
         self._modality: Modality = "image"
         self._output: Path | None = None
         self.drop = DropArea("predict_source", state, "folder", "", self.tr("Choose a f&older or file…"))
@@ -150,20 +153,24 @@ class PredictMany(QWidget):
         menu.aboutToHide.connect(menu.deleteLater)
 
     def _choose(self, *, folder: bool) -> None:
-        if folder:
-            chosen = QFileDialog.getExistingDirectory(self, self.tr("Choose a folder"))
-        else:
-            chosen = QFileDialog.getOpenFileName(self, self.tr("Choose a file"))[0]
-        if chosen:
-            self._ask_output(Path(chosen))
+        ask, title = (ask_folder, self.tr("Choose a folder")) if folder else (ask_file, self.tr("Choose a file"))
+        ask(self._state, self, "predict_source", title, self._ask_output)
 
     def _ask_output(self, source: Path) -> None:
         suggested = source.parent / f"{source.stem or source.name}-predictions.csv"
-        chosen = QFileDialog.getSaveFileName(
-            self, self.tr("Save the predictions as"), str(suggested), self.tr("Tables (*.csv)")
-        )[0]
-        if chosen:
-            self.source_given.emit(source, Path(chosen))
+        try:
+            refuse_as_output(suggested)
+        except DataError:  # what is predicted lies inside a project: its table cannot lie beside it
+            suggested = Path(suggested.name)
+        ask_output_file(
+            self._state,
+            self,
+            "save_predictions",
+            self.tr("Save the predictions as"),
+            lambda output: self.source_given.emit(source, output),
+            suggested=suggested,
+            pattern=self.tr("Tables (*.csv)"),
+        )
 
     def _open_output(self) -> None:
         if self._output is not None:

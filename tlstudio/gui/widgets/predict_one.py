@@ -8,7 +8,6 @@ from PySide6.QtCore import QSize, Qt, QTemporaryDir, Signal
 from PySide6.QtGui import QImage, QKeySequence, QPainter, QPainterPath, QPaintEvent, QPixmap, QShortcut
 from PySide6.QtWidgets import (
     QApplication,
-    QFileDialog,
     QHBoxLayout,
     QPlainTextEdit,
     QStackedWidget,
@@ -22,6 +21,7 @@ from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.drop_area import DropArea
 from tlstudio.gui.widgets.figures import label_words, percent
+from tlstudio.gui.widgets.file_dialogs import ask_file
 from tlstudio.gui.widgets.item_gallery import load_picture
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -232,6 +232,4 @@ class PredictOne(QWidget):
 
     def _ask_image(self) -> None:
         pattern = self.tr("Images (*.png *.jpg *.jpeg *.webp *.bmp *.gif *.tif *.tiff)")
-        chosen = QFileDialog.getOpenFileName(self, self.tr("Choose an image"), "", pattern)[0]
-        if chosen:
-            self.take_image(Path(chosen))
+        ask_file(self._state, self, "predict_image", self.tr("Choose an image"), self.take_image, pattern=pattern)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, Slot
-from PySide6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from tlstudio.api import DataError, TLStudioError
 from tlstudio.data.names import safe_name
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import Sheet
+from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 
@@ -84,13 +85,11 @@ class NewProjectDialog(Sheet):
 
     @Slot()
     def _browse(self) -> None:
-        dialog = QFileDialog(self, self.tr("Folder for the project"), self.place_edit.text())
-        dialog.setObjectName("new_project_folder_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self.place_edit.setText)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        title, start = self.tr("Folder for the project"), self.place_edit.text()
+        ask_folder(self._state, self, "new_project_folder", title, self._set_place, start=start)
+
+    def _set_place(self, folder: Path) -> None:
+        self.place_edit.setText(str(folder))
 
     def _accept(self) -> None:
         name = self.name_edit.text().strip()

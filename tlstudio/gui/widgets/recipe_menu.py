@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QWidget
+from PySide6.QtWidgets import QApplication, QMenu, QWidget
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.recipe import read_recipe_file
 from tlstudio.gui.recipe_draft import RecipeDraft
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.file_dialogs import ask_file, ask_output_file
 
 
 class RecipeMenu(QMenu):
@@ -27,6 +28,7 @@ class RecipeMenu(QMenu):
         self.setObjectName("train_recipe_actions")
         self._state = state
         self._draft = draft
+        self._owner = parent
         for name, text, slot in (
             ("copy_command", self.tr("Copy &command"), self.copy_command),
             ("copy_recipe", self.tr("Copy &recipe"), self.copy_recipe),
@@ -80,17 +82,20 @@ class RecipeMenu(QMenu):
 
     @Slot()
     def _ask_save(self) -> None:
-        pattern = self.tr("Recipes (*.toml)")
-        chosen = QFileDialog.getSaveFileName(self, self.tr("Save recipe"), "recipe.toml", pattern)[0]
-        if chosen:
-            self.save_recipe(Path(chosen))
+        ask_output_file(
+            self._state,
+            self._owner,
+            "save_recipe",
+            self.tr("Save recipe"),
+            self.save_recipe,
+            suggested=Path("recipe.toml"),
+            pattern=self.tr("Recipes (*.toml)"),
+        )
 
     @Slot()
     def _ask_load(self) -> None:
         pattern = self.tr("Recipes (*.toml *.json)")
-        chosen = QFileDialog.getOpenFileName(self, self.tr("Load recipe"), "", pattern)[0]
-        if chosen:
-            self.load_recipe(Path(chosen))
+        ask_file(self._state, self._owner, "load_recipe", self.tr("Load recipe"), self.load_recipe, pattern=pattern)
 
     @Slot()
     def _reset_all(self) -> None:

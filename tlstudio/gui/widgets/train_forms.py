@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from tlstudio.api import Options, Problem, describe
 from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.options_form import OptionsForm
 from tlstudio.gui.widgets.texts import text_label
@@ -20,6 +21,10 @@ SECTIONS = ("training", "strategy", "head", "backbone")
 class TrainForms(QFrame):
     """Four forms in one card.
 
+    Args:
+        state: What the pages share: the theme, and where dialogs open.
+        parent: Parent widget.
+
     Signals:
         changed(str): A value of this section was changed by the user.
         entered(str): A field is looked at; carries its help.
@@ -28,7 +33,7 @@ class TrainForms(QFrame):
     changed = Signal(str)
     entered = Signal(str)
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("train_forms")
         self.setProperty("role", "card")
@@ -50,7 +55,7 @@ class TrainForms(QFrame):
                 caption.hide()
                 self._captions[section] = caption
                 layout.addWidget(caption)
-            form = OptionsForm(section, theme)
+            form = OptionsForm(section, state)
             form.hide()
             form.changed.connect(lambda section=section: self.changed.emit(section))
             form.entered.connect(self.entered)

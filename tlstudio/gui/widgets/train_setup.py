@@ -95,7 +95,7 @@ class TrainSetup(QWidget):
             card.change_requested.connect(lambda kind=kind: self._open_picker(kind))
             self.cards[kind] = card
             column.addWidget(card)
-        self.forms = TrainForms(self._state.theme)
+        self.forms = TrainForms(self._state)
         self.forms.changed.connect(self._on_form)
         self.forms.entered.connect(self._show_help)
         column.addWidget(self.forms)
