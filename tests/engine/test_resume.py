@@ -169,8 +169,11 @@ def test_a_disk_that_is_full_makes_the_run_wait_and_go_on_when_there_is_room(
     assert outcome_of(expected).difference(outcome_of(run)) == ""
 
 
+@pytest.mark.parametrize(
+    ("room", "status"), [(100_000, "cancelled"), (0, "interrupted")], ids=["small files fit", "nothing fits"]
+)
 def test_cancelling_while_the_disk_is_full_leaves_a_run_that_can_go_on(
-    expected: Run, shapes_project: Project, registry: Registry, heard: Heard
+    expected: Run, shapes_project: Project, registry: Registry, heard: Heard, room: int, status: str
 ) -> None:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -178,7 +181,7 @@ def test_cancelling_while_the_disk_is_full_leaves_a_run_that_can_go_on(
 
     def listen(event: RunEvent) -> None:
         if isinstance(event, StepLogged) and event.step == 9:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
         if isinstance(event, Paused):
             control.cancel()
 
@@ -187,7 +190,8 @@ def test_cancelling_while_the_disk_is_full_leaves_a_run_that_can_go_on(
         run = execute_run(recipe, shapes_project, registry, on_event=listen, control=control)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert run.status == "cancelled"
+    assert run.status == status
+    assert [row.status for row in shapes_project.runs()] == [status, "done"]
     run = resume_run(run.id, shapes_project, registry, on_event=heard, control=heard.control)
     assert outcome_of(expected).difference(outcome_of(run)) == ""
 

@@ -325,7 +325,7 @@ class Project:
         self._must_be_writable()
         run = self.run(id)
         with self._changing:
-            summary = summary_of(id, read_record(run.folder), writable=True)
+            summary = run.as_it_lives(summary_of(id, read_record(run.folder), writable=True))
             match "running" if run.is_under_way else summary.status:
                 case "running":
                     raise RunError(f"Run {id} is still running.", path=run.folder)

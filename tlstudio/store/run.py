@@ -95,8 +95,18 @@ class Run:
 
     def as_it_lives(self, summary: RunSummary) -> RunSummary:
         """Mend a row: the note of a process can be wrong (another host name, a clock that was set), the lock cannot."""
-        lives = summary.status in ("interrupted", "queued") and self.is_carried_out
-        return replace(summary, status="running") if lives else summary
+        if summary.status in ("interrupted", "queued") and self.is_carried_out:
+            return replace(summary, status="running")
+        if summary.status == "running" and self._was_left():
+            return replace(summary, status="interrupted")
+        return summary
+
+    def _was_left(self) -> bool:
+        """Whether this very process has ended the run and could not record it, as when the disk was full."""
+        with contextlib.suppress(RunError):
+            if self.own_process is None and self._mark == ProcessMark.here():
+                return (self.folder / LOCK_NAME).exists() and not self.is_carried_out
+        return False
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Its metrics by split and name; empty if it was not evaluated."""
@@ -252,15 +262,18 @@ class Run:
         self.write_json(CONTROL_NAME, {"request": request, "paused": paused})
 
     @contextlib.contextmanager
-    def carrying_out(self) -> Iterator[None]:
+    def carrying_out(self, timeout: float = 1.0) -> Iterator[None]:
         """Hold the lock of who carries out the run; the system gives it back when the process ends, however it does.
+
+        Args:
+            timeout: Seconds to wait for it; who only looks whether it is held has it for a moment, too.
 
         Raises:
             RunError: Another one carries it out.
         """
         lock = FileLock(self.folder / LOCK_NAME)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=timeout)
         except Timeout:
             raise RunError(f"Run {self.id} is carried out by another process already.", path=self.folder) from None
         except OSError as error:
@@ -276,7 +289,7 @@ class Run:
         if not (self.folder / LOCK_NAME).exists():
             return False
         try:
-            with self.carrying_out():
+            with self.carrying_out(timeout=0):
                 return False
         except RunError as error:
             return error.__cause__ is None  # a folder that cannot be written tells nothing
@@ -284,7 +297,8 @@ class Run:
     @property
     def is_under_way(self) -> bool:
         """Whether a process of this machine carries it out, or is about to."""
-        return self.is_carried_out or summary_of(self.id, read_record(self.folder), writable=True).status == "running"
+        summary = summary_of(self.id, read_record(self.folder), writable=True)
+        return self.is_carried_out or self.as_it_lives(summary).status == "running"
 
     def take(self) -> bool:
         """Take a queued run out of the queue, to be begun by this process; of several who try, one does.
@@ -327,9 +341,12 @@ class Run:
     def own_process(self) -> ProcessMark | None:
         """The process that carries out this run and nothing else, or did last; `None` if a window or command did."""
         record = self.read_json(RUN_NAME)
-        if not isinstance(record, dict) or not record.get("own_process"):
-            return None
-        return ProcessMark.from_json(record.get("process"))
+        return self._mark if isinstance(record, dict) and record.get("own_process") else None
+
+    @property
+    def _mark(self) -> ProcessMark | None:
+        record = self.read_json(RUN_NAME)
+        return ProcessMark.from_json(record.get("process")) if isinstance(record, dict) else None
 
     def _update(self, **values: Any) -> None:  # noqa: ANN401  JSON values
         record = self.read_json(RUN_NAME)
