@@ -16,7 +16,8 @@ from tlstudio.cli.output import Output
 if TYPE_CHECKING:
     from tlstudio.plugins import PluginManager, Registry
     from tlstudio.store.project import Project
-    from tlstudio.store.run import Run, RunSummary
+    from tlstudio.store.run import Run
+    from tlstudio.store.run_record import RunSummary
 
 FAILED, WRONG_USE, CANCELLED = 1, 2, 130
 SHOWN_METRICS = ("accuracy", "f1_macro", "f1_micro", "average_precision_macro", "rmse", "mae", "r2", "loss")
@@ -104,7 +105,7 @@ def open_project(folder: Path, output: Output, *, program: str = "", write: bool
 
 
 def find_run(project: Project, name: str) -> Run:
-    """Find a run by its id, or ``latest``, or ``best`` (of the finished runs on the newest run's data set).
+    """Find a run by its id, or ``latest`` that was begun, or ``best`` (of the finished ones on the newest's data set).
 
     Raises:
         RunError: There is none; the sentence names near ones.
@@ -113,7 +114,11 @@ def find_run(project: Project, name: str) -> Run:
 
     if name not in ("latest", "best"):
         return project.run(name)
-    summaries = [run for run in project.runs() if name == "latest" or run.status in ("done", "stopped")]
+    summaries = [
+        run
+        for run in project.runs()
+        if (run.status != "queued" if name == "latest" else run.status in ("done", "stopped"))
+    ]
     if not summaries:
         raise RunError(
             f"The project {project.name} has no {'finished ' if name == 'best' else ''}run yet.",

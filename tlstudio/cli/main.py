@@ -15,11 +15,13 @@ from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
+from tlstudio.cli.queueing import queue
 from tlstudio.cli.recovery import attach, resume, selftest
 from tlstudio.cli.results import evaluate, export, runs
 from tlstudio.cli.serve import serve
 from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
 from tlstudio.cli.training import demo, train
+from tlstudio.privacy import without_secrets
 
 COMMANDS = {
     made.name or "": made
@@ -27,6 +29,7 @@ COMMANDS = {
         new,
         import_data,
         train,
+        queue,
         resume,
         attach,
         runs,
@@ -113,12 +116,12 @@ def _explain(error: Exception, as_json: bool) -> Outcome:
 
     if isinstance(error, Cancelled):
         return _cancelled(as_json)
-    click.echo("".join(traceback.format_exception(error)), err=True)
+    click.echo(without_secrets("".join(traceback.format_exception(error))), err=True)
     click.echo(
         f"This is a bug in TL Studio {__version__}. Please report it with the lines above; your data is not affected.",
         err=True,
     )
-    return _failed(as_json, FAILED, {"error": f"{type(error).__name__}: {error}", "bug": True})
+    return _failed(as_json, FAILED, {"error": without_secrets(f"{type(error).__name__}: {error}"), "bug": True})
 
 
 def _cancelled(as_json: bool) -> Outcome:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tlstudio.engine.evaluate import Evaluation
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
-    from tlstudio.store.run import Run, RunSummary
+    from tlstudio.store.run import Run
+    from tlstudio.store.run_record import RunSummary
 
 MATRIX_CLASSES = 12
 """Up to so many classes the confusion matrix is printed; beyond, the most frequent confusions."""
@@ -118,7 +119,7 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
             ("Status", summary.status),
             ("Error", summary.error),
             ("Missing", " ".join(missing)),
-            ("Started", created),
+            ("Queued" if summary.status == "queued" else "Started", created),
             ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
             ("Backbone", summary.backbone),
             ("Head", summary.head),

@@ -44,7 +44,8 @@ events_option = click.option(
     "train",
     example="tlstudio train birds --dataset photos\n"
     "tlstudio train birds --dataset photos --backbone tf_efficientnet_lite0 --strategy full -o training.epochs=5\n"
-    "tlstudio train birds --recipe recipe.toml --json",
+    "tlstudio train birds --recipe recipe.toml --json\n"
+    "tlstudio train birds --dataset photos --strategy lora --queue",
 )
 @project_argument
 @click.option("--dataset", help="Data set to learn from; may be left out where there is only one.")
@@ -69,6 +70,7 @@ events_option = click.option(
 @click.option(
     "--detach", is_flag=True, help="Train in a process of its own and return at once; tlstudio attach follows it."
 )
+@click.option("--queue", is_flag=True, help="Let it wait for its turn and return at once; tlstudio queue works it off.")
 @click.option("--dry-run", is_flag=True, help="Print the complete recipe and what would happen; train nothing.")
 def train(
     output: Output,
@@ -78,10 +80,13 @@ def train(
     recipe_path: Path | None,
     events_path: str | None,
     detach: bool,
+    queue: bool,
     dry_run: bool,
     **choices: str | None,
 ) -> int:
     """Train a model on a data set. What is left out gets what suits the data and this machine."""
+    if queue and (detach or events_path is not None):
+        raise click.UsageError("--queue trains nothing now: it goes with neither --detach nor --events.")
     output.words_to_stderr |= events_path == "-"
     with open_project(project, output, program="tlstudio train", write=not dry_run) as opened:
         with StatusLine() as status:
@@ -95,6 +100,8 @@ def train(
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
             return _show_plan(output, recipe, plan)
+        if queue:
+            return _queue(output, recipe, opened)
         if detach:
             return _detach(output, recipe, opened, registry)
         with listeners(events_path) as (listen, ended):
@@ -209,6 +216,17 @@ def _execute(recipe: Recipe, project: Project, registry: Registry, listen: Liste
     control = RunControl()
     with stop_gently(control.cancel):
         return execute_run(recipe, project, registry, on_event=listen, control=control)
+
+
+def _queue(output: Output, recipe: Recipe, project: Project) -> int:
+    from tlstudio.engine.run_queue import add_to_queue, is_worked_off
+
+    run = add_to_queue(recipe, project)
+    output.say(f"Run {run.id} is queued.")
+    if not is_worked_off(project):
+        output.hint(f"Next: tlstudio queue {project.folder}")
+    output.result({"run": run.id, "status": "queued", "folder": run.folder})
+    return 0
 
 
 def _detach(output: Output, recipe: Recipe, project: Project, registry: Registry) -> int:
