@@ -18,7 +18,7 @@ from tlstudio.gui.widgets.card import Clickable
 from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.project_dialogs import NameDialog, NewProjectDialog
 from tlstudio.store.project import Project
-from tlstudio.store.run import RunSummary
+from tlstudio.store.run_record import RunSummary
 
 
 def click(window: QWidget, name: str, qtbot: QtBot) -> None:

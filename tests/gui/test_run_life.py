@@ -13,10 +13,9 @@ from pytestqt.qtbot import QtBot
 from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import QUICK, tiny_recipe
 from tlstudio.engine.events import Paused, Resumed
-from tlstudio.gui import main_window
+from tlstudio.gui import main_window, run_closing
 from tlstudio.gui.app import build_window
 from tlstudio.gui.main_window import MainWindow
-from tlstudio.gui.panels import train
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_work import LONG_SECONDS, Place, takes_process
@@ -33,7 +32,7 @@ ENDLESS = {**QUICK, "epochs": 100_000, "checkpoint_every": 0}
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine must not fail a test; how long a window takes is tried by the self-test."""
-    monkeypatch.setattr(train, "LEAVE_AFTER_MS", LONG)
+    monkeypatch.setattr(run_closing, "LEAVE_AFTER_MS", LONG)
     monkeypatch.setattr(main_window, "CLOSES_WITHIN", LONG / 1000)
 
 

@@ -23,7 +23,7 @@ from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
-from tlstudio.store.run import RunSummary
+from tlstudio.store.run_record import RunSummary
 
 LONG = 60_000
 

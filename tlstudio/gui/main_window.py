@@ -11,15 +11,16 @@ from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget, QVBoxLayout, QWidget
 
+from tlstudio.gui.close_question import ask_to_close
 from tlstudio.gui.commands import Command, CommandSet
 from tlstudio.gui.device import DeviceWatch
 from tlstudio.gui.log_files import Crash
-from tlstudio.gui.notices import INTERRUPTED, crash_notice, interrupted_notice
+from tlstudio.gui.notices import INTERRUPTED, QUEUED, crash_notice, interrupted_notice, queued_notice
 from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
 from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import SYSTEM
-from tlstudio.gui.widgets.dialogs import ErrorDialog, Question, TextSheet
+from tlstudio.gui.widgets.dialogs import ErrorDialog, TextSheet
 from tlstudio.gui.widgets.help_dialog import HelpDialog
 from tlstudio.gui.widgets.notice_bar import NoticeBar
 from tlstudio.gui.widgets.rail import Rail
@@ -117,6 +118,7 @@ class MainWindow(QMainWindow):
         state.predict_requested.connect(self._go_to_prediction)
         state.error.connect(self.show_error)
         state.project_changed.connect(self._project_changed)
+        state.queue.changed.connect(self._queue_changed)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
         self._restore()
         self._stack.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -297,13 +299,16 @@ class MainWindow(QMainWindow):
         project = self.state.project
         self.setWindowTitle(f"{project.name} - TL Studio" if project else "TL Studio")
         self._commands.enable(project=project is not None, writable=project is not None and project.writable)
-        self._tell_interrupted()
+        for name, make in ((INTERRUPTED, interrupted_notice), (QUEUED, queued_notice)):
+            self.notices.take_back(name)
+            notice = make(self.state)
+            if notice is not None:
+                self.notices.show_notice(notice)
 
-    def _tell_interrupted(self) -> None:
-        self.notices.take_back(INTERRUPTED)
-        notice = interrupted_notice(self.state)
-        if notice is not None:
-            self.notices.show_notice(notice)
+    @Slot()
+    def _queue_changed(self) -> None:
+        if queued_notice(self.state) is None:
+            self.notices.take_back(QUEUED)
 
     def offer_report(self, crash: Crash) -> None:
         """Offer the report of a start that did not come to its end."""
@@ -345,39 +350,10 @@ class MainWindow(QMainWindow):
         if not self._closing:
             train = self._pages.get("train")
             if isinstance(train, Trains) and train.active_run:
-                self._ask_to_close(train)
+                ask_to_close(self, self.state.queue, self._shut_down, outlives=train.outlives_window)
             else:
                 self._shut_down()
         event.setAccepted(self._closed)
-
-    def _ask_to_close(self, train: Trains) -> None:
-        if train.outlives_window:
-            Question(
-                "close_question",
-                self.tr("A run is under way in a process of its own"),
-                self.tr(
-                    "It can go on without this window, and is shown again when the project is opened the next time. Or "
-                    "it can stop after its present step: its last checkpoint is kept, and you can go on from there."
-                ),
-                yes=self.tr("&Leave it running"),
-                no=self.tr("&Do not close"),
-                on_yes=lambda: self._shut_down(leave=True),
-                other=(self.tr("&Stop and keep"), self._shut_down),
-                parent=self,
-            ).open()
-            return
-        Question(
-            "close_question",
-            self.tr("A run is under way"),
-            self.tr(
-                "It can stop after its present step. What it has learned so far is kept, and you can go on with "
-                "it from the Runs page."
-            ),
-            yes=self.tr("&Stop, keep and close"),
-            no=self.tr("&Go on training"),
-            on_yes=self._shut_down,
-            parent=self,
-        ).open()
 
     @Slot()
     def close_now(self) -> None:

@@ -1,4 +1,4 @@
-"""What the window says above its pages by itself: a run that was interrupted, a start that crashed."""
+"""What the window says above its pages by itself: a run that was interrupted, some that wait, a start that crashed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.notice_bar import Action, Notice
 
 INTERRUPTED = "interrupted"
+QUEUED = "queued"
 _TOLD = "project/interrupted_told"
 _MOST_TOLD = 50
 
@@ -43,6 +44,19 @@ def interrupted_notice(state: AppState) -> Notice | None:
     text = _tr("{0} was interrupted. It can go on from its last checkpoint, as if nothing had happened.")
     actions = (Action(_tr("Go on"), go_on, closes=True), Action(_tr("See it"), see, closes=True))
     return Notice(INTERRUPTED, text.format(run_title(found.id, state.registry)), actions, gone)
+
+
+def queued_notice(state: AppState) -> Notice | None:
+    """Offer to go on with the queue; `None` if no run waits, or somebody works the queue off already."""
+    queue, project = state.queue, state.project
+    if project is None or not project.writable or queue.on or not queue.waiting:
+        return None
+    text = _tr("1 run is queued.") if queue.waiting == 1 else _tr("{0} runs are queued.").format(queue.waiting)
+    actions = (
+        Action(_tr("Start"), queue.start, closes=True),
+        Action(_tr("See the runs"), lambda: state.navigate.emit("runs"), closes=True),
+    )
+    return Notice(QUEUED, text, actions)
 
 
 def crash_notice(crash: Crash, show: Callable[[str, str], None]) -> Notice:

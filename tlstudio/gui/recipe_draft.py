@@ -199,7 +199,7 @@ class RecipeDraft(QObject):
             return
         values, kind_of_data = self.values, self._kind_of_data
         # Measuring steps would take the cores from a run, and a window that closes would wait for it.
-        measured = not self._state.run_state.active
+        measured = not (self._state.run_state.active or self._state.queue.on)
         if any(not part.get("name") for key, part in values.items() if key in KINDS):
             values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tlstudio.api import TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
 from tlstudio.gui.widgets.figures import setting_text
-from tlstudio.store.run import RunSummary
+from tlstudio.store.run_record import RunSummary
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication
 
 from tlstudio.api import TLStudioError
 from tlstudio.gui import theme as themes
+from tlstudio.gui.run_queue import RunQueue
 from tlstudio.gui.theme import LIGHT, SYSTEM, Theme
 from tlstudio.gui.workers import JobRunner
 from tlstudio.plugins import PluginManager, Registry
@@ -58,6 +59,7 @@ class AppState(QObject):
         settings: What is remembered between two starts.
         jobs: Work off the window's thread.
         run_state: The current run in a nutshell.
+        queue: The runs that wait in the project.
 
     Signals:
         project_changed(): Another project, or none, is open.
@@ -106,7 +108,8 @@ class AppState(QObject):
         self.run_state = RunState()
         self.dataset = ""
         self.revision = ""
-        self._queue: list[Any] = []
+        self._recipes: list[Any] = []
+        self.queue = RunQueue(self)
 
     @property
     def registry(self) -> Registry:
@@ -157,7 +160,7 @@ class AppState(QObject):
         before, self.project = self.project, project
         if before is not None:
             before.close()
-        self._queue.clear()
+        self._recipes.clear()
         self.dataset = self.revision = ""
         if project is not None:
             self._remember(project.folder)
@@ -199,9 +202,13 @@ class AppState(QObject):
     # Runs -------------------------------------------------------------------------------------------------------
 
     def request_training(self, recipes: Iterable[Any]) -> None:
-        """Train recipes one after the other on the Train page, the first one now."""
-        self._queue += recipes
-        if self._queue and not self.run_state.active:
+        """Train recipes one after the other on the Train page, the first one now.
+
+        They are short and belong to this window, as those of the demo: unlike the runs in `queue`, they are forgotten
+        when it is closed, or when one of them is not done.
+        """
+        self._recipes += recipes
+        if self._recipes and not self.run_state.active:
             self._train_next()
 
     def set_run_state(self, run_state: RunState) -> None:
@@ -210,22 +217,17 @@ class AppState(QObject):
             return
         self.run_state = run_state
         self.run_state_changed.emit()
-        if run_state.phase == "ended" and self._queue:
+        if run_state.phase == "ended" and self._recipes:
             if run_state.status == "done":
                 # Later, so that the Train page has put its own things in order first.
                 QTimer.singleShot(0, self, self._train_next)
             else:
-                self._queue.clear()
-
-    @property
-    def queued_runs(self) -> int:
-        """Number of recipes that wait for the current run."""
-        return len(self._queue)
+                self._recipes.clear()
 
     @Slot()
     def _train_next(self) -> None:
-        if self._queue and not self.run_state.active:
-            self.train_requested.emit(self._queue.pop(0))
+        if self._recipes and not self.run_state.active:
+            self.train_requested.emit(self._recipes.pop(0))
 
     # Look -------------------------------------------------------------------------------------------------------
 
@@ -270,7 +272,8 @@ class AppState(QObject):
         Returns:
             Whether every thread has ended.
         """
-        self._queue.clear()
+        self._recipes.clear()
+        self.queue.close()
         ended = self.jobs.shut_down(timeout)
         if self.project is not None:
             self.project.close()

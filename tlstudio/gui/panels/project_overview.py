@@ -20,7 +20,7 @@ from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.store.project import Project
-    from tlstudio.store.run import RunSummary
+    from tlstudio.store.run_record import RunSummary
 
 SHOWN_RUNS = 6
 _METRICS = ("accuracy", "f1_macro", "r2", "mae")
@@ -302,7 +302,12 @@ class ProjectOverview(QWidget):
 
     def _run_row(self, run: RunSummary) -> QWidget:
         row = Clickable("project_run", run.id, "row")
-        icons = {"done": ("check", "good"), "stopped": ("stop", "second"), "running": ("play", "accent_text")}
+        icons = {
+            "queued": ("clock", "second"),
+            "running": ("play", "accent_text"),
+            "done": ("check", "good"),
+            "stopped": ("stop", "second"),
+        }
         icon, colour = icons.get(run.status, ("close", "second"))
         if run.status in ("failed", "damaged"):
             icon, colour = "error", "bad"

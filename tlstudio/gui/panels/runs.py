@@ -25,12 +25,13 @@ from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.widgets.icons import keep_icon
+from tlstudio.gui.widgets.queue_row import QueueButton
 from tlstudio.gui.widgets.run_comparison import RunComparison
 from tlstudio.gui.widgets.run_table import RunTable
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
-from tlstudio.store.run import RunSummary
+from tlstudio.store.run_record import RunSummary
 
 _MOST_COMPARED = 12
 
@@ -86,6 +87,7 @@ class RunsPanel(QWidget):
         head.setSpacing(14)
         head.addWidget(text_label(self.tr("Runs"), "title", "runs_title"))
         head.addWidget(self._count, 1)
+        head.addWidget(QueueButton(self._state, "secondary", "runs_queue_go"))
         head.addWidget(self.search, 1)
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setObjectName("runs_splitter")
@@ -133,7 +135,8 @@ class RunsPanel(QWidget):
             return
         self._pages.setCurrentIndex(1)
         known = [run.id for run in runs]
-        keep = [id_ for id_ in selected if id_ in known] or known[:1]
+        begun = [run.id for run in runs if run.status != "queued"]  # of the others there is nothing to see yet
+        keep = [id_ for id_ in selected if id_ in known] or (begun or known)[:1]
         self._wanted = ()
         self.table.select(keep)
 
@@ -265,9 +268,8 @@ class RunsPanel(QWidget):
         if edit:
             self._state.navigate.emit("train")
             self._state.edit_requested.emit(recipe)
-        elif self._state.run_state.active:
-            self._state.request_training([recipe])
-            self._state.message.emit(self.tr("It starts when the current run is done."), "")
+        elif self._state.run_state.active or self._state.queue.on:
+            self._state.queue.add(recipe)
         else:
             self._state.request_training([recipe])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.child import OUTPUT_NAME
@@ -17,12 +16,14 @@ from tlstudio.engine.events import RunEnded
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui import run_work
 from tlstudio.gui.recipe_draft import Checked, RecipeDraft
+from tlstudio.gui.run_closing import RunCloser
 from tlstudio.gui.run_work import RunWork, takes_process
 from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.training_worker import TrainingSession
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.live_view import LiveView
+from tlstudio.gui.widgets.queue_row import QueueRow
 from tlstudio.gui.widgets.ready_view import ReadyView
 from tlstudio.gui.widgets.train_setup import TrainSetup
 from tlstudio.gui.workers import JobContext
@@ -33,16 +34,12 @@ if TYPE_CHECKING:
 
 DRAIN_EVERY_MS = 100
 """How often the events of a run are taken out of their buffer and drawn."""
-LEAVE_AFTER_MS = 3000
-"""How long the thread of a run may take to end when the window closes, before it is left behind."""
-END_AFTER_MS = 2000
-"""How long the process of a run may take to end when the window closes, before it is ended."""
-UNBEGUN_MS = 500
-"""The same for a run that has not begun to learn: there is nothing yet that could be kept."""
 
 
 class TrainPanel(QWidget):
     """The recipe at the left; at the right what will happen, or what happens.
+
+    While a run is under way, the next one can be planned: it has to wait for its turn.
 
     Args:
         state: What the pages share.
@@ -55,7 +52,9 @@ class TrainPanel(QWidget):
         self.setProperty("role", "page")
         self._state = state
         self._session: TrainingSession | None = None
-        self._on_shut: Callable[[], None] | None = None
+        self._planning = False  # although a run is under way
+        self._reins: dict[str, bool] = {}
+        self._closer = RunCloser(self)
         self.draft = RecipeDraft(state, self)
         self.setup = TrainSetup(state, self.draft)
         self.ready = ReadyView(state)
@@ -65,12 +64,17 @@ class TrainPanel(QWidget):
         self.right = QStackedWidget()
         self.right.setObjectName("train_right")
         self.right.addWidget(self.ready)
+        self.queue_row = QueueRow(state)
+        right = QVBoxLayout()
+        right.setSpacing(12)
+        right.addWidget(self.queue_row)
+        right.addWidget(self.right, 1)
         page = QWidget()
         row = QHBoxLayout(page)
         row.setContentsMargins(20, 16, 20, 12)
         row.setSpacing(14)
         row.addWidget(self.setup)
-        row.addWidget(self.right, 1)
+        row.addLayout(right, 1)
         self._pages = QStackedWidget()
         self._pages.setObjectName("train_pages")
         self._pages.addWidget(self.empty)
@@ -81,10 +85,9 @@ class TrainPanel(QWidget):
         self._drain = QTimer(self)
         self._drain.setInterval(DRAIN_EVERY_MS)
         self._drain.timeout.connect(self._take_events)
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.timeout.connect(self._lose_patience)
+        self._closer.gave_up.connect(self._drain.stop)
         self._connect()
+        self._show_reins()
         self._on_project()
 
     def _connect(self) -> None:
@@ -92,6 +95,9 @@ class TrainPanel(QWidget):
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
+        self.setup.queue_requested.connect(self._state.queue.add)
+        self.queue_row.chosen.connect(self.plan)
+        self._state.queue.changed.connect(self._on_queue)
         self.setup.place.changed.connect(self._on_place)
         self.setup.pause_requested.connect(self.toggle_pause)
         self.setup.stop_requested.connect(self.stop)
@@ -130,9 +136,12 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def start(self, recipe: Recipe) -> None:
-        """Train a recipe that has been checked; does nothing while a run is under way."""
+        """Train a recipe that has been checked, or queue it where others are before it."""
         project = self._state.project
-        if project is None or self._session is not None:
+        if project is None:
+            return
+        if self._must_wait:
+            self._state.queue.add(recipe)
             return
         work = run_work.execute(recipe, project, self._state.registry, in_process=self._takes_process())
         self._begin(work, self.draft.result.revision)
@@ -171,17 +180,19 @@ class TrainPanel(QWidget):
         rows = (summary for summary in project.runs() if summary.status == "running")
         running = next((row for row in rows if project.run(row.id).own_process is not None), None)
         if running is not None:
-            self._begin(run_work.follow(running.id, project), None)
+            self._begin(run_work.follow(running.id, project), None, planning=self._planning)
             self._show_what_runs(project.run(running.id))
-            title = run_title(running.id, self._state.registry)
-            self._state.message.emit(self.tr("{0} has gone on in its process; it is followed again.").format(title), "")
+            text = self.tr("{0} has gone on in its process; it is followed again.")
+            if self._state.queue.on:
+                text = self.tr("{0} has begun: its turn in the queue has come.")
+            self._state.message.emit(text.format(run_title(running.id, self._state.registry)), "")
 
-    def _begin(self, work: RunWork, revision: Revision | None) -> None:
+    def _begin(self, work: RunWork, revision: Revision | None, *, planning: bool = False) -> None:
         self._session = TrainingSession(work, self)
         self._session.ended.connect(self._on_thread_ended)
-        self.right.setCurrentWidget(self.live)
         self.live.begin(revision, work.run_id)
-        self.setup.show_running(True)
+        self._reins = {}
+        self.plan(planning)
         self._session.start()
         self._drain.start()
 
@@ -192,7 +203,8 @@ class TrainPanel(QWidget):
             recipe = Recipe.model_validate(run.read_recipe())
         except (TLStudioError, ValidationError):
             return  # who carries it out says so
-        self.setup.load_values(recipe)
+        if not self._planning:
+            self.setup.load_values(recipe)
 
         def open_data(_: JobContext) -> Revision | None:
             if project is None:
@@ -210,18 +222,57 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def train_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe in the form and start it as soon as it has been checked."""
-        if self._session is None:
+        """Show a recipe in the form and start it as soon as it has been checked; queue it where it has to wait."""
+        if self._must_wait:
+            self._state.queue.add(recipe)
+        else:
             self._state.navigate.emit("train")
             self.draft.wake()
             self.setup.start_recipe(recipe)
 
     @Slot(object)
     def edit_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe in the form, to be changed and started by the user."""
+        """Show a recipe in the form, to be changed and started or queued by the user."""
         if self._session is None:
             self._train_again()
-            self.setup.load_values(recipe)
+        else:
+            self.plan(True)
+        self.setup.load_values(recipe)
+
+    # -- the queue ------------------------------------------------------------------------------------------
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether a run that is started now has others before it."""
+        return self._session is not None or self._state.queue.on
+
+    @Slot(bool)
+    def plan(self, planning: bool) -> None:
+        """While a run is under way, show the plan for the next one, or the run again."""
+        self._planning = planning
+        self.right.setCurrentWidget(self.ready if planning else self.live)
+        self._show_reins(**self._reins)
+
+    def _show_reins(self, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
+        """Show the buttons of the moment; see `TrainSetup.show_running`."""
+        self._reins = {"paused": paused, "ending": ending, "waiting": waiting}
+        self.setup.show_running(self._session is not None and not self._planning, **self._reins)
+        self._show_queue()
+
+    def _show_queue(self) -> None:
+        self.queue_row.show_state(running=self._session is not None, planning=self._planning)
+        self.setup.show_turn(must_wait=self._must_wait)
+
+    @Slot()
+    def _on_queue(self) -> None:
+        if self._state.queue.on:
+            self._follow_running()
+        elif self._session is None:
+            self._planning = False
+            self.draft.look_again()
+        self._show_queue()
+
+    # -- the reins ------------------------------------------------------------------------------------------
 
     @Slot()
     def toggle_pause(self) -> None:
@@ -230,7 +281,7 @@ class TrainPanel(QWidget):
             control = self._session.control
             paused = control.paused
             control.resume() if paused else control.pause()
-            self.setup.show_running(True, paused=not paused)
+            self._show_reins(paused=not paused)
 
     @Slot()
     def stop(self) -> None:
@@ -257,47 +308,14 @@ class TrainPanel(QWidget):
         session = self._session
         if session is None:
             callback()
-            return
-        self._on_shut = callback
-        if leave and session.work.in_process:
-            session.control.let_go()
-            self._patience.start(LEAVE_AFTER_MS)
-            return
-        # Not `stop`: that would still evaluate, which may take longer than a person who closes the window waits.
-        session.control.cancel()
-        self._ask_followed(session)
-        self._ending()
-        usual = END_AFTER_MS if session.work.in_process else LEAVE_AFTER_MS
-        self._patience.start(usual if self.live.story.started is not None else UNBEGUN_MS)
-
-    def _ask_followed(self, session: TrainingSession) -> None:
-        """Ask the process of a run directly: who follows it may still be loading the libraries, and the window goes."""
-        project = self._state.project
-        if session.work.in_process and session.work.run_id and project is not None:
-            with contextlib.suppress(TLStudioError):  # it has ended meanwhile, or the disk is full
-                project.run(session.work.run_id).ask("cancel")
-
-    @Slot()
-    def _lose_patience(self) -> None:
-        """The window is to close now: have a process ended that does not end, and leave a thread behind."""
-        session = self._session
-        if session is None:
-            return
-        if session.work.in_process and not session.control.has_let_go:
-            session.control.let_go()
-            self._patience.start(LEAVE_AFTER_MS - END_AFTER_MS)
-            return
-        self._drain.stop()
-        self._call_back()
-
-    def _call_back(self) -> None:
-        self._patience.stop()
-        if self._on_shut is not None:
-            callback, self._on_shut = self._on_shut, None
-            callback()
+        elif leave and session.work.in_process:
+            self._closer.leave(session, callback)
+        else:
+            self._closer.end(session, callback, self._state.project, begun=self.live.story.started is not None)
+            self._ending()
 
     def _ending(self) -> None:
-        self.setup.show_running(True, ending=True)
+        self._show_reins(ending=True)
         self.live.set_stopping()
         self.live.redraw()
 
@@ -312,7 +330,7 @@ class TrainPanel(QWidget):
         paused, waiting = self._how_paused()
         if (paused, waiting) == before or self.live.phase == "stopping":
             return
-        self.setup.show_running(True, paused=paused, waiting=waiting)
+        self._show_reins(paused=paused, waiting=waiting)
 
     def _how_paused(self) -> tuple[bool, bool]:
         """Whether the user has paused the run, and whether it waits by itself."""
@@ -327,7 +345,7 @@ class TrainPanel(QWidget):
         self._drain.stop()
         self._session = None
         self.live.take(session.drain())
-        self.setup.show_running(False)
+        self._show_reins()
         # The run must be over for everyone before they are told: a waiting recipe may start from within.
         session.deleteLater()
         self.live.redraw()
@@ -335,9 +353,9 @@ class TrainPanel(QWidget):
         if ended is not None:
             self._tell(ended)
         self._state.runs_changed.emit()
-        if self._on_shut is None:
+        if not self._closer.closing:
             self.draft.look_again()
-        self._call_back()
+        self._closer.over()
 
     def _tell(self, ended: RunEnded) -> None:
         if ended.status == "failed":
@@ -366,7 +384,7 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
-        self.ready.show_checked(checked, in_process=self._takes_process())
+        self.ready.show_checked(checked, in_process=self._must_wait or self._takes_process())
         if checked.can_start and self._live is None:
             # The check has imported what the plots need: building them now keeps the start quick.
             QTimer.singleShot(0, self, lambda: self.live)
@@ -376,9 +394,11 @@ class TrainPanel(QWidget):
         if self._session is not None:
             return  # the project was only renamed: no other can be opened during a run
         self.draft.clear()
+        self._planning = False
         self.right.setCurrentWidget(self.ready)
         self._on_datasets()
         self._follow_running()
+        self._show_queue()
 
     @Slot(str)
     def _on_datasets(self, _name: str = "") -> None:
@@ -405,7 +425,7 @@ class TrainPanel(QWidget):
 
     @Slot(str, str)
     def _on_dataset_selected(self, name: str, revision: str) -> None:
-        if self._session is None:
+        if self._session is None or self._planning:
             self.setup.show_dataset(name, revision)
 
     @Slot()

@@ -19,11 +19,11 @@ from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from tlstudio.gui.state import AppState
-from tlstudio.gui.theme import Theme
+from tlstudio.gui.theme import Theme, icon
 from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
 from tlstudio.plugins import Registry
-from tlstudio.store.run import RunSummary
+from tlstudio.store.run_record import RunSummary
 
 RUN_ROLE = Qt.ItemDataRole.UserRole + 1
 SORT_ROLE = Qt.ItemDataRole.UserRole + 2
@@ -33,6 +33,7 @@ Index = QModelIndex | QPersistentModelIndex
 def status_words(status: str) -> str:
     """Say in a word or two how a run stands."""
     return {
+        "queued": _tr("Queued"),
         "running": _tr("Running"),
         "done": _tr("Done"),
         "stopped": _tr("Stopped early"),
@@ -102,7 +103,7 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
         _Column(_tr("Backbone"), backbone, backbone, 150, tip=lambda run: run.backbone),
         _Column(_tr("Strategy"), strategy, strategy, 120, tip=lambda run: run.strategy),
         _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 132, right=True),
-        _Column(_tr("Time"), lambda run: duration_text(run.seconds), lambda run: run.seconds, 64, right=True),
+        _Column(_tr("Time"), _time_text, lambda run: run.seconds, 64, right=True),
         _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 90),
         _Column(_tr("Note"), lambda run: run.note, lambda run: run.note.casefold(), 140),
     )
@@ -115,6 +116,10 @@ METRIC_COLUMN = 5
 
 def _dataset(run: RunSummary) -> str:
     return f"{run.dataset} {run.revision}".strip()
+
+
+def _time_text(run: RunSummary) -> str:
+    return duration_text(run.seconds) if run.seconds else "—"
 
 
 def _metric_text(run: RunSummary) -> str:
@@ -194,6 +199,8 @@ class RunModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
             color, _ = self.style_of(run.id)
             return _dot(self._theme.curves[color])
+        if role == Qt.ItemDataRole.DecorationRole and index.column() == 1 and run.status == "queued":
+            return icon("clock", self._theme.second, 14)
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             color_name = status_color(run.status, self._theme)
             return QColor(self._theme.second if color_name == self._theme.faint else color_name)

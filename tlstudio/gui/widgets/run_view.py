@@ -159,6 +159,8 @@ class RunView(QWidget):
         parts = [status_words(summary.status), *details.problems]
         if summary.status == "interrupted":
             parts.append(self.tr("its process ended without a word"))
+        if summary.status == "queued":
+            parts.append(self.tr("it waits for its turn"))
         self._status.setText(" · ".join(parts))
         roles = {"done": "good", "stopped": "good", "failed": "bad", "interrupted": "caution", "damaged": "bad"}
         set_role(self._status, roles.get(summary.status, "second"))
@@ -189,6 +191,6 @@ class RunView(QWidget):
         for tab in (0, 1):
             self.tabs.setTabEnabled(tab, has_result)
         if not has_result and self.tabs.currentIndex() < 2:
-            self.tabs.setCurrentIndex(2)
+            self.tabs.setCurrentIndex(3 if summary.status == "queued" else 2)
         elif has_result and self.tabs.currentIndex() >= 2 and not self.tabs.hasFocus():
             self.tabs.setCurrentIndex(0)

@@ -76,7 +76,10 @@ class TopBar(QFrame):
             chip.setToolTip(self.tr("Only the plugins that come with TL Studio are loaded."))
             layout.addWidget(chip, 0, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(self._device, 0, Qt.AlignmentFlag.AlignVCenter)
+        self._queued = text_label("", "chip", "topbar_queued")
+        layout.addWidget(self._queued, 0, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(RunChip(state), 0, Qt.AlignmentFlag.AlignVCenter)
+        state.queue.changed.connect(self._show_queue)
         state.project_changed.connect(self.refresh)
         state.dataset_selected.connect(self.refresh)
         state.datasets_changed.connect(self.refresh)
@@ -95,6 +98,20 @@ class TopBar(QFrame):
             parts.append(self.tr("revision {0}").format(self._state.revision.removeprefix("r")))
         self._dataset.setText(" · ".join(part for part in parts if part))
         self._slash.setVisible(bool(self._state.dataset))
+        self._show_queue()
+
+    @Slot()
+    def _show_queue(self) -> None:
+        queue = self._state.queue
+        text = self.tr("{0} queued").format(queue.waiting)
+        self._queued.setText(text)
+        self._queued.setAccessibleName(text)
+        self._queued.setToolTip(
+            self.tr("They begin one after the other, also without this window.")
+            if queue.on
+            else self.tr("They begin when the queue is started, on the Train or the Runs page.")
+        )
+        self._queued.setVisible(queue.waiting > 0)
 
     @Slot(str)
     def _show_device(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
@@ -18,6 +18,7 @@ from tlstudio.api import Component
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import set_role
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
 from tlstudio.gui.widgets.place_box import PlaceBox
@@ -38,10 +39,12 @@ class TrainSetup(QWidget):
 
     Signals:
         start_requested(object): The user wants this `Recipe` to be trained.
+        queue_requested(object): The user wants this `Recipe` to wait for its turn.
         pause_requested(), stop_requested(), cancel_requested(): The reins.
     """
 
     start_requested = Signal(object)
+    queue_requested = Signal(object)
     pause_requested = Signal()
     stop_requested = Signal()
     cancel_requested = Signal()
@@ -52,7 +55,7 @@ class TrainSetup(QWidget):
         self.setFixedWidth(COLUMN_WIDTH)
         self._state = state
         self._draft = draft
-        self._start_when_checked = False
+        self._when_checked: Callable[[], None] | None = None
         self._dialog: PickerDialog | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -118,6 +121,15 @@ class TrainSetup(QWidget):
         self.sentence.setMinimumHeight(2 * self.sentence.fontMetrics().height() + 2)
         self.train_button = push_button(self.tr("&Train"), "primary", "train_start")
         self.train_button.clicked.connect(self.start)
+        self.queue_button = push_button(
+            self.tr("Add to &queue"),
+            "secondary",
+            "train_queue",
+            hint=self.tr(
+                "Lets this run wait for its turn. Queued runs go on one after the other, also without the window"
+            ),
+        )
+        self.queue_button.clicked.connect(self.queue)
         self.more_button = push_button(self.tr("&Recipe"), "secondary", "train_recipe_menu")
         self.recipe_menu = RecipeMenu(self._state, self._draft, self.more_button)
         self.recipe_menu.loaded.connect(self.refresh_datasets)
@@ -127,6 +139,7 @@ class TrainSetup(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addWidget(self.more_button)
+        row.addWidget(self.queue_button, 1)
         row.addWidget(self.train_button, 1)
         self.pause_button = push_button(
             self.tr("&Pause"), "secondary", "train_pause", hint=self.tr("Waits before the next step; nothing is lost")
@@ -255,9 +268,9 @@ class TrainSetup(QWidget):
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
-        if self._start_when_checked:
-            self._start_when_checked = False
-            self.start()
+        if self._when_checked is not None:
+            do, self._when_checked = self._when_checked, None
+            do()
 
     def _show_chosen(self) -> None:
         """Show what was chosen although it cannot be trained, so that its options can be mended."""
@@ -295,8 +308,14 @@ class TrainSetup(QWidget):
                 else self.tr("{0} things must be mended first; they are listed on the right.").format(count)
             )
         else:
-            self._set_sentence(checked.preflight.sentence if checked.preflight else "")
-        self.train_button.setEnabled(checked.can_start and self._writable())
+            self._set_sentence(checked.preflight.sentence if checked.preflight else self._unmeasured())
+        for button in (self.train_button, self.queue_button):
+            button.setEnabled(checked.can_start and self._writable())
+
+    def _unmeasured(self) -> str:
+        if self._draft.result.recipe is None or self._buttons.currentIndex() == 1:
+            return ""
+        return self.tr("Begins when its turn has come. How long it takes is measured while no run is under way.")
 
     def _writable(self) -> bool:
         return self._state.project is not None and self._state.project.writable
@@ -322,19 +341,32 @@ class TrainSetup(QWidget):
     def start(self) -> None:
         """Ask for the start; waits for the check that is on its way."""
         if self._draft.pending:
-            self._start_when_checked = True
+            self._when_checked = self.start
         elif self._draft.result.can_start and self._draft.result.recipe is not None:
             self.start_requested.emit(self._draft.result.recipe)
+
+    @Slot()
+    def queue(self) -> None:
+        """Ask for a place in the queue; waits for the check that is on its way."""
+        if self._draft.pending:
+            self._when_checked = self.queue
+        elif self._draft.result.can_start and self._draft.result.recipe is not None:
+            self.queue_requested.emit(self._draft.result.recipe)
 
     def start_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the form and start it as soon as it is checked."""
         self.load_values(recipe)
-        self._start_when_checked = True
+        self._when_checked = self.start
 
     def load_values(self, recipe: Recipe) -> None:
         """Show a recipe in the form."""
         self._draft.load(recipe.model_dump())
         self.refresh_datasets()
+
+    def show_turn(self, *, must_wait: bool) -> None:
+        """Say whether a run can start now, or has to wait for others: then it can only be queued."""
+        self.train_button.setVisible(not must_wait)
+        set_role(self.queue_button, "primary" if must_wait else "secondary")
 
     def show_running(self, running: bool, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
         """Show the buttons of the moment and forbid changes while a run goes.
@@ -355,3 +387,5 @@ class TrainSetup(QWidget):
         self.dataset_box.setEnabled(not running)
         for card in self.cards.values():
             card.button.setEnabled(not running)
+        if not self._draft.pending:
+            self._show_checked(self._draft.result)

@@ -1,0 +1,179 @@
+"""Queued runs in the window: planned beside a run, started at a press, and gone on with when the window is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QAbstractButton, QDialog, QLabel
+from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
+from tlstudio.engine.run_queue import add_to_queue, is_worked_off
+from tlstudio.gui import main_window, run_closing
+from tlstudio.gui.app import build_window
+from tlstudio.gui.main_window import MainWindow
+from tlstudio.gui.panels.runs import RunsPanel
+from tlstudio.gui.panels.train import TrainPanel
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.plugins import PluginManager
+from tlstudio.store.project import Project
+
+LONG = 120_000
+ONCE = {**QUICK, "epochs": 1}
+ENDLESS = {**QUICK, "epochs": 100_000, "checkpoint_every": 0}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine must not fail a test."""
+    monkeypatch.setattr(run_closing, "LEAVE_AFTER_MS", LONG)
+    monkeypatch.setattr(main_window, "CLOSES_WITHIN", LONG / 1000)
+
+
+@pytest.fixture
+def queueing(window: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot) -> Iterator[MainWindow]:
+    """The window on the Train page with a recipe that trains in a second; at the end nobody works the queue off."""
+    folder = shapes_project.folder
+    state.set_project(shapes_project)
+    window.go_to("train")
+    page = page_of(window)
+    page.draft.load({"dataset": {"name": "shapes", "revision": "r1"}, "backbone": TINY_VISION, "training": ONCE})
+    qtbot.waitUntil(lambda: page.draft.result.can_start and not page.draft.pending, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    yield window
+    with Project.open(folder, write=False) as project:
+        qtbot.waitUntil(lambda: not is_worked_off(project), timeout=LONG)
+
+
+def page_of(window: MainWindow) -> TrainPanel:
+    page = window.panel("train")
+    assert isinstance(page, TrainPanel)
+    return page
+
+
+def states(project: Project) -> list[str]:
+    return [run.status for run in reversed(project.runs())]
+
+
+def begin(window: MainWindow, qtbot: QtBot) -> TrainPanel:
+    """Start a run in this window that would take for ever, and wait for its first epoch."""
+    page, project = page_of(window), window.state.project
+    assert project is not None
+    page.start(tiny_recipe(project, window.state.registry, strategy={"name": "full"}, training=ENDLESS))
+    qtbot.waitUntil(lambda: page.live.story.epoch is not None, timeout=LONG)
+    return page
+
+
+def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page = page_of(queueing)
+    for waiting in (1, 2):
+        click(page, "train_queue", qtbot)
+        assert state.queue.waiting == waiting
+    chip = queueing.findChild(QLabel, "topbar_queued")
+    assert isinstance(chip, QLabel)
+    assert chip.text() == "2 queued"
+    assert page.right.currentWidget() is page.ready, "nothing has begun"
+    queueing.go_to("runs")
+    runs = queueing.panel("runs")
+    assert isinstance(runs, RunsPanel)
+    shown = runs.table.filter_model
+    assert [shown.index(row, 1).data() for row in range(2)] == ["Queued", "Queued"]
+    start = runs.findChild(QAbstractButton, "runs_queue_go")
+    assert isinstance(start, QAbstractButton)
+    assert start.accessibleName() == "Start 2 queued runs"
+    click(runs, "runs_queue_go", qtbot)
+    assert start.accessibleName() == "Stop the queue"
+    qtbot.waitUntil(lambda: page.live.story.started is not None, timeout=LONG)
+    assert page.right.currentWidget() is page.live
+    qtbot.waitUntil(lambda: states(shapes_project) == ["done", "done"], timeout=LONG)
+    qtbot.waitUntil(lambda: not state.queue.on and not page.active_run, timeout=LONG)
+    assert not start.isVisible()
+    assert not chip.isVisible()
+    assert page.setup.train_button.isVisibleTo(page)
+    wait_for_jobs(state, qtbot)
+
+
+def test_while_a_run_goes_the_next_is_planned_and_begins_when_it_is_over(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page = begin(queueing, qtbot)
+    assert not page.setup.dataset_box.isEnabled()
+    click(page, "train_show_plan", qtbot)
+    assert page.right.currentWidget() is page.ready
+    assert page.setup.dataset_box.isEnabled()
+    assert not page.setup.train_button.isVisible(), "it has to wait"
+    page.draft.set_options("training", {**ONCE, "learning_rate": 0.01})
+    qtbot.waitUntil(lambda: not page.draft.pending, timeout=LONG)
+    click(page, "train_queue", qtbot)
+    assert state.queue.on, "it begins by itself"
+    assert states(shapes_project) == ["running", "queued"]
+    click(page, "train_show_live", qtbot)
+    assert page.right.currentWidget() is page.live
+    click(page, "train_cancel", qtbot)
+    qtbot.waitUntil(lambda: states(shapes_project) == ["cancelled", "done"], timeout=LONG)
+    qtbot.waitUntil(lambda: not state.queue.on and not page.active_run, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_closed_window_leaves_the_queue_to_go_on(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page = begin(queueing, qtbot)
+    for _ in range(2):
+        state.queue.add(tiny_recipe(shapes_project, state.registry, training=ONCE))
+    assert page.active_run
+    queueing.close()
+    dialog = queueing.findChild(QDialog, "close_question")
+    assert isinstance(dialog, QDialog)
+    with qtbot.waitSignal(queueing.closed, timeout=LONG):
+        click(dialog, "close_question_other", qtbot)
+    with Project.open(shapes_project.folder) as again:
+        qtbot.waitUntil(lambda: states(again) == ["cancelled", "done", "done"], timeout=LONG)
+
+
+def test_what_still_waits_is_told_when_the_project_is_opened_and_can_be_stopped_and_removed(
+    state: AppState, shapes_project: Project, manager: PluginManager, tmp_path: Path, qtbot: QtBot
+) -> None:
+    for training in (ENDLESS, ONCE):
+        recipe = tiny_recipe(shapes_project, state.registry, strategy={"name": "full"}, training=training)
+        add_to_queue(recipe, shapes_project)
+    shapes_project.close()
+    window = build_window(state)
+    window.show()
+    state.open_project(shapes_project.folder)
+    project = state.project
+    assert project is not None
+    assert window.notices.notice is not None
+    assert window.notices.notice.text == "2 runs are queued."
+    click(window, "notice_queued_0", qtbot)
+    window.go_to("train")
+    page = page_of(window)
+    qtbot.waitUntil(lambda: page.live.story.step is not None, timeout=LONG)
+    click(page, "train_queue_go", qtbot)  # stop
+    qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
+    assert states(project) == ["running", "queued"]
+    assert page.active_run, "the present run goes on"
+    runs = window.panel("runs")
+    assert isinstance(runs, RunsPanel)
+    window.go_to("runs")
+    waiting = project.runs()[0].id
+    state.show_run.emit(waiting)
+    wait_for_jobs(state, qtbot)
+    click(runs, "run_delete", qtbot)
+    question = window.findChild(Question, "delete_runs")
+    assert isinstance(question, Question)
+    click(question, "delete_runs_yes", qtbot)
+    assert states(project) == ["running"]
+    assert state.queue.waiting == 0
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        page.cancel()
+    qtbot.waitUntil(lambda: not page.active_run, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    window.close()
+    window.deleteLater()

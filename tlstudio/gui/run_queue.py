@@ -1,0 +1,148 @@
+"""The queue of the open project as the window sees it: how many runs wait, and whether a process works them off."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from tlstudio.api import TLStudioError
+from tlstudio.api.files import text_of
+from tlstudio.gui.titles import run_title
+
+if TYPE_CHECKING:
+    from tlstudio.engine.recipe import Recipe
+    from tlstudio.gui.state import AppState
+
+LOOK_EVERY_MS = 1000
+"""How often it is looked at what becomes of the runs while the queue is worked off."""
+
+
+class RunQueue(QObject):
+    """Adds runs, and has the queue worked off or stopped. The work is done by a process that outlives the window.
+
+    Args:
+        state: Where the open project is; owns this.
+
+    Attributes:
+        waiting: Number of runs that wait.
+        on: Whether the queue is worked off.
+
+    Signals:
+        changed(): `waiting` or `on` is another one now, or a run has begun or ended while it is worked off. With
+            another project that is not said: who hears of it looks here anyway.
+    """
+
+    changed = Signal()
+
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
+        self._state = state
+        self.waiting = 0
+        self.on = False
+        self._seen: tuple[tuple[str, str], ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clock = QTimer(self)
+        self._clock.setInterval(LOOK_EVERY_MS)
+        self._clock.timeout.connect(self._look_again)
+        state.project_changed.connect(self._on_project)
+        state.runs_changed.connect(self.look)
+
+    @Slot(object)
+    def add(self, recipe: Recipe) -> None:
+        """Let a run wait; while another one is under way, it begins by itself when its turn has come."""
+        from tlstudio.engine.run_queue import add_to_queue
+
+        project = self._state.project
+        if project is None:
+            return
+        try:
+            run = add_to_queue(recipe, project)
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        if self._state.run_state.active and not self.on:
+            self.start()
+        self._state.runs_changed.emit()
+        text = self.tr("{0} is queued; it begins by itself when its turn has come.")
+        if not self.on:
+            text = self.tr("{0} is queued. Queue more, or start the queue.")
+        self._state.message.emit(text.format(run_title(run.id, self._state.registry)), "")
+
+    @Slot()
+    def start(self) -> None:
+        """Have the queue worked off from now on; does nothing without a queued run."""
+        from tlstudio.engine.run_queue import start_queue
+
+        project = self._state.project
+        if project is None:
+            return
+        try:
+            self._process = start_queue(project)
+        except TLStudioError as error:
+            self._state.show_error(error)
+        self.look()
+
+    @Slot()
+    def stop(self) -> None:
+        """Have no queued run begun any more; the present one goes on."""
+        from tlstudio.engine.run_queue import stop_queue
+
+        project = self._state.project
+        if project is None or not self.on:
+            return
+        try:
+            stop_queue(project)
+        except TLStudioError as error:
+            self._state.show_error(error)
+
+    @Slot()
+    def look(self) -> None:
+        """Look what is so now, and tell it if it was otherwise."""
+        before = self.waiting, self.on
+        self._read()
+        if (self.waiting, self.on) != before:
+            self.changed.emit()
+
+    def _read(self) -> None:
+        from tlstudio.engine.run_queue import is_worked_off
+
+        project = self._state.project
+        rows = [(run.id, run.status) for run in project.runs()] if project is not None else []
+        self._seen = tuple(rows)
+        self.waiting = sum(status == "queued" for _, status in rows)
+        starting = self._process is not None and self._process.poll() is None
+        self.on = project is not None and (starting or is_worked_off(project))
+        if self.on and not self._clock.isActive():
+            self._clock.start()
+        elif not self.on:
+            self._clock.stop()
+            self._tell_trouble()
+
+    @Slot()
+    def _look_again(self) -> None:
+        before = self._seen
+        self.look()
+        if self._seen != before:
+            self.changed.emit()
+            self._state.runs_changed.emit()
+
+    def close(self) -> None:
+        """Look no more; what works the queue off goes on."""
+        self._clock.stop()
+        self._process = None
+
+    def _tell_trouble(self) -> None:
+        from tlstudio.engine.run_queue import OUTPUT_NAME
+
+        process, self._process = self._process, None
+        if process is not None and process.returncode and self._state.project is not None:
+            said = text_of(self._state.project.folder / OUTPUT_NAME).strip()
+            sentence = self.tr("The queue has ended too early; what was not begun is still queued.")
+            self._state.message.emit(sentence, said)
+
+    @Slot()
+    def _on_project(self) -> None:
+        self._process = None
+        self._read()
