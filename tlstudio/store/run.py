@@ -104,8 +104,8 @@ class Run:
     def _was_left(self) -> bool:
         """Whether this very process has ended the run and could not record it, as when the disk was full."""
         with contextlib.suppress(RunError):
-            if self.own_process is None and self._mark == ProcessMark.here():
-                return (self.folder / LOCK_NAME).exists() and not self.is_carried_out
+            if self.begun and self.own_process is None and self._mark == ProcessMark.here():
+                return not self.is_carried_out
         return False
 
     def metrics(self) -> dict[str, dict[str, float]]:
