@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import RunError
-from tlstudio.engine.advise import complete
+from tlstudio.engine.advise import Preflight, complete, preflight
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEnded, RunEvent, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
@@ -219,3 +220,28 @@ def test_a_checkpoint_of_another_model_is_told_and_not_taken_for_a_bug(
     assert ended.status == "failed"
     assert "its last checkpoint does not fit the run" in ended.error
     assert not ended.traceback
+
+
+def test_a_run_is_the_same_while_the_next_one_is_planned(shapes_project: Project, registry: Registry) -> None:
+    revision = shapes_project.dataset("shapes")
+    values = {
+        "backbone": TINY_VISION,
+        "head": {"name": "classification", "options": {"dropout": 0.5}},
+        "strategy": "full",
+        "training": {"epochs": 3, "batch_size": 8, "threads": 1},
+    }
+    recipe = complete(values, revision, registry)
+    expected = execute_run(recipe, shapes_project, registry, on_event=Heard(), control=RunControl())
+    heard = Heard()
+    planned: list[Preflight] = []
+    planning = threading.Thread(target=lambda: planned.append(preflight(recipe, revision, registry)))
+
+    def listen(event: RunEvent) -> None:
+        heard(event)
+        if isinstance(event, StepLogged) and event.step == 1:
+            planning.start()
+
+    run = execute_run(recipe, shapes_project, registry, on_event=listen, control=RunControl())
+    planning.join()
+    assert planned[0].seconds is not None
+    assert outcome_of(expected).difference(outcome_of(run)) == ""

@@ -252,36 +252,36 @@ def preflight(
         with random_state_aside():
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, revision.target_info())
-            groups = parts.strategy.param_groups(
-                model,
-                parts.strategy_options,
-                learning_rate=options.learning_rate,
-                weight_decay=options.weight_decay,
+        groups = parts.strategy.param_groups(
+            model,
+            parts.strategy_options,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+        )
+        trainable, total = learning_parameters(groups), count_parameters(model)[1]
+        plain = parts.backbone.preprocessor(parts.backbone_options)
+        varied = parts.backbone.preprocessor(parts.backbone_options, augmentation=options.augmentation)
+        if cached and project_folder is not None:
+            path = cache_path(
+                project_folder / CACHE_FOLDER,
+                revision,
+                parts.backbone,
+                parts.backbone_options,
+                weights,
+                plain,
+                options.seed,
             )
-            trainable, total = learning_parameters(groups), count_parameters(model)[1]
-            plain = parts.backbone.preprocessor(parts.backbone_options)
-            varied = parts.backbone.preprocessor(parts.backbone_options, augmentation=options.augmentation)
-            if cached and project_folder is not None:
-                path = cache_path(
-                    project_folder / CACHE_FOLDER,
-                    revision,
-                    parts.backbone,
-                    parts.backbone_options,
-                    weights,
-                    plain,
-                    options.seed,
-                )
-                kept = load_features(path, len(revision), backbone.num_features) is not None
-            try:
-                preprocessor = plain if cached else varied
-                costs = measure_costs(parts, model, groups, preprocessor, revision, options, cached=cached)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                notes.append("Memory is short right now, so the time could not be measured; a run may not fit.")
-            else:
-                counts = tuple(len(revision.indices(split)) for split in SPLITS)
-                seconds = estimate_seconds(costs, options, (counts[0], counts[1], counts[2]), cached=cached, kept=kept)
+            kept = load_features(path, len(revision), backbone.num_features) is not None
+        try:
+            preprocessor = plain if cached else varied
+            costs = measure_costs(parts, model, groups, preprocessor, revision, options, cached=cached)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            notes.append("Memory is short right now, so the time could not be measured; a run may not fit.")
+        else:
+            counts = tuple(len(revision.indices(split)) for split in SPLITS)
+            seconds = estimate_seconds(costs, options, (counts[0], counts[1], counts[2]), cached=cached, kept=kept)
     except TLStudioError as error:
         problem = Problem(error.field or "recipe", error.what, error.remedy)
         return Preflight("This cannot start yet.", (problem,))

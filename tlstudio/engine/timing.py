@@ -17,6 +17,7 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import CachedModel, Parts
 from tlstudio.engine.devices import make_fabric, resolve_device
 from tlstudio.engine.optimization import make_optimizer
+from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import TrainingOptions
 
 _SECONDS_PER_EPOCH = 0.04
@@ -123,13 +124,14 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
     """Time something: the first time warms up, the second counts."""
     seconds = 0.0
     for _ in range(2):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
-        seconds = time.perf_counter() - start
+        with random_state_aside():  # for each by itself: a run in another thread waits no longer than that
+            start = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            elif device.type == "mps":
+                torch.mps.synchronize()
+            seconds = time.perf_counter() - start
     return seconds
 
 
