@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QAbstractButton, QDialog, QLabel
 from pytestqt.qtbot import QtBot
 
@@ -19,6 +20,7 @@ from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.plugins import PluginManager
 from tlstudio.store.project import Project
 
@@ -95,6 +97,9 @@ def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
     qtbot.waitUntil(lambda: not state.queue.on and not page.active_run, timeout=LONG)
     assert not start.isVisible()
     assert not chip.isVisible()
+    bar = queueing.findChild(StatusBar, "statusbar")
+    assert isinstance(bar, StatusBar)
+    assert bar.text == "The queue is done; the results are on the Runs page."
     assert page.setup.train_button.isVisibleTo(page)
     wait_for_jobs(state, qtbot)
 
@@ -121,20 +126,37 @@ def test_while_a_run_goes_the_next_is_planned_and_begins_when_it_is_over(
     wait_for_jobs(state, qtbot)
 
 
-def test_a_closed_window_leaves_the_queue_to_go_on(
-    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+def test_a_closed_window_leaves_the_queue_to_go_on_and_the_next_one_follows_it(
+    queueing: MainWindow, state: AppState, shapes_project: Project, manager: PluginManager, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    page = begin(queueing, qtbot)
-    for _ in range(2):
-        state.queue.add(tiny_recipe(shapes_project, state.registry, training=ONCE))
-    assert page.active_run
+    begin(queueing, qtbot)
+    state.queue.add(tiny_recipe(shapes_project, state.registry, training=ENDLESS, strategy={"name": "full"}))
     queueing.close()
     dialog = queueing.findChild(QDialog, "close_question")
     assert isinstance(dialog, QDialog)
     with qtbot.waitSignal(queueing.closed, timeout=LONG):
         click(dialog, "close_question_other", qtbot)
-    with Project.open(shapes_project.folder) as again:
-        qtbot.waitUntil(lambda: states(again) == ["cancelled", "done", "done"], timeout=LONG)
+    with Project.open(shapes_project.folder, write=False) as seen:
+        assert is_worked_off(seen)
+        qtbot.waitUntil(lambda: seen.run(seen.runs()[0].id).begun > 0, timeout=LONG)
+        assert states(seen) == ["cancelled", "running"]
+
+    second = AppState(manager, QSettings(str(tmp_path / "second.ini"), QSettings.Format.IniFormat))
+    other = build_window(second)
+    other.show()
+    second.open_project(shapes_project.folder)
+    assert second.queue.on
+    following = page_of(other)
+    other.go_to("train")
+    assert following.live.isVisible()
+    qtbot.waitUntil(lambda: following.live.story.step is not None, timeout=LONG)
+    wait_for_jobs(second, qtbot)
+    following.cancel()
+    qtbot.waitUntil(lambda: not following.active_run and not second.queue.on, timeout=LONG)
+    wait_for_jobs(second, qtbot)
+    other.close()
+    other.deleteLater()
+    second.deleteLater()
 
 
 def test_what_still_waits_is_told_when_the_project_is_opened_and_can_be_stopped_and_removed(

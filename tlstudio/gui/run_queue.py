@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -14,6 +15,7 @@ from tlstudio.gui.titles import run_title
 if TYPE_CHECKING:
     from tlstudio.engine.recipe import Recipe
     from tlstudio.gui.state import AppState
+    from tlstudio.store.project import Project
 
 LOOK_EVERY_MS = 1000
 """How often it is looked at what becomes of the runs while the queue is worked off."""
@@ -42,6 +44,7 @@ class RunQueue(QObject):
         self.waiting = 0
         self.on = False
         self._seen: tuple[tuple[str, str], ...] = ()
+        self._watched: set[str] = set()  # runs that had not ended while it was worked off
         self._process: subprocess.Popen[bytes] | None = None
         self._clock = QTimer(self)
         self._clock.setInterval(LOOK_EVERY_MS)
@@ -110,15 +113,20 @@ class RunQueue(QObject):
 
         project = self._state.project
         rows = [(run.id, run.status) for run in project.runs()] if project is not None else []
-        self._seen = tuple(rows)
+        was_on, self._seen = self.on, tuple(rows)
         self.waiting = sum(status == "queued" for _, status in rows)
         starting = self._process is not None and self._process.poll() is None
         self.on = project is not None and (starting or is_worked_off(project))
-        if self.on and not self._clock.isActive():
-            self._clock.start()
-        elif not self.on:
+        if self.on:
+            self._watched |= {run for run, status in rows if status in ("queued", "running")}
+            if not self._clock.isActive():
+                self._clock.start()
+        else:
             self._clock.stop()
-            self._tell_trouble()
+            if was_on and project is not None:
+                self._tell_end(project, dict(rows))
+            self._watched.clear()
+            self._process = None
 
     @Slot()
     def _look_again(self) -> None:
@@ -133,16 +141,21 @@ class RunQueue(QObject):
         self._clock.stop()
         self._process = None
 
-    def _tell_trouble(self) -> None:
+    def _tell_end(self, project: Project, states: Mapping[str, str]) -> None:
         from tlstudio.engine.run_queue import OUTPUT_NAME
 
-        process, self._process = self._process, None
-        if process is not None and process.returncode and self._state.project is not None:
-            said = text_of(self._state.project.folder / OUTPUT_NAME).strip()
+        failed = sorted(run for run in self._watched if states.get(run) == "failed")
+        if self._process is not None and self._process.returncode:
             sentence = self.tr("The queue has ended too early; what was not begun is still queued.")
-            self._state.message.emit(sentence, said)
+            self._state.message.emit(sentence, text_of(project.folder / OUTPUT_NAME).strip())
+        elif not self.waiting and failed:
+            sentence = self.tr("The queue is done; {0} of its runs failed.").format(len(failed))
+            self._state.message.emit(sentence, "\n".join(run_title(run, self._state.registry) for run in failed))
+        elif not self.waiting:
+            self._state.message.emit(self.tr("The queue is done; the results are on the Runs page."), "")
 
     @Slot()
     def _on_project(self) -> None:
-        self._process = None
+        self._process, self.on = None, False
+        self._watched.clear()
         self._read()

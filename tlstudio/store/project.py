@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tlstudio import __version__
 from tlstudio.api import DataError, ProjectError, RunError
 from tlstudio.api.wording import did_you_mean
+from tlstudio.store.creation import make_project
 from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
-from tlstudio.store.format import MIN_READER, PROJECT_FORMAT, PROJECT_NAME, bring_up_to_date, read_facts
+from tlstudio.store.format import PROJECT_NAME, bring_up_to_date, read_facts
 from tlstudio.store.index import INDEX_NAME, RunIndex
-from tlstudio.store.lock import HOLDER_NAME, LOCK_NAME, ProjectLock
+from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.run import Run
@@ -69,40 +69,11 @@ class Project:
             ProjectError: There is a project or something else, or the folder cannot be made.
         """
         folder = folder.expanduser().absolute()
+        name, lock = make_project(folder, name, program)
         try:
-            if (folder / PROJECT_NAME).exists():
-                raise _is_one_already(folder)
-            if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
-                raise ProjectError(
-                    f"{folder} exists already and is not an empty folder.",
-                    "Choose a new folder: a project has one of its own.",
-                    path=folder,
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_be_made(folder, error) from error
-        lock = ProjectLock(folder)
-        lock.acquire(program)
-        try:
-            if (folder / PROJECT_NAME).exists():
-                raise _is_one_already(folder)
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            about = {"name": name or folder.name, "created": created, "app_version": __version__}
-            try:
-                for part in (folder / "datasets", folder / "runs"):
-                    part.mkdir(exist_ok=True)
-                # Written last: with it, the folder is a project.
-                write_json_atomic(folder / PROJECT_NAME, {"format": PROJECT_FORMAT, "min_reader": MIN_READER, **about})
-            except BaseException:
-                for part in (folder / "datasets", folder / "runs"):
-                    with contextlib.suppress(OSError):
-                        part.rmdir()
-                raise
-            return cls(folder, about["name"], lock)
-        except BaseException as error:
+            return cls(folder, name, lock)
+        except BaseException:
             lock.release()
-            if isinstance(error, OSError):
-                raise _cannot_be_made(folder, error) from error
             raise
 
     @classmethod
@@ -415,19 +386,6 @@ class Project:
                     shutil.rmtree(folder / name, ignore_errors=True)
         for folder in (self.folder, *(self.runs_folder / name for name in _folders_in(self.runs_folder))):
             remove_stale_files(folder)
-
-
-def _is_one_already(folder: Path) -> ProjectError:
-    return ProjectError(f"{folder} is a project already.", "Open it, or choose another folder.", path=folder)
-
-
-def _cannot_be_made(folder: Path, error: OSError) -> ProjectError:
-    return ProjectError(f"The project {folder} cannot be made: {reason(error)}.", remedy(error), path=folder)
-
-
-def _is_foreign(path: Path) -> bool:
-    """Whether a file is more than what is left where a project could not be made."""
-    return path.name not in (LOCK_NAME, HOLDER_NAME)
 
 
 def _folders_in(folder: Path) -> set[str]:

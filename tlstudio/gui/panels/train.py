@@ -21,10 +21,10 @@ from tlstudio.gui.run_work import RunWork, takes_process
 from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.training_worker import TrainingSession
-from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.live_view import LiveView
 from tlstudio.gui.widgets.queue_row import QueueRow
 from tlstudio.gui.widgets.ready_view import ReadyView
+from tlstudio.gui.widgets.train_empty import TrainEmpty
 from tlstudio.gui.widgets.train_setup import TrainSetup
 from tlstudio.gui.workers import JobContext
 
@@ -59,8 +59,7 @@ class TrainPanel(QWidget):
         self.setup = TrainSetup(state, self.draft)
         self.ready = ReadyView(state)
         self._live: LiveView | None = None
-        self.empty = EmptyState("train_empty", state, "train", "", "")
-        self._empty_goes = "project"
+        self.empty = TrainEmpty(state)
         self.right = QStackedWidget()
         self.right.setObjectName("train_right")
         self.right.addWidget(self.ready)
@@ -91,7 +90,6 @@ class TrainPanel(QWidget):
         self._on_project()
 
     def _connect(self) -> None:
-        self.empty.activated.connect(lambda: self._state.navigate.emit(self._empty_goes))
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
@@ -402,22 +400,7 @@ class TrainPanel(QWidget):
 
     @Slot(str)
     def _on_datasets(self, _name: str = "") -> None:
-        project = self._state.project
-        if project is None:
-            self._empty_goes = "project"
-            self.empty.set_texts(
-                self.tr("No project is open"),
-                self.tr("A project is a folder that keeps data sets and runs. Open one, make one, or try the demo."),
-                self.tr("Go to &Project"),
-            )
-            self._pages.setCurrentWidget(self.empty)
-        elif not project.datasets():
-            self._empty_goes = "data"
-            self.empty.set_texts(
-                self.tr("Nothing to learn from yet"),
-                self.tr("Bring in a folder of images or a table of texts; then choose here what shall learn from it."),
-                self.tr("Go to &Data"),
-            )
+        if self.empty.show_missing():
             self._pages.setCurrentWidget(self.empty)
         else:
             self.setup.refresh_datasets()

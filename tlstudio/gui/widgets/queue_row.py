@@ -36,10 +36,10 @@ class QueueButton(QPushButton):
         """Say what a press would do now."""
         queue, project = self._state.queue, self._state.project
         if queue.on:
-            text, hint = self.tr("S&top the queue"), self.tr("The present run goes on; the others stay queued")
+            text, hint = self.tr("Stop t&he queue"), self.tr("The present run goes on; the others stay queued")
         else:
-            count = self.tr("S&tart {0} queued runs").format(queue.waiting)
-            text = count if queue.waiting != 1 else self.tr("S&tart the queued run")
+            count = self.tr("Start {0} queue&d runs").format(queue.waiting)
+            text = count if queue.waiting != 1 else self.tr("Start the queue&d run")
             hint = self.tr("One after the other, each in a process of its own, also when this window is closed")
         self.setText(text)
         self.setAccessibleName(text.replace("&", ""))
