@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
-from tlstudio.gui.log_files import FILES, LOG_NAME, MAX_BYTES, Crash, LogFiles, StartMark, take_crash, without_secrets
+from tlstudio.gui.log_files import FILES, LOG_NAME, MAX_BYTES, Crash, LogFiles, StartMark, take_crash
+from tlstudio.privacy import without_secrets
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import TextSheet

@@ -29,11 +29,14 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
+
 from tlstudio import __version__
 from tlstudio.api import RunError
 from tlstudio.cli.output import plain
 from tlstudio.cli.web_model import ServedModel
 from tlstudio.cli.web_requests import Question, RequestError, body_size, check_caller, read_texts, read_top
+from tlstudio.privacy import without_secrets
 
 ADDRESS = "127.0.0.1"
 HEAD_SECONDS = 5.0
@@ -162,7 +165,12 @@ class ModelServer(socketserver.ThreadingTCPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as it is declared
         """Say what went wrong where the server was started; a client that has gone is nothing to tell."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            traceback.print_exc()
+            _tell()
+
+
+def _tell() -> None:
+    """Say where the server was started what has gone wrong."""
+    click.echo(without_secrets(traceback.format_exc()), err=True)
 
 
 class _Incoming(io.RawIOBase):
@@ -210,7 +218,7 @@ class _Request(BaseHTTPRequestHandler):
         except ConnectionError:
             return
         except Exception:  # noqa: BLE001  a bug, in a plugin perhaps; the server goes on
-            traceback.print_exc()
+            _tell()
             sentence = "The model failed on this; the terminal in which tlstudio serve runs says more."
             self._send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": sentence})
         if not self._all_read:

@@ -16,6 +16,7 @@ from pathlib import Path
 from tlstudio import startup
 from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
+from tlstudio.privacy import CleanStream
 from tlstudio.store.run import CONTROL_NAME
 
 CRASH_NAME = "crash.log"
@@ -28,6 +29,7 @@ def main(project_folder: str, run_id: str) -> int:
     startup.stay_offline(os.environ)
     startup.share_the_cores(os.environ)
     startup.keep_freed_memory()
+    sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)  # they end in the run's folder
     folder = Path(project_folder)
     with (folder / "runs" / run_id / CRASH_NAME).open("w", encoding="utf-8") as crash:
         faulthandler.enable(crash)

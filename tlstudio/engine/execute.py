@@ -23,6 +23,7 @@ from tlstudio.engine.recipe import Recipe, TrainingOptions
 from tlstudio.engine.training_state import Clock
 from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
+from tlstudio.privacy import without_secrets
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -117,7 +118,8 @@ def _carry_out(
             plugin = plugin_to_blame(run, trace)
             place = f" the plugin '{plugin}'" if plugin else ""
             sentence = f"Something went wrong inside{place}: {type(error).__name__}: {error}"
-            ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
+            # The run's folder is handed on as a whole.
+            ended = RunEnded(run.id, "failed", error=without_secrets(sentence), traceback=without_secrets(trace))
     ended = replace(ended, seconds=clock.seconds - (control.waited - waited))
     line = to_json(ended, time=time.time())
     try:

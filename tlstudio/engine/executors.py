@@ -27,6 +27,7 @@ from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
+from tlstudio.privacy import without_secrets
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import CONTROL_NAME, FINAL_STATUSES, Run
@@ -283,7 +284,8 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
         f"The process of the run {process.how()}{place}. The window and your data are whole; go on with the run, "
     )
     sentence += "or train with another plugin or a smaller batch if it happens again."
-    return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
+    trace = without_secrets("\n".join(part for part in (crash, output) if part))
+    return RunEnded(run.id, "failed", error=sentence, traceback=trace)
 
 
 def _was_cancelled(run: Run) -> bool:

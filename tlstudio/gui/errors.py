@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import sys
 import threading
@@ -14,7 +13,7 @@ from PySide6.QtCore import QMessageLogContext, QObject, QtMsgType, Signal, qInst
 
 from tlstudio import __version__
 from tlstudio.api import ProblemsError, TLStudioError
-from tlstudio.gui.log_files import without_secrets
+from tlstudio.privacy import without_secrets
 
 log = logging.getLogger(__name__)
 qt_log = logging.getLogger("tlstudio.qt")
@@ -105,4 +104,4 @@ def report_of(error: BaseException, *, doing: str = "") -> str:
     if doing:
         lines.append(f"While: {doing}")
     lines += ["", "".join(traceback.format_exception(error)).rstrip()]
-    return without_secrets("\n".join(lines), os.environ)
+    return without_secrets("\n".join(lines))

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import re
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -24,7 +23,8 @@ from typing import Any
 from PySide6.QtCore import qVersion
 
 from tlstudio import __version__
-from tlstudio.store.process import ProcessMark, user_name
+from tlstudio.privacy import without_secrets
+from tlstudio.store.process import ProcessMark
 
 LOG_NAME = "studio.log"
 MAX_BYTES = 1_000_000
@@ -32,8 +32,15 @@ FILES = 5
 FORMAT = "%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"
 _LAST_LINES = 120
 _SHOWN = 20_000  # characters of where a crash happened
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|AUTH|CREDENTIAL", re.IGNORECASE)
 log = logging.getLogger(__name__)
+
+
+class CleanFormatter(logging.Formatter):
+    """Keeps secrets out of the log, also those in tracebacks: a log is handed on when help is needed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        return without_secrets(super().format(record))
 
 
 class LogFiles:
@@ -67,7 +74,7 @@ class LogFiles:
         except OSError as error:
             log.warning("no log file: %s", error)
             return
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(CleanFormatter(FORMAT))
         self._handler = handler
         logging.getLogger().addHandler(handler)
 
@@ -171,14 +178,3 @@ def _read_mark(path: Path) -> Crash | None:
     if mark is not None and mark.is_gone() is not True:
         return None
     return Crash(float(facts.get("started", 0.0)), Path(str(facts.get("log", ""))), "".join(where))
-
-
-def without_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """Leave out of a text where the user's home is, what the user is called, and secrets of the environment."""
-    values = [value for name, value in environment.items() if _SECRET.search(name) and len(value) > 5]
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, "<secret>")
-    for home in {str(Path.home()), os.path.realpath(Path.home())} - {os.sep}:
-        text = text.replace(home, "~").replace(home.replace("\\", "\\\\"), "~")
-    name = user_name()
-    return re.sub(rf"(?<![\w]){re.escape(name)}(?![\w])", "<user>", text) if len(name) > 2 else text

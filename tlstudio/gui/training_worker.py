@@ -13,6 +13,7 @@ from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEnded, RunEvent
 from tlstudio.gui.run_work import RunWork
+from tlstudio.privacy import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,9 @@ class TrainingWorker(QObject):
             self._take(RunEnded("", "failed", error=str(error)))
         except Exception as error:
             log.exception("the run has failed")
-            sentence = f"The studio itself has failed: {type(error).__name__}: {error}"
-            self._take(RunEnded("", "failed", error=sentence, traceback=traceback.format_exc()))
+            sentence = without_secrets(f"The studio itself has failed: {type(error).__name__}: {error}")
+            trace = without_secrets(traceback.format_exc())
+            self._take(RunEnded("", "failed", error=sentence, traceback=trace))
         if not self._ended and not self._control.has_let_go:
             self._take(RunEnded("", "failed", error="The run ended without a word."))
         self.finished.emit(run)

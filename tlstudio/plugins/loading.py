@@ -15,6 +15,7 @@ from tlstudio.plugins.guard import nothing_else_changed
 from tlstudio.plugins.records import PluginRecord
 from tlstudio.plugins.registry import Registry, shortened
 from tlstudio.plugins.sources import Source
+from tlstudio.privacy import without_secrets
 
 _SHOWN_ERROR, _SHOWN_TRACEBACK = 1000, 20_000  # characters
 
@@ -53,8 +54,8 @@ def failed(record: PluginRecord, error: BaseException) -> PluginRecord:
     return replace(
         record,
         state="failed",
-        error=shortened(sentence, _SHOWN_ERROR),
-        traceback=shortened("".join(traceback.format_exception(error)), _SHOWN_TRACEBACK),
+        error=shortened(without_secrets(sentence), _SHOWN_ERROR),
+        traceback=shortened(without_secrets("".join(traceback.format_exception(error))), _SHOWN_TRACEBACK),
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import filelock
 
 from tlstudio.api import ProjectError
+from tlstudio.privacy import user_name
 from tlstudio.store.files import reason, write_json_atomic
-from tlstudio.store.process import user_name
 
 LOCK_NAME = ".lock"
 HOLDER_NAME = ".lock.json"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import os
 import socket
 from dataclasses import dataclass
@@ -74,8 +72,3 @@ class ProcessMark:
             return False
 
 
-def user_name() -> str:
-    """The login name of the user, or ``"unknown"``."""
-    with contextlib.suppress(OSError, KeyError, ImportError):
-        return getpass.getuser()
-    return "unknown"

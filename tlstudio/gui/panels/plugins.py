@@ -16,6 +16,7 @@ from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.plugins import PluginRecord
+from tlstudio.privacy import without_secrets
 from tlstudio.startup import disabled_plugins, plugins_folder, set_plugin_disabled
 
 
@@ -194,12 +195,13 @@ class PluginsPanel(QWidget):
 
     def _traceback(self, record: PluginRecord) -> QWidget:
         title = self.tr("Traceback of {0}").format(record.name)
-        box = text_box(record.traceback, f"plugin_{record.name}_traceback", title, mono=True)
+        trace = without_secrets(record.traceback)
+        box = text_box(trace, f"plugin_{record.name}_traceback", title, mono=True)
         box.setFixedHeight(200)
         copy = push_button(" " + self.tr("Copy"), "secondary", f"plugin_{record.name}_copy")
         copy.setAccessibleName(self.tr("Copy the traceback of {0}").format(record.name))
         keep_icon(copy, self._state, "copy", "second", 15)
-        copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(record.traceback))
+        copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(trace))
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 0, 0)

@@ -13,6 +13,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import mono_font
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.privacy import without_secrets
 
 
 class Sheet(QDialog):
@@ -98,7 +99,7 @@ class Question(Sheet):
 
 
 class TextSheet(Sheet):
-    """A longer text to read and copy.
+    """A longer text to read and copy; what nobody wants to hand on with it is left out.
 
     Args:
         name: Object name.
@@ -110,6 +111,7 @@ class TextSheet(Sheet):
 
     def __init__(self, name: str, title: str, text: str, parent: QWidget, *, mono: bool = False) -> None:
         super().__init__(name, title, parent, width=640)
+        text = without_secrets(text)
         self.body.addWidget(text_box(text, f"{name}_text", title, mono=mono))
         self.add_button(self.tr("&Copy"), "secondary", f"{name}_copy", self._copy)
         self.add_button(self.tr("C&lose"), "primary", f"{name}_close", self.accept)

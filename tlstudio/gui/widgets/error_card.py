@@ -11,6 +11,7 @@ from tlstudio.gui.widgets.dialogs import text_box
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.privacy import without_secrets
 
 
 class ErrorCard(Card):
@@ -57,7 +58,7 @@ class ErrorCard(Card):
 
     def show_error(self, sentence: str, traceback: str = "") -> None:
         """Tell a failure; with a traceback it is a bug and can be copied."""
-        self._traceback = traceback
+        self._traceback = traceback = without_secrets(traceback)  # runs of older versions have kept it as it was
         self._sentence.setText(sentence)
         self._box.setPlainText(traceback)
         self._fold.setVisible(bool(traceback))
