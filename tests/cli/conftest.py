@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.cli.serving import images, made
+
+__all__ = ["Result", "Tlstudio", "home", "images", "made", "tlstudio", "tlstudio_process"]
+
 
 @dataclass(frozen=True)
 class Result:

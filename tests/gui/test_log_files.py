@@ -16,10 +16,10 @@ from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tlstudio.gui.log_files import FILES, LOG_NAME, MAX_BYTES, Crash, LogFiles, StartMark, take_crash
-from tlstudio.privacy import without_secrets
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import TextSheet
+from tlstudio.privacy import without_secrets
 from tlstudio.store.project import Project
 
 CRASHING = """

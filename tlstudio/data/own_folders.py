@@ -6,7 +6,10 @@ from pathlib import Path
 
 from tlstudio.api import DataError
 
-PROJECT_FILES = frozenset({"tlstudio.json", "project.db", "project.db-wal", "project.db-shm", ".lock", ".lock.json"})
+PROJECT_FILES = frozenset(
+    {"tlstudio.json", "project.db", "project.db-wal", "project.db-shm", ".lock", ".lock.json"}
+    | {".queue.lock", ".queue.log", ".queue.stop"}
+)
 PROJECT_FOLDERS = frozenset({"datasets", "runs"})
 WRITTEN_FOLDERS = PROJECT_FOLDERS | {"cache", "logs"}
 """Folders of a project in which the studio writes and deletes as it needs."""

@@ -25,6 +25,7 @@ from tlstudio.engine.begin import new_run
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.executors import start_and_follow, start_process
 from tlstudio.engine.recipe import Recipe
+from tlstudio.privacy import CleanStream
 from tlstudio.store.files import reason, remedy
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -183,6 +184,7 @@ def _heeding_stop(project: Project, control: RunControl) -> Iterator[None]:
 def main(project_folder: str) -> int:
     """Work off the queue of a project; returns the exit code."""
     startup.stay_offline(os.environ)
+    sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)  # they end in the project's folder
     try:
         with Project.open(Path(project_folder), write=False) as project:
             work_off(project, on_event=lambda _event: None, control=RunControl())
