@@ -337,7 +337,7 @@ class Project:
             shutil.rmtree(condemned, ignore_errors=True)  # what cannot be removed now is when it is opened next
 
     def _take(self, run: Run) -> None:
-        if not run.take():
+        if not run.take(writable=True):
             raise RunError(f"Run {run.id} was taken out of the queue in the meantime.", path=run.folder)
 
     def set_note(self, id: str, note: str, tags: Iterable[str] = ()) -> None:  # noqa: A002  as above

@@ -300,8 +300,11 @@ class Run:
         summary = summary_of(self.id, read_record(self.folder), writable=True)
         return self.is_carried_out or self.as_it_lives(summary).status == "running"
 
-    def take(self) -> bool:
+    def take(self, *, writable: bool = False) -> bool:
         """Take a queued run out of the queue, to be begun by this process; of several who try, one does.
+
+        Args:
+            writable: Whether the caller holds the project's write lock, see `summary_of`.
 
         Returns:
             Whether it is this process's now; not if it was begun, taken or deleted in the meantime.
@@ -311,7 +314,7 @@ class Run:
         """
         try:
             with self.carrying_out():
-                if summary_of(self.id, read_record(self.folder), writable=True).status != "queued":
+                if summary_of(self.id, read_record(self.folder), writable=writable).status != "queued":
                     return False
                 self.claim(ProcessMark.here())
                 return True
