@@ -15,10 +15,12 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
+from tlstudio.gui.errors import report_of
 from tlstudio.gui.log_files import FILES, LOG_NAME, MAX_BYTES, Crash, LogFiles, StartMark, take_crash
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import TextSheet
+from tlstudio.gui.widgets.error_card import ErrorCard
 from tlstudio.privacy import without_secrets
 from tlstudio.store.project import Project
 
@@ -206,3 +208,22 @@ def test_an_interrupted_run_is_told_once_when_its_project_is_opened(
     state.open_project(folder)
     wait_for_jobs(state, qtbot)
     assert not window.notices.isVisible()
+
+
+def test_details_and_reports_in_the_window_tell_no_secret(
+    window: MainWindow, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "not-to-be-told")
+    window._show_details("The run has failed.", "the hub refuses not-to-be-told")
+    sheet = window.findChild(TextSheet)
+    assert isinstance(sheet, TextSheet)
+    click(sheet, "details_dialog_copy", qtbot)
+    box = sheet.findChild(QPlainTextEdit)
+    assert isinstance(box, QPlainTextEdit)
+    card = ErrorCard("some_error", window.state, "Failed")
+    qtbot.addWidget(card)
+    card.show_error("The run has failed.", "ValueError: the hub refuses not-to-be-told")
+    report = report_of(ValueError("the hub refuses not-to-be-told"))
+    for text in (box.toPlainText(), QApplication.clipboard().text(), card._traceback, report):
+        assert "the hub refuses <secret>" in text
+    sheet.close()
