@@ -70,5 +70,3 @@ class ProcessMark:
             return True
         except psutil.AccessDenied:
             return False
-
-
