@@ -19,7 +19,7 @@ class Some(Options):
 
     @field_validator("deep")
     @classmethod
-    def _never(cls, value: bool) -> bool:  # noqa: FBT001  pydantic's signature
+    def _never(cls, value: bool) -> bool:
         if value:
             raise ValueError("This machine cannot.")
         return value
