@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")  # each takes 1 to 2 GB of memory
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")  # each takes up to 3 GB of memory
 CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "lint": [sys.executable, "-m", "ruff", "check", "."],

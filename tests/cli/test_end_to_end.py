@@ -80,7 +80,7 @@ def test_from_a_folder_to_an_exported_model(
 
     for arguments, words in (
         (("predict", tmp_path / "model", image, "--run", "best"), "is none"),
-        (("predict", folder, "--text", "a text"), "takes images, not texts"),
+        (("predict", folder, "--text", "a text"), "takes images, not texts. It is the one of run"),
         (("export", folder, "best", tmp_path / "model"), "not empty"),
     ):
         refused = tlstudio(*arguments)

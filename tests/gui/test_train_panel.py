@@ -381,7 +381,9 @@ def test_components_chosen_for_images_are_dropped_with_other_data(
     assert panel.draft.chosen("head") == "regression"
 
 
-def test_the_data_set_box_and_the_other_pages_agree(state: AppState, reviews_project: Project, qtbot: QtBot) -> None:
+def test_the_data_set_box_and_the_other_pages_agree(
+    state: AppState, reviews_project: Project, tmp_path: Path, qtbot: QtBot
+) -> None:
     state.set_project(reviews_project)
     panel = TrainPanel(state)
     qtbot.addWidget(panel)
@@ -393,6 +395,9 @@ def test_the_data_set_box_and_the_other_pages_agree(state: AppState, reviews_pro
     box.setCurrentIndex(box.findText("scores", Qt.MatchFlag.MatchStartsWith))
     box.activated.emit(box.currentIndex())
     assert state.dataset == "scores"
+    (tmp_path / "recipe.toml").write_text('[dataset]\nname = "topics"\nrevision = "r1"\n', encoding="utf-8")
+    panel.setup.recipe_menu.load_recipe(tmp_path / "recipe.toml")
+    assert state.dataset == "topics"
     wait_for_check(panel, state, qtbot)
 
 

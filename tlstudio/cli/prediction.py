@@ -120,7 +120,7 @@ def load_model(
     Raises:
         RunError: There is no such model, or it is damaged.
     """
-    from tlstudio.api import RunError
+    from tlstudio.api import RunError, TLStudioError
     from tlstudio.store.project import Project
 
     if not model.exists():
@@ -135,7 +135,14 @@ def load_model(
             status.update("Loading the model", "")
             registry = find_registry(output)
             if modality := _modality(model, run, registry):
-                check(registry, modality)
+                try:
+                    check(registry, modality)
+                except TLStudioError as error:
+                    if run is None:
+                        raise
+                    what = f"{error.what} It is the one of run {run.id}."
+                    remedy = f"{error.remedy} Or choose another run with --run: tlstudio runs {model} lists them."
+                    raise RunError(what, remedy.strip()) from error
             from tlstudio.engine.predict import Predictor
 
             if run is None:

@@ -378,6 +378,7 @@ class TrainPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # Qt override
         """Look at the recipe as soon as somebody can see what comes of it."""
         super().showEvent(event)
+        self.setup.announce_dataset()
         self.draft.wake()
 
     @Slot(object)

@@ -132,7 +132,7 @@ class TrainSetup(QWidget):
         self.queue_button.clicked.connect(self.queue)
         self.more_button = push_button(self.tr("&Recipe"), "secondary", "train_recipe_menu")
         self.recipe_menu = RecipeMenu(self._state, self._draft, self.more_button)
-        self.recipe_menu.loaded.connect(self.refresh_datasets)
+        self.recipe_menu.loaded.connect(self._show_loaded)
         self.more_button.setMenu(self.recipe_menu)
         idle = QWidget()
         row = QHBoxLayout(idle)
@@ -361,7 +361,18 @@ class TrainSetup(QWidget):
     def load_values(self, recipe: Recipe) -> None:
         """Show a recipe in the form."""
         self._draft.load(recipe.model_dump())
+        self._show_loaded()
+
+    @Slot()
+    def _show_loaded(self) -> None:
         self.refresh_datasets()
+        self.announce_dataset()
+
+    def announce_dataset(self) -> None:
+        """Make the data set of the form the one that all pages talk about."""
+        name, revision = self._draft.dataset
+        if name:
+            self._state.select_dataset(name, revision)
 
     def show_turn(self, *, must_wait: bool) -> None:
         """Say whether a run can start now, or has to wait for others: then it can only be queued."""
