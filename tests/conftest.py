@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
+from tlstudio.api import Task
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.plugins import PluginManager, Registry
@@ -108,21 +109,27 @@ def shapes_project(project: Project, shapes_folder: Path, registry: Registry) ->
     return project
 
 
-@pytest.fixture
-def reviews_project(project: Project, reviews_csv: Path, registry: Registry) -> Project:
-    """A project with the data sets ``reviews``, ``scores`` (regression) and ``topics`` (multi-label)."""
-    for name, column, task in (
+def import_reviews(project: Project, table: Path, registry: Registry) -> None:
+    """Bring reviews into a project as ``reviews``, ``scores`` (regression) and ``topics`` (multi-label)."""
+    tasks: tuple[tuple[str, str, Task], ...] = (
         ("reviews", "sentiment", "classification"),
         ("scores", "score", "regression"),
         ("topics", "topics", "multi_label"),
-    ):
+    )
+    for name, column, task in tasks:
         request, _ = plan_import(
             registry.formats.values(),
-            reviews_csv,
+            table,
             name=name,
             format="text_table",
             options={"text_column": "text", "label_column": column},
-            task=task,  # type: ignore[arg-type]  # a tuple of literals is inferred as str
+            task=task,
         )
         import_dataset(request, project.datasets_folder)
+
+
+@pytest.fixture
+def reviews_project(project: Project, reviews_csv: Path, registry: Registry) -> Project:
+    """A project with the data sets ``reviews``, ``scores`` (regression) and ``topics`` (multi-label)."""
+    import_reviews(project, reviews_csv, registry)
     return project

@@ -15,7 +15,9 @@ import pytest
 
 from tests.cli.serving import images, made
 
-__all__ = ["Result", "Tlstudio", "home", "images", "made", "tlstudio", "tlstudio_process"]
+__all__ = ["TINY", "Result", "Tlstudio", "folder", "home", "images", "made", "tlstudio", "tlstudio_process"]
+
+TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,12 @@ def tlstudio_process() -> Tlstudio:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tlstudio: Tlstudio, shapes_folder: Path) -> Path:
+    """A project with the data set ``shapes``."""
+    folder = tmp_path / "my project"
+    assert tlstudio("new", folder).code == 0
+    assert tlstudio("import", folder, shapes_folder, "--name", "shapes").code == 0
+    return folder

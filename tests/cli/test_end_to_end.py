@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Tlstudio
+from tests.cli.conftest import TINY, Tlstudio
 from tlstudio.engine.events import EpochEnded, RunEnded, RunStarted, from_json
 from tlstudio.store import Project
 
-TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
 WITHOUT_QT = """
 import sys
 from tlstudio.__main__ import main
@@ -26,15 +25,6 @@ assert "torch" in sys.modules
 assert not [name for name in sys.modules if name.startswith(("PySide6", "shiboken6", "pyqtgraph"))]
 sys.exit(code)
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tlstudio: Tlstudio, shapes_folder: Path) -> Path:
-    """A project with the data set ``shapes``."""
-    folder = tmp_path / "my project"
-    assert tlstudio("new", folder).code == 0
-    assert tlstudio("import", folder, shapes_folder, "--name", "shapes").code == 0
-    return folder
 
 
 def test_from_a_folder_to_an_exported_model(

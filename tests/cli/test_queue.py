@@ -6,22 +6,9 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.cli.conftest import Tlstudio
+from tests.cli.conftest import TINY, Tlstudio
 from tlstudio.engine.run_queue import is_worked_off
 from tlstudio.store import Project
-
-TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tlstudio: Tlstudio, shapes_folder: Path) -> Path:
-    """A project with the data set ``shapes``."""
-    folder = tmp_path / "my project"
-    assert tlstudio("new", folder).code == 0
-    assert tlstudio("import", folder, shapes_folder, "--name", "shapes").code == 0
-    return folder
 
 
 def test_queued_runs_are_worked_off_in_their_order_and_a_failed_one_is_told(tlstudio: Tlstudio, folder: Path) -> None:

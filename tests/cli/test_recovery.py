@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.cli.conftest import Tlstudio
-
-TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tlstudio: Tlstudio, shapes_folder: Path) -> Path:
-    """A project with the data set ``shapes``."""
-    folder = tmp_path / "my project"
-    assert tlstudio("new", folder).code == 0
-    assert tlstudio("import", folder, shapes_folder, "--name", "shapes").code == 0
-    return folder
+from tests.cli.conftest import TINY, Tlstudio
 
 
 def test_a_run_is_sent_away_followed_cancelled_and_gone_on_with(tlstudio: Tlstudio, folder: Path) -> None:

@@ -22,12 +22,11 @@ import pytest
 
 from tests.cli.conftest import Tlstudio
 from tests.cli.serving import Served, png, serving
+from tests.conftest import import_reviews
 from tests.gui.trained import QUICK
 from tlstudio.cli.serve import until_stopped
 from tlstudio.cli.web_model import ServedModel, model_facts
 from tlstudio.cli.web_server import ModelServer
-from tlstudio.data.importing import import_dataset
-from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.execute import execute_run
@@ -43,20 +42,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory, registry: Registry, reviews_
     folder = tmp_path_factory.mktemp("texts")
     write_encoder(folder / "encoder")
     with Project.create(folder / "project", "Reviews") as project:
-        for name, column, task in (
-            ("reviews", "sentiment", "classification"),
-            ("scores", "score", "regression"),
-            ("topics", "topics", "multi_label"),
-        ):
-            request, _ = plan_import(
-                registry.formats.values(),
-                reviews_csv,
-                name=name,
-                format="text_table",
-                options={"text_column": "text", "label_column": column},
-                task=task,  # type: ignore[arg-type]  # a tuple of literals is inferred as str
-            )
-            import_dataset(request, project.datasets_folder)
+        import_reviews(project, reviews_csv, registry)
+        for name in project.datasets():
             values = {
                 "backbone": {"name": "auto_model", "options": {"weights": str(folder / "encoder")}},
                 "strategy": "linear_probe",
