@@ -153,3 +153,14 @@ def test_a_run_that_was_taken_and_never_begun_is_queued_again(shapes_project: Pr
     assert run.status == "queued"
     run.claim(mark, own_process=True, begun=True)
     assert run.status == "interrupted"
+
+
+def test_a_stop_that_is_asked_for_before_the_first_turn_lets_no_run_begin(
+    shapes_project: Project, registry: Registry
+) -> None:
+    add_to_queue(recipe(shapes_project, registry), shapes_project)
+    stop_queue(shapes_project)
+    heard = Heard()
+    work_off(shapes_project, on_event=heard, control=heard.control)
+    assert states(shapes_project) == ["queued"]
+    assert not heard.events

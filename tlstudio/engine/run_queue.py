@@ -126,8 +126,9 @@ def work_off(project: Project, *, on_event: EventListener, control: RunControl) 
     Raises:
         ProjectError: Another process works it off already, or the disk is full, read-only or the like.
     """
+    stop = project.folder / STOP_NAME
     with _alone(project), _heeding_stop(project, control):
-        while queued_runs(project) and not (control.request == "cancel" or control.has_let_go):
+        while queued_runs(project) and not (control.request == "cancel" or control.has_let_go or stop.exists()):
             run = _take_next(project)
             if run is None:
                 control.wait(_LOOK_EVERY)
