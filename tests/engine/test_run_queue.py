@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from tlstudio.engine.run_queue import (
     work_off,
 )
 from tlstudio.plugins import Registry
+from tlstudio.store.format import PROJECT_NAME, NewerProjectError
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 
@@ -164,3 +166,18 @@ def test_a_stop_that_is_asked_for_before_the_first_turn_lets_no_run_begin(
     work_off(shapes_project, on_event=heard, control=heard.control)
     assert states(shapes_project) == ["queued"]
     assert not heard.events
+
+
+def test_the_queue_of_a_project_of_a_newer_version_is_left_as_it_is(
+    shapes_project: Project, registry: Registry
+) -> None:
+    add_to_queue(recipe(shapes_project, registry), shapes_project)
+    path = shapes_project.folder / PROJECT_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99, "min_reader": 1}))
+    before = {file: file.stat().st_mtime_ns for file in shapes_project.folder.rglob("*")}
+    with Project.open(shapes_project.folder, write=False) as reader:
+        with pytest.raises(NewerProjectError, match="not changed"):
+            work_off(reader, on_event=Heard(), control=RunControl())
+        with pytest.raises(NewerProjectError, match="not changed"):
+            start_queue(reader)
+    assert {file: file.stat().st_mtime_ns for file in shapes_project.folder.rglob("*")} == before

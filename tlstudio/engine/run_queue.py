@@ -27,6 +27,7 @@ from tlstudio.engine.executors import start_and_follow, start_process
 from tlstudio.engine.recipe import Recipe
 from tlstudio.privacy import CleanStream
 from tlstudio.store.files import reason, remedy
+from tlstudio.store.format import read_facts
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 from tlstudio.store.run_record import RunSummary
@@ -79,8 +80,9 @@ def start_queue(project: Project) -> subprocess.Popen[bytes]:
     """Start a process that works the queue off and outlives this one; where there is one already, it ends soon.
 
     Raises:
-        ProjectError: It cannot be started.
+        ProjectError: It cannot be started, or the project is one that can only be read.
     """
+    read_facts(project.folder, write=True)
     forget_stop(project)
     command = [sys.executable, "-m", "tlstudio.engine.run_queue", str(project.folder)]
     try:
@@ -119,13 +121,15 @@ def work_off(project: Project, *, on_event: EventListener, control: RunControl) 
     A run that fails, or that somebody cancels, does not keep the next one from its turn.
 
     Args:
-        project: The project; open for reading is enough.
+        project: The project; open for reading is enough, but this version must know its format.
         on_event: Hears every event of every run, in this thread.
         control: Cancel ends the present run and the queue; let go ends the queue, and the present run goes on.
 
     Raises:
-        ProjectError: Another process works it off already, or the disk is full, read-only or the like.
+        ProjectError: Another process works it off already, a newer version has made the project, or the disk is full,
+            read-only or the like.
     """
+    read_facts(project.folder, write=True)
     stop = project.folder / STOP_NAME
     with _alone(project), _heeding_stop(project, control):
         while queued_runs(project) and not (control.request == "cancel" or control.has_let_go or stop.exists()):
