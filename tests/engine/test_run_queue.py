@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import ProjectError
+from tlstudio.api import ProjectError, RunError
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEnded, RunEvent, StepLogged
@@ -31,6 +31,7 @@ from tlstudio.plugins import Registry
 from tlstudio.store.format import PROJECT_NAME, NewerProjectError
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
+from tlstudio.store.run import LOCK_NAME
 
 DEADLINE = 60.0
 
@@ -181,3 +182,16 @@ def test_the_queue_of_a_project_of_a_newer_version_is_left_as_it_is(
         with pytest.raises(NewerProjectError, match="not changed"):
             start_queue(reader)
     assert {file: file.stat().st_mtime_ns for file in shapes_project.folder.rglob("*")} == before
+
+
+def test_a_run_that_cannot_be_taken_does_not_keep_the_next_from_its_turn_and_is_told_at_the_end(
+    shapes_project: Project, registry: Registry
+) -> None:
+    first = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    second = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    (first.folder / LOCK_NAME).mkdir()  # its lock cannot be had, as in a folder of somebody else
+    heard = Heard()
+    with pytest.raises(RunError, match=first.id):
+        work_off(shapes_project, on_event=heard, control=heard.control)
+    assert [event.run for event in heard.of(RunEnded)] == [second.id]
+    assert states(shapes_project) == ["queued", "done"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from tlstudio import startup
-from tlstudio.api import ProjectError, TLStudioError
+from tlstudio.api import ProjectError, RunError, TLStudioError
 from tlstudio.engine.begin import new_run
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.executors import start_and_follow, start_process
@@ -118,7 +118,7 @@ def forget_stop(project: Project) -> None:
 def work_off(project: Project, *, on_event: EventListener, control: RunControl) -> None:
     """Carry out the queued runs of a project one after the other, until none is left or a stop is asked for.
 
-    A run that fails, or that somebody cancels, does not keep the next one from its turn.
+    A run that fails, that cannot be begun, or that somebody cancels, does not keep the next one from its turn.
 
     Args:
         project: The project; open for reading is enough, but this version must know its format.
@@ -128,6 +128,7 @@ def work_off(project: Project, *, on_event: EventListener, control: RunControl) 
     Raises:
         ProjectError: Another process works it off already, a newer version has made the project, or the disk is full,
             read-only or the like.
+        RunError: All that is left cannot be begun.
     """
     read_facts(project.folder, write=True)
     stop = project.folder / STOP_NAME
@@ -141,12 +142,25 @@ def work_off(project: Project, *, on_event: EventListener, control: RunControl) 
 
 
 def _take_next(project: Project) -> Run | None:
-    """Take the oldest queued run; `None` while another run of the project is under way."""
+    """Take the oldest queued run that can be taken; `None` while another run of the project is under way.
+
+    Raises:
+        RunError: None of them can be taken; the reason of the oldest.
+    """
     rows = project.runs()
     if any(Run(project.runs_folder / row.id).is_under_way for row in rows if row.status == "running"):
         return None
-    waiting = (Run(project.runs_folder / row.id) for row in reversed(rows) if row.status == "queued")
-    return next((run for run in waiting if run.take()), None)
+    refused: RunError | None = None
+    for row in reversed(rows):
+        run = Run(project.runs_folder / row.id)
+        try:
+            if row.status == "queued" and run.take():
+                return run
+        except RunError as error:  # as of a folder of somebody else
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return None
 
 
 @contextlib.contextmanager
