@@ -12,9 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProjectError, RunError
+from tlstudio.engine import run_queue
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEnded, RunEvent, StepLogged
@@ -195,3 +197,18 @@ def test_a_run_that_cannot_be_taken_does_not_keep_the_next_from_its_turn_and_is_
         work_off(shapes_project, on_event=heard, control=heard.control)
     assert [event.run for event in heard.of(RunEnded)] == [second.id]
     assert states(shapes_project) == ["queued", "done"]
+
+
+def test_who_only_looks_at_the_same_moment_is_not_taken_for_who_carries_out_or_works_off(
+    shapes_project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add_to_queue(recipe(shapes_project, registry), shapes_project)
+    with run.carrying_out():
+        assert [row.id for row in queued_runs(shapes_project)] == [run.id]
+    monkeypatch.setattr("tlstudio.engine.run_queue._A_LOOK", DEADLINE)  # a busy machine must not fail a test
+    looker = FileLock(shapes_project.folder / run_queue.LOCK_NAME, thread_local=False)
+    looker.acquire()
+    over = threading.Timer(0.05, looker.release)
+    over.start()
+    assert not is_worked_off(shapes_project)
+    over.join()

@@ -30,7 +30,7 @@ from tlstudio.store.files import reason, remedy
 from tlstudio.store.format import read_facts
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
-from tlstudio.store.run_record import RunSummary
+from tlstudio.store.run_record import RunSummary, read_record, summary_of
 
 if TYPE_CHECKING:
     from tlstudio.engine.execution import EventListener
@@ -39,6 +39,7 @@ LOCK_NAME = ".queue.lock"
 STOP_NAME = ".queue.stop"
 OUTPUT_NAME = ".queue.log"
 _LOOK_EVERY = 0.25  # seconds
+_A_LOOK = 0.01  # longer than who only looks has the lock
 _LOCK_SECONDS = 5.0  # one that was told to stop may take a moment to go
 
 
@@ -56,8 +57,13 @@ def add_to_queue(recipe: Recipe, project: Project) -> Run:
 
 
 def queued_runs(project: Project) -> list[RunSummary]:
-    """The runs that wait, in the order of their turns."""
-    return [run for run in reversed(project.runs()) if run.status == "queued"]
+    """The runs that wait, in the order of their turns.
+
+    What their records say counts: who only looks whether a run is carried out holds its lock for a moment, too.
+    """
+    rows = (row for row in reversed(project.runs()) if row.status in ("queued", "running"))
+    said = (summary_of(row.id, read_record(project.runs_folder / row.id)) for row in rows)
+    return [row for row in said if row.status == "queued"]
 
 
 def is_worked_off(project: Project) -> bool:
@@ -67,7 +73,7 @@ def is_worked_off(project: Project) -> bool:
         return False
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_A_LOOK, poll_interval=0.001)
     except Timeout:
         return True
     except OSError:  # a folder that cannot be written tells nothing
@@ -147,14 +153,14 @@ def _take_next(project: Project) -> Run | None:
     Raises:
         RunError: None of them can be taken; the reason of the oldest.
     """
-    rows = project.runs()
-    if any(Run(project.runs_folder / row.id).is_under_way for row in rows if row.status == "running"):
+    running = (Run(project.runs_folder / row.id) for row in project.runs() if row.status == "running")
+    if any(run.is_under_way for run in running):
         return None
     refused: RunError | None = None
-    for row in reversed(rows):
+    for row in queued_runs(project):
         run = Run(project.runs_folder / row.id)
         try:
-            if row.status == "queued" and run.take():
+            if run.take():
                 return run
         except RunError as error:  # as of a folder of somebody else
             refused = refused or error
