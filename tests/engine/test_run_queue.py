@@ -126,10 +126,13 @@ def test_what_is_killed_leaves_the_rest_queued_and_the_next_who_works_it_off_wai
     process = start_queue(shapes_project)
     wait_until(lambda: first.begun > 0)
     assert is_worked_off(shapes_project)
+    assert process is not None
+    assert start_queue(shapes_project) is None, "one is enough"
     psutil.Process(process.pid).kill()
     wait_until(lambda: not is_worked_off(shapes_project))
     assert states(shapes_project) == ["running", "queued"]
     another = start_queue(shapes_project)
+    assert another is not None
     wait_until(lambda: is_worked_off(shapes_project))
     with pytest.raises(ProjectError, match="already"):
         refused(shapes_project)

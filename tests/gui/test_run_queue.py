@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QAbstractButton, QDialog, QLabel
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
-from tlstudio.engine.run_queue import add_to_queue, is_worked_off
+from tlstudio.engine.run_queue import LOCK_NAME, OUTPUT_NAME, add_to_queue, is_worked_off
 from tlstudio.gui import main_window, run_closing
 from tlstudio.gui.app import build_window
 from tlstudio.gui.main_window import MainWindow
@@ -199,3 +200,23 @@ def test_what_still_waits_is_told_when_the_project_is_opened_and_can_be_stopped_
     wait_for_jobs(state, qtbot)
     window.close()
     window.deleteLater()
+
+
+def test_what_a_command_works_off_beside_an_idle_window_is_seen_before_anything_is_started(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page, folder = page_of(queueing), shapes_project.folder
+    recipe = tiny_recipe(shapes_project, state.registry, strategy={"name": "full"}, training=ENDLESS)
+    command = FileLock(folder / LOCK_NAME)
+    with command:
+        assert not state.queue.on, "nobody has looked yet"
+        page.start(recipe)
+        assert states(shapes_project) == ["queued"]
+        assert not page.active_run
+    qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
+    with command:
+        state.queue.start()
+        assert state.queue.on
+        assert not (folder / OUTPUT_NAME).exists(), "no process was started"
+    qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
+    wait_for_jobs(state, qtbot)

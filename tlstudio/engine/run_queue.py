@@ -82,13 +82,18 @@ def is_worked_off(project: Project) -> bool:
     return False
 
 
-def start_queue(project: Project) -> subprocess.Popen[bytes]:
-    """Start a process that works the queue off and outlives this one; where there is one already, it ends soon.
+def start_queue(project: Project) -> subprocess.Popen[bytes] | None:
+    """Start a process that works the queue off and outlives this one.
+
+    Returns:
+        The process; `None` where there is one already that was not told to stop.
 
     Raises:
         ProjectError: It cannot be started, or the project is one that can only be read.
     """
     read_facts(project.folder, write=True)
+    if is_worked_off(project) and not (project.folder / STOP_NAME).exists():
+        return None
     forget_stop(project)
     command = [sys.executable, "-m", "tlstudio.engine.run_queue", str(project.folder)]
     try:

@@ -75,7 +75,7 @@ class RunQueue(QObject):
 
     @Slot()
     def start(self) -> None:
-        """Have the queue worked off from now on; does nothing without a queued run."""
+        """Have the queue worked off from now on, unless somebody does so already; without a queued run, nothing is."""
         from tlstudio.engine.run_queue import start_queue
 
         project = self._state.project

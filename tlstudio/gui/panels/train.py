@@ -138,6 +138,7 @@ class TrainPanel(QWidget):
         project = self._state.project
         if project is None:
             return
+        self._state.queue.look()  # a command may work it off by now
         if self._must_wait:
             self._state.queue.add(recipe)
             return
