@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +26,9 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.plugins import PluginManager
+from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
+from tlstudio.store.run import Run
 
 LONG = 120_000
 ONCE = {**QUICK, "epochs": 1}
@@ -220,3 +225,35 @@ def test_what_a_command_works_off_beside_an_idle_window_is_seen_before_anything_
         assert not (folder / OUTPUT_NAME).exists(), "no process was started"
     qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
     wait_for_jobs(state, qtbot)
+
+
+def queued(project: Project, state: AppState) -> Run:
+    return add_to_queue(tiny_recipe(project, state.registry, strategy={"name": "full"}, training=ONCE), project)
+
+
+@contextlib.contextmanager
+def worked_off(project: Project, state: AppState, qtbot: QtBot) -> Iterator[ProcessMark]:
+    """A process that could carry out a run, while somebody works the queue off and the window has seen that."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with FileLock(project.folder / LOCK_NAME):
+            state.queue.look()
+            yield ProcessMark.of(process.pid)
+        process.kill()
+        qtbot.waitUntil(lambda: not state.queue.on and not state.run_state.active, timeout=LONG)
+        wait_for_jobs(state, qtbot)
+
+
+def test_while_the_queue_is_worked_off_no_other_run_is_gone_on_with(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page, run = page_of(queueing), queued(shapes_project, state)
+    run.finish("cancelled")
+    waiting = queued(shapes_project, state)
+    with worked_off(shapes_project, state, qtbot):
+        page.resume(run.id)
+        assert not page.active_run
+        assert states(shapes_project) == ["cancelled", "queued"]
+        bar = queueing.findChild(StatusBar, "statusbar")
+        assert isinstance(bar, StatusBar)
+        assert bar.text == "Another run is under way; go on with this one when it is done."
+    shapes_project.delete_run(waiting.id)

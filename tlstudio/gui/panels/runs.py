@@ -251,7 +251,7 @@ class RunsPanel(QWidget):
             self._rerun(details, edit=action == "edit")
 
     def _go_on(self, run_id: str) -> None:
-        if self._state.run_state.active:
+        if self._state.run_state.active or self._state.queue.on:
             self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
         else:
             self._state.navigate.emit("train")  # the page hears the request only once it is there

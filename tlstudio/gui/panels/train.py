@@ -156,9 +156,13 @@ class TrainPanel(QWidget):
 
     @Slot(str)
     def resume(self, run_id: str) -> None:
-        """Go on with a run from its last checkpoint; does nothing while a run is under way."""
+        """Go on with a run from its last checkpoint; does nothing while others are before it."""
         project = self._state.project
-        if project is None or self._session is not None:
+        if project is None:
+            return
+        self._state.queue.look()
+        if self._must_wait:
+            self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
             return
         try:
             run = project.run(run_id)
