@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tlstudio.plugins import PluginManager
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
+from tlstudio.store.run_record import RunSummary
 
 LONG = 120_000
 ONCE = {**QUICK, "epochs": 1}
@@ -243,6 +245,18 @@ def worked_off(project: Project, state: AppState, qtbot: QtBot) -> Iterator[Proc
         wait_for_jobs(state, qtbot)
 
 
+def test_a_run_that_was_seen_between_its_turn_and_the_beginning_of_its_process_is_followed(
+    queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    page, run = page_of(queueing), queued(shapes_project, state)
+    with worked_off(shapes_project, state, qtbot) as mark:
+        with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+            run.claim(ProcessMark.here())  # as it is taken
+        assert not page.active_run
+        run.claim(mark, own_process=True)
+        qtbot.waitUntil(lambda: page.active_run, timeout=LONG)
+
+
 def test_while_the_queue_is_worked_off_no_other_run_is_gone_on_with(
     queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
 ) -> None:
@@ -257,3 +271,28 @@ def test_while_the_queue_is_worked_off_no_other_run_is_gone_on_with(
         assert isinstance(bar, StatusBar)
         assert bar.text == "Another run is under way; go on with this one when it is done."
     shapes_project.delete_run(waiting.id)
+
+
+def test_what_becomes_of_the_queue_is_looked_at_off_the_thread_of_the_window(
+    queueing: MainWindow,
+    state: AppState,
+    shapes_project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot: QtBot,
+) -> None:
+    queueing.build_all()
+    run, listing, listed = queued(shapes_project, state), Project.runs, []
+
+    def noted(project: Project) -> list[RunSummary]:
+        listed.append(threading.current_thread() is threading.main_thread())
+        return listing(project)
+
+    with worked_off(shapes_project, state, qtbot) as mark:
+        wait_for_jobs(state, qtbot)
+        with monkeypatch.context() as patch:
+            patch.setattr(Project, "runs", noted)
+            with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+                run.claim(mark, own_process=True)
+            qtbot.waitUntil(lambda: page_of(queueing).active_run, timeout=LONG)
+        assert listed
+        assert not any(listed)

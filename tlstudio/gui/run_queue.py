@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -16,9 +17,33 @@ if TYPE_CHECKING:
     from tlstudio.engine.recipe import Recipe
     from tlstudio.gui.state import AppState
     from tlstudio.store.project import Project
+    from tlstudio.store.run_record import RunSummary
 
 LOOK_EVERY_MS = 1000
 """How often it is looked at what becomes of the runs while the queue is worked off."""
+
+_KEY = "queue look"
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What was seen: whether the queue is worked off, and the runs, newest first."""
+
+    worked_off: bool = False
+    runs: Sequence[RunSummary] = ()
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {run.id: run.status for run in self.runs}
+
+
+def _look_at(project: Project | None, starting: bool) -> _Look:
+    from tlstudio.engine.run_queue import is_worked_off
+
+    if project is None:
+        return _Look()
+    # In this order: what ends between the two is then still seen as on, and looked at once more.
+    return _Look(starting or is_worked_off(project), project.runs())
 
 
 class RunQueue(QObject):
@@ -34,16 +59,19 @@ class RunQueue(QObject):
     Signals:
         changed(): `waiting` or `on` is another one now, or a run has begun or ended while it is worked off. With
             another project that is not said: who hears of it looks here anyway.
+        looked(): It was looked again what becomes of the runs while the queue is worked off.
     """
 
     changed = Signal()
+    looked = Signal()
 
     def __init__(self, state: AppState) -> None:
         super().__init__(state)
         self._state = state
         self.waiting = 0
         self.on = False
-        self._seen: tuple[tuple[str, str], ...] = ()
+        self._seen = _Look()
+        self._telling = False
         self._watched: set[str] = set()  # runs that had not ended while it was worked off
         self._process: subprocess.Popen[bytes] | None = None
         self._clock = QTimer(self)
@@ -103,38 +131,70 @@ class RunQueue(QObject):
     @Slot()
     def look(self) -> None:
         """Look what is so now, and tell it if it was otherwise."""
+        if self._telling:
+            return  # what is told now has just been seen
         before = self.waiting, self.on
-        self._read()
+        self._take_in(_look_at(self._state.project, self._is_starting))
         if (self.waiting, self.on) != before:
             self.changed.emit()
 
-    def _read(self) -> None:
-        from tlstudio.engine.run_queue import is_worked_off
-
+    def runs(self) -> Sequence[RunSummary]:
+        """The runs of the project, newest first: as they are now, or those that the look has seen that is told now."""
+        if self._telling:
+            return self._seen.runs
         project = self._state.project
-        rows = [(run.id, run.status) for run in project.runs()] if project is not None else []
-        was_on, self._seen = self.on, tuple(rows)
-        self.waiting = sum(status == "queued" for _, status in rows)
-        starting = self._process is not None and self._process.poll() is None
-        self.on = project is not None and (starting or is_worked_off(project))
+        return project.runs() if project is not None else ()
+
+    @property
+    def _is_starting(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _take_in(self, look: _Look) -> None:
+        was_on, self._seen, self.on = self.on, look, look.worked_off
+        states = look.states
+        self.waiting = list(states.values()).count("queued")
         if self.on:
-            self._watched |= {run for run, status in rows if status in ("queued", "running")}
+            self._watched |= {run for run, status in states.items() if status in ("queued", "running")}
             if not self._clock.isActive():
                 self._clock.start()
         else:
             self._clock.stop()
-            if was_on and project is not None:
-                self._tell_end(project, dict(rows))
+            if was_on and self._state.project is not None:
+                self._tell_end(self._state.project, states)
             self._watched.clear()
             self._process = None
 
     @Slot()
     def _look_again(self) -> None:
-        before = self._seen
-        self.look()
-        if self._seen != before:
-            self.changed.emit()
-            self._state.runs_changed.emit()
+        """Look in a job: with hundreds of runs, listing them takes longer than the window may stand still."""
+        project, before, starting = self._state.project, self._seen, self._is_starting
+        if any(job.key == _KEY for job in self._state.jobs.jobs):
+            return
+
+        def tell(look: _Look) -> None:
+            if self._seen is before:  # else somebody has looked in the meantime
+                self._tell(look)
+
+        def failed(error: Exception) -> None:
+            if self._state.project is project:  # else it was closed in the meantime
+                self._state.show_error(error)
+
+        title = self.tr("Looking at the queue")
+        self._state.jobs.start(lambda _: _look_at(project, starting), title, tell, failed, key=_KEY)
+
+    def _tell(self, look: _Look) -> None:
+        before, waiting, on = self._seen.states, self.waiting, self.on
+        self._take_in(look)
+        self._telling = True
+        try:
+            if look.states != before:
+                self.changed.emit()
+                self._state.runs_changed.emit()
+            elif (self.waiting, self.on) != (waiting, on):
+                self.changed.emit()
+            self.looked.emit()
+        finally:
+            self._telling = False
 
     def close(self) -> None:
         """Look no more; what works the queue off goes on."""
@@ -158,4 +218,4 @@ class RunQueue(QObject):
     def _on_project(self) -> None:
         self._process, self.on = None, False
         self._watched.clear()
-        self._read()
+        self._take_in(_look_at(self._state.project, starting=False))

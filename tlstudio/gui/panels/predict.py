@@ -140,11 +140,9 @@ class PredictPanel(QWidget):
     @Slot()
     def refresh(self) -> None:
         """List the runs that can predict; the choice stays."""
-        project = self._state.project
         before = self._wanted or self.model_box.currentData()
         self.model_box.clear()
-        runs = project.runs() if project is not None else []
-        usable = [run for run in runs if run.metrics and run.status != "running"]
+        usable = [run for run in self._state.queue.runs() if run.metrics and run.status != "running"]
         for run in usable:
             found = shown_metric(run)
             figure = f" · {number_text(found[1])}" if found else ""

@@ -31,7 +31,6 @@ from tlstudio.gui.widgets.run_table import RunTable
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
-from tlstudio.store.run_record import RunSummary
 
 _MOST_COMPARED = 12
 
@@ -125,7 +124,7 @@ class RunsPanel(QWidget):
     def refresh(self) -> None:
         """Show what is there now; the selection stays."""
         project = self._state.project
-        runs: Sequence[RunSummary] = project.runs() if project is not None else ()
+        runs = self._state.queue.runs()
         selected = self._wanted or self.table.selected
         self.table.runs_model.editable = project is not None and project.writable
         self.table.runs_model.set_runs(runs)

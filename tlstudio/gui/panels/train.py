@@ -96,6 +96,7 @@ class TrainPanel(QWidget):
         self.setup.queue_requested.connect(self._state.queue.add)
         self.queue_row.chosen.connect(self.plan)
         self._state.queue.changed.connect(self._on_queue)
+        self._state.queue.looked.connect(self._follow_running)
         self.setup.place.changed.connect(self._on_place)
         self.setup.pause_requested.connect(self.toggle_pause)
         self.setup.stop_requested.connect(self.stop)
@@ -175,13 +176,17 @@ class TrainPanel(QWidget):
         self._begin(run_work.resume(run_id, project, self._state.registry, in_process=in_process), None)
         self._show_what_runs(run)
 
+    @Slot()
     def _follow_running(self) -> None:
         """Follow a run that goes on in a process of its own, left there by an earlier window."""
         project = self._state.project
         if project is None or self._session is not None:
             return
-        rows = (summary for summary in project.runs() if summary.status == "running")
-        running = next((row for row in rows if project.run(row.id).own_process is not None), None)
+        rows = (summary for summary in self._state.queue.runs() if summary.status == "running")
+        try:
+            running = next((row for row in rows if project.run(row.id).own_process is not None), None)
+        except TLStudioError:
+            return  # the disk is away
         if running is not None:
             self._begin(run_work.follow(running.id, project), None, planning=self._planning)
             self._show_what_runs(project.run(running.id))
@@ -268,9 +273,7 @@ class TrainPanel(QWidget):
 
     @Slot()
     def _on_queue(self) -> None:
-        if self._state.queue.on:
-            self._follow_running()
-        elif self._session is None:
+        if self._session is None and not self._state.queue.on:
             self._planning = False
             self.draft.look_again()
         self._show_queue()
