@@ -16,6 +16,7 @@ class Some(Options):
     rate: Annotated[float, Field(gt=0)] = 0.1
     mode: Literal["fast", "slow"] = "fast"
     deep: bool = False
+    code: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = "ab"
 
     @field_validator("deep")
     @classmethod
@@ -37,8 +38,9 @@ class Some(Options):
         ("mode", "quick", "mode: 'quick' is not allowed: choose 'fast' or 'slow'."),
         ("deep", "perhaps", "deep: 'perhaps' is not allowed: true or false is needed."),
         ("deep", True, "deep: True is not allowed: This machine cannot."),
+        ("code", "A", "code: 'A' is not allowed: string should match pattern '^[a-z]{2,3}$'."),
         ("epoch", 3, "epoch: there is no such option. Did you mean epochs?"),
-        ("colour", 3, "colour: there is no such option. Known options: epochs, rate, mode, deep."),
+        ("colour", 3, "colour: there is no such option. Known options: epochs, rate, mode, deep, code."),
     ],
 )
 def test_a_wrong_option_is_told_without_jargon(name: str, value: Any, sentence: str) -> None:

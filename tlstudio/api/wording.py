@@ -53,6 +53,6 @@ def wrong_value(item: ErrorDetails) -> str:
     if item["type"] == "value_error":
         why = str(item["ctx"]["error"])
     else:
-        message = item["msg"]
-        why = _NEEDED.get(item["type"], f"{message[:1].lower()}{message[1:]}").format_map(item.get("ctx", {}))
+        message, needed = item["msg"], _NEEDED.get(item["type"])
+        why = needed.format_map(item.get("ctx", {})) if needed else f"{message[:1].lower()}{message[1:]}"
     return f"{item['input']!r} is not allowed: {why.rstrip('.')}."
