@@ -435,7 +435,22 @@ def test_a_queued_run_is_listed_survives_and_is_begun_by_one_alone(tmp_path: Pat
             project.delete_run(run.id)
         project.delete_run(other.id)
         assert not other.take(), "it is gone"
+        assert not other.folder.exists(), "and nobody who asks for it makes it anew"
         assert [row.id for row in project.runs()] == [run.id]
+
+
+def test_a_queued_run_that_cannot_be_deleted_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "it is open in another program", str(target))
+
+    with Project.create(tmp_path / "p") as project:
+        run = new_run(project, status="queued")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", refuse)
+            with pytest.raises(ProjectError, match="could not be deleted"):
+                project.delete_run(run.id)
+        assert run.status == "queued"
+        assert run.take()
 
 
 def test_a_queued_run_that_is_deleted_is_begun_by_nobody_while_its_folder_goes(

@@ -24,7 +24,7 @@ from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.run import Run
-from tlstudio.store.run_record import RunSummary, is_run_folder, read_record, summary_of, write_new_run
+from tlstudio.store.run_record import RUN_NAME, RunSummary, is_run_folder, read_record, summary_of, write_new_run
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -323,7 +323,9 @@ class Project:
         with self._changing:
             if run.is_under_way:
                 raise RunError(f"Run {id} is still running.", "Cancel it first.", path=run.folder)
+            before = None
             if summary_of(id, read_record(run.folder), writable=True).status == "queued":
+                before = run.read_json(RUN_NAME)
                 self._take(run)  # or the queue could begin it while its folder goes
                 run.finish("cancelled")
             condemned = self.runs_folder / f".deleted-{uuid.uuid4().hex}"
@@ -331,6 +333,8 @@ class Project:
                 # Renamed first: a crash in the middle leaves a hidden rest, not half a run.
                 run.folder.rename(condemned)
             except OSError as error:
+                if before is not None:
+                    run.write_json(RUN_NAME, before)  # it keeps its place in the queue
                 raise ProjectError(
                     f"Run {id} could not be deleted: {reason(error)}.", remedy(error), path=run.folder
                 ) from error

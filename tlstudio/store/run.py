@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -269,10 +271,12 @@ class Run:
             timeout: Seconds to wait for it; who only looks whether it is held has it for a moment, too.
 
         Raises:
-            RunError: Another one carries it out.
+            RunError: Another one carries it out, or it is no longer there.
         """
         lock = FileLock(self.folder / LOCK_NAME)
         try:
+            if not self.folder.is_dir():  # the lock would make it anew, on a disk that was pulled out even elsewhere
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder))
             lock.acquire(timeout=timeout)
         except Timeout:
             raise RunError(f"Run {self.id} is carried out by another process already.", path=self.folder) from None
