@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.startup import enter_safe_mode, keep_freed_memory, share_the_cores, stay_offline
+from tlstudio.startup import enter_safe_mode, keep_freed_memory, share_the_cores, stay_offline, trust_no_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     stay_offline(os.environ)
+    trust_no_folder(os.environ)
     share_the_cores(os.environ)  # read when torch is loaded, which is later
     keep_freed_memory()
     arguments = list(sys.argv[1:] if arguments is None else arguments)

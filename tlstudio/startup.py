@@ -57,6 +57,14 @@ def share_the_cores(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("GOMP_SPINCOUNT", "0")
 
 
+def trust_no_folder(environment: MutableMapping[str, str]) -> None:
+    """Have the processes that this one starts import nothing from the folder in which the studio was started.
+
+    A ``torch.py`` among a user's own scripts would be run instead of the library.
+    """
+    environment.setdefault("PYTHONSAFEPATH", "1")
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep large blocks that are freed, up to 1 GB, instead of handing each back to the system.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.engine.execute import execute_run
-from tlstudio.engine.executors import Executor, execute_in_process, follow_run, resume_in_process
+from tlstudio.engine.executors import Executor, execute_in_process, follow_run, resume_in_process, start_process
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.process import ProcessMark
@@ -223,3 +224,16 @@ def test_a_process_that_does_not_heed_a_cancel_is_ended(
     run, _ = train(execute_in_process, shapes_project, registry, driver, epochs=500)
     assert run.status == "cancelled"
     assert process_of(run).is_gone()
+
+
+def test_nothing_is_imported_from_the_folder_in_which_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "psutil.py").write_text("print('run')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with (tmp_path / "output").open("wb") as output, start_process([sys.executable, "-m", "psutil"], output) as process:
+        process.wait()
+    said = (tmp_path / "output").read_text()
+    assert "psutil" in said, "the library itself cannot be run"
+    assert said != "run\n"

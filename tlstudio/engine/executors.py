@@ -7,6 +7,7 @@ An executor is called like `tlstudio.engine.execute.execute_run`, which is the o
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.privacy import without_secrets
+from tlstudio.startup import trust_no_folder
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import CONTROL_NAME, FINAL_STATUSES, Run
@@ -148,8 +150,11 @@ def start_process(command: list[str], output: IO[bytes]) -> subprocess.Popen[byt
         OSError: It cannot be started.
     """
     on_windows = sys.platform == "win32"
+    environment = dict(os.environ)
+    trust_no_folder(environment)
     return subprocess.Popen(  # noqa: S603  this very interpreter with a module of ours
         command,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -276,7 +281,11 @@ def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
             return RunEnded(run.id, status, summary.metrics, summary.best_epoch, summary.seconds, summary.error)
     if killed or _was_cancelled(run):
         return RunEnded(run.id, "cancelled")
-    crash = text_of(run.folder / CRASH_NAME).partition("Extension modules:")[0][:_SHOWN].strip()
+    reported = without_secrets(text_of(run.folder / CRASH_NAME))
+    if reported:
+        with contextlib.suppress(OSError):  # who writes there when a process crashes knows of no secrets
+            (run.folder / CRASH_NAME).write_text(reported, encoding="utf-8")
+    crash = reported.partition("Extension modules:")[0][:_SHOWN].strip()
     output = text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
     plugin = plugin_to_blame(run, crash)
     place = f" in the plugin '{plugin}'" if plugin else ""
