@@ -106,16 +106,27 @@ def user_name() -> str:
 
 
 class CleanStream(io.TextIOWrapper):
-    """Passes on what a program writes, without secrets.
+    """Passes on what a program writes, without secrets, a line at a time: in pieces, they would not be known.
 
     Args:
         stream: Where it goes.
     """
 
     def __init__(self, stream: TextIO) -> None:
+        self._rest = ""
         super().__init__(stream.buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)
 
     def write(self, text: str, /) -> int:
-        """Write a piece of text, a line as a rule."""
-        super().write(without_secrets(text))
+        """Write a piece of text; what is behind the last line end waits for its line."""
+        *lines, self._rest = re.split(r"(?<=[\r\n])", self._rest + text)
+        if lines:
+            super().write(without_secrets("".join(lines)))
+            super().flush()
         return len(text)
+
+    def flush(self) -> None:
+        """Write the line that has no end yet, too."""
+        rest, self._rest = self._rest, ""
+        if rest:
+            super().write(without_secrets(rest))
+        super().flush()

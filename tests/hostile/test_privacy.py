@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.executors import execute_in_process
 from tlstudio.plugins import PluginManager
-from tlstudio.privacy import without_secrets
+from tlstudio.privacy import CleanStream, without_secrets
 from tlstudio.store.project import Project
 
 # Put together here, so that no scanner takes the tests for a leak.
@@ -121,6 +122,19 @@ def test_the_log_keeps_secrets_out_of_tracebacks_too(monkeypatch: pytest.MonkeyP
     assert "Traceback" in line
     assert "not-to-be-told" not in line
     assert HF not in line
+
+
+def test_what_is_printed_in_pieces_is_known_as_a_line() -> None:
+    raw = io.BytesIO()
+    plain = io.TextIOWrapper(raw, encoding="utf-8")
+    stream = CleanStream(plain)
+    print("password:", "'hunter2 and more'", file=stream)
+    print("half done", end="\r", file=stream)
+    assert raw.getvalue().decode().splitlines() == ["password: <secret>", "half done"]
+    print("token =", "abc123def456", end="", file=stream)
+    assert b"token" not in raw.getvalue()
+    stream.flush()
+    assert raw.getvalue().decode().splitlines()[-1] == "token = <secret>"
 
 
 @pytest.fixture
