@@ -259,7 +259,7 @@ def test_what_is_read_is_asked_for_in_the_project_or_where_it_was_found_before(
 
 
 def test_a_place_that_is_gone_or_was_never_known_is_no_reason_to_open_anywhere(
-    window: MainWindow, project: Path, tmp_path: Path, elsewhere: Path
+    window: MainWindow, project: Path, tmp_path: Path, elsewhere: Path, qtbot: QtBot
 ) -> None:
     remember_place(window.state, "import", tmp_path / "gone")
     assert place_of(window.state, "import") == project
@@ -270,6 +270,14 @@ def test_a_place_that_is_gone_or_was_never_known_is_no_reason_to_open_anywhere(
             "places/many", "{}" if number == 0 else window.state.settings.value("places/many")
         )
         remember_place(window.state, "many", tmp_path)
+    remember_place(window.state, "import", Path("/") / ("x" * 300))  # a system may refuse to look at all
+    assert place_of(window.state, "import") == project
+    for odd in ("~nobody of that name/x", "/" + "x" * 300, "/\0"):
+        ask_file(window.state, window, "odd", "Choose some file", lambda _path: None, start=odd)
+        dialog = find(window, "odd_dialog")
+        assert folder_of(dialog) == project
+        dialog.reject()
+        qtbot.waitUntil(lambda: window.findChild(QFileDialog, "odd_dialog") is None)
     window.state.close_project()
     assert place_of(window.state, "import") == Path.home()
     ask_file(window.state, window, "some", "Choose some file", lambda _path: None, start="relative/path")

@@ -7,6 +7,7 @@ be read must be a plain file. Both are said in a sentence before anything is don
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -101,9 +102,7 @@ def place_of(state: AppState, name: str) -> Path:
     """
     project = state.project.folder if state.project is not None else None
     known = _places(state, name).get(str(project or ""))
-    return next(
-        (folder for folder in (Path(known) if known else None, project) if folder and folder.is_dir()), Path.home()
-    )
+    return next((folder for folder in (Path(known) if known else None, project) if _is_folder(folder)), None) or _home()
 
 
 def remember_place(state: AppState, name: str, folder: Path) -> None:
@@ -129,6 +128,26 @@ def _places(state: AppState, name: str) -> dict[str, str]:
     return {str(key): str(place) for key, place in places.items()} if isinstance(places, dict) else {}
 
 
+def _home() -> Path:
+    return Path(QDir.homePath())  # other than Python's, it always has an answer
+
+
+def _is_folder(path: Path | None) -> bool:
+    """Whether a folder is there; not if it cannot be told, as on a disk that is away."""
+    with contextlib.suppress(OSError, ValueError):
+        return path is not None and path.is_dir()
+    return False
+
+
+def _given(start: str) -> Path | None:
+    """The file or folder that a field names, if it is there."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name that is too long, the home of nobody
+        path = Path(start).expanduser()
+        if start and path.is_absolute() and path.exists():
+            return path
+    return None
+
+
 def _check_input(path: Path) -> None:
     try:
         check_plain_file(path)
@@ -137,9 +156,8 @@ def _check_input(path: Path) -> None:
 
 
 def _dialog(state: AppState, parent: QWidget, name: str, title: str, start: str = "", pattern: str = "") -> QFileDialog:
-    first = Path(start).expanduser() if start else None
-    beginning = first if first is not None and first.is_absolute() and first.exists() else place_of(state, name)
-    folder = beginning if beginning.is_dir() else beginning.parent
+    beginning = _given(start) or place_of(state, name)
+    folder = beginning if _is_folder(beginning) else beginning.parent
     dialog = QFileDialog(parent.window(), title, str(folder), pattern)
     dialog.setObjectName(f"{name}_dialog")
     dialog.setAccessibleName(title)
