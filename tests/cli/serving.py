@@ -96,7 +96,7 @@ class Served:
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
         """End it as a user does."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=120)
         return self.process.returncode, out, err
 
 

@@ -74,8 +74,8 @@ _BUSY = (
 class ModelServer(socketserver.ThreadingTCPServer):
     """Listens on this machine alone, from `start` on.
 
-    The port is taken at once, so that one that is not free is told before a model is loaded. `socketserver` is used
-    rather than `http.server.HTTPServer` because the latter looks its own name up in the network.
+    The port is taken at once, so that one on which a program listens is told before a model is loaded. `socketserver`
+    is used rather than `http.server.HTTPServer` because the latter looks its own name up in the network.
 
     Args:
         port: The port; 0: a free one.
@@ -98,11 +98,7 @@ class ModelServer(socketserver.ThreadingTCPServer):
             self.server_bind()
         except OSError as error:
             self.server_close()
-            raise RunError(
-                f"The port {port} cannot be used: {(error.strerror or str(error)).rstrip('.').lower()}.",
-                "Give another one with --port, or --port 0 to take a free one.",
-                field="port",
-            ) from error
+            raise _no_port(port, error) from error
 
     @property
     def port(self) -> int:
@@ -130,9 +126,16 @@ class ModelServer(socketserver.ThreadingTCPServer):
         return f"{_NOTHING}; {own['script']}; {own['style']}; connect-src 'self'; img-src blob:"
 
     def start(self, model: ServedModel) -> None:
-        """Listen, in threads of its own."""
+        """Listen, in threads of its own.
+
+        Raises:
+            RunError: Another program has begun to listen on the port in the meantime.
+        """
         self.model = model
-        self.server_activate()
+        try:
+            self.server_activate()
+        except OSError as error:
+            raise _no_port(self.port, error) from error
         self._thread.start()
 
     def close(self) -> None:
@@ -171,6 +174,14 @@ class ModelServer(socketserver.ThreadingTCPServer):
 def _tell() -> None:
     """Say where the server was started what has gone wrong."""
     click.echo(without_secrets(traceback.format_exc()), err=True)
+
+
+def _no_port(port: int, error: OSError) -> RunError:
+    return RunError(
+        f"The port {port} cannot be used: {(error.strerror or str(error)).rstrip('.').lower()}.",
+        "Give another one with --port, or --port 0 to take a free one.",
+        field="port",
+    )
 
 
 class _Incoming(io.RawIOBase):
