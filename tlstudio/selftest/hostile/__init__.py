@@ -200,7 +200,7 @@ CHECK = Check(
     name="hostile",
     title="Hostile files are told by name, run no code, write nowhere else, crash nothing and take no memory",
     count=40,
-    thorough=10_000,
+    thorough=600,
     run=run_trials,
     left_out=("Faults inside of the decoders that do no visible harm: they are looked for by their makers.",),
 )
