@@ -23,6 +23,7 @@ from tlstudio.engine.events import RunEnded, RunEvent, StepLogged
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.run_queue import (
     add_to_queue,
+    forget_stop,
     is_worked_off,
     queued_runs,
     start_queue,
@@ -184,8 +185,9 @@ def test_the_queue_of_a_project_of_a_newer_version_is_left_as_it_is(
     with Project.open(shapes_project.folder, write=False) as reader:
         with pytest.raises(NewerProjectError, match="not changed"):
             work_off(reader, on_event=Heard(), control=RunControl())
-        with pytest.raises(NewerProjectError, match="not changed"):
-            start_queue(reader)
+        for change in (start_queue, stop_queue, forget_stop):
+            with pytest.raises(NewerProjectError, match="not changed"):
+                change(reader)
     assert {file: file.stat().st_mtime_ns for file in shapes_project.folder.rglob("*")} == before
 
 

@@ -91,7 +91,6 @@ def start_queue(project: Project) -> subprocess.Popen[bytes] | None:
     Raises:
         ProjectError: It cannot be started, or the project is one that can only be read.
     """
-    read_facts(project.folder, write=True)
     if is_worked_off(project) and not (project.folder / STOP_NAME).exists():
         return None
     forget_stop(project)
@@ -111,8 +110,9 @@ def stop_queue(project: Project) -> None:
     """Have nobody begin a queued run any more: the present run goes on, the others stay queued.
 
     Raises:
-        ProjectError: The disk is full or the like.
+        ProjectError: The disk is full or the like, or the project is one that can only be read.
     """
+    read_facts(project.folder, write=True)
     path = project.folder / STOP_NAME
     try:
         path.touch()
@@ -121,7 +121,12 @@ def stop_queue(project: Project) -> None:
 
 
 def forget_stop(project: Project) -> None:
-    """Take back a stop that was asked for: the queue is to be worked off now."""
+    """Take back a stop that was asked for: the queue is to be worked off now.
+
+    Raises:
+        ProjectError: The project is one that can only be read.
+    """
+    read_facts(project.folder, write=True)
     with contextlib.suppress(OSError):
         (project.folder / STOP_NAME).unlink(missing_ok=True)
 
