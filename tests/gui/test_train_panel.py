@@ -178,7 +178,7 @@ def test_options_that_cannot_be_trained_are_shown_to_be_mended(page: TrainPanel,
     assert [problem.where for problem in page.draft.result.problems] == ["strategy.rank"]
     row = page.setup.forms.forms["strategy"].rows["rank"]
     assert row.value == -3
-    assert row.problem.isVisible()
+    qtbot.waitUntil(row.problem.isVisible, timeout=LONG)  # a form is shown a moment after it was made
 
 
 def test_the_picker_offers_what_fits_and_says_why_the_rest_does_not(
