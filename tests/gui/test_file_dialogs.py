@@ -89,6 +89,7 @@ def press_action(panel: TrainPanel, name: str) -> None:
     """Choose an entry of the menu of recipes."""
     action = panel.setup.recipe_menu.findChild(QAction, name)
     assert isinstance(action, QAction)
+    assert action.isEnabled()
     action.trigger()
 
 

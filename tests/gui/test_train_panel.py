@@ -348,7 +348,10 @@ def test_recipe_and_command_are_copied_saved_and_loaded(
     assert "train" in QApplication.clipboard().text()
     page.setup.recipe_menu.save_recipe(tmp_path / "recipe.toml")
     page.draft.set_options("training", {"epochs": 77})
+    actions = page.setup.recipe_menu.actions()
+    assert [action.isEnabled() for action in actions] == [False] * 3 + [True] * 2, "none is known to be whole yet"
     wait_for_check(page, state, qtbot)
+    assert all(action.isEnabled() for action in actions)
     page.setup.recipe_menu.load_recipe(tmp_path / "recipe.toml")
     wait_for_check(page, state, qtbot)
     assert page.draft.result.recipe is not None

@@ -43,6 +43,10 @@ _A_LOOK = 0.01  # longer than who only looks has the lock
 _LOCK_SECONDS = 5.0  # one that was told to stop may take a moment to go
 
 
+class QueueBusyError(ProjectError):
+    """Another process works the queue off already."""
+
+
 def add_to_queue(recipe: Recipe, project: Project) -> Run:
     """Make the folder of a run that waits for its turn.
 
@@ -142,8 +146,8 @@ def work_off(project: Project, *, on_event: EventListener, control: RunControl) 
         control: Cancel ends the present run and the queue; let go ends the queue, and the present run goes on.
 
     Raises:
-        ProjectError: Another process works it off already, a newer version has made the project, or the disk is full,
-            read-only or the like.
+        QueueBusyError: Another process works it off already.
+        ProjectError: A newer version has made the project, or the disk is full, read-only or the like.
         RunError: All that is left cannot be begun.
     """
     read_facts(project.folder, write=True)
@@ -186,7 +190,7 @@ def _alone(project: Project) -> Iterator[None]:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         what = f"Another process works off the queue of the project {project.name} already."
-        raise ProjectError(what, "Its runs are done in their turn.", path=project.folder) from None
+        raise QueueBusyError(what, "Its runs are done in their turn.", path=project.folder) from None
     except OSError as error:
         what = f"The queue of the project {project.folder} cannot be worked off: {reason(error)}."
         raise ProjectError(what, remedy(error), path=project.folder) from error
@@ -223,6 +227,8 @@ def main(project_folder: str) -> int:
     try:
         with Project.open(Path(project_folder), write=False) as project:
             work_off(project, on_event=lambda _event: None, control=RunControl())
+    except QueueBusyError:
+        return 0  # it is worked off, as was wished: two have started it at the same moment
     except TLStudioError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -37,6 +37,19 @@ class RecipeMenu(QMenu):
             ("reset_recipe", self.tr("Back to what is reco&mmended"), self._reset_all),
         ):
             self.addAction(text, slot).setObjectName(f"train_{name}")
+        self.setToolTipsVisible(True)
+        draft.changed.connect(self._show_what_there_is)
+        draft.checked.connect(self._show_what_there_is)
+        self._show_what_there_is()
+
+    @Slot()
+    def _show_what_there_is(self) -> None:
+        """Offer to hand out the recipe only where it is whole: not while it is checked or has mistakes."""
+        whole = self._draft.result.recipe is not None and not self._draft.pending
+        reason = "" if whole else self.tr("The recipe is still being checked, or something is missing in it.")
+        for action in self.actions()[:3]:
+            action.setEnabled(whole)
+            action.setToolTip(reason)
 
     @Slot()
     def copy_command(self) -> None:
