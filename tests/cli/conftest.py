@@ -17,7 +17,7 @@ from tests.cli.serving import images, made
 
 __all__ = ["TINY", "Result", "Tlstudio", "folder", "home", "images", "made", "tlstudio", "tlstudio_process"]
 
-TINY = ("--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
+TINY = ("--backbone", "test_resnet", "-o", "backbone.weights=random", "-o", "backbone.image_size=32")
 
 
 @dataclass(frozen=True)

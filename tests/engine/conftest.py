@@ -10,7 +10,7 @@ from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEvent
 
 TINY_VISION: dict[str, Any] = {
-    "name": "mobilenet_v3_small",
+    "name": "test_resnet",
     "options": {"weights": "random", "image_size": 32},
 }
 

@@ -58,7 +58,7 @@ def run_hungry(project: Project, folder: Path, limit: int, plugin: str = PLUGIN,
     (folder / "hungry.py").write_text(plugin.replace("LIMIT", str(limit)), encoding="utf-8")
     manager = PluginManager(folder)
     manager.discover()
-    backbone = {"name": "mobilenet_v3_small", "options": {"weights": "random", "image_size": 32}}
+    backbone = {"name": "test_resnet", "options": {"weights": "random", "image_size": 32}}
     values = {"backbone": backbone, "strategy": "hungry", "training": {"epochs": 1, "batch_size": 16, **training}}
     heard = Heard()
     recipe = complete(values, project.dataset("shapes"), manager.registry)

@@ -130,7 +130,7 @@ def test_a_command_line_spells_out_only_what_would_not_be_filled_in(
     recipe = complete(values, revision, registry)
     line = command_line(recipe, shapes_project.folder, revision=revision, registry=registry)
     names, assignments = said_by(line)
-    assert names == {"backbone": {"name": "mobilenet_v3_small"}, "strategy": {"name": "full"}}
+    assert names == {"backbone": {"name": "test_resnet"}, "strategy": {"name": "full"}}
     assert sorted(assignments) == [
         "backbone.image_size=32",
         "backbone.weights=random",
@@ -161,7 +161,7 @@ def test_preflight_counts_what_learns_and_says_it_in_a_sentence(shapes_project: 
     revision = shapes_project.dataset("shapes")
     probe = complete({"backbone": TINY_VISION, "strategy": "linear_probe"}, revision, registry)
     told = preflight(probe, revision, registry)
-    width = registry.backbone("mobilenet_v3_small").info().num_features
+    width = registry.backbone("test_resnet").info().num_features
     assert told.trainable == (width + 1) * 3
     assert told.total > told.trainable
     assert told.seconds is not None

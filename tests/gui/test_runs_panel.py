@@ -109,7 +109,7 @@ def test_two_runs_are_compared_by_curves_metrics_and_recipes(page: RunsPanel, st
 
 
 def test_the_filter_keeps_runs_with_every_word(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
-    qtbot.keyClicks(page.search, "FULL mobilenet")
+    qtbot.keyClicks(page.search, "FULL resnet")
     assert page.table.filter_model.rowCount() == 1
     page.search.clear()
     assert page.table.filter_model.rowCount() == 2
@@ -223,7 +223,7 @@ def test_titles_are_shown_and_names_told_and_found(page: RunsPanel, state: AppSt
     shown = {str(model.index(row, 4).data()) for row in range(2)}
     assert shown == {"Linear probe", "Full fine-tuning"}
     assert {model.index(row, 4).data(Qt.ItemDataRole.ToolTipRole) for row in range(2)} == {"linear_probe", "full"}
-    page.search.setText("linear_probe mobilenet_v3_small")
+    page.search.setText("linear_probe test_resnet")
     assert model.rowCount() == 1
     wait_for_jobs(state, qtbot)
 

@@ -140,7 +140,7 @@ def test_the_page_says_what_will_happen_before_the_start(page: TrainPanel) -> No
     assert result.preflight is not None
     assert page.setup.sentence.text() == result.preflight.sentence
     assert page.setup.train_button.isEnabled()
-    assert page.setup.cards["backbone"].accessibleDescription().startswith("MobileNet")
+    assert page.setup.cards["backbone"].accessibleDescription().startswith("test_resnet")
     assert "3 classes" in page.setup.cards["head"].accessibleDescription()
 
 
@@ -343,7 +343,7 @@ def test_recipe_and_command_are_copied_saved_and_loaded(
     page: TrainPanel, state: AppState, tmp_path: Path, qtbot: QtBot
 ) -> None:
     page.setup.recipe_menu.copy_recipe()
-    assert 'name = "mobilenet_v3_small"' in QApplication.clipboard().text()
+    assert 'name = "test_resnet"' in QApplication.clipboard().text()
     page.setup.recipe_menu.copy_command()
     assert "train" in QApplication.clipboard().text()
     page.setup.recipe_menu.save_recipe(tmp_path / "recipe.toml")

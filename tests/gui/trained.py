@@ -16,7 +16,7 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
-TINY_VISION: dict[str, Any] = {"name": "mobilenet_v3_small", "options": {"weights": "random", "image_size": 32}}
+TINY_VISION: dict[str, Any] = {"name": "test_resnet", "options": {"weights": "random", "image_size": 32}}
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 16, "threads": 1, "device": "cpu"}
 
 
