@@ -6,9 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 import threading
 import time
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,37 @@ from tlstudio.api import ProjectError
 
 _WINDOWS_RETRIES = 50
 _STALE_SECONDS = 3600  # a file that is being written is there for a moment; one as old was left by a crash
+
+
+def is_link(path: Path) -> bool:
+    """Whether something leads elsewhere: a symbolic link, or a junction of Windows."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if sys.platform == "win32" and status.st_reparse_tag == stat.IO_REPARSE_TAG_MOUNT_POINT:
+        return True
+    return stat.S_ISLNK(status.st_mode)
+
+
+def open_own(path: Path, mode: str = "rb") -> FileIO:
+    """Open a file that the studio keeps for itself, which may be one that somebody sent: without following links.
+
+    Args:
+        path: The file, in a folder that was not reached through a link of the project either.
+        mode: As that of `open`, always binary: ``"rb"``, ``"wb"``, ``"ab+"``; there is no buffer.
+
+    Raises:
+        OSError: It is a link, a pipe, a folder or a device, or cannot be opened.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EINVAL, "it is a link, a folder or a pipe, not a plain file", str(path))
+    return FileIO(path, mode, opener=_open_no_link)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -31,7 +64,7 @@ def write_atomic(path: Path, text: str) -> None:
     data = text.encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with BufferedWriter(open_own(temporary, "wb")) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
