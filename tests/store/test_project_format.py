@@ -119,15 +119,15 @@ def test_several_migrations_are_done_one_after_the_other(old: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
-from tlstudio.store.format import Migration, bring_up_to_date
+from tlstudio.store.format import Migration, bring_up_to_date, read_facts
 from tlstudio.store import format as module
 
 moment = sys.argv[2]
 
 def die(folder):
-    (folder / "datasets" / "new").mkdir()
+    (folder / "tlstudio.json").write_text(json.dumps({**read_facts(folder), "new": True}))
     if moment == "within":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -136,7 +136,7 @@ def keep(folder, under_way):
 
 if moment == "after":
     module._keep = keep
-bring_up_to_date(Path(sys.argv[1]), [Migration(1, die, ("datasets",))])
+bring_up_to_date(Path(sys.argv[1]), [Migration(1, die)])
 """
 
 
@@ -150,10 +150,79 @@ def test_a_migration_that_is_killed_is_put_back_or_finished_when_the_project_is_
         assert project.name == "Birds"
         assert any("interrupted" in note for note in project.notes) == (moment == "within")
         assert len(project.runs()) == 1
-    assert (old / "datasets" / "new").exists() == (moment == "after")
+    assert ("new" in read_facts(old)) == (moment == "after")
     assert read_facts(old)["format"] == PROJECT_FORMAT
     assert (old / "backup-format-1" / "project.db").exists()
     assert not list(old.glob(".migrating*"))
+
+
+def sent(folder: Path, contents: object, name: str = ".migrating-format-1") -> Path:
+    """Put what looks like the backup of an interrupted update into a project; returns its folder."""
+    under_way = folder / name
+    under_way.mkdir()
+    (under_way / "backup.json").write_text(json.dumps(contents))
+    return under_way
+
+
+@pytest.mark.parametrize("key", ["missing", "kept"])
+@pytest.mark.parametrize("name", ["../Documents", "{}/Documents", "way/thesis.txt", "runs", "", ".", 3, ["runs"]])
+def test_a_backup_that_names_what_no_update_changes_is_refused(old: Path, key: str, name: object) -> None:
+    documents = old.parent / "Documents"
+    documents.mkdir()
+    (documents / "thesis.txt").write_text("years of work")
+    (old / "way").symlink_to(documents)
+    named = name.format(old.parent) if isinstance(name, str) else name
+    under_way = sent(old, {"missing": [], "kept": []} | {key: [named]})
+    (under_way / "way").mkdir()
+    (under_way / "way" / "thesis.txt").write_text("replaced")
+    before = content(old)
+    with pytest.raises(ProjectError, match=r"backup\.json names .*, which no update changes"):
+        Project.open(old)
+    assert content(old) == before
+    assert (documents / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("contents", [[], {}, "missing", {"missing": 1, "kept": []}, {"missing": None}])
+def test_a_backup_that_is_damaged_is_refused_with_a_sentence(old: Path, contents: object) -> None:
+    sent(old, contents)
+    with pytest.raises(ProjectError, match=r"cannot be put back: backup\.json is damaged .*opens as it is"):
+        Project.open(old)
+
+
+@pytest.mark.parametrize("name", [".migrating-format-2", ".migrating-format-x", ".migrating-format-01"])
+def test_an_update_that_this_version_does_not_make_is_not_put_back(old: Path, name: str) -> None:
+    sent(old, {"missing": ["project.db"], "kept": []}, name)
+    before = content(old)
+    with pytest.raises(ProjectError, match="it is no update that this version makes"):
+        Project.open(old)
+    assert content(old) == before
+
+
+def test_a_backup_that_is_reached_through_a_link_is_not_put_back(old: Path) -> None:
+    sent(old.parent, {"missing": [], "kept": ["tlstudio.json"]}, "elsewhere")
+    (old.parent / "elsewhere" / "tlstudio.json").write_text("somebody else's")
+    (old / ".migrating-format-1").symlink_to(old.parent / "elsewhere")
+    with pytest.raises(ProjectError, match="it is no update that this version makes"):
+        Project.open(old)
+    assert (old.parent / "elsewhere" / "tlstudio.json").read_text() == "somebody else's"
+
+
+def test_what_a_link_leads_to_is_neither_copied_nor_removed_by_an_update(old: Path) -> None:
+    def change(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    outside = old.parent / "outside"
+    outside.mkdir()
+    (outside / "letter.txt").write_text("somebody else's")
+    (old / "made").symlink_to(outside)
+    (old / "project.db-wal").symlink_to(outside / "letter.txt")
+    with pytest.raises(ProjectError, match="from format 1 to 2: the disk is full"):
+        bring_up_to_date(old, [Migration(1, change, ("made",))])
+    assert (old / "made").readlink() == outside
+    bring_up_to_date(old, [Migration(1, lambda _folder: None, ("made",))])
+    assert (old / "backup-format-1" / "made").is_symlink()
+    assert (old / "backup-format-1" / "project.db-wal").is_symlink()
+    assert (outside / "letter.txt").read_text() == "somebody else's"
 
 
 def test_a_newer_project_that_this_version_can_read_opens_for_reading_only(tmp_path: Path) -> None:

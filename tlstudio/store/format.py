@@ -21,7 +21,7 @@ from typing import Any
 from tlstudio import __version__
 from tlstudio.api import ProjectError
 from tlstudio.api.files import read_text
-from tlstudio.store.files import reason, remedy, sync_file, sync_folder, write_json_atomic
+from tlstudio.store.files import is_link, reason, remedy, sync_file, sync_folder, write_json_atomic
 from tlstudio.store.index import INDEX_NAME
 
 PROJECT_FORMAT = 2
@@ -54,6 +54,11 @@ class Migration:
     begins: int
     apply: Callable[[Path], None]
     changes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that is copied before, and put back where it fails."""
+        return (*_ALWAYS_KEPT, *self.changes)
 
 
 def _say_who_can_read(folder: Path) -> None:
@@ -128,7 +133,7 @@ def bring_up_to_date(folder: Path, migrations: Sequence[Migration] = MIGRATIONS)
     Raises:
         ProjectError: It failed; the project is as it was.
     """
-    notes = _finish_or_undo(folder)
+    notes = _finish_or_undo(folder, migrations)
     for migration in migrations:
         if read_facts(folder)["format"] == migration.begins:
             backup = _migrate(folder, migration)
@@ -147,7 +152,7 @@ def _migrate(folder: Path, migration: Migration) -> Path:
             write_json_atomic(folder / PROJECT_NAME, {**read_facts(folder), "format": migration.begins + 1})
         except BaseException:
             with contextlib.suppress(OSError):  # a disk that is gone: it is put back when the project is opened next
-                _put_back(folder, under_way)
+                _put_back(folder, under_way, migration)
             raise
         return _keep(folder, under_way)
     except (OSError, ProjectError) as error:
@@ -168,15 +173,17 @@ def _back_up(folder: Path, migration: Migration) -> Path:
     shutil.rmtree(staged, ignore_errors=True)
     try:
         staged.mkdir()
-        names = [*_ALWAYS_KEPT, *migration.changes]
-        kept = [name for name in names if (folder / name).exists()]
-        for name in kept:
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, staged / name)
+        kept = [name for name in migration.names if (folder / name).exists()]
+        for name in kept:  # a link is kept as a link: what it leads to is not the project's
+            if (folder / name).is_dir() and not is_link(folder / name):
+                shutil.copytree(folder / name, staged / name, symlinks=True)
             else:
-                shutil.copy2(folder / name, staged / name)
-        write_json_atomic(staged / _CONTENTS, {"kept": kept, "missing": [name for name in names if name not in kept]})
+                shutil.copy2(folder / name, staged / name, follow_symlinks=False)
+        missing = [name for name in migration.names if name not in kept]
+        write_json_atomic(staged / _CONTENTS, {"kept": kept, "missing": missing})
         for path in staged.rglob("*"):
+            if is_link(path):
+                continue
             if path.is_dir():
                 sync_folder(path)
             else:
@@ -189,43 +196,66 @@ def _back_up(folder: Path, migration: Migration) -> Path:
     return under_way
 
 
-def _finish_or_undo(folder: Path) -> list[str]:
+def _finish_or_undo(folder: Path, migrations: Sequence[Migration]) -> list[str]:
     """Deal with a migration that was killed: keep its backup if it was through, else put everything back."""
     notes = []
+    known = {f"{_UNDER_WAY}{migration.begins}": migration for migration in migrations}
     for name in (_STAGED, _UNDONE):
         shutil.rmtree(folder / name, ignore_errors=True)
     for under_way in sorted(folder.glob(f"{_UNDER_WAY}*")):
-        begins = under_way.name.removeprefix(_UNDER_WAY)
         try:
+            if is_link(under_way) or under_way.name not in known:
+                raise ValueError("it is no update that this version makes")
+            migration = known[under_way.name]
             with contextlib.suppress(ProjectError):  # damaged in the middle: put back
-                if read_facts(folder)["format"] > int(begins):
+                if read_facts(folder)["format"] > migration.begins:
                     _keep(folder, under_way)
                     continue
-            _put_back(folder, under_way)
+            _put_back(folder, under_way, migration)
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise ProjectError(
-                f"The project {folder} was being brought to a newer format when the program ended, "
+                f"The project {folder} was being brought to another format when the program ended, "
                 f"and cannot be put back: {why}.",
-                f"What was there before is in {under_way}.",
+                f"What was there before is in {under_way}; without that, the project opens as it is.",
                 path=under_way,
             ) from error
-        notes.append(f"An update of the project from format {begins} was interrupted; it was put back and done again.")
+        notes.append(
+            f"An update of the project from format {migration.begins} was interrupted; it was put back and done again."
+        )
     return notes
 
 
-def _put_back(folder: Path, under_way: Path) -> None:
+def _put_back(folder: Path, under_way: Path, migration: Migration) -> None:
     """Move everything back: that needs no room on the disk, and can be done again from wherever it was killed."""
-    contents = json.loads((under_way / _CONTENTS).read_text(encoding="utf-8"))
-    for name in contents["missing"]:
+    missing, kept = _read_contents(under_way, migration)
+    for name in missing:
         _remove(folder / name)
-    for name in contents["kept"]:
+    for name in kept:
         if (under_way / name).exists():  # else it is back already
             if (under_way / name).is_dir():
                 _remove(folder / name)
             (under_way / name).replace(folder / name)
     sync_folder(folder)
     shutil.rmtree(under_way.rename(folder / _UNDONE), ignore_errors=True)
+
+
+def _read_contents(under_way: Path, migration: Migration) -> tuple[list[str], list[str]]:
+    """What a backup says was missing and what it keeps: it came with the project, so no other name is believed.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or names what the migration does not change.
+    """
+    try:
+        contents = json.loads(read_text(under_way / _CONTENTS))
+        missing, kept = contents["missing"], contents["kept"]
+        foreign = [name for name in (*missing, *kept) if name not in migration.names]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{_CONTENTS} is damaged ({error!r})") from error
+    if foreign:
+        raise ValueError(f"{_CONTENTS} names {foreign[0]!r}, which no update changes")
+    return missing, kept
 
 
 def _keep(folder: Path, under_way: Path) -> Path:
@@ -237,7 +267,7 @@ def _keep(folder: Path, under_way: Path) -> Path:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not is_link(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
