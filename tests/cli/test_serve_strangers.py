@@ -124,6 +124,8 @@ def test_requests_at_the_same_time_are_all_answered_alike(images: Served) -> Non
 )
 def test_garbage_gets_a_sentence_at_most_and_the_server_goes_on(images: Served, data: bytes) -> None:
     answer = images.raw(data.replace(b"PORT", str(images.port).encode()))
+    if data.startswith(b"GET /aaaa"):
+        assert answer.startswith(b"HTTP/1.1 414 ")
     if answer:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith((b"HTTP/1.1 4", b"HTTP/1.1 505"))
@@ -148,6 +150,8 @@ def test_slow_and_silent_clients_keep_nobody_waiting(images: Served) -> None:
                 with contextlib.suppress(TimeoutError):
                     answer = slow[2].recv(65536)
         assert b" 408 " in answer
+        for silent in slow[:2]:
+            assert b" 408 " in silent.recv(65536)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, a port is taken as soon as it is bound")

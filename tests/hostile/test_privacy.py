@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,6 +56,27 @@ LEAKS = [
     ("MY_API_KEY is plain-value-7 here", "plain-value-7"),
     ("escaped as plain%2Dvalue%2F8 in an address", "plain%2Dvalue%2F8"),
     ("the cookie of-the-session", "of-the-session"),
+    ("as Python writes it: 'pa\"ss\\\\wo\\nrd1'", "wo"),
+    ('as JSON writes it: "pa\\"ss\\\\wo\\nrd1"', "wo"),
+    ("Basic YWRhOmh1bnRlcjI=", "YWRhOmh1bnRlcjI="),
+    ("curl -u ada:hunter22 https://hub.example", "hunter22"),
+    ("tool --password hunter2hunter --verbose", "hunter2hunter"),
+    ("tool --api-key=abcdefgh", "abcdefgh"),
+    ("password=correcthorse", "correcthorse"),
+    ("password = p@ss!word1234", "word1234"),
+    ("password=$ecret123!", "ecret123"),
+    ('{"password": "ab\\"cd123ef"}', "cd123ef"),
+    ("{'password': b'hunter22222'}", "hunter22222"),
+    ("postgres://ada:pa/ss1234@host/db", "ss1234"),
+    ("https://ada:pa#ss1234@host/db", "ss1234"),
+    ("AIza" + "SyA1234567890abcdefghijklmnopqrstuv", "SyA123"),
+    ("npm_" + "abcdefghijklmnopqrstuvwxyz0123456789", "abcdefgh"),
+    ("pypi-" + "AgEIcHlwaS5vcmcCJGFiY2RlZg0000000000000", "AgEIcH"),
+    ("sk_live_" + "abcdefghijklmnop1234", "abcdefgh"),
+    ("AccountKey=abcdefghijklmnop1234567890==;EndpointSuffix", "abcdefgh"),
+    ("https://hooks.slack.com" + "/services/T00/B00/XXXXXXXXXXXX1", "XXXXXX"),
+    ("/data/ada_2026/x.png", "ada"),
+    ("C:\\Users\\Ada\\x.png", "Ada"),
     ("/home/ada/birds/a.png", "ada"),
     ("file:///home/ada/birds/a.png", "ada"),
     ("opened by ada on monday", "ada"),
@@ -65,6 +87,7 @@ ENVIRONMENT = {
     "SESSION_COOKIE": "of-the-session",
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
+    "ODD_PASSWORD": 'pa"ss\\wo\nrd1',
     "GIT_AUTHOR_PASS": "true",
 }
 KEPT = [
@@ -76,7 +99,8 @@ KEPT = [
     "RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x512 and 256x3)",
     "KeyError: 'backbone.layer4.1.conv2.weight'",
     "the basic probability of true and false, C.UTF-8 in /usr/bin:/bin",
-    "/home/adamant/birds, adam and adagio",
+    "/home/adamant/birds, adam and adagio, the armada",
+    "basic configuration; --tokenizer fast; password: none; http://127.0.0.1:8765/predict and me@example.org",
     "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 ]
 
@@ -132,9 +156,37 @@ def test_what_is_printed_in_pieces_is_known_as_a_line() -> None:
     print("half done", end="\r", file=stream)
     assert raw.getvalue().decode().splitlines() == ["password: <secret>", "half done"]
     print("token =", "abc123def456", end="", file=stream)
-    assert b"token" not in raw.getvalue()
     stream.flush()
+    assert b"token" not in raw.getvalue()
+    print(file=stream)
     assert raw.getvalue().decode().splitlines()[-1] == "token = <secret>"
+
+
+def test_a_private_key_is_left_out_although_it_is_printed_line_by_line() -> None:
+    raw = io.BytesIO()
+    plain = io.TextIOWrapper(raw, encoding="utf-8")
+    stream = CleanStream(plain)
+    for line in ("before", *PEM.splitlines(), "behind"):
+        print(line, file=stream, flush=True)
+    assert raw.getvalue().decode().splitlines() == ["before", "<secret>", "behind"]
+
+
+def test_what_has_no_line_end_is_written_when_the_program_ends(tmp_path: Path) -> None:
+    setup = "import sys; from tlstudio.privacy import CleanStream; sys.stdout = CleanStream(sys.stdout)"
+    code = f"{setup}; print('x' * 9, end='')"
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "x" * 9
+
+
+@pytest.mark.timeout(60)
+def test_many_pieces_without_a_line_end_take_no_time_on_end_and_little_memory() -> None:
+    raw = io.BytesIO()
+    plain = io.TextIOWrapper(raw, encoding="utf-8")
+    stream = CleanStream(plain)
+    for _ in range(300_000):
+        stream.write(".")
+    assert 200_000 < len(raw.getvalue()) < 300_000
 
 
 @pytest.fixture

@@ -90,11 +90,12 @@ def _check_source(source: Path | None, registry: Registry, modality: Modality, *
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
     """What a model takes, by what is written about it; `None` where loading it has to say what is wrong."""
     from tlstudio.api import TLStudioError
+    from tlstudio.api.files import read_text
 
     try:
         if run is not None:
             return registry.backbone(run.read_recipe()["backbone"]["name"]).modality
-        said = json.loads((model / "config.json").read_text(encoding="utf-8"))["modality"]
+        said = json.loads(read_text(model / "config.json"))["modality"]
     except (TLStudioError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return said if said in ("image", "text") else None

@@ -200,7 +200,8 @@ def _events_file(path: str | None) -> Iterator[IO[str] | None]:
     else:
         from tlstudio.data.own_folders import refuse_as_output
 
-        refuse_as_output(Path(path))
+        # A pipe is for another program; a file of another kind would be lost.
+        refuse_as_output(Path(path), suffix=".jsonl" if Path(path).is_file() else "")
         try:
             file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below
         except OSError as error:

@@ -216,7 +216,8 @@ class _Request(BaseHTTPRequestHandler):
         self._incoming = _Incoming(self.connection)
         self.rfile = io.BufferedReader(self._incoming)
         self._all_read = False
-        self.command = ""
+        # The standard library sets these when it has read the first line, and asks for them in every answer.
+        self.command, self.requestline, self.request_version = "", "", self.protocol_version
 
     def handle(self) -> None:
         """Answer it, with a sentence if it cannot be."""

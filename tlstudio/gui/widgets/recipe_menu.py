@@ -12,6 +12,7 @@ from tlstudio.engine.recipe import read_recipe_file
 from tlstudio.gui.recipe_draft import RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.file_dialogs import ask_file, ask_output_file
+from tlstudio.store.files import write_atomic
 
 
 class RecipeMenu(QMenu):
@@ -71,15 +72,9 @@ class RecipeMenu(QMenu):
         if recipe is None:
             return
         try:
-            path.write_text(recipe.to_toml(), encoding="utf-8")
-        except OSError as error:
-            self._state.show_error(
-                TLStudioError(
-                    self.tr("The recipe cannot be written to {0}: {1}.").format(path, error.strerror),
-                    self.tr("Choose another place."),
-                    path=path,
-                )
-            )
+            write_atomic(path, recipe.to_toml())
+        except TLStudioError as error:
+            self._state.show_error(error)
             return
         self._state.message.emit(self.tr("Saved {0}.").format(path.name), str(path))
 
