@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import draw_folder
+from tlstudio.api import RunError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.engine.feature_cache import cache_path, make_room, mark_used
+from tlstudio.engine.feature_cache import cache_path, compute_features, make_room, mark_used
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyConvNet
@@ -56,3 +58,21 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.iterdir()} == {"used again"}
     make_room(tmp_path, 3 * size, limit=2 * size)
     assert not list(tmp_path.iterdir())
+
+
+def test_features_are_not_kept_where_the_disk_of_the_project_has_been(shapes_project: Project, tmp_path: Path) -> None:
+    tiny = TinyConvNet()
+    options = tiny.Options()
+    with pytest.raises(RunError, match="does not exist") as told:
+        compute_features(
+            tmp_path / "mount" / "cache" / "features.npy",
+            shapes_project.dataset("shapes"),
+            tiny.load(options),
+            tiny.preprocessor(options),
+            device=torch.device("cpu"),
+            batch_size=8,
+            num_workers=0,
+            on_progress=lambda _done, _total: None,
+        )
+    assert isinstance(told.value.__cause__, OSError), "a run waits for the disk then"
+    assert not (tmp_path / "mount").exists()

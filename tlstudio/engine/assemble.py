@@ -30,7 +30,7 @@ from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import load_checkpoint
-from tlstudio.engine.loading import EvalLoader, FeatureDataset, SampleDataset, sample_lengths
+from tlstudio.engine.loading import EvalLoader, FeatureDataset, Patience, SampleDataset, at_once, sample_lengths
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
@@ -140,6 +140,7 @@ def split_data(
     batch_size: int,
     num_workers: int = 0,
     features: np.ndarray | None = None,
+    patience: Patience = at_once,
 ) -> SplitData:
     """Make the loader, targets, ids and labels of one split.
 
@@ -151,6 +152,7 @@ def split_data(
         batch_size: Samples at once.
         num_workers: Extra processes that read.
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
+        patience: Waits where the disk of the data is gone.
     """
     indices = revision.indices(split)
     labels = revision.labels(indices)
@@ -160,7 +162,7 @@ def split_data(
     else:
         source = SampleDataset(revision, indices, preprocessor, seed=0)
         lengths = sample_lengths(revision, indices, preprocessor)
-    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers)
+    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)
     return SplitData(loader, head.encode(labels), revision.ids(indices), labels)
 
 

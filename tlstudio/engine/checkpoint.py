@@ -33,6 +33,7 @@ from tlstudio.api.files import read_text
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
+from tlstudio.store.run_record import RUN_NAME
 
 Kind = Literal["best", "last"]
 KINDS: tuple[Kind, ...] = ("best", "last")
@@ -118,7 +119,7 @@ class Checkpoints:
         if not tensors:
             return
         with _writing(self._folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             staging = path.with_name(f".{_BASE}.part")
             try:
                 _write_tensors(_copied(tensors), staging)
@@ -153,7 +154,8 @@ class Checkpoints:
         shutil.rmtree(staging, ignore_errors=True)
         try:
             with _writing(self._folder, snapshot.size):
-                staging.mkdir(parents=True)
+                self._make_folder()
+                staging.mkdir()
                 _write_tensors(snapshot.model, staging / "model.safetensors")
                 _write_json(asdict(snapshot.state), staging / "state.json")
                 if snapshot.training is not None:
@@ -168,6 +170,12 @@ class Checkpoints:
             # What is left of it fills the disk on which the end of the run must still be written.
             shutil.rmtree(staging, ignore_errors=True)
         return time.perf_counter() - start
+
+    def _make_folder(self) -> None:
+        """Make the folder where it is missing, but never in a run that is gone, with its disk or for good."""
+        if not self._folder.is_dir():
+            (self._folder.parent / RUN_NAME).stat()
+            self._folder.mkdir()
 
     def _hash_of_base(self) -> str | None:
         if self._base_hash is None and (self._folder / _BASE).is_file():

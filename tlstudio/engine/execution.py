@@ -203,6 +203,7 @@ class Execution:
                 batch_size=options.batch_size,
                 num_workers=options.num_workers,
                 features=features,
+                patience=self._write,
             )
 
         indices = revision.indices("train")
@@ -213,7 +214,10 @@ class Execution:
             source = SampleDataset(revision, indices, preprocessor, options.seed)
             lengths = sample_lengths(revision, indices, preprocessor)
         train = TrainLoader(
-            source, EpochSampler(lengths, options.batch_size, options.seed), num_workers=options.num_workers
+            source,
+            EpochSampler(lengths, options.batch_size, options.seed),
+            num_workers=options.num_workers,
+            patience=self._write,
         )
         validation = split("validation")
         monitor, mode = monitored(model.head, options)
@@ -346,7 +350,7 @@ class Execution:
         )
 
     def _write(self, write: Callable[[], T]) -> T:
-        """Write something; a full or vanished disk makes the run wait."""
+        """Write or read something; a full or vanished disk makes the run wait."""
         return until_written(write, self.control, self.repeat)
 
     def _wait(self) -> None:

@@ -22,6 +22,7 @@ from tlstudio.api.files import check_plain_file
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
 from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
+from tlstudio.store.files import reason, remedy
 
 CACHE_FOLDER = "cache"
 """Folder of a project in which features are kept; it may be deleted at any time."""
@@ -139,12 +140,16 @@ def compute_features(
         ``[N, D]`` float32, memory-mapped, in the order of the revision.
 
     Raises:
-        RunError: The disk has no room for them.
+        RunError: The disk has no room for them, or is gone.
     """
     indices = np.arange(len(revision))
     dataset = SampleDataset(revision, indices, preprocessor, seed=0)
     loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(exist_ok=True)  # never the project's folder: that is gone with its disk
+    except OSError as error:
+        what = f"The features cannot be kept in {path.parent}: {reason(error)}."
+        raise RunError(what, remedy(error), path=path.parent) from error
     # A memory-mapped file on a disk that fills up ends the whole process by a signal: look before.
     needed = 4 * len(revision) * backbone.num_features
     make_room(path.parent, needed)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import pickle
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import psutil
@@ -23,13 +24,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlstudio.api import DataError, Preprocessor
+from tlstudio.api import DataError, Preprocessor, RunError
 from tlstudio.data.revision import Revision
 from tlstudio.engine.processes import quick_processes
 from tlstudio.plugins.sources import file_of, have_imported
+from tlstudio.store.files import reason
 
 _WATCH_EVERY = 1.0  # seconds
+T = TypeVar("T")
 Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
+
+
+class Patience(Protocol):
+    """Reads something, and may try again; see `tlstudio.engine.patience.until_written`."""
+
+    def __call__(self, read: Callable[[], T], /) -> T:
+        """Give what `read` gives."""
+
+
+def at_once(read: Callable[[], T], /) -> T:
+    """No patience: what cannot be read is told at once."""
+    return read()
 
 
 @dataclass(slots=True)
@@ -76,6 +91,19 @@ class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
     def needs(self) -> str:
         """Module that a process needs to prepare a sample."""
         return type(self._preprocessor).__module__
+
+    def check_disk(self) -> None:
+        """Look whether the data are still there at all.
+
+        Raises:
+            RunError: Their folder is gone, as with a disk that was pulled out.
+        """
+        try:
+            self._revision.folder.stat()
+        except OSError as error:
+            folder = self._revision.folder
+            what = f"The data in {folder} cannot be read: {reason(error)}."
+            raise RunError(what, "Bring the disk back; the run then goes on.", path=folder) from error
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -174,6 +202,27 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
     )
 
 
+def _read(
+    source: SampleDataset, start: Callable[[int], Iterator[Batch]], number: int, patience: Patience
+) -> Iterator[Batch]:
+    """Yield batches from one of them on; where the disk of the data is gone and comes back, from the same one on."""
+    batches: Iterator[Batch] | None = None
+
+    def read() -> Batch | None:
+        nonlocal batches
+        batches = batches or start(number)
+        try:
+            return next(batches, None)
+        except DataError:
+            batches = None
+            source.check_disk()
+            raise
+
+    while (batch := patience(read)) is not None:
+        yield batch
+        number += 1
+
+
 def _stay_with(user: int, _worker: int) -> None:
     """Let a loader process end with the one that uses it, also if that is killed.
 
@@ -191,11 +240,26 @@ def _stay_with(user: int, _worker: int) -> None:
 
 
 class TrainLoader:
-    """Training batches, epoch by epoch."""
+    """Training batches, epoch by epoch.
 
-    def __init__(self, source: SampleDataset | FeatureDataset, sampler: EpochSampler, *, num_workers: int = 0) -> None:
+    Args:
+        source: The samples.
+        sampler: Their order.
+        num_workers: Extra processes that read.
+        patience: Waits where the disk of the data is gone.
+    """
+
+    def __init__(
+        self,
+        source: SampleDataset | FeatureDataset,
+        sampler: EpochSampler,
+        *,
+        num_workers: int = 0,
+        patience: Patience = at_once,
+    ) -> None:
         self._source = source
         self._sampler = sampler
+        self._patience = patience
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, SampleDataset):
             self._loader = _loader(source, sampler, num_workers)
@@ -207,22 +271,41 @@ class TrainLoader:
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, from 0, beginning with one of them."""
         self._sampler.epoch, self._sampler.first_batch = epoch, first_batch
-        if self._loader is not None:
-            yield from self._loader
-        elif isinstance(self._source, FeatureDataset):
+        if isinstance(self._source, SampleDataset):
+            yield from _read(self._source, self._start, first_batch, self._patience)
+        else:
             for keys in self._sampler:
                 yield self._source.batch(np.array([position for _, position in keys]))
 
+    def _start(self, first_batch: int) -> Iterator[Batch]:
+        self._sampler.first_batch = first_batch
+        return iter(self._loader or ())
+
 
 class EvalLoader:
-    """The samples of a split once, without augmentation, longest texts together so that little is padded."""
+    """The samples of a split once, without augmentation, longest texts together so that little is padded.
+
+    Args:
+        source: The samples.
+        lengths: Length of each, ``[N]``.
+        batch_size: Samples at once.
+        num_workers: Extra processes that read.
+        patience: Waits where the disk of the data is gone.
+    """
 
     def __init__(
-        self, source: SampleDataset | FeatureDataset, lengths: np.ndarray, batch_size: int, *, num_workers: int = 0
+        self,
+        source: SampleDataset | FeatureDataset,
+        lengths: np.ndarray,
+        batch_size: int,
+        *,
+        num_workers: int = 0,
+        patience: Patience = at_once,
     ) -> None:
         order = np.argsort(lengths, kind="stable")
         self._batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._source = source
+        self._patience = patience
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, SampleDataset):
             keys = [[(-1, int(position)) for position in batch] for batch in self._batches]
@@ -233,9 +316,11 @@ class EvalLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._loader is not None:
-            yield from self._loader
-        elif isinstance(self._source, FeatureDataset):
+        if isinstance(self._source, SampleDataset):
+            # What comes before the batch is read once more: disks do not go away that often.
+            loader = self._loader or ()
+            yield from _read(self._source, lambda number: itertools.islice(loader, number, None), 0, self._patience)
+        else:
             for positions in self._batches:
                 yield self._source.batch(positions)
 
