@@ -1,4 +1,4 @@
-"""Reading small files of others."""
+"""Files of others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlstudio.api.files import MOST_BYTES, read_text
+from tlstudio.api.files import MOST_BYTES, is_link, read_text
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
@@ -30,3 +30,11 @@ def test_a_folder_and_nothing_are_told(tmp_path: Path) -> None:
         read_text(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "nothing")
+
+
+def test_a_link_is_known_wherever_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    found = {name: is_link(tmp_path / name) for name in ("link", "dangling", "folder", "missing")}
+    assert found == {"link": True, "dangling": True, "folder": False, "missing": False}

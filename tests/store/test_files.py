@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlstudio.store.files import is_link, open_own
+from tlstudio.store.files import open_own
 
 
 def test_a_file_of_the_studio_is_opened_to_be_read_written_and_continued(tmp_path: Path) -> None:
@@ -35,11 +35,3 @@ def test_a_link_a_pipe_and_a_folder_are_not_opened_as_files_of_the_studio(tmp_pa
             open_own(tmp_path / name, mode)
     assert secret.read_text() == "not to be touched"
     assert not (tmp_path / "made").exists()
-
-
-def test_a_link_is_known_wherever_it_leads(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "folder")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    found = {name: is_link(tmp_path / name) for name in ("link", "dangling", "folder", "missing")}
-    assert found == {"link": True, "dangling": True, "folder": False, "missing": False}

@@ -1,13 +1,25 @@
-"""Reading small files of others: a pipe would be waited for without end, a giant would fill the memory."""
+"""Files of others: a pipe is waited for without end, a giant fills the memory, a link leads anywhere."""
 
 from __future__ import annotations
 
 import errno
 import stat
+import sys
 from pathlib import Path
 
 MOST_BYTES = 2**27
 """Largest file of settings, labels or the like that is read as a whole."""
+
+
+def is_link(path: Path) -> bool:
+    """Whether something leads elsewhere: a symbolic link, or a junction of Windows."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if sys.platform == "win32" and status.st_reparse_tag == stat.IO_REPARSE_TAG_MOUNT_POINT:
+        return True
+    return stat.S_ISLNK(status.st_mode)
 
 
 def check_plain_file(path: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.api import SPLITS, DataError, Rejected, Sample, Split
+from tlstudio.api.files import is_link
 from tlstudio.data.names import valid_name
 from tlstudio.data.planning import ImportRequest, plan_import
 from tlstudio.data.prepare import Cancelled, Prepared, prepare_images, prepare_texts
@@ -80,7 +81,7 @@ def import_dataset(
     name = valid_name(request.name)
     check_fractions(request.fractions)
     dataset_folder = datasets_folder / name
-    _check_case(datasets_folder, name)
+    _check_name(datasets_folder, name)
     with staging_folder(datasets_folder) as staging:
         collected = _Collected(request.count or 0, 1 if request.format.modality == "image" else 256, on_progress)
         rows = RowWriter(staging, request.task)
@@ -267,8 +268,15 @@ def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
     return notes
 
 
-def _check_case(datasets_folder: Path, name: str) -> None:
-    """Refuse a name that Windows and macOS would take for that of another data set."""
+def _check_name(datasets_folder: Path, name: str) -> None:
+    """Refuse a name that leads elsewhere, or that Windows and macOS would take for that of another data set."""
+    if is_link(datasets_folder / name):
+        raise DataError(
+            f"{datasets_folder / name} is a link, and what it leads to is not the project's.",
+            "Remove the link, or choose another name.",
+            path=datasets_folder / name,
+            field="name",
+        )
     if not datasets_folder.is_dir():
         return
     for folder in datasets_folder.iterdir():

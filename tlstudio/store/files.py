@@ -20,17 +20,6 @@ _WINDOWS_RETRIES = 50
 _STALE_SECONDS = 3600  # a file that is being written is there for a moment; one as old was left by a crash
 
 
-def is_link(path: Path) -> bool:
-    """Whether something leads elsewhere: a symbolic link, or a junction of Windows."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return False
-    if sys.platform == "win32" and status.st_reparse_tag == stat.IO_REPARSE_TAG_MOUNT_POINT:
-        return True
-    return stat.S_ISLNK(status.st_mode)
-
-
 def open_own(path: Path, mode: str = "rb") -> FileIO:
     """Open a file that the studio keeps for itself, which may be one that somebody sent: without following links.
 

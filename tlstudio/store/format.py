@@ -20,14 +20,16 @@ from typing import Any
 
 from tlstudio import __version__
 from tlstudio.api import ProjectError
-from tlstudio.api.files import read_text
-from tlstudio.store.files import is_link, reason, remedy, sync_file, sync_folder, write_json_atomic
+from tlstudio.api.files import is_link, read_text
+from tlstudio.store.files import reason, remedy, sync_file, sync_folder, write_json_atomic
 from tlstudio.store.index import INDEX_NAME
 
 PROJECT_FORMAT = 2
 MIN_READER = 1
 """The oldest format whose programs can read what this version writes."""
 PROJECT_NAME = "tlstudio.json"
+DATASETS_NAME = "datasets"
+RUNS_NAME = "runs"
 BACKUP_PREFIX = "backup-format-"
 _UNDER_WAY = ".migrating-format-"
 _STAGED = ".backup-staged"
@@ -100,6 +102,14 @@ def read_facts(folder: Path, *, write: bool = False) -> dict[str, Any]:
         raise _damaged(path, "it says no project format")
     if values["format"] > PROJECT_FORMAT:
         _check_newer(folder, values, write)
+    for part in (DATASETS_NAME, RUNS_NAME):
+        if write and is_link(folder / part):
+            raise ProjectError(
+                f"The project {folder} can be read, but not changed: its folder {part} is a link, and what it leads "
+                "to is not the project's.",
+                "Put the folder itself in the place of the link.",
+                path=folder / part,
+            )
     return values
 
 

@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tlstudio.api import DataError, ProjectError, RunError
+from tlstudio.api.files import is_link
 from tlstudio.api.wording import did_you_mean
 from tlstudio.store.creation import make_project
 from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
-from tlstudio.store.format import PROJECT_NAME, bring_up_to_date, read_facts
+from tlstudio.store.format import DATASETS_NAME, PROJECT_NAME, RUNS_NAME, bring_up_to_date, read_facts
 from tlstudio.store.index import INDEX_NAME, RunIndex
 from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
@@ -137,12 +138,12 @@ class Project:
     @property
     def datasets_folder(self) -> Path:
         """Where the data sets are: ``<name>/r<number>``."""
-        return self.folder / "datasets"
+        return self.folder / DATASETS_NAME
 
     @property
     def runs_folder(self) -> Path:
         """Where the run folders are."""
-        return self.folder / "runs"
+        return self.folder / RUNS_NAME
 
     def close(self) -> None:
         """Close the index and give the right to write back; harmless if it was done."""
@@ -375,7 +376,7 @@ class Project:
 
     def _next_id(self, now: datetime, strategy: str) -> str:
         day = f"{now:%Y-%m-%d}"
-        taken = (re.match(rf"{day}-(\d+)-", name) for name in _folders_in(self.runs_folder))
+        taken = (re.match(rf"{day}-(\d+)-", path.name) for path in self.runs_folder.iterdir())
         number = max((int(match[1]) for match in taken if match), default=0) + 1
         safe_strategy = re.sub(r"[^\w.-]+", "_", strategy)[:60]
         return f"{day}-{number:03d}-{safe_strategy}"
@@ -393,6 +394,7 @@ class Project:
 
 
 def _folders_in(folder: Path) -> set[str]:
+    """Names of the folders in a folder; not of links, which lead to what is not the project's."""
     with contextlib.suppress(OSError):
-        return {entry.name for entry in folder.iterdir() if entry.is_dir()}
+        return {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_link(entry)}
     return set()

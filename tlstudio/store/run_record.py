@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tlstudio.api.files import read_text
+from tlstudio.api.files import is_link, read_text
 from tlstudio.store.files import reason, write_atomic, write_json_atomic
 from tlstudio.store.process import ProcessMark
 
@@ -81,8 +81,10 @@ def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], cre
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder is a run, be it a damaged one."""
-    return not folder.name.startswith(".") and ((folder / RUN_NAME).exists() or (folder / "recipe.toml").exists())
+    """Whether a folder is a run, be it a damaged one; a link to one elsewhere is none of the project's."""
+    if folder.name.startswith(".") or is_link(folder):
+        return False
+    return (folder / RUN_NAME).exists() or (folder / "recipe.toml").exists()
 
 
 def stamp_of(folder: Path) -> str:
