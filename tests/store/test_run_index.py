@@ -222,6 +222,56 @@ def test_an_index_of_an_earlier_version_is_made_anew(folder: Path) -> None:
     assert listed(folder) == (before, [])
 
 
+@pytest.mark.parametrize(
+    ("table", "old", "new"),
+    [
+        ("run", '"', "#"),  # one bit
+        ("run", '"best_epoch": 1', '"best_epoch": []'),
+        ("run", '"metrics": {', '"metrics": [1], "x": {'),
+        ("run", '"seconds": 1.5', '"seconds": ' + "[" * 100_000),
+        ("run", "{", "[{"),
+        ("metric", '"', "#"),
+        ("metric", '"epoch": 1', '"epoch": 1e999'),
+    ],
+)
+def test_rows_that_do_not_say_what_was_written_are_read_from_the_run_folders(
+    folder: Path, table: str, old: str, new: str
+) -> None:
+    with Project.open(folder) as project:
+        run = new_run(project)
+        end_epoch(run, 1)
+        run.finish("done", best_epoch=1, seconds=1.5)
+        runs, rows = project.runs(), project.metric_rows()
+    connection = sqlite3.connect(folder / "project.db")
+    with connection:
+        assert connection.execute(f"UPDATE {table} SET record = replace(record, ?, ?)", (old, new)).rowcount
+    connection.close()
+    with Project.open(folder) as project:
+        assert (project.runs(), project.metric_rows()) == (runs, rows)
+    with Project.open(folder) as project:
+        assert (project.runs(), project.metric_rows()) == (runs, rows)
+
+
+def test_a_place_in_the_events_that_cannot_be_is_none(folder: Path) -> None:
+    with Project.open(folder) as project:
+        run = new_run(project)
+        end_epoch(run, 1)
+        run.close()
+        rows = project.metric_rows()
+        project._index._connection.execute("UPDATE followed SET size = -1")
+        assert project.metric_rows() == rows
+
+
+def test_a_run_folder_whose_name_no_database_can_hold_is_left_out(folder: Path) -> None:
+    before, _ = listed(folder)
+    odd = os.fsencode(folder / "runs") + b"/\xff-full"
+    try:
+        shutil.copytree(os.fsencode(folder / "runs" / before[0].id), odd)
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert listed(folder) == (before, [])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
 def test_a_pipe_in_the_place_of_events_is_not_waited_for(folder: Path) -> None:
     with Project.open(folder) as project:

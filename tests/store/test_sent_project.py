@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sqlite3
+import struct
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -67,3 +71,104 @@ def test_a_run_or_data_set_that_is_a_link_is_none_of_the_projects(project: Proje
         with pytest.raises(DataError, match="birds is a link"):
             import_dataset(request, opened.datasets_folder)
     assert sorted(others.rglob("*")) == before
+
+
+A_VIEW = """
+CREATE VIEW run AS WITH RECURSIVE day(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM day)
+    SELECT '' || number AS id, '' AS created, '{}' AS record, 'x' AS stamp FROM day WHERE number < 0;
+CREATE TABLE metric (run, epoch, record);
+CREATE TABLE followed (run, stamp, size);
+PRAGMA user_version = 2;
+"""
+A_TRIGGER = """
+CREATE TRIGGER grow AFTER INSERT ON run BEGIN
+    INSERT INTO metric WITH RECURSIVE day(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM day)
+        SELECT number, number, '{}' FROM day;
+END;
+"""
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """What computes or waits without end fails the test after a while."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("it is not done with")
+
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("this system has no timers")
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 30)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("script", "anew"), [(A_VIEW, True), (A_TRIGGER, False)])
+def test_an_index_that_computes_without_end_is_made_anew(project: Project, script: str, anew: bool) -> None:
+    run = project.new_run("", **CHOICE)
+    project.close()
+    if anew:
+        (project.folder / "project.db").unlink()
+    connection = sqlite3.connect(project.folder / "project.db")
+    connection.executescript(script)
+    connection.close()
+    with Project.open(project.folder) as opened:
+        assert [summary.id for summary in opened.runs()] == [run.id]
+        assert any("its tables are others" in note for note in opened.notes)
+    with Project.open(project.folder) as opened:
+        assert opened.notes == []
+
+
+def others_database(path: Path) -> tuple[int, str]:
+    """What is in the database of another program; it is made where it is missing."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS run (kilometres)")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (table,) = connection.execute("SELECT sql FROM sqlite_master").fetchone()
+    connection.close()
+    return version, table
+
+
+def test_a_link_in_the_place_of_the_index_leads_to_no_change_elsewhere(project: Project) -> None:
+    project.close()
+    path = project.folder.parent / "places.sqlite"
+    before, index = others_database(path), project.folder / "project.db"
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        link = index.with_name(index.name + suffix)
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        with Project.open(project.folder) as opened:
+            assert opened.runs() == []
+            assert any(f"{link.name} is not of its own making" in note for note in opened.notes)
+            assert not link.is_symlink()
+        assert others_database(path) == before
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
+def test_a_pipe_in_the_place_of_the_index_is_not_waited_for(project: Project) -> None:
+    project.close()
+    (project.folder / "project.db").unlink()
+    os.mkfifo(project.folder / "project.db")
+    with Project.open(project.folder) as opened:
+        assert opened.runs() == []
+    assert (project.folder / "project.db").is_file()
+
+
+def test_a_journal_that_names_another_file_does_not_have_it_deleted(project: Project) -> None:
+    """SQLite rolls back a journal that it finds, and removes the file that the journal calls the one above it."""
+    project.runs()
+    project.close()
+    thesis = project.folder.parent / "thesis.txt"
+    thesis.write_text("years of work")
+    magic, name = bytes.fromhex("d9d505f920a163d7"), os.fsencode(thesis)
+    pages = (project.folder / "project.db").stat().st_size // 4096
+    head = magic + struct.pack(">5I", 0, 0, pages, 512, 4096)
+    tail = struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    (project.folder / "project.db-journal").write_bytes(head.ljust(512, b"\0") + tail)
+    with Project.open(project.folder) as opened:
+        assert opened.runs() == []
+    assert thesis.read_text() == "years of work"
+    assert not (project.folder / "project.db-journal").exists()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tlstudio.store.metrics import MetricRow, read_metric_rows
 from tlstudio.store.run import EVENTS_NAME
-from tlstudio.store.run_record import is_run_folder, read_record, stamp_of
+from tlstudio.store.run_record import RunSummary, is_run_folder, read_record, stamp_of, summary_of
 
 T = TypeVar("T")
 INDEX_NAME = "project.db"
@@ -38,7 +40,7 @@ CREATE TABLE followed (
     size INTEGER NOT NULL   -- so many bytes of the events are in the table above
 ) WITHOUT ROWID;
 """
-_TABLES = ("run", "metric", "followed")
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _REFUSED = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -50,6 +52,8 @@ _REFUSED = frozenset(
     }
 )
 """What SQLite says where the file is whole and the disk is not as it should be."""
+_GARBLED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What reading a row raises where SQLite has found the file whole, but what it holds is not what was written."""
 
 
 class RunIndex:
@@ -71,9 +75,13 @@ class RunIndex:
         self._spare: RunIndex | None = None
         self._connection = self._open()
 
-    def records(self) -> list[tuple[str, dict[str, Any]]]:
-        """Ids and records of all runs, newest first, exactly as their folders are now."""
-        return self._ask(RunIndex._select)
+    def summaries(self, *, writable: bool) -> list[RunSummary]:
+        """All runs, newest first, exactly as their folders are now.
+
+        Args:
+            writable: Whether the caller holds the project's write lock, see `summary_of`.
+        """
+        return self._ask(lambda index: index._select(writable))
 
     def metric_rows(self, run: str = "") -> list[MetricRow]:
         """What was measured at the end of each epoch of a run, or of all runs; by run and epoch.
@@ -102,7 +110,7 @@ class RunIndex:
                 return select(self)
             except sqlite3.ProgrammingError:
                 raise  # it is closed: nothing is damaged
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, *_GARBLED) as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSED:
                     self._spare = self._spare or RunIndex(None, self._runs_folder)
                     return self._spare._ask(select)
@@ -123,6 +131,10 @@ class RunIndex:
         connection = None
         try:
             connection = self._connect()
+            if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
+                return self._start_anew(connection, "")
+            if _tables_of(connection) != _own_tables():  # a view or trigger among them could compute without end
+                return self._start_anew(connection, "was damaged (its tables are others)")
             fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             return connection if fault == "ok" else self._start_anew(connection, f"was damaged ({fault})")
         except sqlite3.DatabaseError as error:
@@ -136,7 +148,7 @@ class RunIndex:
             self.notes.append(f"The index {self._path.name} {why} and was made anew from the run folders.")
         try:
             if self._path is not None:
-                for suffix in ("", "-wal", "-shm"):
+                for suffix in _SUFFIXES:
                     self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             return self._connect()
         except (OSError, sqlite3.Error) as error:
@@ -150,6 +162,7 @@ class RunIndex:
         return False
 
     def _connect(self) -> sqlite3.Connection:
+        self._check_files()
         # One connection for all threads, each use under the lock; autocommit, transactions are explicit.
         connection = sqlite3.connect(
             ":memory:" if self._path is None else self._path, isolation_level=None, check_same_thread=False
@@ -157,10 +170,8 @@ class RunIndex:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
+            if not _tables_of(connection):
                 with _transaction(connection):
-                    for table in _TABLES:
-                        connection.execute(f"DROP TABLE IF EXISTS {table}")
                     for statement in _SCHEMA.split(";"):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -169,9 +180,22 @@ class RunIndex:
             raise
         return connection
 
-    def _select(self) -> list[tuple[str, dict[str, Any]]]:
+    def _check_files(self) -> None:
+        """Keep SQLite from what it would follow or wait for, and from a journal, which can have any file deleted.
+
+        Raises:
+            sqlite3.DatabaseError: They are not the plain files that an index has; it never has a journal besides the
+                write-ahead log.
+        """
+        for suffix in _SUFFIXES if self._path is not None else ():
+            path = self._path.with_name(self._path.name + suffix)
+            with suppress(OSError):  # SQLite says so itself
+                if not stat.S_ISREG(path.lstat().st_mode) or suffix == "-journal":
+                    raise sqlite3.DatabaseError(f"{path.name} is not of its own making")
+
+    def _select(self, writable: bool) -> list[RunSummary]:
         with closing(self._connection.execute("SELECT id, record FROM run ORDER BY created DESC, id DESC")) as rows:
-            return [(run_id, json.loads(record)) for run_id, record in rows]
+            return [summary_of(run_id, json.loads(record), writable=writable) for run_id, record in rows]
 
     def _select_metrics(self, run: str) -> list[MetricRow]:
         self._follow([run] if run else None)
@@ -193,10 +217,11 @@ class RunIndex:
             folder = Path(entry.path)
             stamp = stamp_of(folder)
             if known.get(entry.name) != stamp:
-                if not (entry.is_dir() and is_run_folder(folder)):
+                if not (entry.is_dir() and is_run_folder(folder) and entry.name == _storable(entry.name)):
                     continue
                 record = read_record(folder)
-                changed.append((entry.name, str(record.get("created", "")), json.dumps(record), stamp))
+                created = _storable(str(record.get("created", "")))
+                changed.append((entry.name, created, json.dumps(record), stamp))
             seen.add(entry.name)
         gone = [(run_id,) for run_id in known.keys() - seen]
         if changed or gone:
@@ -221,7 +246,7 @@ class RunIndex:
             stamp, start = known.get(run, ("", 0))
             try:
                 size = events.stat().st_size if events.exists() else 0
-                anew = stamp != stamps[run] or size < start
+                anew = stamp != stamps[run] or not 0 <= start <= size
                 found, end = read_metric_rows(events, run, 0 if anew else start)
             except OSError:
                 continue  # a disk that cannot be read just now: what is known stays
@@ -236,6 +261,24 @@ class RunIndex:
                 self._connection.executemany("DELETE FROM metric WHERE run = ?", begun_anew)
                 self._connection.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?)", added)
                 self._connection.executemany("INSERT OR REPLACE INTO followed VALUES (?, ?, ?)", followed)
+
+
+def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str, str, str | None]]:
+    """All that a database defines: tables and indexes, and views and triggers where somebody made them."""
+    with closing(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")) as rows:
+        return rows.fetchall()
+
+
+@cache
+def _own_tables() -> list[tuple[str, str, str, str | None]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _tables_of(connection)
+
+
+def _storable(text: str) -> str:
+    """A text without the halves of characters that JSON and names of files can hold and a database cannot."""
+    return text.encode(errors="replace").decode()
 
 
 @contextmanager

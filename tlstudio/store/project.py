@@ -211,7 +211,7 @@ class Project:
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, as they are now."""
-        rows = [summary_of(id_, record, writable=self.writable) for id_, record in self._index.records()]
+        rows = self._index.summaries(writable=self.writable)
         return [Run(self.runs_folder / row.id).as_it_lives(row) for row in rows]
 
     def metric_rows(self, run_id: str = "") -> list[MetricRow]:
