@@ -48,7 +48,9 @@ def test_nothing_is_written_over_a_projects_or_a_models_own_files(project: Path,
     (tmp_path / "link").symlink_to(project / "tlstudio.json")
     own = [*project.iterdir(), *export.iterdir(), tmp_path / "link"]
     inside = [project / folder / "new.csv" for folder in ("datasets", "runs", "cache", "logs")]
-    for path in (*own, *inside, project / ".queue.log", export / "assets" / "new.csv"):
+    cases = [project / "RUNS" / "a.toml", project / "TLStudio.json", export / "Labels.json", export / "readme.MD"]
+    backups = [project / name / "a.csv" for name in (".migrating-format-1", "Backup-Format-1", ".backup-staged")]
+    for path in (*own, *inside, *cases, *backups, project / ".queue.log", export / "assets" / "new.csv"):
         with pytest.raises(DataError, match="which would be damaged"):
             refuse_as_output(path)
     for path in (project / "predictions.csv", export / "predictions.csv", tmp_path / "exports" / "new"):
@@ -59,7 +61,9 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not to be lost")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "old.CSV").write_text("")
-    for name, words in (("notes.txt", "is no .csv file; it would be lost"), ("folder.csv", "is a folder or a device")):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "notes.txt")
+    lost = "is no .csv file; it would be lost"
+    for name, words in (("notes.txt", lost), ("link.csv", lost), ("folder.csv", "is a folder or a device")):
         with pytest.raises(DataError, match=words):
             refuse_as_output(tmp_path / name, suffix=".csv")
     for name in ("old.CSV", "new.csv", "new.txt"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -130,3 +131,11 @@ def test_texts_numbers_and_several_labels_are_kept(reviews_project: Project) -> 
     info = scores.target_info()
     assert info.mean == pytest.approx(scores.values()[scores.indices("train")].mean())
     assert scores.class_counts() == {"train": {}, "validation": {}, "test": {}}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_in_the_place_of_the_table_is_not_waited_for(shapes: Revision) -> None:
+    (shapes.folder / "samples.parquet").unlink()
+    os.mkfifo(shapes.folder / "samples.parquet")
+    with pytest.raises(DataError, match="cannot be read: it is a pipe or device, not a file"):
+        Revision.open(shapes.folder)

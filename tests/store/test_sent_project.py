@@ -172,3 +172,24 @@ def test_a_journal_that_names_another_file_does_not_have_it_deleted(project: Pro
         assert opened.runs() == []
     assert thesis.read_text() == "years of work"
     assert not (project.folder / "project.db-journal").exists()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
+def test_a_pipe_in_the_place_of_the_holders_note_is_not_waited_for(project: Project) -> None:
+    note = project.folder / ".lock.json"
+    note.unlink()
+    os.mkfifo(note)
+    with pytest.raises(ProjectError, match="already open for writing in another program"):
+        Project.open(project.folder)
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(project: Project) -> None:
+    project.close()
+    letter = project.folder.parent / "letter.txt"
+    letter.write_text("somebody else's")
+    (project.folder / ".lock").unlink(missing_ok=True)
+    (project.folder / ".lock").symlink_to(letter)
+    with pytest.raises(ProjectError, match="can only be read, not changed"):
+        Project.open(project.folder)
+    assert letter.read_text() == "somebody else's"

@@ -13,11 +13,13 @@ PROJECT_FILES = frozenset(
 PROJECT_FOLDERS = frozenset({"datasets", "runs"})
 WRITTEN_FOLDERS = PROJECT_FOLDERS | {"cache", "logs"}
 """Folders of a project in which the studio writes and deletes as it needs."""
-BACKUP_PREFIX = "backup-format-"
+BACKUPS = ("backup-format-", ".migrating-format-", ".backup-")
+"""Beginnings of the names of what is kept of a project before it is brought up to date."""
 RUN_FILES = frozenset({"run.json", "recipe.toml"})
 EXPORT_FILES = frozenset({"model.safetensors", "config.json", "labels.json", "preprocessing.json"})
 """Other models have some of these, too; together they are an exported model."""
 EXPORT_PARTS = EXPORT_FILES | {"assets", "README.md"}
+_EXPORT_NAMES = frozenset(name.casefold() for name in EXPORT_PARTS)
 
 
 def is_project(folder: Path) -> bool:
@@ -58,7 +60,7 @@ def refuse_as_source(folder: Path) -> None:
 def _kept_in(path: Path) -> Path | None:
     """The project whose data sets and runs a path belongs to."""
     projects = (parent for parent in path.parents if is_project(parent))
-    return next((one for one in projects if path.relative_to(one).parts[0] in PROJECT_FOLDERS), None)
+    return next((one for one in projects if path.relative_to(one).parts[0].casefold() in PROJECT_FOLDERS), None)
 
 
 def refuse_as_output(path: Path, *, suffix: str = "") -> None:
@@ -73,10 +75,10 @@ def refuse_as_output(path: Path, *, suffix: str = "") -> None:
     """
     real = path.expanduser().resolve()  # through a link, too
     for folder in real.parents:
-        name = real.relative_to(folder).parts[0]
-        if is_project(folder) and (name in PROJECT_FILES | WRITTEN_FOLDERS or name.startswith(BACKUP_PREFIX)):
+        name = real.relative_to(folder).parts[0].casefold()  # Windows and macOS do not tell RUNS from runs
+        if is_project(folder) and (name in PROJECT_FILES | WRITTEN_FOLDERS or name.startswith(BACKUPS)):
             what = f"{path} belongs to the project {folder}, which would be damaged."
-        elif is_export(folder) and name in EXPORT_PARTS:
+        elif is_export(folder) and name in _EXPORT_NAMES:
             what = f"{path} belongs to the exported model {folder}, which would be damaged."
         else:
             continue
@@ -84,7 +86,7 @@ def refuse_as_output(path: Path, *, suffix: str = "") -> None:
     if suffix and real.exists() and not real.is_file():
         what = f"{path} is a folder or a device, not a file."
         raise DataError(what, f"Give the name of a {suffix} file.", path=path, field="output")
-    if suffix and real.exists() and path.suffix.lower() != suffix:
+    if suffix and real.exists() and real.suffix.lower() != suffix:
         what = f"{path} exists already and is no {suffix} file; it would be lost."
         raise DataError(what, f"Give a name that ends in {suffix}, or remove that file.", path=path, field="output")
 

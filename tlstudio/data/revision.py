@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tlstudio.api import SPLITS, DataError, Label, Modality, Rejected, Sample, Split, TargetInfo, Task
-from tlstudio.api.files import read_text
+from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.data.table import SCHEMA
 
 FORMAT = 1
@@ -283,6 +283,7 @@ class Revision:
 
 def _verify(table: Path, sha256: str) -> None:
     try:
+        check_plain_file(table)
         with table.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import filelock
 
 from tlstudio.api import ProjectError
+from tlstudio.api.files import read_text
 from tlstudio.privacy import user_name
 from tlstudio.store.files import reason, write_json_atomic
 
@@ -86,7 +87,7 @@ class ProjectLock:
 def describe_holder(path: Path) -> str:
     """Say who holds a lock, from the note beside it: program, user, machine, process and since when."""
     try:
-        holder: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        holder: dict[str, Any] = json.loads(read_text(path))
         since = datetime.fromisoformat(holder["since"]).astimezone()
         return (
             f"{holder['program']} (user {holder['user']} on {holder['host']}, process {holder['pid']}, "
