@@ -198,6 +198,7 @@ def test_a_dry_import_shows_the_columns_and_imports_nothing(
     assert "sentiment" in result.out
     assert "No. 0: " in result.out
     assert list((folder / "datasets").iterdir()) == []
+    assert "70% train, 15% validation, 15% test" in result.out
     shown = tlstudio("import", folder, reviews_csv, "--label-column", "sentiment", "--dry-run", "--json").json
     assert shown["options"]["label_column"] == "sentiment"
     assert shown["task"] == "classification"

@@ -26,3 +26,11 @@ def test_a_recipe_that_would_fail_in_the_run_leaves_no_run(
     assert "There is no metric 'rmse'" in result.err
     with Project.open(shapes_project.folder, write=False) as project:
         assert project.runs() == []
+
+
+def test_an_option_of_the_training_that_is_taken_for_one_of_the_command_is_shown_its_place(
+    tlstudio: Tlstudio, tmp_path: Path
+) -> None:
+    result = tlstudio("train", tmp_path, "--batch-size", "8")
+    assert result.code == 2
+    assert "it is given as -o training.batch_size=VALUE" in result.err

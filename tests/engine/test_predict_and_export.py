@@ -22,6 +22,7 @@ from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
 from tlstudio.engine.predict import Predictor, load_predictor, predict_to_csv
+from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -217,6 +218,9 @@ def test_a_run_without_a_model_cannot_be_exported(shapes_project: Project, regis
     values = {"backbone": TINY_VISION, "strategy": "full", "training": {"epochs": 1}}
     recipe = complete(values, shapes_project.dataset("shapes"), registry)
     run = execute_run(recipe, shapes_project, registry, on_event=heard, control=heard.control)
-    with pytest.raises(RunError, match="no 'best' checkpoint"):
+    with pytest.raises(RunError, match=r"was not trained to its end.*tlstudio resume"):
         export_run(run, tmp_path / "model", registry, project=shapes_project)
+    queued = add_to_queue(recipe, shapes_project)
+    with pytest.raises(RunError, match=r"is queued and has not been trained yet.*tlstudio queue"):
+        export_run(queued, tmp_path / "model", registry, project=shapes_project)
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))

@@ -89,6 +89,7 @@ def run(arguments: Sequence[str]) -> Outcome:
         value = cli.main(list(arguments), prog_name="tlstudio", standalone_mode=False)
         return value if isinstance(value, Outcome) else Outcome(int(value or 0))
     except click.ClickException as error:
+        _point_to_recipe(error)
         error.show()
         return _failed(as_json, WRONG_USE, {"error": error.format_message()})
     except (click.Abort, KeyboardInterrupt):
@@ -99,6 +100,17 @@ def run(arguments: Sequence[str]) -> Outcome:
         return Outcome(FAILED)
     except Exception as error:  # noqa: BLE001  the last place where a bug can be explained
         return _explain(error, as_json)
+
+
+def _point_to_recipe(error: click.ClickException) -> None:
+    """Say how an option of the training is given to somebody who took it for one of the command."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.info_name == "train":
+        from tlstudio.engine.recipe import TrainingOptions
+
+        name = error.option_name.lstrip("-").replace("-", "_")
+        if name in TrainingOptions.model_fields:
+            error.message = f"No such option '{error.option_name}': it is given as -o training.{name}=VALUE."
+            error.possibilities = []
 
 
 def _explain(error: Exception, as_json: bool) -> Outcome:

@@ -140,20 +140,30 @@ def _options(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> None:
     options = {key: value for key, value in request.options.model_dump(mode="json").items() if value not in ("", None)}
+    from tlstudio.api import SPLITS
+
+    usual = type(request.options)().model_dump(mode="json")
+    shares = ", ".join(f"{share:.0%} {split}" for share, split in zip(request.fractions, SPLITS, strict=True))
+    columns = [column for column in preview.columns if any(row.get(column) for row in preview.rows)]
     output.facts(
         [
             ("Format", request.format.title),
             ("Data set", request.name),
             ("Task", request.task.replace("_", "-")),
             ("Items", preview.count if preview.count is not None else "not counted yet"),
-            *((key.replace("_", " ").capitalize(), _option_text(value)) for key, value in options.items()),
+            ("Splits", f"{shares}; what the source says itself is kept"),
+            *(
+                (key.replace("_", " ").capitalize(), _option_text(value))
+                for key, value in options.items()
+                if value != usual[key]
+            ),
         ]
     )
     for note in preview.notes:
         output.say(f"Note: {note}")
     output.say()
-    rows = [[_short(row.get(column, "")) for column in preview.columns] for row in preview.rows[:LISTED]]
-    output.table(preview.columns, rows, left=len(preview.columns))
+    rows = [[_short(row.get(column, "")) for column in columns] for row in preview.rows[:LISTED]]
+    output.table(columns, rows, left=len(columns))
     output.hint("\nNothing was imported: this was --dry-run.")
     output.result(
         {

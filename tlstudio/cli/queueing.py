@@ -54,8 +54,8 @@ def queue(output: Output, *, project: Path, detach: bool, stop: bool) -> int:
             output.result({"project": project, "runs": [], "queued": []})
             return 0
         if detach:
-            start_queue(opened)
-            output.say(f"{_count(waiting)} worked off in a process of its own: {', '.join(waiting)}.")
+            where = "by the process that does so already" if start_queue(opened) is None else "in a process of its own"
+            output.say(f"{_count(waiting)} worked off {where}: {', '.join(waiting)}.")
             output.hint(f"Next: tlstudio runs {project}, tlstudio queue {project} --stop")
             output.result({"project": project, "queued": waiting, "status": "running"})
             return 0

@@ -29,7 +29,7 @@ from tlstudio.api import (
 from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import load_checkpoint
+from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
 from tlstudio.engine.loading import EvalLoader, FeatureDataset, Patience, SampleDataset, at_once, sample_lengths
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.random_state import random_state_aside
@@ -123,12 +123,29 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
     """
+    if not has_checkpoint(run.folder / "checkpoints", "best"):
+        raise _no_model(run)
     if missing := missing_plugins(run, registry):
         raise RunError(f"The model of run {run.id} cannot be built. {' '.join(missing)}", path=run.folder)
     parts = parts_from(run.read_recipe(), registry)
     model = restore_model(parts, read_target(run), run.assets)
     load_checkpoint(run.folder / "checkpoints", "best", model)
     return parts, model.eval()
+
+
+def _no_model(run: Run) -> RunError:
+    """Say why a run has kept no model, and how it comes to one."""
+    status = run.status
+    if status == "queued":
+        what, remedy = "is queued and has not been trained yet", "Work the queue off: tlstudio queue PROJECT."
+    elif status == "running":
+        what, remedy = "is under way and has kept no model yet", "Wait until it has ended."
+    elif has_checkpoint(run.folder / "checkpoints", "last"):
+        what = "was not trained to its end, and no epoch of it was kept"
+        remedy = f"Go on with it: tlstudio resume PROJECT {run.id}."
+    else:
+        what, remedy = "has kept no model", "Train it again."
+    return RunError(f"Run {run.id} {what}.", remedy, path=run.folder)
 
 
 def split_data(
