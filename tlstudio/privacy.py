@@ -113,12 +113,18 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
         text = text.replace(written, HIDDEN)
     for shape, instead in _SHAPES:
         text = shape.sub(instead, text)
-    for home in _homes():
-        text = re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
+    text = without_home(text)
     name = user_name()
     if len(name) <= 2:
         return text
     return re.sub(rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])", "<user>", text, flags=re.IGNORECASE)
+
+
+def without_home(text: str) -> str:
+    """Write ``~`` where a text says where the user's home is."""
+    for home in _homes():
+        text = re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
+    return text
 
 
 def _forms(value: str) -> set[str]:

@@ -33,3 +33,5 @@ def test_the_selftest_counts_what_it_tried_and_refuses_unknown_checks(tlstudio: 
     unknown = tlstudio("selftest", "--only", "luck")
     assert unknown.code == 2
     assert "resume" in unknown.err
+    told = " ".join(tlstudio("selftest", "--help").out.split())
+    assert all(name in told for name in unknown.err.partition("there are ")[2].rstrip(".\n").split(", "))
