@@ -70,7 +70,9 @@ def attach(output: Output, *, project: Path, run_id: str, events_path: str | Non
 
 
 @command("selftest", example="tlstudio selftest\ntlstudio selftest --only resume --count 100 --seed 7")
-@click.option("--only", multiple=True, metavar="CHECK", help="Only resume, store, plugins, close or hostile; may be repeated.")
+@click.option(
+    "--only", multiple=True, metavar="CHECK", help="Only resume, store, plugins, close or hostile; may be repeated."
+)
 @click.option("--count", type=click.IntRange(min=1), help="How often each check tries; a few times if left out.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is tried.")
 @click.option("--thorough", is_flag=True, help="As often as the published figures; takes hours.")
