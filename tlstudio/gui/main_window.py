@@ -18,6 +18,7 @@ from tlstudio.gui.log_files import Crash
 from tlstudio.gui.notices import INTERRUPTED, QUEUED, crash_notice, interrupted_notice, queued_notice
 from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
 from tlstudio.gui.panels.project import ProjectPanel
+from tlstudio.gui.plots_ahead import import_plots
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import SYSTEM
 from tlstudio.gui.widgets.dialogs import ErrorDialog, TextSheet
@@ -35,6 +36,7 @@ SMALLEST = QSize(960, 600)
 USUAL = QSize(1366, 768)
 CLOSES_WITHIN = 3.5
 """Seconds for everything that has to end when the window closes; what takes longer is left behind."""
+_DONE = object()
 FRAME = QSize(8, 40)  # what a window manager may draw around it; on a screen without that room it starts maximised
 
 
@@ -67,6 +69,7 @@ class MainWindow(QMainWindow):
         self.all_ended = False
         self._pages: dict[str, QWidget] = {}
         self._places: dict[str, QWidget] = {}
+        self._plots = import_plots()
         self._device = DeviceWatch(self)
         self._commands = CommandSet(self._command_table(), self)
         titles = self._titles()
@@ -149,11 +152,15 @@ class MainWindow(QMainWindow):
             self.panel(page.name)
 
     def build_soon(self) -> None:
-        """Build the pages that are missing one by one whenever the window has nothing else to do."""
+        """Build the pages that are missing, and import what plots need, whenever the window has nothing else to do."""
         missing = [page.name for page in PAGES if page.name not in self._pages]
-        if missing and not self._closing:
+        if self._closing:
+            return
+        if missing:
             self.panel(missing[0])
-            QTimer.singleShot(0, self, self.build_soon)
+        elif next(self._plots, _DONE) is _DONE:
+            return
+        QTimer.singleShot(0, self, self.build_soon)
 
     @Slot(str)
     def go_to(self, name: str) -> None:

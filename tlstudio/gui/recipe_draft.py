@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -206,7 +205,6 @@ class RecipeDraft(QObject):
         def work(context: JobContext) -> tuple[Checked, bool]:
             from tlstudio.engine.advise import command_line, complete, preflight
 
-            importlib.import_module("pyqtgraph")  # the plots will need it, and the window must not wait for it
             revision = project.dataset(name, revision_id)
             now = (str(revision.modality), str(revision.task))
             # Components chosen for images say nothing of texts: with other data the choice starts anew.

@@ -197,9 +197,6 @@ class RunsPanel(QWidget):
         registry = self._state.registry
 
         def work(context: JobContext) -> list[RunDetails]:
-            import importlib
-
-            importlib.import_module("pyqtgraph")  # half a second that the window need not wait for
             return [
                 read_details(project, summary, registry, with_data=single)
                 for summary in wanted

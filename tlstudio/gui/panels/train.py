@@ -393,7 +393,7 @@ class TrainPanel(QWidget):
     def _on_checked(self, checked: Checked) -> None:
         self.ready.show_checked(checked, in_process=self._must_wait or self._takes_process())
         if checked.can_start and self._live is None:
-            # The check has imported what the plots need: building them now keeps the start quick.
+            # Building the plots now keeps the start quick.
             QTimer.singleShot(0, self, lambda: self.live)
 
     @Slot()
