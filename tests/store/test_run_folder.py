@@ -13,6 +13,7 @@ import pytest
 from tlstudio.api import ProjectError, RunError
 from tlstudio.store import Project, Run
 from tlstudio.store.files import write_atomic
+from tlstudio.store.process import ProcessMark
 
 
 @pytest.fixture
@@ -147,6 +148,35 @@ def test_a_run_of_a_newer_version_says_so(run: Run) -> None:
 def test_a_run_whose_process_number_was_given_anew_is_interrupted(run: Run) -> None:
     edit(run, process={"pid": os.getpid(), "started": 1.0, "host": socket.gethostname()})
     assert run.status == "interrupted"
+
+
+def test_a_process_is_known_again_after_the_clock_was_set(run: Run) -> None:
+    mark = ProcessMark.here().to_json()
+    edit(run, process={**mark, "started": mark["started"] + 3600})
+    assert run.status == "running"
+    edit(run, process={**mark, "started": mark["started"] + 3600, "since_boot": mark["since_boot"] + 60})
+    assert run.status == "interrupted", "a later process with the same number"
+    edit(run, process={**mark, "started": math.nan, "since_boot": math.nan})
+    assert run.status == "interrupted"
+
+
+@pytest.mark.parametrize("begun", ["x", [1], {}, math.inf, None])
+def test_a_run_that_does_not_say_how_often_it_was_begun_keeps_no_other_from_the_list(run: Run, begun: object) -> None:
+    edit(run, process={**ProcessMark.here().to_json(), "host": "elsewhere"}, begun=begun)
+    assert run.begun == 0
+    for write in (False, True):
+        with Project.open(run.folder.parents[1], write=write) as project:
+            assert [row.id for row in project.runs()] == [run.id]
+
+
+def test_events_are_not_written_or_read_through_a_link(run: Run, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text('{"mine": 1}\n')
+    run.events_path.symlink_to(victim)
+    for attempt in (lambda: run.append_event("{}"), lambda: run.cut_events(0), lambda: list(run.event_lines())):
+        with pytest.raises(RunError, match="a link"):
+            attempt()
+    assert victim.read_text() == '{"mine": 1}\n'
 
 
 def test_a_run_of_another_machine_is_interrupted_only_for_who_holds_the_lock(run: Run) -> None:

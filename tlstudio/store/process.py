@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _START_TOLERANCE = 2.0
-"""Seconds by which two readings of one process's start may differ (clock corrections)."""
+"""Seconds by which two readings of one process's start may differ (rounding, small clock corrections)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,13 @@ class ProcessMark:
         pid: Its number.
         started: When it started, in seconds since the epoch.
         host: The machine that it runs on.
+        since_boot: When it started, in seconds since the system did; `None` in a mark of an older version.
     """
 
     pid: int
     started: float
     host: str
+    since_boot: float | None = field(default=None, compare=False)
 
     @classmethod
     def here(cls) -> ProcessMark:
@@ -39,7 +41,9 @@ class ProcessMark:
         """
         import psutil
 
-        return cls(pid, psutil.Process(pid).create_time(), socket.gethostname())
+        boot = psutil.boot_time()
+        started = psutil.Process(pid).create_time()
+        return cls(pid, started, socket.gethostname(), started - boot)
 
     @classmethod
     def from_json(cls, value: object) -> ProcessMark | None:
@@ -47,13 +51,19 @@ class ProcessMark:
         if not isinstance(value, dict):
             return None
         try:
-            return cls(int(value["pid"]), float(value["started"]), str(value["host"]))
+            since_boot = value.get("since_boot")
+            return cls(
+                int(value["pid"]),
+                float(value["started"]),
+                str(value["host"]),
+                None if since_boot is None else float(since_boot),
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def to_json(self) -> dict[str, Any]:
         """The mark as plain JSON values."""
-        return {"pid": self.pid, "started": self.started, "host": self.host}
+        return {"pid": self.pid, "started": self.started, "host": self.host, "since_boot": self.since_boot}
 
     def is_gone(self) -> bool | None:
         """Whether the process has ended; `None` if it ran on another machine, which cannot be asked."""
@@ -62,10 +72,16 @@ class ProcessMark:
         if self.host != socket.gethostname():
             return None
         try:
+            boot = psutil.boot_time()
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return abs(process.create_time() - self.started) > _START_TOLERANCE
+            # When a clock is set, Linux says that all processes have started earlier or later; other systems do not,
+            # but say so of themselves.
+            readings = [(process.create_time(), self.started)]
+            if self.since_boot is not None:
+                readings.append((process.create_time() - boot, self.since_boot))
+            return not any(abs(now - then) <= _START_TOLERANCE for now, then in readings)
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:

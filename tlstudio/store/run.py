@@ -342,7 +342,8 @@ class Run:
     def begun(self) -> int:
         """How often a process has begun or gone on with the run; with it, its events may have been cut."""
         record = self.read_json(RUN_NAME)
-        return int(record.get("begun", 0)) if isinstance(record, dict) else 0
+        begun = record.get("begun") if isinstance(record, dict) else None
+        return begun if isinstance(begun, int) else 0
 
     @property
     def own_process(self) -> ProcessMark | None:
