@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import RunError
+from tlstudio.api import ProjectError, RunError
 from tlstudio.engine import run_queue
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
@@ -206,6 +207,48 @@ def test_a_run_that_cannot_be_taken_does_not_keep_the_next_from_its_turn_and_is_
         work_off(shapes_project, on_event=heard, control=heard.control)
     assert [event.run for event in heard.of(RunEnded)] == [second.id]
     assert states(shapes_project) == ["queued", "done"]
+
+
+def test_odd_run_folders_do_not_keep_the_next_from_its_turn_and_their_links_lead_nowhere(
+    shapes_project: Project, registry: Registry, heard: Heard, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    runs = [add_to_queue(recipe(shapes_project, registry), shapes_project) for _ in range(6)]
+    for run, folder in zip(runs, ("control.json", "output.log"), strict=False):
+        (run.folder / folder).mkdir()
+    for run, link in zip(runs[2:], ("output.log", "crash.log", "events.jsonl", "control.json"), strict=True):
+        (run.folder / link).symlink_to(victim)
+    runs[-1].write_json("run.json", {**runs[-1].read_json("run.json"), "begun": "x"})
+    work_off(shapes_project, on_event=heard, control=heard.control)
+    assert states(shapes_project) == ["failed"] * 5 + ["done"]
+    assert [event.run for event in heard.of(RunEnded)] == [run.id for run in runs]
+    assert all(name in runs[number].summary().error for number, name in enumerate(("control.json", "output.log")))
+    assert victim.read_text() == "mine"
+
+
+def test_a_stop_that_cannot_be_taken_back_is_told(shapes_project: Project, registry: Registry) -> None:
+    add_to_queue(recipe(shapes_project, registry), shapes_project)
+    (shapes_project.folder / run_queue.STOP_NAME).mkdir()
+    for start in (start_queue, forget_stop):
+        with pytest.raises(ProjectError, match=r"stays stopped: .*\.queue\.stop cannot be removed"):
+            start(shapes_project)
+
+
+def test_files_of_the_queue_that_are_links_lead_nowhere(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    add_to_queue(recipe(shapes_project, registry), shapes_project)
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (shapes_project.folder / run_queue.OUTPUT_NAME).symlink_to(victim)
+    with pytest.raises(ProjectError, match="a link"):
+        start_queue(shapes_project)
+    (shapes_project.folder / run_queue.STOP_NAME).symlink_to(tmp_path / "made")
+    with pytest.raises(ProjectError, match="a link"):
+        stop_queue(shapes_project)
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "made").exists()
 
 
 def test_who_only_looks_at_the_same_moment_is_not_taken_for_who_carries_out_or_works_off(

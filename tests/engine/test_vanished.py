@@ -1,4 +1,4 @@
-"""A disk that vanishes in the middle of a run makes it wait, and nothing is written where the disk has been."""
+"""A disk that vanishes in the middle of a run makes it wait; a run that is deleted ends. Neither leaves a phantom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from torch import nn
 
@@ -13,10 +14,14 @@ from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import RunError
 from tlstudio.engine.advise import complete
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState
+from tlstudio.engine.child import was_deleted
 from tlstudio.engine.events import Paused, Resumed, RunEnded, RunEvent, StepLogged
 from tlstudio.engine.execute import execute_run
+from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.run_queue import add_to_queue, work_off
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
+from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -40,10 +45,14 @@ class Mount(Heard):
             self._away.rename(self._folder)
 
 
-def train(project: Project, registry: Registry, heard: Heard, strategy: str, **training: Any) -> Run:
+def tiny_recipe(project: Project, registry: Registry, strategy: str, **training: Any) -> Recipe:
     options = {"epochs": 3, "batch_size": 8, "threads": 1, **training}
     values = {"backbone": TINY_VISION, "strategy": strategy, "training": options}
-    recipe = complete(values, project.dataset("shapes"), registry)
+    return complete(values, project.dataset("shapes"), registry)
+
+
+def train(project: Project, registry: Registry, heard: Heard, strategy: str, **training: Any) -> Run:
+    recipe = tiny_recipe(project, registry, strategy, **training)
     return execute_run(recipe, project, registry, on_event=heard, control=heard.control)
 
 
@@ -93,3 +102,49 @@ def test_a_run_that_was_deleted_does_not_come_back_with_its_next_checkpoint(tmp_
     with pytest.raises(RunError, match="does not exist"):
         checkpoints.save_base(model)
     assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
+
+
+def test_a_run_was_deleted_if_its_project_is_there_without_it(shapes_project: Project, registry: Registry) -> None:
+    run = add_to_queue(tiny_recipe(shapes_project, registry, "full"), shapes_project)
+    project = shapes_project.folder
+    away = project.with_name("away")
+    assert not was_deleted(run)
+    project.rename(away)
+    assert not was_deleted(run), "it is away with its disk"
+    project.mkdir()
+    assert not was_deleted(run), "the place of the disk stays"
+    project.rmdir()
+    away.rename(project)
+    assert not was_deleted(run)
+    shutil.rmtree(run.folder)
+    assert was_deleted(run)
+
+
+@pytest.mark.parametrize("notices", [True, False])
+def test_a_run_that_is_deleted_while_its_process_trains_ends_it_and_the_queue_goes_on(
+    *, notices: bool, shapes_project: Project, registry: Registry, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlstudio.engine.executors.DELETED_SECONDS", 0.0)
+    if not notices:
+        monkeypatch.setattr("tlstudio.engine.executors.CANCEL_SECONDS", 0.5)
+    first = add_to_queue(tiny_recipe(shapes_project, registry, "full", epochs=5000), shapes_project)
+    second = add_to_queue(tiny_recipe(shapes_project, registry, "full", epochs=1), shapes_project)
+    marks: list[ProcessMark | None] = []
+
+    def delete(event: RunEvent) -> None:
+        heard(event)
+        if isinstance(event, StepLogged) and not marks:
+            marks.append(first.own_process)
+            assert marks[0] is not None
+            if not notices:
+                psutil.Process(marks[0].pid).suspend()
+            first.folder.rename(shapes_project.folder.with_name("bin"))
+
+    work_off(shapes_project, on_event=delete, control=heard.control)
+    assert marks[0] is not None
+    assert marks[0].is_gone()
+    assert not first.folder.exists()
+    ended = heard.of(RunEnded)
+    assert [(event.run, event.status) for event in ended] == [(first.id, "failed"), (second.id, "done")]
+    assert "was deleted" in ended[0].error
+    assert [row.id for row in shapes_project.runs()] == [second.id]

@@ -118,9 +118,11 @@ def _carry_out(
             plugin = plugin_to_blame(run, trace)
             place = f" the plugin '{plugin}'" if plugin else ""
             sentence = f"Something went wrong inside{place}: {type(error).__name__}: {error}"
-            # The run's folder is handed on as a whole.
-            ended = RunEnded(run.id, "failed", error=without_secrets(sentence), traceback=without_secrets(trace))
-    ended = replace(ended, seconds=clock.seconds - (control.waited - waited))
+            ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
+    seconds = clock.seconds - (control.waited - waited)
+    # The run's folder is handed on as a whole.
+    error, trace = without_secrets(ended.error), without_secrets(ended.traceback)
+    ended = replace(ended, seconds=seconds, error=error, traceback=trace)
     line = to_json(ended, time=time.time())
     try:
         # The record first: who follows the events takes the last of them for the end of it all.

@@ -20,9 +20,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 import psutil
 
 from tlstudio.api import RunError, TLStudioError
-from tlstudio.api.files import text_of
 from tlstudio.engine.begin import new_run, recipe_to_resume
-from tlstudio.engine.child import CRASH_NAME, OUTPUT_NAME
+from tlstudio.engine.child import CRASH_NAME, DELETED_SECONDS, OUTPUT_NAME, clean_file, was_deleted
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import Progress, RunEnded, RunEvent, RunStatus, from_json, to_json
 from tlstudio.engine.recipe import Recipe
@@ -30,6 +29,7 @@ from tlstudio.engine.used_plugins import plugin_to_blame
 from tlstudio.plugins import Registry
 from tlstudio.privacy import without_secrets
 from tlstudio.startup import trust_no_folder
+from tlstudio.store.files import open_own, reason
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 from tlstudio.store.run import CONTROL_NAME, FINAL_STATUSES, Run
@@ -110,9 +110,8 @@ def follow_run(run_id: str, project: Project, *, on_event: EventListener, contro
             "Look at it there.",
             path=run.folder,
         )
-    with contextlib.suppress(RunError):  # who followed it before may have paused it
-        if run.read_json(CONTROL_NAME).get("paused"):
-            control.pause()
+    if _asked_before(run).get("paused"):  # by who followed it before
+        control.pause()
     _follow(run, _Other(mark), on_event, control)
     return run
 
@@ -127,19 +126,22 @@ def start_and_follow(run: Run, project: Project, *, on_event: EventListener, con
         control: Pause, stop, cancel and let go.
     """
     on_event(Progress("Starting a process"))
-    begun = run.begun
-    (run.folder / CONTROL_NAME).unlink(missing_ok=True)
     command = [sys.executable, "-m", "tlstudio.engine.child", str(project.folder), run.id]
     try:
-        with (run.folder / OUTPUT_NAME).open("wb") as output:
+        begun = run.begun
+        (run.folder / CONTROL_NAME).unlink(missing_ok=True)
+        with open_own(run.folder / OUTPUT_NAME, "ab") as output:  # to append, so that it can be cut and written on
+            output.truncate(0)
             process = start_process(command, output)
-        with contextlib.suppress(psutil.NoSuchProcess, TLStudioError):
-            run.claim(ProcessMark.of(process.pid), own_process=True)  # from now on, it is there for others, too
-    except OSError as error:
-        ended = RunEnded(run.id, "failed", error=f"The process cannot be started: {error.strerror}.")
+    except (OSError, TLStudioError) as error:
+        why = f"{error.filename or command[0]}: {reason(error)}." if isinstance(error, OSError) else str(error)
+        sentence = without_secrets(f"The process of the run cannot be started: {why}")
+        ended = RunEnded(run.id, "failed", error=sentence)
         _write_end(run, ended)
         on_event(ended)
         return
+    with contextlib.suppress(psutil.NoSuchProcess, TLStudioError):
+        run.claim(ProcessMark.of(process.pid), own_process=True)  # from now on, it is there for others, too
     _follow(run, _Child(process), on_event, control, begun)
 
 
@@ -229,7 +231,7 @@ def _follow(
             an earlier one; and each time that it begins anew, it has cut off a part of them.
     """
     asked = ("go_on", False)
-    cancelled_at = 0.0
+    cancelled_at = deleted_at = 0.0
     killed = False
     events = _Tail(run.events_path)
     begun = begun_before
@@ -262,6 +264,9 @@ def _follow(
                 process.kill()
                 killed = True
                 continue
+        deleted_at = (deleted_at or time.monotonic()) if was_deleted(run) else 0.0
+        if deleted_at and time.monotonic() - deleted_at > DELETED_SECONDS + CANCEL_SECONDS:
+            process.kill()  # it has not noticed
         time.sleep(_LOOK_EVERY)
 
 
@@ -275,33 +280,37 @@ def _wait_for(process: _Child | _Other) -> None:
 
 
 def _end_of(run: Run, process: _Child | _Other, *, killed: bool) -> RunEnded:
+    if was_deleted(run):
+        return RunEnded(
+            run.id, "failed", error=f"The folder of run {run.id} was deleted while it ran, so it has ended."
+        )
     summary = run.summary()
     for status in _ENDS:
         if summary.status == status:  # it has recorded its end and not said it
             return RunEnded(run.id, status, summary.metrics, summary.best_epoch, summary.seconds, summary.error)
-    if killed or _was_cancelled(run):
+    # Who writes there when a process crashes, or past Python, knows of no secrets.
+    reported, printed = clean_file(run.folder / CRASH_NAME), clean_file(run.folder / OUTPUT_NAME)
+    # Another one who follows the run may have cancelled it, and ended its process.
+    if killed or _asked_before(run).get("request") == "cancel":
         return RunEnded(run.id, "cancelled")
-    reported = without_secrets(text_of(run.folder / CRASH_NAME))
-    if reported:
-        with contextlib.suppress(OSError):  # who writes there when a process crashes knows of no secrets
-            (run.folder / CRASH_NAME).write_text(reported, encoding="utf-8")
     crash = reported.partition("Extension modules:")[0][:_SHOWN].strip()
-    output = text_of(run.folder / OUTPUT_NAME)[-_SHOWN:].strip()
+    output = printed[-_SHOWN:].strip()
     plugin = plugin_to_blame(run, crash)
     place = f" in the plugin '{plugin}'" if plugin else ""
     sentence = (
         f"The process of the run {process.how()}{place}. The window and your data are whole; go on with the run, "
     )
     sentence += "or train with another plugin or a smaller batch if it happens again."
-    trace = without_secrets("\n".join(part for part in (crash, output) if part))
-    return RunEnded(run.id, "failed", error=sentence, traceback=trace)
+    return RunEnded(run.id, "failed", error=sentence, traceback="\n".join(part for part in (crash, output) if part))
 
 
-def _was_cancelled(run: Run) -> bool:
-    """Whether a cancel was asked for: another one who follows the run has ended its process then."""
+def _asked_before(run: Run) -> dict[str, object]:
+    """What somebody has asked of the process of a run."""
     with contextlib.suppress(RunError):
-        return bool(run.read_json(CONTROL_NAME).get("request") == "cancel")
-    return False
+        asked = run.read_json(CONTROL_NAME)
+        if isinstance(asked, dict):
+            return asked
+    return {}
 
 
 def _write_end(run: Run, ended: RunEnded) -> None:
@@ -325,7 +334,7 @@ class _Tail:
     def read(self) -> Iterator[RunEvent]:
         """Yield what has come since the last call; a line that is still being written waits for its end."""
         try:
-            with self._path.open("rb") as file:
+            with open_own(self._path) as file:
                 file.seek(self._position)
                 new = file.read()
         except OSError:  # it is not there yet, or the disk is away

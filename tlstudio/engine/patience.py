@@ -17,6 +17,8 @@ T = TypeVar("T")
 _PASSING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE}
 )
+# What is no plain file stays so: it was not the disk that refused it.
+_LASTING = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP})
 RETRY_AFTER = 1.0
 """Seconds between two tries."""
 
@@ -59,8 +61,11 @@ def _is_of_the_disk(error: TLStudioError | OSError) -> bool:
     """Whether an error is one that passes when there is room, or the disk is back."""
     if isinstance(error, OSError):
         return error.errno in _PASSING
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _LASTING:
+        return False
     # What the studio says of files that it writes; what it says of data that cannot be read is a `DataError`.
-    return isinstance(error, (RunError, ProjectError)) and isinstance(error.__cause__, (OSError, SafetensorError))
+    return isinstance(error, (RunError, ProjectError)) and isinstance(cause, (OSError, SafetensorError))
 
 
 def _sentence(error: TLStudioError | OSError) -> str:

@@ -26,7 +26,7 @@ from tlstudio.engine.control import RunControl
 from tlstudio.engine.executors import start_and_follow, start_process
 from tlstudio.engine.recipe import Recipe
 from tlstudio.privacy import CleanStream
-from tlstudio.store.files import reason, remedy
+from tlstudio.store.files import open_own, reason, remedy
 from tlstudio.store.format import read_facts
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -100,7 +100,7 @@ def start_queue(project: Project) -> subprocess.Popen[bytes] | None:
     forget_stop(project)
     command = [sys.executable, "-m", "tlstudio.engine.run_queue", str(project.folder)]
     try:
-        with (project.folder / OUTPUT_NAME).open("wb") as output:
+        with open_own(project.folder / OUTPUT_NAME, "wb") as output:
             process = start_process(command, output)
     except OSError as error:
         what = f"The process that works off the queue cannot be started: {reason(error)}."
@@ -119,7 +119,7 @@ def stop_queue(project: Project) -> None:
     read_facts(project.folder, write=True)
     path = project.folder / STOP_NAME
     try:
-        path.touch()
+        open_own(path, "ab").close()
     except OSError as error:
         raise ProjectError(f"{path} could not be written: {reason(error)}.", remedy(error), path=path) from error
 
@@ -128,11 +128,16 @@ def forget_stop(project: Project) -> None:
     """Take back a stop that was asked for: the queue is to be worked off now.
 
     Raises:
-        ProjectError: The project is one that can only be read.
+        ProjectError: The project is one that can only be read, or the stop cannot be taken back.
     """
     read_facts(project.folder, write=True)
-    with contextlib.suppress(OSError):
-        (project.folder / STOP_NAME).unlink(missing_ok=True)
+    path = project.folder / STOP_NAME
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if path.exists():  # a disk that is read-only says so of what is not there, too
+            what = f"The queue stays stopped: {path} cannot be removed: {reason(error)}."
+            raise ProjectError(what, remedy(error) or "Remove it by hand.", path=path) from error
 
 
 def work_off(project: Project, *, on_event: EventListener, control: RunControl) -> None:

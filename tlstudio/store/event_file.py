@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 
-from tlstudio.api.files import check_plain_file
+from tlstudio.store.files import open_own
 
 
 class EventFile:
@@ -54,17 +54,17 @@ class EventFile:
         """Forget the events behind a size in bytes."""
         self.close()
         if self._path.exists():
-            os.truncate(self._path, min(size, self._path.stat().st_size))
+            with open_own(self._path, "rb+") as file:
+                file.truncate(min(size, file.seek(0, os.SEEK_END)))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines, oldest first; one that a crash has torn is left out."""
         try:
-            check_plain_file(self._path)
-            file = self._path.open("rb")
+            file = open_own(self._path)
         except FileNotFoundError:
             return
-        with file:
-            for line in file:
+        with BufferedReader(file) as lines:
+            for line in lines:
                 if line.startswith(b"{") and line.endswith(b"}\n"):
                     with contextlib.suppress(UnicodeDecodeError):
                         yield line[:-1].decode()
@@ -83,7 +83,7 @@ class EventFile:
 
 def _open_for_appending(path: Path) -> FileIO:
     """Open an events file after its last whole line: what a crash has torn would spoil the line after it, too."""
-    file = path.open("ab+", buffering=0)
+    file = open_own(path, "ab+")
     size = file.seek(0, os.SEEK_END)
     keep = size
     while keep > 0:
