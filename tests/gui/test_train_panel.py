@@ -158,6 +158,23 @@ def test_recommended_options_follow_the_strategy_and_keep_what_was_set(
     assert epochs.text() == str(QUICK["epochs"])
 
 
+def test_settings_of_a_loaded_recipe_that_are_what_is_recommended_follow_another_strategy(
+    page: TrainPanel, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    said = {key: value for key, value in QUICK.items() if key != "batch_size"}
+    probe = tiny_recipe(shapes_project, state.registry, training=said)
+    page.edit_recipe(probe)
+    wait_for_check(page, state, qtbot)
+    assert page.draft.options("training") == said
+    assert page.draft.options("backbone") == TINY_VISION["options"]
+    page.draft.set_component("strategy", "full")
+    wait_for_check(page, state, qtbot)
+    full = tiny_recipe(shapes_project, state.registry, training=said, strategy={"name": "full"})
+    assert full.training != probe.training
+    assert page.draft.result.recipe is not None
+    assert page.draft.result.recipe.training == full.training
+
+
 def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
     form = page.setup.forms.forms["training"]
     for name, text in (("epochs", "0"), ("learning_rate", "fast")):

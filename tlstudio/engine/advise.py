@@ -341,6 +341,23 @@ def command_line(
     return shlex.join(words)
 
 
+def own_settings(recipe: Recipe, revision: Revision, registry: Registry) -> dict[str, dict[str, Any]]:
+    """Return the components of a recipe, and those of its options that are not what `complete` would fill in.
+
+    Args:
+        recipe: A complete recipe.
+        revision: Its data.
+        registry: The components.
+    """
+    values, said = recipe.model_dump(), _unlike_defaults(recipe.model_dump(mode="json"), revision, registry)
+    parts: dict[str, dict[str, Any]] = {"training": {name: values["training"][name] for name in said["training"]}}
+    for section in ("backbone", "head", "strategy"):
+        options = values[section]["options"]
+        own = {name: options[name] for name in said[section]["options"]}
+        parts[section] = {"name": values[section]["name"], "options": own}
+    return parts
+
+
 def _unlike_defaults(values: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
     """Leave out of the values of a recipe what `complete` would fill in."""
     said: dict[str, Any] = {}

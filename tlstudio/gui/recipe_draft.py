@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.advise import Preflight
 
+_Outcome = tuple["Checked", bool, dict[str, dict[str, Any]]]
 KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
 _CHECK_AFTER_MS = 250
 
@@ -70,7 +71,8 @@ class RecipeDraft(QObject):
         self.result = Checked()
         self.pending = False
         self._awake = False
-        self._job: Job[tuple[Checked, bool]] | None = None
+        self._loaded = False  # and it is not known yet which of its settings are what is recommended anyway
+        self._job: Job[_Outcome] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CHECK_AFTER_MS)
@@ -113,7 +115,7 @@ class RecipeDraft(QObject):
         self._values = {}
         self._kind_of_data = ("", "")
         self.result = Checked()
-        self.pending = False
+        self.pending = self._loaded = False
         self._timer.stop()
         self.checked.emit(self.result)
 
@@ -153,6 +155,9 @@ class RecipeDraft(QObject):
     def load(self, values: Mapping[str, Any]) -> None:
         """Take over a recipe, or a part of one; the data set stays if it names none.
 
+        Options that are what is recommended for its data and components are not said by the user: they follow when
+        another component is chosen.
+
         Raises:
             TLStudioError: A part has not the shape that it has in a recipe.
         """
@@ -173,6 +178,7 @@ class RecipeDraft(QObject):
         if "dataset" not in fresh and "dataset" in self._values:
             fresh["dataset"] = self._values["dataset"]
         self._values = fresh
+        self._loaded = True
         self._kind_of_data = ("", "")
         self._touch()
 
@@ -196,14 +202,14 @@ class RecipeDraft(QObject):
         name, revision_id = self.dataset
         if project is None or not name:
             return
-        values, kind_of_data = self.values, self._kind_of_data
+        values, kind_of_data, loaded = self.values, self._kind_of_data, self._loaded
         # Measuring steps would take the cores from a run, and a window that closes would wait for it.
         measured = not (self._state.run_state.active or self._state.queue.on)
         if any(not part.get("name") for key, part in values.items() if key in KINDS):
             values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
 
-        def work(context: JobContext) -> tuple[Checked, bool]:
-            from tlstudio.engine.advise import command_line, complete, preflight
+        def work(context: JobContext) -> _Outcome:
+            from tlstudio.engine.advise import command_line, complete, own_settings, preflight
 
             revision = project.dataset(name, revision_id)
             now = (str(revision.modality), str(revision.task))
@@ -213,9 +219,9 @@ class RecipeDraft(QObject):
             try:
                 recipe = complete(said, revision, registry)
             except ProblemsError as error:
-                return Checked(revision, problems=error.problems), anew
+                return Checked(revision, problems=error.problems), anew, {}
             if context.cancelled():
-                return Checked(), anew
+                return Checked(), anew, {}
             situation = Situation(
                 revision.modality, revision.task, recipe.backbone.name, recipe.head.name, recipe.strategy.name
             )
@@ -227,19 +233,24 @@ class RecipeDraft(QObject):
                 facts[kind] = read_candidate(kind, candidate, registry, situation)
             flight = preflight(recipe, revision, registry, project_folder=project.folder) if measured else None
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
-            return Checked(revision, recipe, flight, tuple(flight.problems) if flight else (), facts, command), anew
+            problems = tuple(flight.problems) if flight else ()
+            own = own_settings(recipe, revision, registry) if loaded else {}
+            return Checked(revision, recipe, flight, problems, facts, command), anew, own
 
         title = self.tr("Looking at your data and the models on this machine")
         self._job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")
         self._job.ended.connect(self._ended)
 
-    def _done(self, outcome: tuple[Checked, bool]) -> None:
-        result, anew = outcome
+    def _done(self, outcome: _Outcome) -> None:
+        result, anew, own = outcome
         if self._timer.isActive():
             return  # it has been changed meanwhile; the next check tells
         if anew:
             for kind in KINDS:
                 self._values.pop(kind, None)
+        if own:
+            self._loaded = False
+            self._values |= {key: part for key, part in own.items() if key in self._values}
         if result.revision is not None:
             self._kind_of_data = (str(result.revision.modality), str(result.revision.task))
         self._finish(result)
@@ -255,7 +266,7 @@ class RecipeDraft(QObject):
             problems = (Problem(self.tr("recipe"), what, self.tr("Change the last setting back, or choose another.")),)
         self._finish(Checked(self.result.revision, problems=problems))
 
-    def _ended(self, job: Job[tuple[Checked, bool]]) -> None:
+    def _ended(self, job: Job[_Outcome]) -> None:
         if job is self._job and job.state == "cancelled" and self.pending and not self._timer.isActive():
             # From the status bar: without a word the page would wait for ever.
             what = self.tr("The check was cancelled.")
