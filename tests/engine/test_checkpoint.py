@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from tlstudio.api import RunError
+from tlstudio.api.weights import sha256_of
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, find_resumption, has_checkpoint, load_checkpoint
 
 
@@ -79,6 +82,50 @@ def test_a_flipped_bit_in_what_never_changes_is_noticed_too(tmp_path: Path) -> N
     content[-1] ^= 128
     base.write_bytes(content)
     with pytest.raises(RunError, match=r"base\.safetensors is damaged"):
+        load_checkpoint(tmp_path, "best", model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"files": {}, "base": None}, id="nothing"),
+        pytest.param({"base": None}, id="no base"),
+        pytest.param({"files": {"state.json": ""}}, id="one file"),
+        pytest.param({"files": {"/dev/zero": "", "../../run.json": ""}}, id="files elsewhere"),
+        pytest.param({"files": []}, id="no names"),
+    ],
+)
+def test_a_manifest_that_does_not_name_all_files_and_no_others_is_not_believed(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+    checkpoints = Checkpoints(tmp_path, {"1.weight", "1.bias"})
+    checkpoints.save_base(model)
+    checkpoints.save("best", checkpoints.snapshot(model, CheckpointState(1, 10)))
+    path = tmp_path / "best" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(RunError, match="cannot be loaded"):
+        load_checkpoint(tmp_path, "best", model)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"epoch": "a", "step": []},
+        {"epoch": 1, "step": 1, "events": -5},
+        {"epoch": 1, "step": 1, "metrics": "x"},
+        {"epoch": 1, "step": 1, "metrics": {"loss": "x"}},
+        {"epoch": 1},
+        {"epoch": math.inf, "step": 1},
+    ],
+)
+def test_a_checkpoint_that_says_what_no_run_has_written_is_not_believed(tmp_path: Path, state: object) -> None:
+    _, model = saved(tmp_path)
+    path, manifest = tmp_path / "best" / "state.json", tmp_path / "best" / "manifest.json"
+    path.write_text(json.dumps(state))
+    files = json.loads(manifest.read_text())["files"]
+    manifest.write_text(json.dumps({"format": 1, "files": {**files, "state.json": sha256_of(path)}, "base": None}))
+    with pytest.raises(RunError, match="cannot be loaded"):
         load_checkpoint(tmp_path, "best", model)
 
 

@@ -39,6 +39,10 @@ Kind = Literal["best", "last"]
 KINDS: tuple[Kind, ...] = ("best", "last")
 _BASE = "base.safetensors"
 _MANIFEST = "manifest.json"
+_FILES = {
+    "best": {"model.safetensors", "state.json"},
+    "last": {"model.safetensors", "state.json", "training.safetensors", "training.json"},
+}
 _OLD = {"best": ".best.old", "last": "previous"}  # where the one before goes; that of "last" stays there
 
 
@@ -57,6 +61,14 @@ class CheckpointState:
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     events: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what a file may hold and no run has written."""
+        numbers = (self.epoch, self.step, self.events)
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise ValueError("its epoch, step and size of events are no counts")
+        if not all(isinstance(value, int | float) for value in dict(self.metrics).values()):
+            raise ValueError("its metrics are no numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +272,12 @@ def _verify(place: Path) -> None:
     """
     try:
         manifest = json.loads(read_text(place / _MANIFEST))
-        hashes = {place / str(name): str(value) for name, value in manifest["files"].items()}
+        base, kind = place.parent / _BASE, next(kind for kind in KINDS if place.name in (kind, _OLD[kind]))
+        if manifest["files"].keys() != _FILES[kind] or (manifest["base"] is None and base.exists()):
+            raise ValueError(f"{_MANIFEST} does not name all of its files and no others")
+        hashes = {place / name: value for name, value in manifest["files"].items()}
         if manifest["base"] is not None:
-            hashes[place.parent / _BASE] = str(manifest["base"])
+            hashes[base] = manifest["base"]
         for path, expected in hashes.items():
             if sha256_of(path) != expected:
                 raise RunError(f"The checkpoint file {path} is damaged: its hash is not the recorded one.", path=path)
