@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from PySide6.QtCore import QCoreApplication
@@ -27,46 +29,41 @@ def ask_to_close(window: QWidget, queue: RunQueue, shut_down: ShutDown, *, outli
         shut_down: Closes it.
         outlives: Whether the run can go on without the window.
     """
-    queued = queue.on and queue.waiting > 0
+    follows = queue.on and queue.waiting > 0
 
     def end_all() -> None:
         queue.stop()
         shut_down()
 
+    other: tuple[str, Callable[[], None]] | None = None
+    on_yes: Callable[[], None] = end_all
     if outlives:
+        title = _tr("A run is under way in a process of its own")
         text = _tr(
             "It can go on without this window, and is shown again when the project is opened the next time. Or "
             "it can stop after its present step: its last checkpoint is kept, and you can go on from there."
         )
-        if queued:
+        yes, on_yes, no = _tr("&Leave it running"), partial(shut_down, leave=True), _tr("&Do not close")
+        other = (_tr("&Stop and keep"), end_all)
+        if follows:
             text += "\n\n" + _tr("If it goes on, the queued runs follow; if it stops, they stay queued.")
-        Question(
-            "close_question",
-            _tr("A run is under way in a process of its own"),
-            text,
-            yes=_tr("&Leave it running"),
-            no=_tr("&Do not close"),
-            on_yes=lambda: shut_down(leave=True),
-            other=(_tr("&Stop and keep"), end_all),
-            parent=window,
-        ).open()
-        return
-    text = _tr(
-        "It can stop after its present step. What it has learned so far is kept, and you can go on with "
-        "it from the Runs page."
-    )
-    if queued:
-        text += "\n\n" + _tr("The queued runs can begin then, without this window, or stay queued.")
-    Question(
-        "close_question",
-        _tr("A run is under way"),
-        text,
-        yes=_tr("&Stop, keep and close"),
-        no=_tr("&Go on training"),
-        on_yes=end_all,
-        other=(_tr("Stop it, &leave the queue"), shut_down) if queued else None,
-        parent=window,
-    ).open()
+            yes, other = _tr("&Leave it and the queue running"), (_tr("&Stop it, keep all for later"), end_all)
+    else:
+        title = _tr("A run is under way")
+        text = _tr(
+            "It can stop after its present step. What it has learned so far is kept, and you can go on with "
+            "it from the Runs page."
+        )
+        yes, no = _tr("&Stop, keep and close"), _tr("&Go on training")
+        if follows:
+            text += "\n\n" + _tr(
+                "The queued runs either begin then by themselves, without this window, or stay queued until you "
+                "start them."
+            )
+            yes, other = _tr("&Stop it, keep all for later"), (_tr("Stop it and &begin the queued runs"), shut_down)
+    if queue.waiting and not queue.on:
+        text += "\n\n" + _tr("What is queued stays queued.")
+    Question("close_question", title, text, yes=yes, no=no, on_yes=on_yes, other=other, parent=window).open()
 
 
 def _tr(text: str) -> str:
