@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.api import TLStudioError
+from tlstudio.api.files import text_of
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
@@ -31,6 +32,7 @@ from tlstudio.store.run import Run
 
 _KILLS_A_RUN = 4
 _MOST_LANES = 4  # runs side by side
+_SHOWN = 4000  # characters of what a run has printed that did not end
 _PATIENCE = 300.0  # seconds after which a run that was not killed is given up
 
 
@@ -192,7 +194,9 @@ def _attempt(context: BaseContext, folder: Path, project: Path, setting: Setting
         shutil.copytree(folder / "project", project)
     began = context.Event()
     values = setting.recipe(folder / "encoder")
-    process = context.Process(target=_train, args=(project, setting.data, values, began))  # type: ignore[attr-defined]
+    output = project.with_name(f"{project.name}.log")
+    args = (project, setting.data, values, began, output)
+    process = context.Process(target=_train, args=args)  # type: ignore[attr-defined]
     process.start()
     while not began.wait(0.1) and process.is_alive():
         pass
@@ -201,13 +205,17 @@ def _attempt(context: BaseContext, folder: Path, project: Path, setting: Setting
     seconds = time.monotonic() - start
     if kill_after is None and process.exitcode != 0:
         process.kill()
-        raise TLStudioError(f"A run that nobody killed did not end ({setting}, exit code {process.exitcode}).")
+        what = f"A run that nobody killed did not end ({setting}, exit code {process.exitcode})."
+        raise TLStudioError(what, text_of(output)[-_SHOWN:].strip())
     process.kill()
     process.join()
     return seconds
 
 
-def _train(folder: Path, dataset: str, values: dict[str, Any], began: Event) -> None:
+def _train(folder: Path, dataset: str, values: dict[str, Any], began: Event, output: Path) -> None:
+    with output.open("ab") as file:  # those who are killed, and who helped them, complain: nobody needs to be told
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
     registry = installed_registry()
     with Project.open(folder) as project:
         began.set()
