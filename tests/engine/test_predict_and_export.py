@@ -80,6 +80,24 @@ def test_an_export_gives_the_same_outputs_without_its_project(
     assert float((after - before).abs().max()) < 1e-4
 
 
+def test_an_export_takes_no_file_of_elsewhere_along(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    run = train(shapes_project, registry, "shapes", {"backbone": TINY_VISION, "strategy": "linear_probe"})
+    (tmp_path / "id_rsa").write_text("not to be told")
+    (run.assets / "more").mkdir()
+    (run.assets / "more" / "tokenizer.json").symlink_to(tmp_path / "id_rsa")
+    with pytest.raises(RunError, match=r"more.tokenizer\.json is a link or a pipe"):
+        export_run(run, tmp_path / "model", registry, project=shapes_project)
+    assert not (tmp_path / "model").exists()
+    (run.assets / "more" / "tokenizer.json").unlink()
+    export_run(run, tmp_path / "model", registry, project=shapes_project)
+    run.assets.rename(tmp_path / "elsewhere")
+    run.assets.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="assets is a link or a pipe"):
+        export_run(run, tmp_path / "another", registry, project=shapes_project)
+
+
 @pytest.mark.starter
 def test_a_text_export_brings_its_tokenizer(reviews_project: Project, registry: Registry, tmp_path: Path) -> None:
     run = train(reviews_project, registry, "scores", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def export_run(
         on_progress: Called with steps done and their number.
 
     Raises:
-        RunError: The folder is taken or cannot be written, the run has no model, or the export gives other outputs.
+        RunError: The folder is taken or cannot be written, the run has no model, its assets lead elsewhere, or the
+            export gives other outputs.
     """
     folder = folder.absolute()
     refuse_as_output(folder)
@@ -138,8 +140,21 @@ def _write(
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     # safetensors makes its file private; an export is there to be handed on.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
+    _check_assets(run.assets)
     shutil.copytree(run.assets, folder / "assets")
     (folder / "README.md").write_text(_readme(run, recipe, parts), encoding="utf-8")
+
+
+def _check_assets(folder: Path) -> None:
+    """Refuse what would bring files of elsewhere into a folder that is handed on: a run may be one that somebody sent.
+
+    Raises:
+        RunError: Something in the assets is neither a plain file nor a folder.
+    """
+    for path in (folder, *folder.rglob("*")):
+        if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISDIR(mode)):
+            what = f"{path} is a link or a pipe, not a file of the run: it is not exported."
+            raise RunError(what, "Put the file itself there, or remove it.", path=path)
 
 
 def _readme(run: Run, recipe: Recipe, parts: Parts) -> str:
