@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tlstudio.engine.processes import quick_processes
 from tlstudio.selftest import Check, Trial
-from tlstudio.selftest.hostile import archives, images, models, names, pickles, settings, tables
+from tlstudio.selftest.hostile import archives, images, models, names, pickles, projects, settings, tables
 from tlstudio.selftest.hostile.files import HostileFile, Place, Site
 from tlstudio.selftest.hostile.watch import Watch, limit_memory, peak_memory, silent, snapshot
 from tlstudio.startup import stay_offline
@@ -51,7 +51,8 @@ class Report:
 
 def corpus() -> list[HostileFile]:
     """All hostile files, always in the same order."""
-    return [file for family in (pickles, archives, models, images, names, tables, settings) for file in family.files()]
+    families = (pickles, archives, models, images, names, tables, settings, projects)
+    return [file for family in families for file in family.files()]
 
 
 def run_trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -14,24 +15,29 @@ from tlstudio.selftest.hostile.images import encoded
 Write = Callable[[Path, Site], None]
 
 
-def _link(target: str) -> Write:
+def link(target: str) -> Write:
+    """Make a link; the target may name folders of the site in braces."""
+
     def write(path: Path, site: Site) -> None:
         path.symlink_to(target.format(outside=site.outside, folder=site.folder, source=site.source))
 
     return write
 
 
-def _replaced(write: Write) -> Write:
-    """Put something in the place of a file that is there."""
+def replaced(write: Write) -> Write:
+    """Put something in the place of a file or folder that is there."""
 
     def replace(path: Path, site: Site) -> None:
+        if path.is_dir():
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
         write(path, site)
 
     return replace
 
 
-def _pipe(path: Path, _site: Site) -> None:
+def pipe(path: Path, _site: Site) -> None:
+    """Make a pipe: whoever opens it waits."""
     os.mkfifo(path)
 
 
@@ -58,22 +64,22 @@ def _picture(path: Path, site: Site) -> None:
 def special() -> Iterator[tuple[str, str, str, Write, Outcome]]:
     """What is no plain file: name, danger, path, writer, outcome."""
     leads = "It leads to a file outside of the folder."
-    yield "link to /etc/passwd", leads, "cat/passwd.png", _link("/etc/passwd"), "refused"
-    yield "link to a file of others", leads, "cat/secret.png", _link("{outside}"), "refused"
-    yield "link to a file of others, relative", leads, "cat/secret.png", _link("../../../outside/secret.txt"), "refused"
-    yield "link to the folder above", "It leads in a circle.", "cat/above", _link(".."), "refused"
-    yield "link to itself", "It leads in a circle.", "cat/itself.png", _link("itself.png"), "refused"
-    yield "link to the root", "The whole disk would be read.", "cat/root", _link("/"), "refused"
-    yield "link to nowhere", "It leads nowhere.", "cat/nowhere.png", _link("nothing-here.png"), "refused"
-    yield "link to an endless device", "It never ends.", "cat/zero.png", _link("/dev/zero"), "refused"
+    yield "link to /etc/passwd", leads, "cat/passwd.png", link("/etc/passwd"), "refused"
+    yield "link to a file of others", leads, "cat/secret.png", link("{outside}"), "refused"
+    yield "link to a file of others, relative", leads, "cat/secret.png", link("../../../outside/secret.txt"), "refused"
+    yield "link to the folder above", "It leads in a circle.", "cat/above", link(".."), "refused"
+    yield "link to itself", "It leads in a circle.", "cat/itself.png", link("itself.png"), "refused"
+    yield "link to the root", "The whole disk would be read.", "cat/root", link("/"), "refused"
+    yield "link to nowhere", "It leads nowhere.", "cat/nowhere.png", link("nothing-here.png"), "refused"
+    yield "link to an endless device", "It never ends.", "cat/zero.png", link("/dev/zero"), "refused"
     yield (
         "link to a memory map",
         "It is the memory of the process.",
         "cat/memory.png",
-        _link("/proc/self/mem"),
+        link("/proc/self/mem"),
         "refused",
     )
-    yield "pipe", "Whoever opens it waits for ever.", "cat/pipe.png", _pipe, "refused"
+    yield "pipe", "Whoever opens it waits for ever.", "cat/pipe.png", pipe, "refused"
     yield "socket", "It is no file.", "cat/socket.png", _socket, "refused"
     yield "device", "It never ends.", "cat/device.png", _device, "refused"
 
@@ -131,7 +137,7 @@ def files() -> Iterator[HostileFile]:
                 waits,
                 place,  # type: ignore[arg-type]
                 path,
-                _replaced(_pipe),
+                replaced(pipe),
                 "either" if soft else "refused",
                 {"checkpoint": "checkpoint", "project folder": "project"}.get(place, Path(path).stem),
             )

@@ -16,6 +16,9 @@ _CALLS = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbynam
 _CHANGES = frozenset(
     {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown"}
 )
+_FOLLOWS = frozenset({"os.truncate", "os.chmod", "os.chown"})
+"""Of these, those that go through a link; the others change the link itself."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _UNPICKLES = "pickle.find_class"
 _ALLOWED_DEVICES = frozenset({os.devnull})
@@ -54,11 +57,11 @@ class Watch:
         if event == "open":
             path, _, flags = arguments
             if isinstance(path, str | bytes) and flags & _WRITING:
-                self._wrote(event, path)
+                self._wrote(event, path, follows=not flags & _NO_LINK)
         elif event in _CHANGES:
-            self._wrote(event, _absolute(arguments[0], arguments[-1]))
+            self._wrote(event, _absolute(arguments[0], arguments[-1]), follows=event in _FOLLOWS)
             if event in ("os.rename", "os.link"):
-                self._wrote(event, _absolute(arguments[1], arguments[-1]))
+                self._wrote(event, _absolute(arguments[1], arguments[-1]), follows=False)
         elif event in _RUNS or event == _UNPICKLES:
             self._note(event, arguments)
         elif event in _CALLS:
@@ -66,10 +69,12 @@ class Watch:
         elif event == "exec" and str(getattr(arguments[0], "co_filename", "")).startswith(self._hostile):
             self._note("code", arguments)
 
-    def _wrote(self, event: str, path: Any) -> None:  # noqa: ANN401  a path, or the number of an open file
+    def _wrote(self, event: str, path: Any, *, follows: bool) -> None:  # noqa: ANN401  or the number of an open file
         if not isinstance(path, str | bytes | os.PathLike):
             return
-        where = os.path.realpath(os.fsdecode(path))
+        where = os.fsdecode(path)
+        folder, name = os.path.split(where)
+        where = os.path.realpath(where) if follows else os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
         if where not in _ALLOWED_DEVICES and not (where + os.sep).startswith(self._writable):
             self._note(event, (where,))
 
