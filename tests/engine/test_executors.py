@@ -14,11 +14,12 @@ import pytest
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import RunError
 from tlstudio.engine.advise import complete
+from tlstudio.engine.child import clean_file
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.executors import Executor, execute_in_process, follow_run, resume_in_process, start_process
-from tlstudio.plugins import Registry
+from tlstudio.plugins import PluginManager, Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
@@ -174,8 +175,6 @@ def register_strategies():
         encoding="utf-8",
     )
     monkeypatch.setenv("TLSTUDIO_HOME", str(tmp_path / "home"))
-    from tlstudio.plugins import PluginManager
-
     manager = PluginManager(plugins)
     manager.discover()
     recipe = complete(
@@ -191,6 +190,63 @@ def register_strategies():
     assert "SIGSEGV in the plugin 'crashing'" in ended.error
     assert "crashing.py" in ended.traceback
     assert "on_epoch_start" in ended.traceback
+
+
+@pytest.mark.parametrize("end", ["raise DataError(secret)", "os.kill(os.getpid(), 9)"], ids=["fails", "is killed"])
+def test_what_is_printed_past_python_and_what_an_error_says_is_kept_without_secrets(
+    shapes_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    plugins = tmp_path / "home" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "chatty.py").write_text(
+        f"""
+import os, subprocess, sys
+from tlstudio.api import DataError, FineTuningStrategy, hookimpl
+TLSTUDIO_API = "1.0"
+
+class Chatty(FineTuningStrategy):
+    name, title, description = "chatty", "Chatty", "Prints what it should not."
+    def prepare(self, model, options):
+        if "CHATTER" in os.environ:
+            secret = os.environ["HF_TOKEN"]
+            os.write(1, f"by the system: {{secret}}\\n".encode())
+            sys.stdout.buffer.write(f"in bytes: {{secret}}\\n".encode())
+            sys.stdout.buffer.flush()
+            subprocess.run([sys.executable, "-c", "import os; print('by a child:', os.environ['HF_TOKEN'])"])
+            {end}
+    def param_groups(self, model, options, *, learning_rate, weight_decay):
+        from tlstudio.api.nn import ParamGroup
+        return [ParamGroup("all", list(model.parameters()), learning_rate, weight_decay)]
+
+@hookimpl
+def register_strategies():
+    return [Chatty()]
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("TLSTUDIO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN", "not-to-be-told")
+    manager = PluginManager(plugins)
+    manager.discover()
+    values = {"backbone": TINY_VISION, "strategy": "chatty", "training": {"epochs": 1, "batch_size": 8}}
+    recipe = complete(values, shapes_project.dataset("shapes"), manager.registry)
+    monkeypatch.setenv("CHATTER", "1")
+    heard = Heard()
+    run = execute_in_process(recipe, shapes_project, manager.registry, on_event=heard, control=heard.control)
+    assert run.status == "failed"
+    printed = (run.folder / "output.log").read_text(encoding="utf-8")
+    for way in ("by the system", "in bytes", "by a child"):
+        assert f"{way}: <secret>" in printed
+    for path in run.folder.rglob("*"):
+        assert path.is_dir() or b"not-to-be-told" not in path.read_bytes(), path
+    assert "not-to-be-told" not in heard.of(RunEnded)[-1].error
+
+
+def test_of_a_long_log_the_end_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "output.log"
+    assert clean_file(log) == ""
+    log.write_bytes(b"x" * 2**21 + b"\nAuthorization: Bearer abc\n\xff the end\n")
+    assert clean_file(log) == log.read_text(encoding="utf-8") == "Authorization: <secret>\n\ufffd the end\n"
 
 
 def test_a_run_that_was_let_go_is_followed_again_from_its_beginning(
