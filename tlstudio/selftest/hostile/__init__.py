@@ -201,7 +201,7 @@ CHECK = Check(
     name="hostile",
     title="Hostile files are told by name, run no code, write nowhere else, crash nothing and take no memory",
     count=40,
-    thorough=600,
+    thorough=700,
     run=run_trials,
     left_out=("Faults inside of the decoders that do no visible harm: they are looked for by their makers.",),
 )
