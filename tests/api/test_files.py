@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlstudio.api.files import MOST_BYTES, is_link, read_text
+from tlstudio.api.files import MOST_BYTES, MOST_PRINTED, is_link, read_text, text_of
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
@@ -38,3 +38,13 @@ def test_a_link_is_known_wherever_it_leads(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     found = {name: is_link(tmp_path / name) for name in ("link", "dangling", "folder", "missing")}
     assert found == {"link": True, "dangling": True, "folder": False, "missing": False}
+
+
+def test_of_what_a_process_has_printed_the_end_is_read_and_of_a_folder_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "output.log"
+    assert text_of(log) == text_of(tmp_path) == ""
+    log.write_bytes(b"\xe4 first\n")
+    assert text_of(log) == "\ufffd first\n"
+    log.write_bytes("ä".encode() * MOST_PRINTED + b"x\nthe end\n")
+    assert len(text_of(log).encode()) <= MOST_PRINTED + 2, "it may begin in the middle of a sign"
+    assert text_of(log).endswith("\nthe end\n")

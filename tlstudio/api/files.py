@@ -10,6 +10,9 @@ from pathlib import Path
 MOST_BYTES = 2**27
 """Largest file of settings, labels or the like that is read as a whole."""
 
+MOST_PRINTED = 2**20
+"""Bytes that are read of what a process has printed."""
+
 
 def is_link(path: Path) -> bool:
     """Whether something leads elsewhere: a symbolic link, or a junction of Windows."""
@@ -49,8 +52,14 @@ def read_text(path: Path, *, encoding: str = "utf-8") -> str:
 
 
 def text_of(path: Path) -> str:
-    """What a process has left in a file, with signs for what is no text; empty where it has left nothing."""
+    """What a process has left in a file, with signs for what is no text; empty where it has left nothing.
+
+    Of much, it is the end: what a process prints may be of any size.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        size = check_plain_file(path)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            file.seek(max(0, size - MOST_PRINTED))
+            return file.read()
     except OSError:
         return ""

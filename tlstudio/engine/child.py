@@ -28,7 +28,7 @@ OUTPUT_NAME = "output.log"
 DELETED_SECONDS = 3.0
 """How long the folder of a run must be gone from its project before it counts as deleted."""
 _LOOK_EVERY = 0.1  # seconds
-_MOST_KEPT = 2**20  # bytes of what a process has printed
+_MOST_KEPT = 2**18  # bytes of what a process has printed: what is cleaned takes time
 
 
 def main(project_folder: str, run_id: str) -> int:
