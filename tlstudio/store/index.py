@@ -187,7 +187,9 @@ class RunIndex:
             sqlite3.DatabaseError: They are not the plain files that an index has; it never has a journal besides the
                 write-ahead log.
         """
-        for suffix in _SUFFIXES if self._path is not None else ():
+        if self._path is None:
+            return
+        for suffix in _SUFFIXES:
             path = self._path.with_name(self._path.name + suffix)
             with suppress(OSError):  # SQLite says so itself
                 if not stat.S_ISREG(path.lstat().st_mode) or suffix == "-journal":
