@@ -41,6 +41,16 @@ def test_a_disk_that_takes_no_more_is_told_and_the_checkpoint_before_is_kept(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
+def test_checkpoints_are_not_written_through_a_link_over_those_of_another_run(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    _, model = saved(tmp_path / "other")
+    (tmp_path / "sent").symlink_to(tmp_path / "other")
+    with pytest.raises(RunError, match="it is a link"):
+        saved(tmp_path / "sent")
+    assert load_checkpoint(tmp_path / "other", "best", model).epoch == 1
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["best"]
+
+
 def test_a_power_cut_between_two_renames_loses_nothing(tmp_path: Path) -> None:
     _, model = saved(tmp_path)
     weight = model.weight.detach().clone()

@@ -16,6 +16,7 @@ into its place and the parent is synced (Pillai et al. 2014, OSDI, on what a cra
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
 import time
@@ -29,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tlstudio.api import RunError
-from tlstudio.api.files import read_text
+from tlstudio.api.files import is_link, read_text
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
@@ -185,6 +186,8 @@ class Checkpoints:
 
     def _make_folder(self) -> None:
         """Make the folder where it is missing, but never in a run that is gone, with its disk or for good."""
+        if is_link(self._folder):  # of a run that somebody sent; there, it could be those of another one
+            raise OSError(errno.EINVAL, "it is a link, not a folder of the run", str(self._folder))
         if not self._folder.is_dir():
             (self._folder.parent / RUN_NAME).stat()
             self._folder.mkdir()

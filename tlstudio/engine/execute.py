@@ -121,8 +121,8 @@ def _carry_out(
             ended = RunEnded(run.id, "failed", error=sentence, traceback=trace)
     seconds = clock.seconds - (control.waited - waited)
     # The run's folder is handed on as a whole.
-    error, trace = without_secrets(ended.error), without_secrets(ended.traceback)
-    ended = replace(ended, seconds=seconds, error=error, traceback=trace)
+    sentence, trace = without_secrets(ended.error), without_secrets(ended.traceback)
+    ended = replace(ended, seconds=seconds, error=sentence, traceback=trace)
     line = to_json(ended, time=time.time())
     try:
         # The record first: who follows the events takes the last of them for the end of it all.
