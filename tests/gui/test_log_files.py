@@ -22,6 +22,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import TextSheet
 from tlstudio.gui.widgets.error_card import ErrorCard
 from tlstudio.privacy import without_secrets
+from tlstudio.store.process import ProcessMark
 from tlstudio.store.project import Project
 
 CRASHING = """
@@ -197,6 +198,8 @@ def test_an_interrupted_run_is_told_once_when_its_project_is_opened(
     wait_for_jobs(state, qtbot)
     assert window.notices.isVisible()
     assert "was interrupted" in window.notices.accessibleName()
+    state.runs_changed.emit()
+    assert window.notices.isVisible()
     click(window, "notice_interrupted_1", qtbot)
     assert window.page == "runs"
     assert not window.notices.isVisible()
@@ -208,6 +211,26 @@ def test_an_interrupted_run_is_told_once_when_its_project_is_opened(
     state.open_project(folder)
     wait_for_jobs(state, qtbot)
     assert not window.notices.isVisible()
+
+
+def test_an_interrupted_run_that_goes_on_is_told_no_more(
+    window: MainWindow, state: AppState, trained: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    from tests.gui.trained import copied
+
+    folder = copied(trained, tmp_path / "copy")
+    run = next(path for path in (folder / "runs").iterdir() if path.name.endswith("-full"))
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    gone = {"pid": 2**22 + 1, "started": 0.0, "host": record["process"]["host"]}
+    (run / "run.json").write_text(json.dumps({**record, "status": "running", "process": gone}), encoding="utf-8")
+    state.open_project(folder)
+    wait_for_jobs(state, qtbot)
+    assert window.notices.isVisible()
+    goes_on = {**record, "status": "running", "process": ProcessMark.of(os.getppid()).to_json()}
+    (run / "run.json").write_text(json.dumps(goes_on), encoding="utf-8")
+    state.runs_changed.emit()
+    assert not window.notices.isVisible()
+    wait_for_jobs(state, qtbot)
 
 
 def test_details_and_reports_in_the_window_tell_no_secret(

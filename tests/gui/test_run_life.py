@@ -21,6 +21,7 @@ from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_work import LONG_SECONDS, Place, takes_process
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.place_box import RUNS_IN, PlaceBox
+from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.plugins import PluginManager
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -128,6 +129,23 @@ def test_a_cancelled_run_goes_on_from_its_end_card_and_from_the_runs_page(
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
         page.cancel()
     assert len(shapes_project.runs()) == 1
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_run_is_on_the_runs_page_as_soon_as_it_has_begun(
+    window: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    state.set_project(shapes_project)
+    state.message.emit("Saved a.toml.", "")
+    page = begin(window, "window", qtbot)
+    bar = window.findChild(StatusBar, "statusbar")
+    assert isinstance(bar, StatusBar)
+    assert bar.text == "", "what was said before the start is old"
+    runs = window.panel("runs")
+    assert isinstance(runs, RunsPanel)
+    assert [run.status for run in runs.table.runs_model.runs] == ["running"]
+    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
+        page.cancel()
     wait_for_jobs(state, qtbot)
 
 

@@ -99,14 +99,15 @@ def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
     assert start.accessibleName() == "Start 2 queued runs"
     click(runs, "runs_queue_go", qtbot)
     assert start.accessibleName() == "Stop the queue"
+    bar = queueing.findChild(StatusBar, "statusbar")
+    assert isinstance(bar, StatusBar)
+    assert bar.text.startswith("The queue is on")
     qtbot.waitUntil(lambda: page.live.story.started is not None, timeout=LONG)
     assert page.right.currentWidget() is page.live
     qtbot.waitUntil(lambda: states(shapes_project) == ["done", "done"], timeout=LONG)
     qtbot.waitUntil(lambda: not state.queue.on and not page.active_run, timeout=LONG)
     assert not start.isVisible()
     assert not chip.isVisible()
-    bar = queueing.findChild(StatusBar, "statusbar")
-    assert isinstance(bar, StatusBar)
     assert bar.text == "The queue is done; the results are on the Runs page."
     assert page.setup.train_button.isVisibleTo(page)
     wait_for_jobs(state, qtbot)
@@ -145,7 +146,7 @@ def test_a_closed_window_leaves_the_queue_to_go_on_and_the_next_one_follows_it(
     with qtbot.waitSignal(queueing.closed, timeout=LONG):
         click(dialog, "close_question_other", qtbot)
     with Project.open(shapes_project.folder, write=False) as seen:
-        assert is_worked_off(seen)
+        qtbot.waitUntil(lambda: is_worked_off(seen), timeout=LONG)  # its process may just be starting
         qtbot.waitUntil(lambda: seen.run(seen.runs()[0].id).begun > 0, timeout=LONG)
         assert states(seen) == ["cancelled", "running"]
 
@@ -207,6 +208,22 @@ def test_what_still_waits_is_told_when_the_project_is_opened_and_can_be_stopped_
     wait_for_jobs(state, qtbot)
     window.close()
     window.deleteLater()
+
+
+def test_the_line_above_the_pages_counts_what_waits_now_and_stays_away_once_dismissed(
+    window: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
+) -> None:
+    recipe = tiny_recipe(shapes_project, state.registry)
+    add_to_queue(recipe, shapes_project)
+    state.set_project(shapes_project)
+    for number in (2, 3):
+        state.queue.add(recipe)
+        assert window.notices.notice is not None
+        assert window.notices.notice.text == f"{number} runs are queued."
+    click(window, "notice_queued_dismiss", qtbot)
+    state.queue.add(recipe)
+    assert window.notices.notice is None
+    wait_for_jobs(state, qtbot)
 
 
 def test_what_a_command_works_off_beside_an_idle_window_is_seen_before_anything_is_started(

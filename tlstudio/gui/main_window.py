@@ -36,6 +36,7 @@ SMALLEST = QSize(960, 600)
 USUAL = QSize(1366, 768)
 CLOSES_WITHIN = 3.5
 """Seconds for everything that has to end when the window closes; what takes longer is left behind."""
+_NOTICES = ((INTERRUPTED, interrupted_notice), (QUEUED, queued_notice))
 _DONE = object()
 FRAME = QSize(8, 40)  # what a window manager may draw around it; on a screen without that room it starts maximised
 
@@ -121,7 +122,8 @@ class MainWindow(QMainWindow):
         state.predict_requested.connect(self._go_to_prediction)
         state.error.connect(self.show_error)
         state.project_changed.connect(self._project_changed)
-        state.queue.changed.connect(self._queue_changed)
+        state.queue.changed.connect(self._runs_changed)
+        state.runs_changed.connect(self._runs_changed)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
         self._restore()
         self._stack.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -306,16 +308,17 @@ class MainWindow(QMainWindow):
         project = self.state.project
         self.setWindowTitle(f"{project.name} - TL Studio" if project else "TL Studio")
         self._commands.enable(project=project is not None, writable=project is not None and project.writable)
-        for name, make in ((INTERRUPTED, interrupted_notice), (QUEUED, queued_notice)):
+        for name, make in _NOTICES:
             self.notices.take_back(name)
             notice = make(self.state)
             if notice is not None:
                 self.notices.show_notice(notice)
 
     @Slot()
-    def _queue_changed(self) -> None:
-        if queued_notice(self.state) is None:
-            self.notices.take_back(QUEUED)
+    def _runs_changed(self) -> None:
+        for name, make in _NOTICES:
+            if self.notices.has(name):
+                self.notices.renew(name, make(self.state))
 
     def offer_report(self, crash: Crash) -> None:
         """Offer the report of a start that did not come to its end."""

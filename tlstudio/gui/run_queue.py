@@ -154,6 +154,9 @@ class RunQueue(QObject):
         states = look.states
         self.waiting = list(states.values()).count("queued")
         if self.on:
+            if not was_on:  # what was said of the queue before is no longer so
+                text = self.tr("The queue is on: its runs begin one after the other, also without this window.")
+                self._state.message.emit(text, "")
             self._watched |= {run for run, status in states.items() if status in ("queued", "running")}
             if not self._clock.isActive():
                 self._clock.start()

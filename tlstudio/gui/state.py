@@ -65,7 +65,7 @@ class AppState(QObject):
         project_changed(): Another project, or none, is open.
         datasets_changed(str): A data set of this name was added or has a new revision; ``""``: any.
         dataset_selected(str, str): The data set and revision that the pages talk about.
-        runs_changed(): A run was added, has ended, or was deleted or annotated.
+        runs_changed(): A run was added, has begun or ended, or was deleted or annotated.
         theme_changed(): `theme` is another one now.
         message(str, str): A sentence for the status bar, and details behind it (may be empty).
         error(object): An exception to be shown in a dialog.

@@ -196,6 +196,7 @@ class TrainPanel(QWidget):
             self._state.message.emit(text.format(run_title(running.id, self._state.registry)), "")
 
     def _begin(self, work: RunWork, revision: Revision | None, *, planning: bool = False) -> None:
+        self._state.message.emit("", "")  # what was said last is no longer so
         self._session = TrainingSession(work, self)
         self._session.ended.connect(self._on_thread_ended)
         self.live.begin(revision, work.run_id)
@@ -329,8 +330,10 @@ class TrainPanel(QWidget):
     def _take_events(self) -> None:
         if self._session is None:
             return
-        before = self._how_paused()
+        before, begun = self._how_paused(), self.live.story.started is not None
         self.live.take(self._session.drain())
+        if not begun and self.live.story.started is not None:
+            self._state.runs_changed.emit()
         if not self.isHidden():
             self.live.redraw()
         paused, waiting = self._how_paused()

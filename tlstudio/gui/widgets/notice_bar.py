@@ -82,6 +82,20 @@ class NoticeBar(QWidget):
         if self.notice is None:
             self._show_next()
 
+    def renew(self, name: str, notice: Notice | None) -> None:
+        """Say anew what the notice of this name says, if there is one, or show it no more."""
+        if notice is None:
+            self.take_back(name)
+        elif self.notice is not None and self.notice.name == name:
+            self._waiting.appendleft(notice)
+            self._show_next()
+        else:
+            self._waiting = deque(notice if other.name == name else other for other in self._waiting)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a notice of this name, shown or waiting."""
+        return any(notice is not None and notice.name == name for notice in (self.notice, *self._waiting))
+
     def take_back(self, name: str) -> None:
         """Show a notice no more: it speaks of what is no longer so."""
         self._waiting = deque(notice for notice in self._waiting if notice.name != name)
