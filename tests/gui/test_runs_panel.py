@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tlstudio.engine.evaluate import read_evaluation
-from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.recipe import Recipe, parse_recipe
+from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.run_reading import differences
 from tlstudio.gui.state import AppState
@@ -148,6 +151,30 @@ def test_deleting_asks_and_deletes(page: RunsPanel, state: AppState, qtbot: QtBo
     wait_for_jobs(state, qtbot)
 
 
+def test_a_queued_run_is_asked_for_as_what_it_is_and_the_one_beside_it_is_shown_then(
+    page: RunsPanel, state: AppState, qtbot: QtBot
+) -> None:
+    project, view = state.project, view_of(page)
+    assert project is not None
+    assert view.details is not None
+    queued = [add_to_queue(parse_recipe(view.details.recipe), project).id for _ in range(3)]
+    state.show_run.emit(queued[1])
+    wait_for_jobs(state, qtbot)
+    page.ask_delete()
+    question = page.window().findChild(Question, "delete_runs")
+    assert isinstance(question, Question)
+    text = question.findChild(QLabel, "delete_runs_text")
+    assert isinstance(text, QLabel)
+    assert "model" not in text.text()
+    assert "leaves the queue" in text.text()
+    click(question, "delete_runs_yes", qtbot)
+    wait_for_jobs(state, qtbot)
+    assert page.table.selected == (queued[0],)
+    page.delete([queued[0], *(run.id for run in project.runs() if run.status == "done")])
+    assert page.table.selected == (queued[2],)
+    wait_for_jobs(state, qtbot)
+
+
 def test_run_again_exactly_hands_on_the_same_recipe(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
     details = view_of(page).details
     assert details is not None
@@ -250,6 +277,21 @@ def test_a_run_that_was_cancelled_tells_its_validation_and_can_be_evaluated(
     assert view.buttons["go_on"].isVisible(), "an evaluation is no end"
     assert view.buttons["predict"].isEnabled()
     assert run.status == "cancelled"
+
+
+def test_a_run_that_has_kept_no_epoch_is_not_said_to_have(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    project = state.project
+    assert project is not None
+    run = project.run(page.table.selected[0])
+    run.finish("cancelled", best_epoch=1, seconds=1.0)
+    shutil.rmtree(run.best_checkpoint)
+    page.refresh()
+    wait_for_jobs(state, qtbot)
+    view = view_of(page)
+    assert view.kept.isVisible()
+    assert view._kept_title.text().startswith("Validation of epoch")
+    assert "kept" not in view._kept_title.text()
+    assert not view.buttons["evaluate"].isVisible()
 
 
 def test_only_differing_settings_are_listed() -> None:

@@ -333,10 +333,13 @@ class RunsPanel(QWidget):
         names = ", ".join(run_title(id_, self._state.registry) for id_ in ids[:3]) + ("…" if len(ids) > 3 else "")
         count = len(ids)
         title = self.tr("Delete this run?") if count == 1 else self.tr("Delete {0} runs?").format(count)
+        text = self.tr("{0}: the recipe, the model and its results are removed from the disk for good.")
+        if all(run.status == "queued" for run in self.table.runs_model.runs if run.id in ids):
+            text = self.tr("{0}: it has not begun, leaves the queue, and its recipe is removed from the disk for good.")
         Question(
             "delete_runs",
             title,
-            self.tr("{0}: the recipe, the model and its results are removed from the disk for good.").format(names),
+            text.format(names),
             yes=self.tr("&Delete"),
             no=self.tr("&Keep"),
             on_yes=lambda: self.delete(ids),
@@ -349,9 +352,12 @@ class RunsPanel(QWidget):
         project = self._state.project
         if project is None:
             return
+        neighbours = self.table.beside(ids)
         try:
             for run_id in ids:
                 project.delete_run(run_id)
         except TLStudioError as error:
             self._state.show_error(error)
+        else:
+            self._wanted = neighbours
         self._state.runs_changed.emit()

@@ -59,12 +59,13 @@ class EndCard(Card):
         self.column.addLayout(row)
         self.hide()
 
-    def show_end(self, story: RunStory, *, can_go_on: bool) -> None:
+    def show_end(self, story: RunStory, *, can_go_on: bool, kept: bool) -> None:
         """Show how a run ended.
 
         Args:
             story: What it has said; its end among it.
             can_go_on: Whether there is a checkpoint to go on from.
+            kept: Whether it has kept an epoch.
         """
         ended = story.ended
         if ended is None:
@@ -74,7 +75,7 @@ class EndCard(Card):
         if not metrics and story.best is not None:
             metrics, where = story.best.validation, self.tr("Not evaluated; in validation: ")
         parts = [f"{metric_title(name)} {number_text(metrics[name])}" for name in main_metrics(metrics, 2)]
-        if ended.best_epoch:
+        if ended.best_epoch and kept:
             parts.append(self.tr("epoch {0} kept").format(ended.best_epoch))
         self._title.setText(end_words(ended))
         self.text.setText(where + " · ".join(parts) if parts else self.tr("There is no result to show."))

@@ -34,6 +34,7 @@ from tlstudio.gui.widgets.texts import push_button, text_label
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.store.run import Run
 
 _LOG_LINES = 500
 _WORST_EVERY_MS = 700
@@ -336,16 +337,21 @@ class LiveView(QWidget):
             plot.flush()
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
-        self.summary.show_end(self.story, can_go_on=self._can_go_on(ended.status))
+        run = self._find_run()
+        self.summary.show_end(
+            self.story,
+            can_go_on=run is not None and can_go_on(run, ended.status),
+            kept=run is not None and run.best_checkpoint.is_dir(),
+        )
         if self._worst:
             self._show_worst()
 
-    def _can_go_on(self, status: str) -> bool:
+    def _find_run(self) -> Run | None:
         project = self._state.project
         try:
-            return project is not None and bool(self.story.run) and can_go_on(project.run(self.story.run), status)
+            return project.run(self.story.run) if project is not None and self.story.run else None
         except TLStudioError:  # it never got a folder
-            return False
+            return None
 
     @Slot()
     def _try_suggestion(self) -> None:

@@ -306,6 +306,15 @@ class RunTable(QTableView):
         rows = sorted(self.selectionModel().selectedRows(), key=lambda index: index.row())
         return tuple(index.data(RUN_ROLE).id for index in rows)
 
+    def beside(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """The run after these in the table, else the one before them; empty if there is none."""
+        shown = [self.filter_model.index(row, 0).data(RUN_ROLE).id for row in range(self.filter_model.rowCount())]
+        places = [place for place, run in enumerate(shown) if run in ids]
+        if not places:
+            return ()
+        others = [*shown[places[0] :], *reversed(shown[: places[0]])]
+        return tuple(run for run in others if run not in ids)[:1]
+
     def select(self, ids: Sequence[str]) -> None:
         """Select exactly these runs."""
         selection = self.selectionModel()

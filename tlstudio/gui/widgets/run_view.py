@@ -143,8 +143,11 @@ class RunView(QWidget):
         if values and "loss" not in main_metrics(values, 3):
             figures += [f"{metric_title('loss')} {number_text(values['loss'])}"] if "loss" in values else []
         epoch = details.curves.best_epoch
-        title = self.tr("Validation of epoch {0}, which is kept: ").format(epoch) if figures else ""
-        self._kept_title.setText(title + " · ".join(figures) if figures else self.tr("A checkpoint is kept"))
+        title = self.tr("Validation of epoch {0}: ")
+        if details.has_checkpoint:
+            title = self.tr("Validation of epoch {0}, which is kept: ")
+        what = title.format(epoch) + " · ".join(figures) if figures else self.tr("A checkpoint is kept")
+        self._kept_title.setText(what)
         self._kept_text.setText(
             self.tr("The run ended early; it can go on from its last checkpoint, bit for bit as it would have then.")
             if details.can_go_on
