@@ -96,6 +96,17 @@ def test_several_labels_are_right_whatever_order_they_come_in(project: Project) 
     assert counted == [("a", 0.5, 1.0, 1), ("b", 1.0, 1.0, 1), ("c", 1.0, 1.0, 1)]
 
 
+def test_predictions_are_not_written_through_a_link_in_the_run(project: Project, tmp_path: Path) -> None:
+    run = project.new_run("", dataset="d", revision="r1", backbone="b", head="h", strategy="s")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "test.part").write_text("somebody else's")
+    (run.folder / "predictions").symlink_to(tmp_path / "others")
+    outputs = Outputs(torch.zeros(1, 3), torch.tensor([0.1]), {"loss": 0.2})
+    with pytest.raises(RunError, match="predictions in it is a link"):
+        write_predictions(run, "test", ["1"], ["a"], outputs, [("a", None)])
+    assert [path.name for path in (tmp_path / "others").iterdir()] == ["test.part"]
+
+
 def write_table(path: Path, rows: Sequence[tuple[str, object, str]]) -> Path:
     """Write texts with a label and the split that each belongs to."""
     with path.open("w", encoding="utf-8", newline="") as file:

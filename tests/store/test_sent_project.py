@@ -37,12 +37,13 @@ def folder_of_others(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["datasets", "runs"])
+@pytest.mark.parametrize("name", ["datasets", "runs", "cache", "logs"])
 def test_a_project_whose_folders_are_links_is_not_changed_nor_what_they_lead_to(project: Project, name: str) -> None:
     project.close()
     others = folder_of_others(project.folder.parent / "others")
     before = sorted(others.rglob("*"))
-    (project.folder / name).rmdir()
+    if (project.folder / name).exists():
+        (project.folder / name).rmdir()
     (project.folder / name).symlink_to(others)
     with pytest.raises(ProjectError, match=f"its folder {name} is a link.* Put the folder itself in the place"):
         Project.open(project.folder)
@@ -119,6 +120,20 @@ def test_an_index_that_computes_without_end_is_made_anew(project: Project, scrip
         assert any("its tables are others" in note for note in opened.notes)
     with Project.open(project.folder) as opened:
         assert opened.notes == []
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "assets", "predictions"])
+def test_a_run_with_a_link_in_it_is_not_carried_out(project: Project, name: str) -> None:
+    run = project.new_run("", **CHOICE, status="queued")
+    others = folder_of_others(project.folder.parent / "others")
+    before = sorted(others.rglob("*"))
+    if (run.folder / name).is_dir():
+        (run.folder / name).rmdir()
+    (run.folder / name).symlink_to(others)
+    with pytest.raises(RunError, match=f"cannot be written: {name} in it is a link"), run.carrying_out():
+        raise AssertionError("it is carried out")
+    assert [summary.status for summary in project.runs()] == ["queued"]
+    assert sorted(others.rglob("*")) == before
 
 
 def others_database(path: Path) -> tuple[int, str]:

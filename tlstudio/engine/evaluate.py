@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tlstudio.api import Label, RunError, Split, TargetInfo, Task
 from tlstudio.engine.target import read_target
-from tlstudio.store.files import reason, remedy
+from tlstudio.store.files import reason, refuse_links, remedy
 from tlstudio.store.run import Run
 
 if TYPE_CHECKING:
@@ -188,11 +188,14 @@ def write_predictions(
     path = predictions_path(run, split)
     staging = path.with_suffix(".part")
     try:
+        refuse_links(run.folder)
         path.parent.mkdir(exist_ok=True)
-        pq.write_table(table, staging)
-        staging.replace(path)
+        try:
+            pq.write_table(table, staging)
+            staging.replace(path)
+        finally:
+            staging.unlink(missing_ok=True)
     except OSError as error:
-        staging.unlink(missing_ok=True)
         raise RunError(
             f"The predictions {path} could not be written: {reason(error)}.", remedy(error), path=path
         ) from error

@@ -24,6 +24,7 @@ from PySide6.QtCore import qVersion
 
 from tlstudio import __version__
 from tlstudio.privacy import without_secrets
+from tlstudio.store.files import open_own
 from tlstudio.store.process import ProcessMark
 
 LOG_NAME = "studio.log"
@@ -68,6 +69,7 @@ class LogFiles:
         self.close()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            open_own(folder / LOG_NAME, "ab").close()  # somebody who sent the project could have put a link there
             handler = RotatingFileHandler(
                 folder / LOG_NAME, maxBytes=MAX_BYTES, backupCount=FILES - 1, encoding="utf-8"
             )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.api import ProjectError
+from tlstudio.api.files import is_link
 
 _WINDOWS_RETRIES = 50
 _STALE_SECONDS = 3600  # a file that is being written is there for a moment; one as old was left by a crash
@@ -34,6 +35,17 @@ def open_own(path: Path, mode: str = "rb") -> FileIO:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(errno.EINVAL, "it is a link, a folder or a pipe, not a plain file", str(path))
     return FileIO(path, mode, opener=_open_no_link)
+
+
+def refuse_links(folder: Path) -> None:
+    """Make sure that what lies in a folder of the studio's leads to no other folder, before files are written there.
+
+    Raises:
+        OSError: Something is a link to a folder, or the folder cannot be read.
+    """
+    for path in folder.iterdir():
+        if is_link(path) and path.is_dir():  # `open_own` looks at the files
+            raise OSError(errno.EINVAL, f"{path.name} in it is a link, and could lead anywhere", str(path))
 
 
 def _open_no_link(path: str, flags: int) -> int:

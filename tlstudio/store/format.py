@@ -30,6 +30,7 @@ MIN_READER = 1
 PROJECT_NAME = "tlstudio.json"
 DATASETS_NAME = "datasets"
 RUNS_NAME = "runs"
+_WRITTEN = (DATASETS_NAME, RUNS_NAME, "cache", "logs")
 BACKUP_PREFIX = "backup-format-"
 _UNDER_WAY = ".migrating-format-"
 _STAGED = ".backup-staged"
@@ -102,7 +103,7 @@ def read_facts(folder: Path, *, write: bool = False) -> dict[str, Any]:
         raise _damaged(path, "it says no project format")
     if values["format"] > PROJECT_FORMAT:
         _check_newer(folder, values, write)
-    for part in (DATASETS_NAME, RUNS_NAME):
+    for part in _WRITTEN:
         if write and is_link(folder / part):
             raise ProjectError(
                 f"The project {folder} can be read, but not changed: its folder {part} is a link, and what it leads "

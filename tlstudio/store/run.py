@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from tlstudio.api import RunError
 from tlstudio.api.files import read_text
 from tlstudio.store.event_file import EventFile
-from tlstudio.store.files import reason, remedy, write_atomic, write_json_atomic
+from tlstudio.store.files import reason, refuse_links, remedy, write_atomic, write_json_atomic
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.run_record import NOTE_NAME, RUN_NAME, RunSummary, read_record, summary_of
 
@@ -271,12 +271,14 @@ class Run:
             timeout: Seconds to wait for it; who only looks whether it is held has it for a moment, too.
 
         Raises:
-            RunError: Another one carries it out, or it is no longer there.
+            RunError: Another one carries it out, it is no longer there, or something in it is a link
+                to another folder.
         """
         lock = FileLock(self.folder / LOCK_NAME)
         try:
             if not self.folder.is_dir():  # the lock would make it anew, on a disk that was pulled out even elsewhere
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder))
+            refuse_links(self.folder)
             lock.acquire(timeout=timeout)
         except Timeout:
             raise RunError(f"Run {self.id} is carried out by another process already.", path=self.folder) from None
