@@ -103,7 +103,7 @@ class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
         except OSError as error:
             folder = self._revision.folder
             what = f"The data in {folder} cannot be read: {reason(error)}."
-            raise RunError(what, "Bring the disk back; the run then goes on.", path=folder) from error
+            raise RunError(what, "Bring the disk back.", path=folder) from error
 
     def __len__(self) -> int:
         return len(self._indices)
