@@ -69,6 +69,8 @@ def test_each_answer_says_what_becomes_of_the_run_and_of_what_is_queued(
         for button in question.findChildren(QAbstractButton)
     }
     assert buttons == answers
+    for button in question.findChildren(QAbstractButton):
+        assert button.width() >= button.sizeHint().width(), "its text is cut off"
     text = question.findChild(QLabel, "close_question_text")
     assert isinstance(text, QLabel)
     assert text.text().endswith(said)

@@ -90,6 +90,10 @@ def begin(window: MainWindow, place: Place, qtbot: QtBot) -> TrainPanel:
     return page
 
 
+def points_of(runs: RunsPanel) -> int:
+    return len(runs.view.curves.loss_plot.curve("train").x) if runs.view is not None else 0
+
+
 def wait_for_step(page: TrainPanel, number: int, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: page.live.story.step is not None and page.live.story.step.step >= number, timeout=LONG)
 
@@ -144,6 +148,12 @@ def test_a_run_is_on_the_runs_page_as_soon_as_it_has_begun(
     runs = window.panel("runs")
     assert isinstance(runs, RunsPanel)
     assert [run.status for run in runs.table.runs_model.runs] == ["running"]
+    runs._again.setInterval(1)
+    window.go_to("runs")
+    qtbot.waitUntil(lambda: points_of(runs) > 0, timeout=LONG)
+    seen = points_of(runs)
+    qtbot.waitUntil(lambda: points_of(runs) > seen, timeout=LONG)
+    window.go_to("train")
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
         page.cancel()
     wait_for_jobs(state, qtbot)

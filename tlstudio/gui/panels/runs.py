@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Slot
-from PySide6.QtGui import QAction, QDesktopServices
+from PySide6.QtCore import Qt, QTimer, QUrl, Slot
+from PySide6.QtGui import QAction, QDesktopServices, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
@@ -33,6 +33,8 @@ from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
 
 _MOST_COMPARED = 12
+READ_AGAIN_MS = 3000
+"""How long what is shown of a run that is under way may be behind."""
 
 
 class RunsPanel(QWidget):
@@ -49,6 +51,10 @@ class RunsPanel(QWidget):
         self.setProperty("role", "page")
         self._state = state
         self._wanted: tuple[str, ...] = ()
+        self._again = QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.setInterval(READ_AGAIN_MS)
+        self._again.timeout.connect(self._read_again)
         self.table = RunTable(state)
         self.search = QLineEdit()
         self.search.setObjectName("runs_search")
@@ -213,6 +219,8 @@ class RunsPanel(QWidget):
                 self.detail.addWidget(self.view)
             self.view.show_details(details[0])
             self.detail.setCurrentWidget(self.view)
+            if details[0].summary.status == "running":
+                self._again.start()
         elif details:
             if self.comparison is None:
                 self.comparison = RunComparison(self._state)
@@ -220,6 +228,20 @@ class RunsPanel(QWidget):
             styles = {run.summary.id: self.table.runs_model.style_of(run.summary.id) for run in details}
             self.comparison.show_runs(details, styles)
             self.detail.setCurrentWidget(self.comparison)
+
+    @Slot()
+    def _read_again(self) -> None:
+        """Read a run that is under way again, while somebody sees it."""
+        details, selected = self.view.details if self.view is not None else None, self.table.selected
+        if details is None or details.summary.status != "running" or not self.isVisible():
+            return
+        if selected == (details.summary.id,):
+            self._on_selection(selected)
+
+    def showEvent(self, event: QShowEvent) -> None:  # Qt override
+        """Look again at a run that has got further in the meantime."""
+        super().showEvent(event)
+        self._read_again()
 
     # -- what can be done -----------------------------------------------------------------------------------
 

@@ -56,6 +56,9 @@ class Sheet(QDialog):
         button.clicked.connect(lambda _checked=False: pressed())
         button.setDefault(role == "primary")
         self.buttons.addWidget(button)
+        margins = self.column.contentsMargins()
+        needed = self.buttons.sizeHint().width() + margins.left() + margins.right()
+        self.setMinimumWidth(max(self.minimumWidth(), needed))
 
 
 class Question(Sheet):

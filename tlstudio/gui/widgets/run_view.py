@@ -187,7 +187,8 @@ class RunView(QWidget):
             self.error.show_error(summary.error, details.curves.traceback)
         else:
             self.error.hide()
-        self.recipe.setPlainText(details.recipe_text)
+        if self.recipe.toPlainText() != details.recipe_text:
+            self.recipe.setPlainText(details.recipe_text)  # which loses what is selected in it
         self.curves.show_run(details.curves)
         self.mistakes.show_details(details)
         self.result.show_details(details)
