@@ -421,6 +421,13 @@ def test_the_data_set_box_and_the_other_pages_agree(
     wait_for_check(panel, state, qtbot)
 
 
+def test_the_buttons_that_choose_a_file_have_room_for_their_text(page: TrainPanel) -> None:
+    buttons = [each for each in page.findChildren(QAbstractButton) if each.objectName().endswith("_browse")]
+    assert buttons
+    for button in buttons:
+        assert button.maximumWidth() >= button.sizeHint().width()
+
+
 def test_every_control_has_names_for_robots_and_screen_readers(page: TrainPanel) -> None:
     for kind in (QAbstractButton, QLineEdit, QComboBox):
         for control in page.findChildren(kind):

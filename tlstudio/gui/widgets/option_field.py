@@ -90,7 +90,6 @@ class OptionRow(QObject):
                 accessible=self.tr("Choose {0}").format(self.field.title),
                 hint=self.tr("Choose on this machine"),
             )
-            browse.setFixedWidth(32)
             browse.setEnabled(self.editor.isEnabled())
             browse.clicked.connect(self._browse)
             side.addWidget(browse)
