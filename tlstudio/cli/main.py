@@ -88,8 +88,8 @@ def run(arguments: Sequence[str]) -> Outcome:
     try:
         value = cli.main(list(arguments), prog_name="tlstudio", standalone_mode=False)
         return value if isinstance(value, Outcome) else Outcome(int(value or 0))
-    except click.ClickException as error:
-        _point_to_recipe(error)
+    except click.ClickException as refused:
+        error = _with_its_place(refused)
         error.show()
         return _failed(as_json, WRONG_USE, {"error": error.format_message()})
     except (click.Abort, KeyboardInterrupt):
@@ -102,15 +102,16 @@ def run(arguments: Sequence[str]) -> Outcome:
         return _explain(error, as_json)
 
 
-def _point_to_recipe(error: click.ClickException) -> None:
+def _with_its_place(error: click.ClickException) -> click.ClickException:
     """Say how an option of the training is given to somebody who took it for one of the command."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.info_name == "train":
         from tlstudio.engine.recipe import TrainingOptions
 
         name = error.option_name.lstrip("-").replace("-", "_")
         if name in TrainingOptions.model_fields:
-            error.message = f"No such option '{error.option_name}': it is given as -o training.{name}=VALUE."
-            error.possibilities = []
+            what = f"No such option '{error.option_name}': it is given as -o training.{name}=VALUE."
+            return click.UsageError(what, ctx=error.ctx)
+    return error
 
 
 def _explain(error: Exception, as_json: bool) -> Outcome:
