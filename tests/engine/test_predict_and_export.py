@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION, Heard
@@ -107,6 +107,26 @@ def test_a_text_export_brings_its_tokenizer(reviews_project: Project, registry: 
     assert not isinstance(prediction, Rejected)
     assert isinstance(prediction.value, float)
     assert (tmp_path / "model" / "assets" / "tokenizer.json").is_file()
+
+
+def test_an_export_does_not_tell_where_the_user_lives(
+    shapes_project: Project, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    backbone = registry.backbone(TINY_VISION["name"])
+    network = backbone.load(backbone.Options.model_validate(TINY_VISION["options"]))
+    weights = {name.removeprefix("model."): tensor for name, tensor in network.state_dict().items()}
+    save_file(weights, tmp_path / "mine.safetensors")
+    options = {**TINY_VISION["options"], "weights": str(tmp_path / "mine.safetensors")}
+    values = {"backbone": {**TINY_VISION, "options": options}, "strategy": "linear_probe"}
+    run = train(shapes_project, registry, "shapes", values)
+    export_run(run, tmp_path / "model", registry, project=shapes_project)
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "model").glob("*.[jm][sd]*")]
+    assert len(texts) == 4
+    assert not any(str(tmp_path) in text for text in texts)
+    assert any('"~/mine.safetensors"' in text for text in texts)
+    assert load_predictor(tmp_path / "model").classes == shapes_project.dataset("shapes").classes
 
 
 def test_a_folder_is_predicted_into_a_table_and_what_cannot_be_read_is_listed(

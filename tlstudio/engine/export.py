@@ -22,6 +22,7 @@ from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry
+from tlstudio.privacy import without_home
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
@@ -137,8 +138,10 @@ def _write(
         "preprocessing.json": preprocessor.describe(),
     }
     for name, value in files.items():
-        (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    # safetensors makes its file private; an export is there to be handed on.
+        # An option may name a file of the user's; an export is there to be handed on.
+        text = without_home(json.dumps(value, indent=2, ensure_ascii=False))
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+    # safetensors makes its file private.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     _check_assets(run.assets)
     shutil.copytree(run.assets, folder / "assets")
