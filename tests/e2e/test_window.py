@@ -15,7 +15,7 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from tests.conftest import SHAPES
-from tests.gui.conftest import wait_for_jobs
+from tests.gui.conftest import wait_for_end, wait_for_jobs
 from tests.gui.test_project_page import click, drop, label_text
 from tests.gui.trained import QUICK, TINY_VISION
 from tlstudio.engine.evaluate import read_evaluation
@@ -68,8 +68,8 @@ def train(window: MainWindow, recipe_file: Path, qtbot: QtBot) -> Run:
     qtbot.waitUntil(lambda: not page.draft.pending, timeout=LONG)
     wait_for_jobs(window.state, qtbot)
     assert page.draft.result.can_start, page.draft.result.problems
-    with qtbot.waitSignal(window.state.runs_changed, timeout=LONG):
-        click(window, "train_start", qtbot)
+    click(window, "train_start", qtbot)
+    wait_for_end(page, qtbot)
     wait_for_jobs(window.state, qtbot)
     ended = page.live.ended
     assert ended is not None

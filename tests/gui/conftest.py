@@ -18,6 +18,7 @@ from pytestqt.qtbot import QtBot
 from tests.gui.trained import copied, make_trained
 from tlstudio.gui.app import build_window, make_application
 from tlstudio.gui.main_window import MainWindow
+from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.place_box import RUNS_IN
 from tlstudio.plugins import PluginManager, Registry
@@ -130,3 +131,8 @@ def click(widget: QWidget, name: str, qtbot: QtBot) -> None:
 def wait_for_jobs(state: AppState, qtbot: QtBot) -> None:
     """Wait until no job is running or waiting, also none that another has started."""
     qtbot.waitUntil(lambda: not state.jobs.jobs, timeout=20_000)
+
+
+def wait_for_end(page: TrainPanel, qtbot: QtBot) -> None:
+    """Wait until the run of the Train page has ended."""
+    qtbot.waitUntil(lambda: not page.active_run and page.live.ended is not None, timeout=120_000)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractButton
 from pytestqt.qtbot import QtBot
 
 from tests.engine.test_memory import PLUGIN
-from tests.gui.conftest import click
+from tests.gui.conftest import click, wait_for_end
 from tests.gui.trained import QUICK, tiny_recipe
 from tlstudio.gui.app import build_window
 from tlstudio.gui.main_window import MainWindow
@@ -47,13 +47,14 @@ def test_one_press_trains_with_the_batch_that_fits(
     qtbot.waitUntil(lambda: not page.draft.pending, timeout=60_000)
     training = {**QUICK, "epochs": 1, "batch_size": 16}
     recipe = tiny_recipe(shapes_project, state.registry, strategy={"name": "hungry"}, training=training)
-    with qtbot.waitSignal(state.runs_changed, timeout=60_000):
-        page.start(recipe)
+    page.start(recipe)
+    wait_for_end(page, qtbot)
     button = page.findChild(QAbstractButton, "train_try_suggestion")
     assert isinstance(button, QAbstractButton)
     assert button.text() == "&Train with batch 4"
-    with qtbot.waitSignal(state.runs_changed, timeout=120_000):
-        click(page, "train_try_suggestion", qtbot)
+    click(page, "train_try_suggestion", qtbot)
+    qtbot.waitUntil(lambda: len(shapes_project.runs()) == 2, timeout=60_000)
+    wait_for_end(page, qtbot)
     done, failed = shapes_project.runs()
     assert (failed.status, done.status) == ("failed", "done")
     assert shapes_project.run(done.id).read_recipe()["training"]["accumulate"] == 4

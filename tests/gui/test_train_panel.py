@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
 
-from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.conftest import click, wait_for_end, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
 from tlstudio.api import Options
 from tlstudio.api.nn import TransferModel
@@ -250,12 +250,11 @@ def test_the_backbone_picker_lists_families_with_facts_of_what_is_in_sight(
 
 
 def test_a_run_draws_curves_and_ends_with_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        click(page, "train_start", qtbot)
-        assert page.active_run
-        assert page.right.currentWidget() is page.live
-        assert not page.setup.dataset_box.isEnabled()
-    assert not page.active_run
+    click(page, "train_start", qtbot)
+    assert page.active_run
+    assert page.right.currentWidget() is page.live
+    assert not page.setup.dataset_box.isEnabled()
+    wait_for_end(page, qtbot)
     ended = page.live.ended
     assert ended is not None
     assert ended.status == "done", ended.error
@@ -336,8 +335,8 @@ def test_shutting_down_without_a_run_calls_back_at_once(page: TrainPanel) -> Non
 def test_a_requested_recipe_is_shown_and_started(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
     assert state.project is not None
     recipe = tiny_recipe(state.project, state.registry, training={**QUICK, "epochs": 1})
-    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        state.request_training([recipe])
+    state.request_training([recipe])
+    wait_for_end(page, qtbot)
     assert page.draft.result.recipe == recipe
     assert page.live.ended is not None
     assert page.live.ended.status == "done", page.live.ended.error
@@ -349,8 +348,8 @@ def test_a_failed_run_is_told_with_its_sentence(page: TrainPanel, state: AppStat
     assert recipe is not None
     options = {"weights": "/nowhere/weights.safetensors", "image_size": 32}
     broken = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"options": options})})
-    with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        page.start(broken)
+    page.start(broken)
+    wait_for_end(page, qtbot)
     assert page.live.error_card.isVisible()
     assert "/nowhere/weights.safetensors" in page.live.error_card.sentence
     wait_for_jobs(state, qtbot)

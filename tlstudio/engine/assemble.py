@@ -123,10 +123,10 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
     """
-    if not has_checkpoint(run.folder / "checkpoints", "best"):
-        raise _no_model(run)
     if missing := missing_plugins(run, registry):
         raise RunError(f"The model of run {run.id} cannot be built. {' '.join(missing)}", path=run.folder)
+    if not has_checkpoint(run.folder / "checkpoints", "best"):
+        raise _no_model(run)
     parts = parts_from(run.read_recipe(), registry)
     model = restore_model(parts, read_target(run), run.assets)
     load_checkpoint(run.folder / "checkpoints", "best", model)
