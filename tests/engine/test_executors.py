@@ -132,13 +132,13 @@ def test_a_process_that_dies_is_told_and_its_run_goes_on_in_another(
         psutil.Process(process_of(shapes_project.run(shapes_project.runs()[0].id)).pid).kill()
 
     driver = Driver(step(5), kill)
-    run, _ = train(execute_in_process, shapes_project, registry, driver, epochs=12)
+    run, _ = train(execute_in_process, shapes_project, registry, driver, epochs=30)
     ended = driver.events[-1]
     assert isinstance(ended, RunEnded)
     assert ended.status == "failed"
     assert "SIGKILL" in ended.error or "ended with code" in ended.error
     assert run.status == "failed"
-    untouched, _ = train(execute_run, shapes_project, registry, Heard(), epochs=12)
+    untouched, _ = train(execute_run, shapes_project, registry, Heard(), epochs=30)
     heard = Heard()
     run = resume_in_process(run.id, shapes_project, registry, on_event=heard, control=heard.control)
     assert run.status == "done"
