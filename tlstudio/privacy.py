@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import getpass
 import io
 import json
@@ -127,18 +128,13 @@ def without_home(text: str) -> str:
     return text
 
 
-def _forms(value: str) -> set[str]:
+@functools.cache  # asked for at each line that is printed
+def _forms(value: str) -> frozenset[str]:
     """A secret in every way in which it is written: as it is, in Python, in JSON, in an address."""
     quoted = {quote(value, safe=""), quote_plus(value)}
     lower = {re.sub(r"%[0-9A-F]{2}", lambda sign: sign.group().lower(), form) for form in quoted}
-    return {
-        value,
-        repr(value)[1:-1],
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        *quoted,
-        *lower,
-    }
+    escaped = {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return frozenset({value} | escaped | quoted | lower)
 
 
 def _homes() -> list[str]:

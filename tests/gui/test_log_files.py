@@ -184,16 +184,22 @@ def test_the_window_offers_the_report_of_a_crash_until_it_is_dismissed(
     assert not window.notices.isVisible()
 
 
+def with_an_interrupted_run(trained: Path, folder: Path) -> tuple[Path, Path]:
+    """Copy a project with a run whose process is gone; returns its folder, and what the run says of itself."""
+    from tests.gui.trained import copied
+
+    folder = copied(trained, folder)
+    record = next(folder.glob("runs/*-full")) / "run.json"
+    said = json.loads(record.read_text("utf-8"))
+    gone = {"pid": 2**22 + 1, "started": 0.0, "host": said["process"]["host"]}
+    record.write_text(json.dumps({**said, "status": "running", "process": gone}), encoding="utf-8")
+    return folder, record
+
+
 def test_an_interrupted_run_is_told_once_when_its_project_is_opened(
     window: MainWindow, state: AppState, trained: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    from tests.gui.trained import copied
-
-    folder = copied(trained, tmp_path / "copy")
-    run = next(path for path in (folder / "runs").iterdir() if path.name.endswith("-full"))
-    record = json.loads((run / "run.json").read_text("utf-8"))
-    gone = {"pid": 2**22 + 1, "started": 0.0, "host": record["process"]["host"]}
-    (run / "run.json").write_text(json.dumps({**record, "status": "running", "process": gone}), encoding="utf-8")
+    folder, _ = with_an_interrupted_run(trained, tmp_path / "copy")
     state.open_project(folder)
     wait_for_jobs(state, qtbot)
     assert window.notices.isVisible()
@@ -216,18 +222,12 @@ def test_an_interrupted_run_is_told_once_when_its_project_is_opened(
 def test_an_interrupted_run_that_goes_on_is_told_no_more(
     window: MainWindow, state: AppState, trained: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    from tests.gui.trained import copied
-
-    folder = copied(trained, tmp_path / "copy")
-    run = next(path for path in (folder / "runs").iterdir() if path.name.endswith("-full"))
-    record = json.loads((run / "run.json").read_text("utf-8"))
-    gone = {"pid": 2**22 + 1, "started": 0.0, "host": record["process"]["host"]}
-    (run / "run.json").write_text(json.dumps({**record, "status": "running", "process": gone}), encoding="utf-8")
+    folder, record = with_an_interrupted_run(trained, tmp_path / "copy")
     state.open_project(folder)
     wait_for_jobs(state, qtbot)
     assert window.notices.isVisible()
-    goes_on = {**record, "status": "running", "process": ProcessMark.of(os.getppid()).to_json()}
-    (run / "run.json").write_text(json.dumps(goes_on), encoding="utf-8")
+    goes_on = json.loads(record.read_text("utf-8")) | {"process": ProcessMark.of(os.getppid()).to_json()}
+    record.write_text(json.dumps(goes_on), encoding="utf-8")
     state.runs_changed.emit()
     assert not window.notices.isVisible()
     wait_for_jobs(state, qtbot)

@@ -139,9 +139,9 @@ def _options(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> None:
-    options = {key: value for key, value in request.options.model_dump(mode="json").items() if value not in ("", None)}
     from tlstudio.api import SPLITS
 
+    options = {key: value for key, value in request.options.model_dump(mode="json").items() if value not in ("", None)}
     usual = type(request.options)().model_dump(mode="json")
     shares = ", ".join(f"{share:.0%} {split}" for share, split in zip(request.fractions, SPLITS, strict=True))
     columns = [column for column in preview.columns if any(row.get(column) for row in preview.rows)]

@@ -19,7 +19,7 @@ from tlstudio.api import TLStudioError
 from tlstudio.engine.control import RunControl
 from tlstudio.privacy import CleanStream, without_secrets
 from tlstudio.store.files import open_own, reason
-from tlstudio.store.format import PROJECT_NAME
+from tlstudio.store.format import PROJECT_NAME, RUNS_NAME
 from tlstudio.store.run import CONTROL_NAME, Run
 from tlstudio.store.run_record import RUN_NAME
 
@@ -37,7 +37,8 @@ def main(project_folder: str, run_id: str) -> int:
     startup.share_the_cores(os.environ)
     startup.keep_freed_memory()
     sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)  # they end in the run's folder
-    project, folder = Path(project_folder), Path(project_folder) / "runs" / run_id
+    project = Path(project_folder)
+    folder = project / RUNS_NAME / run_id
     try:
         crash = open_own(folder / CRASH_NAME, "wb")
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tlstudio import __version__
 from tlstudio.api import ProjectError
 from tlstudio.store.files import reason, remedy, write_json_atomic
-from tlstudio.store.format import MIN_READER, PROJECT_FORMAT, PROJECT_NAME
+from tlstudio.store.format import DATASETS_NAME, MIN_READER, PROJECT_FORMAT, PROJECT_NAME, RUNS_NAME
 from tlstudio.store.lock import HOLDER_NAME, LOCK_NAME, ProjectLock
 
 
@@ -47,12 +47,12 @@ def make_project(folder: Path, name: str, program: str) -> tuple[str, ProjectLoc
         created = datetime.now(UTC).isoformat(timespec="seconds")
         about = {"name": name or folder.name, "created": created, "app_version": __version__}
         try:
-            for part in (folder / "datasets", folder / "runs"):
+            for part in (folder / DATASETS_NAME, folder / RUNS_NAME):
                 part.mkdir(exist_ok=True)
             # Written last: with it, the folder is a project.
             write_json_atomic(folder / PROJECT_NAME, {"format": PROJECT_FORMAT, "min_reader": MIN_READER, **about})
         except BaseException:
-            for part in (folder / "datasets", folder / "runs"):
+            for part in (folder / DATASETS_NAME, folder / RUNS_NAME):
                 with contextlib.suppress(OSError):
                     part.rmdir()
             raise
