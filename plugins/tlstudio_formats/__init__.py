@@ -1,4 +1,4 @@
-"""Data set formats that come with TL Studio: folders of images or texts by class, and tables of either."""
+"""Data set formats that come with TL Studio: folders by class, tables, and texts with marked parts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ TLSTUDIO_API = "1.0"
 
 @hookimpl
 def register_dataset_formats() -> Sequence[DatasetFormat]:
-    """Return the four formats."""
+    """Return the formats."""
     from tlstudio_formats.image_folder import ImageFolder
     from tlstudio_formats.image_table import ImageTable
+    from tlstudio_formats.marked_texts import MarkedTexts
+    from tlstudio_formats.questions import Questions
+    from tlstudio_formats.tagged_words import TaggedWords
     from tlstudio_formats.text_folder import TextFolder
     from tlstudio_formats.text_table import TextTable
 
-    return [ImageFolder(), ImageTable(), TextFolder(), TextTable()]
+    return [ImageFolder(), ImageTable(), TextFolder(), TextTable(), TaggedWords(), MarkedTexts(), Questions()]

@@ -18,6 +18,11 @@ class TextColumn(api.Options):
     """Where the texts are."""
 
     text_column: str = option("", title="Text column", help="The column that holds the texts.")
+    pair_column: str = option(
+        "",
+        title="Second text column",
+        help="For pairs of texts: sentences to be compared, a claim and its source. Empty: single texts.",
+    )
 
 
 class TextTableOptions(TableOptions, TextColumn):  # in this order the form begins with the text column
@@ -69,7 +74,9 @@ class TextTable(DatasetFormat):
                 path=path,
                 field="text_column",
             )
-        reader = RowReader(table, options, task, {"text_column": options.text_column})
+        reader = RowReader(
+            table, options, task, {"text_column": options.text_column, "pair_column": options.pair_column}
+        )
         for row in table.rows(reader.columns):
             if isinstance(row, Rejected):
                 yield row
@@ -83,9 +90,16 @@ class TextTable(DatasetFormat):
             if not text:
                 yield Rejected(read.source, "It has no text.", "Write its text, or leave the row out.")
                 continue
+            pair = None
+            if options.pair_column:
+                pair = as_text(reader.cell(cells, options.pair_column)).replace("\0", "").strip()
+                if not pair:
+                    yield Rejected(read.source, "It has no second text.", "Write it, or leave the row out.")
+                    continue
             yield Sample(
                 id=f"row {number}",
                 text=text,
+                pair=pair,
                 label=read.label,
                 group=read.group,
                 split=read.split,

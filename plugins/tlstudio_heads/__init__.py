@@ -1,4 +1,4 @@
-"""Task heads that come with TL Studio: classification, multi-label classification and regression."""
+"""Task heads that come with TL Studio: one label or several, a number, marked parts of a text, answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tlstudio.api import TaskHead, hookimpl
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
+from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
 
 TLSTUDIO_API = "1.0"
 
@@ -13,4 +14,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_task_heads() -> Sequence[TaskHead]:
     """Return the task heads of this plugin."""
-    return [Classification(), MultiLabel(), Regression()]
+    return [Classification(), MultiLabel(), Regression(), TokenClassification(), QuestionAnswering()]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, Options, TargetInfo, Task, TaskHead, option
+from tlstudio_heads.common import as_options, must_be
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
 
 __all__ = ["Classification", "HeadOptions", "MultiLabel", "Regression"]
-
-T = TypeVar("T", bound=Options)
 
 
 class HeadOptions(Options):
@@ -93,8 +92,8 @@ class Classification(TaskHead):
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import ClassificationModule
 
-        chosen = _as(ClassificationOptions, options)
-        _must_be(self, target)
+        chosen = as_options(ClassificationOptions, options)
+        must_be(self, target)
         if len(target.classes) < 2:
             only = f" ({target.classes[0]!r})" if target.classes else ""
             raise DataError(
@@ -126,8 +125,8 @@ class MultiLabel(TaskHead):
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import MultiLabelModule
 
-        chosen = _as(MultiLabelOptions, options)
-        _must_be(self, target)
+        chosen = as_options(MultiLabelOptions, options)
+        must_be(self, target)
         if not target.classes:
             raise DataError(
                 "There is no label in the data that could be learned.",
@@ -153,8 +152,8 @@ class Regression(TaskHead):
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import RegressionModule
 
-        chosen = _as(RegressionOptions, options)
-        _must_be(self, target)
+        chosen = as_options(RegressionOptions, options)
+        must_be(self, target)
         if not (math.isfinite(target.mean) and math.isfinite(target.std) and target.std > 0):
             raise DataError(
                 "The values to be learned are all the same or not finite, so there is nothing to predict.",
@@ -167,19 +166,4 @@ class Regression(TaskHead):
             dropout=chosen.dropout,
             hidden=chosen.hidden,
             huber_delta=chosen.delta if chosen.loss == "huber" else None,
-        )
-
-
-def _as(model: type[T], options: Options) -> T:
-    if not isinstance(options, model):
-        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
-    return options
-
-
-def _must_be(head: TaskHead, target: TargetInfo) -> None:
-    if target.task != head.task:
-        raise DataError(
-            f"The head {head.name!r} solves {head.task}, but the data set is for {target.task}.",
-            f"Choose the head {target.task!r}, or import the data for {head.task}.",
-            field="head",
         )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name that torch itself uses
 
-from tlstudio.api import DataError, Features, Label, Prediction, TargetInfo
-from tlstudio.api.nn import HeadModule
+from tlstudio.api import Features, Prediction, Sample, TargetInfo
+from tlstudio.api.nn import NO_INPUTS, HeadModule, TargetEncoder
+from tlstudio_heads.encoders import ClassEncoder, LabelsEncoder, ValueEncoder
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -117,14 +116,13 @@ class ClassificationModule(PooledHead):
     ) -> None:
         super().__init__(num_features, len(target.classes), target, dropout=dropout, hidden=hidden)
         self.label_smoothing = label_smoothing
-        self._index = {name: i for i, name in enumerate(target.classes)}
         counts = target.class_counts if balanced else (1,) * len(target.classes)
         # Not in the state dict: it follows from the target, which is kept with the run.
         self.register_buffer("class_weights", balanced_class_weights(counts), persistent=False)
 
-    def encode(self, labels: Sequence[Label]) -> Tensor:
-        """Return class indices ``[B]`` int64."""
-        return torch.tensor([_index_of(label, self._index) for label in labels], dtype=torch.int64)
+    def encoder(self) -> TargetEncoder:
+        """Return what gives class indices ``[B]`` int64."""
+        return ClassEncoder(self.target.classes)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy ``[B]`` of logits ``[B, K]``, smoothed and weighted as set."""
@@ -137,7 +135,9 @@ class ClassificationModule(PooledHead):
 
         return classification_metrics(len(self.target.classes))
 
-    def decode(self, output: Tensor) -> list[Prediction]:
+    def decode(
+        self, output: Tensor, inputs: Mapping[str, Tensor] = NO_INPUTS, samples: Sequence[Sample] = ()
+    ) -> list[Prediction]:
         """Return the most probable class and the probabilities of all classes, highest first."""
         ranked = _ranked(output.float().softmax(dim=1), self.target.classes)
         return [Prediction(scores[0][0], scores) for scores in ranked]
@@ -159,20 +159,10 @@ class MultiLabelModule(PooledHead):
     def __init__(self, num_features: int, target: TargetInfo, *, dropout: float, hidden: int, threshold: float) -> None:
         super().__init__(num_features, len(target.classes), target, dropout=dropout, hidden=hidden)
         self.threshold = threshold
-        self._index = {name: i for i, name in enumerate(target.classes)}
 
-    def encode(self, labels: Sequence[Label]) -> Tensor:
-        """Return ``[B, K]`` float32 with 1 for each label that a sample has."""
-        encoded = torch.zeros(len(labels), len(self.target.classes))
-        for row, label in enumerate(labels):
-            if not isinstance(label, tuple):
-                raise DataError(
-                    f"{label!r} is not a set of labels." if label is not None else "A sample has no labels.",
-                    "Import the data set as multi-label, or choose another head.",
-                )
-            for name in label:
-                encoded[row, _index_of(name, self._index)] = 1.0
-        return encoded
+    def encoder(self) -> TargetEncoder:
+        """Return what gives ``[B, K]`` float32 with 1 for each label that a sample has."""
+        return LabelsEncoder(self.target.classes)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy ``[B]``, the mean over the classes."""
@@ -184,7 +174,9 @@ class MultiLabelModule(PooledHead):
 
         return multi_label_metrics(len(self.target.classes), self.threshold)
 
-    def decode(self, output: Tensor) -> list[Prediction]:
+    def decode(
+        self, output: Tensor, inputs: Mapping[str, Tensor] = NO_INPUTS, samples: Sequence[Sample] = ()
+    ) -> list[Prediction]:
         """Return the labels above the threshold, most probable first, and the probabilities of all."""
         predictions = []
         for scores in _ranked(output.float().sigmoid(), self.target.classes):
@@ -212,17 +204,9 @@ class RegressionModule(PooledHead):
         super().__init__(num_features, 1, target, dropout=dropout, hidden=hidden)
         self.huber_delta = huber_delta
 
-    def encode(self, labels: Sequence[Label]) -> Tensor:
-        """Return standardised values ``[B]`` float32."""
-        values = []
-        for label in labels:
-            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
-                raise DataError(
-                    f"{label!r} is not a number." if label is not None else "A sample has no value.",
-                    "Correct the value, or import the data set for classification.",
-                )
-            values.append((label - self.target.mean) / self.target.std)
-        return torch.tensor(values, dtype=torch.float32)
+    def encoder(self) -> TargetEncoder:
+        """Return what gives standardised values ``[B]`` float32."""
+        return ValueEncoder(self.target.mean, self.target.std)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Squared or Huber error ``[B]`` of standardised values."""
@@ -237,7 +221,9 @@ class RegressionModule(PooledHead):
 
         return regression_metrics(self.target.mean, self.target.std)
 
-    def decode(self, output: Tensor) -> list[Prediction]:
+    def decode(
+        self, output: Tensor, inputs: Mapping[str, Tensor] = NO_INPUTS, samples: Sequence[Sample] = ()
+    ) -> list[Prediction]:
         """Return values in the unit of the labels."""
         values = output.double().squeeze(1) * self.target.std + self.target.mean
         return [Prediction(float(value)) for value in values.tolist()]
@@ -252,19 +238,6 @@ def balanced_class_weights(counts: Sequence[int]) -> Tensor:
     present = sum(count > 0 for count in counts)
     total = sum(counts)
     return torch.tensor([total / (present * count) if count else 1.0 for count in counts], dtype=torch.float32)
-
-
-def _index_of(label: object, index: dict[str, int]) -> int:
-    found = index.get(label) if isinstance(label, str) else None
-    if found is not None:
-        return found
-    if label is None:
-        raise DataError("A sample has no label.", "Label it, or leave it out.")
-    near = difflib.get_close_matches(str(label), index, n=1, cutoff=0.0)
-    raise DataError(
-        f"The label {label!r} is none of the {len(index)} classes that the model learns.",
-        f"Did you mean {near[0]!r}?" if near else "",
-    )
 
 
 def _ranked(probabilities: Tensor, classes: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:

@@ -35,30 +35,47 @@ class TextPreprocessor(Preprocessor):
         self._tokens("")
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
-        """Return lists of integers, ``{"input_ids": [...], "attention_mask": [...], ...}``."""
+        """Return lists of integers, ``{"input_ids": [...], "attention_mask": [...], ...}``.
+
+        Where the tokenizer can tell, ``offsets`` are the first character of each token in the sample's text and the
+        one behind its last; ``(0, 0)`` for marks and for the tokens of a second text.
+        """
         if sample.text is None:
             raise DataError(
                 f"{sample.source or sample.id} has no text.",
                 "Text backbones need text samples: choose an image backbone for images.",
             )
-        return self._tokens(sample.text)
+        return self._tokens(sample.text, sample.pair)
 
-    def _tokens(self, text: str) -> dict[str, Any]:
-        text = text[: self.max_length * CHARACTERS_PER_TOKEN]
-        encoded = self.tokenizer(text, truncation=True, max_length=self.max_length, return_attention_mask=True)
-        values = {str(key): list(value) for key, value in encoded.items()}
+    def _tokens(self, text: str, pair: str | None = None) -> dict[str, Any]:
+        most = self.max_length * CHARACTERS_PER_TOKEN
+        encoded = self.tokenizer(
+            text[:most],
+            pair if pair is None else pair[:most],
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=True,
+            return_offsets_mapping=self.tokenizer.is_fast,
+        )
+        values: dict[str, Any] = {str(key): list(value) for key, value in encoded.items()}
+        if self.tokenizer.is_fast:
+            places: Any = zip(values.pop("offset_mapping"), encoded.sequence_ids(), strict=True)
+            offsets: list[tuple[int, int]] = [(place[0], place[1]) if part == 0 else (0, 0) for place, part in places]
+            values["offsets"] = offsets
         if not values["input_ids"]:  # an empty text, and a tokenizer that adds no marks of its own
-            values = {key: [0] for key in values} | {"input_ids": [self._pad], "attention_mask": [1]}
+            for key, value in values.items():
+                value.append((0, 0) if key == "offsets" else {"input_ids": self._pad, "attention_mask": 1}.get(key, 0))
         return values
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return int64 tensors ``[B, T]``, padded on the right to the longest of the batch."""
+        """Return int64 tensors ``[B, T]``, padded on the right to the longest of the batch; offsets ``[B, T, 2]``."""
         import torch
 
         longest = max(len(item["input_ids"]) for item in items)
         batch = {}
         for key in items[0]:
-            rows = torch.full((len(items), longest), self._pad if key == "input_ids" else 0, dtype=torch.int64)
+            shape = (len(items), longest, 2) if key == "offsets" else (len(items), longest)
+            rows = torch.full(shape, self._pad if key == "input_ids" else 0, dtype=torch.int64)
             for row, item in zip(rows, items, strict=True):
                 row[: len(item[key])] = torch.tensor(item[key], dtype=torch.int64)
             batch[key] = rows
@@ -66,7 +83,7 @@ class TextPreprocessor(Preprocessor):
 
     def length(self, sample: Sample) -> int:
         """Estimate the number of tokens: about one in four bytes of UTF-8, in any script."""
-        text = (sample.text or "")[: self.max_length * 8]
+        text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_length * 8]
         return min(self.max_length, 2 + len(text.encode("utf-8", "replace")) // 4)
 
     def describe(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.conftest import import_reviews
 from tests.gui.trained import QUICK
 from tlstudio.cli.serve import until_stopped
 from tlstudio.cli.web_model import ServedModel, model_facts
+from tlstudio.cli.web_requests import read_texts
 from tlstudio.cli.web_server import ModelServer
 from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
@@ -192,6 +193,11 @@ def test_texts_are_answered_one_or_many_in_their_order(texts: Path, tlstudio: Tl
             ({"texts": "a"}, 400),
             ({"texts": ["a", 1]}, 400),
             ({"text": "a", "texts": ["b"]}, 400),
+            ({"text": "a", "pair": 1}, 400),
+            ({"text": "a", "pair": None}, 400),
+            ({"text": "a", "pairs": ["b"]}, 400),
+            ({"texts": ["a"], "pairs": ["b", "c"]}, 400),
+            ({"text": "a", "pair": "b"}, 422),
             ({"path": "/etc/passwd"}, 400),
             ({"text": "a", "url": "http://x/"}, 400),
             (b"{", 400),
@@ -207,6 +213,12 @@ def test_texts_are_answered_one_or_many_in_their_order(texts: Path, tlstudio: Tl
             assert "Traceback" not in answer["error"]
             assert answer["error"].endswith(".")
         assert ask({"text": "still there"})[0] == 200
+
+
+def test_second_texts_stay_with_their_texts() -> None:
+    assert read_texts(b'{"text": "a", "pair": "b"}') == (("a", "b"),)
+    assert read_texts(b'{"texts": ["a", "b"], "pairs": ["c", "d"]}') == (("a", "c"), ("b", "d"))
+    assert read_texts(b'{"texts": ["a", "b"]}') == (("a", None), ("b", None))
 
 
 @pytest.mark.parametrize("task", ["regression", "multi_label"])

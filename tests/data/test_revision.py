@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tlstudio.api import DataError, Label
@@ -48,6 +50,18 @@ def test_the_target_is_described_from_train_alone(shapes: Revision) -> None:
     assert sum(info.class_counts) == len(shapes.indices("train"))
 
 
+def test_a_revision_of_the_first_format_opens_as_it_was(reviews_project: Project) -> None:
+    revision = reviews_project.dataset("reviews")
+    before = [revision.sample(row) for row in range(len(revision))]
+    path = revision.folder / "samples.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["pair", "annotation"]), path)
+    edit(revision.folder, format=1, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    old = Revision.open(revision.folder)
+    assert [old.sample(row) for row in range(len(old))] == before
+    assert list(old.samples(np.arange(len(old)))) == before
+    assert not old.target_info().pairs
+
+
 def test_a_moved_revision_still_finds_its_images(shapes: Revision, tmp_path: Path) -> None:
     shutil.copytree(shapes.folder, tmp_path / "moved")
     image = Revision.open(tmp_path / "moved").sample(0).image
@@ -69,9 +83,9 @@ def test_a_changed_table_is_refused(shapes: Revision) -> None:
 
 
 def test_a_newer_revision_names_its_maker(shapes: Revision) -> None:
-    edit(shapes.folder, format=2, app_version="9.1")
+    edit(shapes.folder, format=99, app_version="9.1")
     with pytest.raises(
-        DataError, match=r"newer version of TL Studio \(9\.1\).*format is 2, and this version reads up to 1"
+        DataError, match=r"newer version of TL Studio \(9\.1\).*format is 99, and this version reads up to 2"
     ):
         Revision.open(shapes.folder)
 

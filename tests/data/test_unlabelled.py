@@ -12,7 +12,8 @@ from tlstudio.plugins import Registry
 def read(
     source: Path, registry: Registry, modality: Modality, text_column: str = "", image_column: str = ""
 ) -> list[Sample]:
-    found = samples_in(source, registry.formats.values(), modality, text_column=text_column, image_column=image_column)
+    columns = {"text_column": text_column, "image_column": image_column}
+    found = samples_in(source, registry.formats.values(), modality, columns)
     assert not [item for item in found if isinstance(item, Rejected)]
     samples = [item for item in found if isinstance(item, Sample)]
     assert all(sample.label is None for sample in samples)
@@ -52,7 +53,7 @@ def test_a_table_of_images_is_read_with_the_missing_ones_in_their_place(
     source.write_text("\n".join(["picture", *map(str, paths)]), encoding="utf-8")
     found = samples_in(source, registry.formats.values(), "image")
     assert [type(item) for item in found] == [Sample, Rejected, Sample]
-    named = samples_in(source, registry.formats.values(), "image", image_column="picture")
+    named = samples_in(source, registry.formats.values(), "image", {"image_column": "picture"})
     assert named == found
 
 

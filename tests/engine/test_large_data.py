@@ -22,7 +22,7 @@ from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.feature_cache import compute_features
 from tlstudio.engine.loading import FeatureDataset
-from tlstudio.engine.measuring import Outputs, decode_values
+from tlstudio.engine.measuring import Outputs
 from tlstudio.engine.target import write_target
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -54,7 +54,7 @@ def test_of_cached_features_only_a_batch_is_read_into_memory(tmp_path: Path) -> 
     features[:] = np.arange(20_000, dtype=np.float32)[:, None]
     indices = np.arange(0, 20_000, 2)
     tracemalloc.start()
-    dataset = FeatureDataset(features, indices)
+    dataset = FeatureDataset(features, indices, torch.zeros(10_000))
     batch = dataset.batch(np.array([0, 7, 9_999]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -70,7 +70,7 @@ def test_decoding_many_samples_of_many_classes_keeps_the_scores_of_a_part_only(r
     head = chosen.build(4, target, chosen.Options())
     output = torch.randn(2_000, 300)
     tracemalloc.start()
-    values = decode_values(head, output)
+    values = Outputs(torch.zeros(2_000), {}, output).values(head)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [value for value, _ in values] == [classes[index] for index in output.argmax(dim=1).tolist()]
@@ -80,7 +80,7 @@ def test_decoding_many_samples_of_many_classes_keeps_the_scores_of_a_part_only(r
 def test_several_labels_are_right_whatever_order_they_come_in(project: Project) -> None:
     run = project.new_run("", dataset="d", revision="r1", backbone="b", head="h", strategy="s")
     write_target(run, TargetInfo("multi_label", ("a", "b", "c"), (2, 2, 2)))
-    outputs = Outputs(torch.zeros(3, 3), torch.tensor([0.1, 0.3, 0.2]), {"loss": 0.2})
+    outputs = Outputs(torch.tensor([0.1, 0.3, 0.2]), {"loss": 0.2}, torch.zeros(3, 3))
     labels = [("b", "a"), ("c",), ()]
     write_predictions(
         run, "test", ["1", "2", "3"], labels, outputs, [(("a", "b"), None), (("a", "c"), None), ((), None)]
@@ -101,7 +101,7 @@ def test_predictions_are_not_written_through_a_link_in_the_run(project: Project,
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "test.part").write_text("somebody else's")
     (run.folder / "predictions").symlink_to(tmp_path / "others")
-    outputs = Outputs(torch.zeros(1, 3), torch.tensor([0.1]), {"loss": 0.2})
+    outputs = Outputs(torch.tensor([0.1]), {"loss": 0.2}, torch.zeros(1, 3))
     with pytest.raises(RunError, match="predictions in it is a link"):
         write_predictions(run, "test", ["1"], ["a"], outputs, [("a", None)])
     assert [path.name for path in (tmp_path / "others").iterdir()] == ["test.part"]

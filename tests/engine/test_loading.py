@@ -11,7 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlstudio.engine.loading import EpochSampler, EvalLoader, FeatureDataset, SampleDataset, TrainLoader, sample_seed
+from tlstudio.engine.loading import (
+    EpochSampler,
+    EvalLoader,
+    FeatureDataset,
+    NoTargets,
+    SampleDataset,
+    TrainLoader,
+    sample_seed,
+)
 from tlstudio.plugins.sources import import_file
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyConvNet
@@ -41,7 +49,7 @@ def test_every_sample_comes_exactly_once_an_epoch(lengths: list[int], batch_size
 def test_the_processes_that_read_a_split_stay_for_the_next_validation(shapes_project: Project) -> None:
     revision, tiny = shapes_project.dataset("shapes"), TinyConvNet()
     indices = revision.indices("validation")
-    source = SampleDataset(revision, indices, tiny.preprocessor(tiny.Options()), seed=0)
+    source = SampleDataset(revision, indices, tiny.preprocessor(tiny.Options()), NoTargets(), seed=0)
     loader = EvalLoader(source, np.ones(len(indices)), 4, num_workers=1)
     first = torch.cat([batch.positions for batch in loader])
     readers = {process.pid for process in multiprocessing.active_children()}
@@ -72,7 +80,7 @@ class Own(Preprocessor):
     )
     revision = shapes_project.dataset("shapes")
     indices = revision.indices("train")
-    source = SampleDataset(revision, indices, import_file(tmp_path / "own.py").Own(), seed=0)
+    source = SampleDataset(revision, indices, import_file(tmp_path / "own.py").Own(), NoTargets(), seed=0)
     loader = EvalLoader(source, np.ones(len(indices)), 16, num_workers=1)
     lengths = torch.cat([batch.inputs["lengths"] for batch in loader]).tolist()
     assert lengths == [len(name) for name in revision.ids(indices)]
@@ -106,10 +114,12 @@ def test_sample_seeds_fit_torch_and_repeat(seed: int, epoch: int, index: int) ->
 
 def test_cached_features_come_in_the_order_of_the_sampler() -> None:
     features = np.arange(20, dtype=np.float32).reshape(10, 2)
-    loader = TrainLoader(FeatureDataset(features, np.arange(10)), EpochSampler(np.ones(10, dtype=np.int64), 4, seed=0))
+    source = FeatureDataset(features, np.arange(10), torch.arange(10) * 3)
+    loader = TrainLoader(source, EpochSampler(np.ones(10, dtype=np.int64), 4, seed=0))
     seen = []
     for batch in loader.epoch(3):
         assert batch.inputs["pooled"].tolist() == features[batch.positions.numpy()].tolist()
+        assert torch.equal(batch.targets, batch.positions * 3)
         seen += batch.positions.tolist()
     assert sorted(seen) == list(range(10))
 

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.conftest import SHAPES, draw_folder
 from tests.gui.conftest import click, wait_for_jobs
-from tlstudio.api import Prediction
+from tlstudio.api import Prediction, Sample, Span, TargetInfo
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
@@ -155,12 +155,37 @@ def test_another_page_can_choose_the_run(page: PredictPanel, state: AppState, qt
 def test_several_labels_and_numbers_are_shown(state: AppState, qtbot: QtBot) -> None:
     one = PredictOne(state)
     qtbot.addWidget(one)
-    one.show_prediction(Prediction(("plot", "cast"), (("plot", 0.9), ("cast", 0.7), ("music", 0.2))))
+    sample = Sample("x", text="Anna Maria was in Berlin")
+    one.set_model("text", TargetInfo("multi_label", ("plot", "cast", "music"), (1, 1, 1)))
+    one.show_prediction(sample, Prediction(("plot", "cast"), (("plot", 0.9), ("cast", 0.7), ("music", 0.2))))
     assert one.answer == "plot, cast"
     assert [bar.strong for bar in one.bars.bars] == [True, True, False]
-    one.show_prediction(Prediction(3.25))
+    one.set_model("text", TargetInfo("regression"))
+    one.show_prediction(sample, Prediction(3.25))
     assert one.answer == "3.250"
     assert one.bars.bars == ()
+
+
+def test_marked_parts_stand_in_their_text_and_answers_are_told(state: AppState, qtbot: QtBot) -> None:
+    one = PredictOne(state)
+    qtbot.addWidget(one)
+    text = "Anna Maria <b>was</b> in Berlin"
+    one.set_model("text", TargetInfo("token_classification", ("LOC", "PER"), (1, 1)))
+    found = (Span("PER", 0, 10), Span("LOC", 25, 31))
+    one.show_prediction(Sample("x", text=text), Prediction(found, certainty=0.9))
+    assert one.answer == "PER, LOC"
+    assert one.marked.toPlainText().replace("\xa0", " ") == "Anna Maria PER <b>was</b> in Berlin LOC"
+    one.set_model("text", TargetInfo("question_answering", ("answer",), (1,), pairs=True))
+    one.text.setPlainText(text)
+    assert not one.go.isEnabled(), "a question is missing"
+    one.pair.setText("Where was she?")
+    with qtbot.waitSignal(one.sample_given) as given:
+        one.go.click()
+    assert given.args[0] == Sample("text", text=text, pair="Where was she?", source="the text")
+    one.show_prediction(given.args[0], Prediction((Span("answer", 25, 31),), certainty=0.9))
+    assert one.answer == "Berlin"
+    one.show_prediction(given.args[0], Prediction((), certainty=0.9))
+    assert one.answer == "No answer in this text"
 
 
 @pytest.mark.parametrize(

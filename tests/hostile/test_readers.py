@@ -81,7 +81,7 @@ def test_a_recipe_of_ten_thousand_tables_in_each_other_is_a_sentence(tmp_path: P
 def test_half_a_letter_in_a_text_to_predict_is_replaced(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "half \\ud800 a letter"}\n{"text": "a whole one"}\n', encoding="utf-8")
-    samples = samples_in(path, "text", registry, text_column="text")
+    samples = samples_in(path, "text", registry, {"text_column": "text"})
     assert [item.text for item in samples if isinstance(item, Sample)] == ["half \ufffd a letter", "a whole one"]
 
 

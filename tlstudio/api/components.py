@@ -6,7 +6,7 @@ Light to import: torch is needed only inside `build`, `load` and the like.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -40,9 +40,15 @@ class Component(ABC):
 
 
 class DatasetFormat(Component):
-    """Reads a folder or file of the user's into samples."""
+    """Reads a folder or file of the user's into samples.
+
+    Attributes:
+        modality: What its samples are.
+        tasks: What its labels may be for.
+    """
 
     modality: Modality
+    tasks: Collection[Task] = ("classification", "multi_label", "regression")
 
     @abstractmethod
     def detect(self, path: Path) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from tlstudio.api.data import Label, Prediction, TargetInfo
+from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
 from tlstudio.api.features import Features
 
 if TYPE_CHECKING:
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 __all__ = [
     "BackboneModule",
     "HeadModule",
+    "LabelMetrics",
     "LayerGroup",
     "ParamGroup",
+    "TargetEncoder",
     "TransferModel",
     "count_parameters",
     "grouped_parameters",
     "learning_names",
     "set_train_mode",
 ]
+
+
+NO_INPUTS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +96,59 @@ class BackboneModule(nn.Module, ABC):
         """Return groups from input to output that together hold every parameter exactly once."""
 
 
+class TargetEncoder(ABC):
+    """Turns labels into what a loss takes. It works where samples are read, so it must survive pickling."""
+
+    @abstractmethod
+    def __call__(self, labels: Sequence[Label], items: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Encode the labels of a batch.
+
+        Args:
+            labels: The labels, B of them.
+            items: What the preprocessor made of each sample, for labels that lie somewhere in it (a mask, a span of
+                words); empty where features come from a cache.
+
+        Returns:
+            Targets whose first dimension is the batch.
+
+        Raises:
+            DataError: A label that the target does not know.
+        """
+
+
+class LabelMetrics(ABC):
+    """Metrics of predictions against labels, such as the F1 of spans or the overlap of texts."""
+
+    @abstractmethod
+    def update(self, predictions: Sequence[Prediction], samples: Sequence[Sample]) -> None:
+        """Take in predictions and the samples, with their labels, that they are of."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Metrics by name over everything that was taken in."""
+
+
 class HeadModule(nn.Module, ABC):
     """A task head as built, bound to what it learns.
 
     Attributes:
         target: What it learns.
         monitor: The metric by which the best epoch is chosen, and whether more of it is better.
+        decodes_in_place: Whether a prediction lies somewhere in its sample (a mask, boxes, a span of words), so that
+            `decode` has to look at what the output was made of. Outputs are then not kept.
     """
 
     target: TargetInfo
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+    decodes_in_place: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
-        """Compute raw outputs (logits, standardised values), ``[B, K]``."""
+        """Compute raw outputs (logits, standardised values), ``[B, K]``, or with more dimensions."""
 
     @abstractmethod
-    def encode(self, labels: Sequence[Label]) -> Tensor:
-        """Turn labels into a target tensor whose first dimension is the batch.
-
-        Raises:
-            DataError: A label that the target does not know.
-        """
+    def encoder(self) -> TargetEncoder:
+        """Return what turns labels into targets for `loss`."""
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -121,9 +158,21 @@ class HeadModule(nn.Module, ABC):
     def metrics(self) -> MetricCollection:
         """Metrics named as in scikit-learn (``accuracy``, ``f1_macro``); updated with ``(output, target)``."""
 
+    def label_metrics(self) -> LabelMetrics | None:
+        """Metrics that are computed from predictions instead of outputs, or `None` if there are none."""
+        return None
+
     @abstractmethod
-    def decode(self, output: Tensor) -> list[Prediction]:
-        """Turn outputs into predictions, one a sample."""
+    def decode(
+        self, output: Tensor, inputs: Mapping[str, Tensor] = NO_INPUTS, samples: Sequence[Sample] = ()
+    ) -> list[Prediction]:
+        """Turn outputs into predictions, one a sample.
+
+        Args:
+            output: Raw outputs of B samples.
+            inputs: The batch that they were computed from. Given to heads that decode in place.
+            samples: The B samples, likewise.
+        """
 
 
 class TransferModel(nn.Module):

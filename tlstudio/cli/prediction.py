@@ -17,7 +17,7 @@ from tlstudio.cli.output import Output, StatusLine, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
 
 if TYPE_CHECKING:
-    from tlstudio.api import Label, Modality, Prediction, Rejected, Sample
+    from tlstudio.api import Modality, Prediction, Rejected, Sample
     from tlstudio.engine.predict import Predictor
     from tlstudio.plugins import Registry
     from tlstudio.store.run import Run
@@ -36,7 +36,9 @@ TOP_CLASSES = 5
 @click.option("--run", "run_id", default="", help="Run of the project MODEL: its id, latest or best.  [default: best]")
 @click.option("--text", help="Predict this text instead of a SOURCE.")
 @click.option("--output", "csv", type=click.Path(path_type=Path), help="CSV file; printed here if left out.")
+@click.option("--pair", help="The second text, or the question, for a model that takes two; goes with --text.")
 @click.option("--text-column", default="", help="Column with the texts of a table.")
+@click.option("--pair-column", default="", help="Column with the second texts, or the questions, of a table.")
 @click.option("--image-column", default="", help="Column with the paths of the images of a table.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 def predict(
@@ -46,10 +48,10 @@ def predict(
     source: Path | None,
     run_id: str,
     text: str | None,
+    pair: str | None,
     csv: Path | None,
-    text_column: str,
-    image_column: str,
     device: str,
+    **columns: str,
 ) -> int:
     """Predict an image, a folder of images, a table or a text.
 
@@ -59,7 +61,9 @@ def predict(
         raise click.UsageError("Give either a SOURCE or --text.")
     if text is not None and csv is not None:
         raise click.UsageError("--output goes with a SOURCE; a --text is printed.")
-    from tlstudio.api import DataError
+    if pair is not None and text is None:
+        raise click.UsageError("--pair goes with --text; of a table, give the --pair-column.")
+    from tlstudio.api import DataError, Sample
     from tlstudio.data.own_folders import refuse_as_output
 
     if source is not None and not source.exists():
@@ -67,12 +71,16 @@ def predict(
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     if csv is not None:
         refuse_as_output(csv, suffix=".csv")
-    columns = {"text_column": text_column, "image_column": image_column}
     check = functools.partial(_check_source, source, columns=columns)
     with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
+        from tlstudio.engine.predict import samples_in
+
         if source is not None and csv is not None:
-            return _to_csv(output, predictor, registry, source, csv, text_column, image_column)
-        samples = _samples(predictor, registry, source, text, text_column, image_column)
+            return _to_csv(output, predictor, registry, source, csv, columns)
+        if source is not None:
+            samples = samples_in(source, predictor.modality, registry, columns)
+        else:
+            samples = [Sample(id="text", text=text, pair=pair, source="--text")]
         return _to_screen(output, predictor, samples)
 
 
@@ -82,7 +90,7 @@ def _check_source(source: Path | None, registry: Registry, modality: Modality, *
     from tlstudio.data.unlabelled import reader_of
 
     if source is not None:
-        reader_of(source, registry.formats.values(), modality, **columns)
+        reader_of(source, registry.formats.values(), modality, columns)
     elif modality != "text":
         raise RunError("This model takes images, not texts.", "Give an image, a folder or a table as SOURCE.")
 
@@ -154,30 +162,13 @@ def load_model(
         yield predictor, registry, run
 
 
-def _samples(
-    predictor: Predictor,
-    registry: Registry,
-    source: Path | None,
-    text: str | None,
-    text_column: str,
-    image_column: str,
-) -> list[Sample | Rejected]:
-    from tlstudio.api import Sample
-    from tlstudio.engine.predict import samples_in
-
-    if source is not None:
-        return samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
-    return [Sample(id="text", text=text, source="--text")]
-
-
 def _to_csv(
     output: Output,
     predictor: Predictor,
     registry: Registry,
     source: Path,
     csv: Path,
-    text_column: str,
-    image_column: str,
+    columns: dict[str, str],
 ) -> int:
     from tlstudio.engine.predict import predict_to_csv
 
@@ -190,8 +181,7 @@ def _to_csv(
                 source,
                 csv,
                 registry,
-                text_column=text_column,
-                image_column=image_column,
+                columns=columns,
                 on_progress=lambda done, total: status.update("Predicting", f"{done:,} of {total:,}"),
                 cancelled=lambda: bool(asked),
             )
@@ -215,6 +205,7 @@ def _to_csv(
 
 def _to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejected]) -> int:
     from tlstudio.api import Rejected
+    from tlstudio.engine.answers import words
 
     rejected = [item for item in samples if isinstance(item, Rejected)]
     readable = [item for item in samples if not isinstance(item, Rejected)]
@@ -232,7 +223,7 @@ def _to_screen(output: Output, predictor: Predictor, samples: list[Sample | Reje
     if len(done) == 1 and done[0][1].scores:
         output.table(["class", "probability"], list(done[0][1].scores[:TOP_CLASSES]))
     elif done:
-        rows = [[cut(sample.id, 60), label_words(p.value), p.confidence] for sample, p in done]
+        rows = [[cut(sample.id, 60), cut(words(p.value, sample), 100), p.confidence] for sample, p in done]
         output.table(["item", "prediction", "confidence"], rows, left=2)
     if rejected:
         show_rejected(output, rejected, "not predicted")
@@ -250,11 +241,13 @@ def predictions_json(
         rejected: Those that could not be read.
         top: How many classes are told, the most probable first; `None`: all.
     """
+    from tlstudio.engine.answers import told
+
     return {
         "predictions": [
             {
                 "id": sample.id,
-                "prediction": prediction.value,
+                "prediction": told(prediction.value, sample),
                 "confidence": prediction.confidence,
                 "scores": dict(prediction.scores[:top]),
             }
@@ -262,10 +255,3 @@ def predictions_json(
         ],
         "rejected": rejected_json(rejected),
     }
-
-
-def label_words(label: Label) -> str:
-    """Write a label for people."""
-    if isinstance(label, tuple):
-        return ", ".join(label) or "(none)"
-    return f"{label:.4g}" if isinstance(label, float) else str(label)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlstudio.api import TASKS
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output, StatusLine
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from tlstudio.api import Preview, Rejected
     from tlstudio.data.importing import ImportReport, ImportRequest
 
-TASKS = ("classification", "multi_label", "regression")
-COLUMNS = ("text", "image", "label", "group", "split")
 LISTED = 10
 
 
@@ -56,11 +55,12 @@ def _fractions(_context: click.Context, _parameter: click.Parameter, text: str) 
 @click.option("--name", default="", help="Name of the data set; a name that is there gets a new revision.")
 @click.option("--format", "format_name", default="", help="Format of the data; detected if left out.")
 @click.option("--text-column", default="", help="Column with the texts.")
+@click.option("--pair-column", default="", help="Column with the second texts, for pairs of texts.")
 @click.option("--image-column", default="", help="Column with the paths of the images.")
 @click.option("--label-column", default="", help="Column with the labels.")
 @click.option("--group-column", default="", help="Column whose equal values stay in one split: patient, plate, author.")
 @click.option("--split-column", default="", help="Column that says train, validation or test.")
-@click.option("--task", type=click.Choice(TASKS), help="What the labels are for; suggested if left out.")
+@click.option("--task", type=click.Choice(tuple(TASKS)), help="What the labels are for; suggested if left out.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random split.")
 @click.option(
     "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
@@ -121,7 +121,7 @@ def import_data(
         _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
-COLUMNS = ("text_column", "image_column", "label_column", "group_column", "split_column")
+COLUMNS = ("text_column", "pair_column", "image_column", "label_column", "group_column", "split_column")
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:

@@ -87,7 +87,8 @@ class ServedModel:
 
     def _predict(self, question: Question) -> dict[str, Any]:
         if question.image is None:
-            samples = [Sample(id=str(number), text=text) for number, text in enumerate(question.texts, 1)]
+            numbered = enumerate(question.texts, start=1)
+            samples = [Sample(id=str(number), text=text, pair=pair) for number, (text, pair) in numbered]
         else:
             self._write(question.image)
             samples = [Sample(id="image", image=self._upload, source=UPLOAD)]
@@ -137,6 +138,7 @@ def model_facts(predictor: Predictor, run: Run | None, folder: Path) -> dict[str
             "task": predictor.task,
             "modality": predictor.modality,
             "classes": predictor.classes,
+            "pairs": predictor.pairs,
             "run": said["run"] if run is None else run.id,
             "dataset": said["dataset"]["name"],
             **{kind: said[kind]["name"] for kind in ("backbone", "head", "strategy")},

@@ -44,12 +44,12 @@ class Question:
 
     Attributes:
         image: The bytes of an image file, for a model that takes images.
-        texts: The texts, for a model that takes texts.
+        texts: The texts, each with its second text or `None`, for a model that takes texts.
         top: How many classes are told, the most probable first; `None`: all.
     """
 
     image: bytes | None = None
-    texts: tuple[str, ...] = ()
+    texts: tuple[tuple[str, str | None], ...] = ()
     top: int | None = None
 
 
@@ -135,8 +135,11 @@ def read_top(query: str) -> int | None:
     return int(said)
 
 
-def read_texts(body: bytes) -> tuple[str, ...]:
-    """Read ``{"text": "..."}`` or ``{"texts": [...]}``.
+_SHAPES = ({"text"}, {"texts"}, {"text", "pair"}, {"texts", "pairs"})
+
+
+def read_texts(body: bytes) -> tuple[tuple[str, str | None], ...]:
+    """Read ``{"text": "..."}`` or ``{"texts": [...]}``, each also with a ``pair`` or ``pairs``: the second texts.
 
     Raises:
         RequestError: It is no such JSON, or there is too much of it.
@@ -145,22 +148,29 @@ def read_texts(body: bytes) -> tuple[str, ...]:
         said = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise RequestError(HTTPStatus.BAD_REQUEST, "The body is no JSON in UTF-8.") from None
-    if not isinstance(said, dict) or said.keys() not in ({"text"}, {"texts"}):
+    if not isinstance(said, dict) or said.keys() not in _SHAPES:
         raise RequestError(
             HTTPStatus.BAD_REQUEST,
-            'The JSON must be {"text": "..."} or {"texts": ["...", "..."]} and nothing else; '
+            'The JSON must be {"text": "..."} or {"texts": ["...", "..."]}, with "pair" or "pairs" for a model that '
+            "takes two texts, and nothing else; "
             "files and addresses are never opened for a request.",
         )
     texts = [said["text"]] if "text" in said else said["texts"]
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise RequestError(HTTPStatus.BAD_REQUEST, '"text" must be a text, and "texts" a list of at least one text.')
+    pairs = [said["pair"]] if "pair" in said else said.get("pairs", [])
+    for listed in (texts, pairs or texts):
+        if not isinstance(listed, list) or not listed or not all(isinstance(text, str) for text in listed):
+            what = '"text" and "pair" must be a text, "texts" and "pairs" a list of at least one text.'
+            raise RequestError(HTTPStatus.BAD_REQUEST, what)
+    if pairs and len(pairs) != len(texts):
+        raise RequestError(HTTPStatus.BAD_REQUEST, '"pairs" must have as many texts as "texts".')
     if len(texts) > MOST_TEXTS:
         raise RequestError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"There are {len(texts):,} texts; send {MOST_TEXTS:,} at a time at most.",
         )
-    if any(len(text) > MOST_CHARACTERS for text in texts):
+    if any(len(text) > MOST_CHARACTERS for text in (*texts, *pairs)):
         raise RequestError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A text may have {MOST_CHARACTERS:,} characters at most; shorten it."
         )
-    return tuple(map(plain_text, texts))
+    seconds = [plain_text(text) for text in pairs] if pairs else [None] * len(texts)
+    return tuple(zip(map(plain_text, texts), seconds, strict=True))

@@ -153,7 +153,7 @@ def _near_duplicates(revision: Revision) -> Iterator[Finding]:
 
 
 def _classes(revision: Revision) -> Iterator[Finding]:
-    if revision.task == "regression":
+    if revision.label_kind == "number":
         return
     histogram = class_histogram(revision)
     train, total = histogram.counts["train"], histogram.total
@@ -202,7 +202,7 @@ def _classes(revision: Revision) -> Iterator[Finding]:
 
 def _rows_of(revision: Revision, classes: Sequence[str]) -> list[int]:
     wanted = set(classes)
-    if revision.task == "classification":
+    if revision.label_kind == "name":
         labels = revision.table.column("label").to_pylist()
         return [row for row, name in enumerate(labels) if name in wanted]
     several = revision.table.column("labels").to_pylist()
@@ -210,7 +210,7 @@ def _rows_of(revision: Revision, classes: Sequence[str]) -> list[int]:
 
 
 def _targets(revision: Revision) -> Iterator[Finding]:
-    if revision.task != "regression":
+    if revision.label_kind != "number":
         return
     values = revision.values()
     deviation = values.std()

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tlstudio.api import (
-    TASK_TITLES,
+    TASKS,
     DataError,
     DatasetFormat,
     Options,
@@ -106,10 +106,8 @@ def plan_import(
         clean_name = valid_name(name) if name.strip() else safe_name(source.absolute().stem)
     except DataError as error:
         note(error, "name")
-    if task is not None and task not in TASK_TITLES:
-        note(
-            DataError(f"There is no task {task!r}.", f"Choose one of: {', '.join(TASK_TITLES)}.", field="task"), "task"
-        )
+    if task is not None and task not in TASKS:
+        note(DataError(f"There is no task {task!r}.", f"Choose one of: {', '.join(TASKS)}.", field="task"), "task")
     chosen: DatasetFormat | None = None
     preview: Preview | None = None
     filled: Options | None = None
@@ -119,16 +117,21 @@ def plan_import(
         preview = replace(preview, notes=(*preview.notes, *failed))
     except TLStudioError as error:
         note(error, str(source))
+    if task is not None and task in TASKS and chosen is not None and task not in chosen.tasks:
+        listed = ", ".join(chosen.tasks)
+        what = f"{chosen.title} cannot be read for {TASKS[task].title.lower()}."
+        note(DataError(what, f"Choose one of: {listed}.", field="task"), "task")
     if len(errors) == 1:
         raise errors[0]
     if problems or chosen is None or filled is None or preview is None:
         raise ProblemsError(f"The import has {len(problems)} mistakes.", problems)
+    first: Task = next(iter(chosen.tasks))
     request = ImportRequest(
         source=source.absolute(),
         name=clean_name,
         format=chosen,
         options=filled,
-        task=task or preview.task or "classification",
+        task=task or preview.task or first,
         copy_files=copy_files,
         fractions=shares,
         seed=seed,

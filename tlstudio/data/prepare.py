@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlstudio.api import DataError, Label, Rejected, Sample, Task
+from tlstudio.api import TASKS, DataError, Label, Rejected, Sample, Span, Task, label_names
 from tlstudio.api.images import IMAGE_SUFFIXES, image_size, open_image
 from tlstudio.data.fingerprint import dhash, file_hash, text_hash
 from tlstudio.data.names import plain_text
@@ -65,8 +65,16 @@ def prepare_texts(
             yield Rejected(sample.source or sample.id, "It has no text.", "Write its text, or take it out.")
         else:
             text = plain_text(sample.text)
+            if TASKS[task].label == "spans" and len(text) != len(sample.text):
+                reason = "Its text has broken characters, so that positions in it do not hold."
+                yield Rejected(sample.source or sample.id, reason, "Save it as UTF-8.")
+                continue
             checked = _checked(sample, task, text)
-            yield checked if isinstance(checked, Rejected) else Prepared(checked, text_hash(text))
+            if isinstance(checked, Rejected):
+                yield checked
+            else:
+                # A record separator keeps ("ab", "c") and ("a", "bc") apart.
+                yield Prepared(checked, text_hash(text if checked.pair is None else f"{text}\x1e{checked.pair}"))
 
 
 def prepare_images(
@@ -145,13 +153,14 @@ def _copy(source: Path, target: Path) -> None:
 
 def _checked(sample: Sample, task: Task, text: str | None) -> Sample | Rejected:
     """Return the sample with its label in the type of the task, its words valid and trimmed, and the text given."""
-    label = _label(sample.label, task)
+    label = _label(sample.label, task, text or "")
     if isinstance(label, _Wrong):
         return Rejected(plain_text(sample.source or sample.id), label.reason, label.remedy)
     return Sample(
         id=plain_text(sample.id),
         image=sample.image,
         text=text,
+        pair=plain_text(sample.pair) if sample.pair is not None else None,
         label=label,
         group=plain_text(sample.group).strip() if sample.group else "",
         split=sample.split,
@@ -165,14 +174,17 @@ class _Wrong:
     remedy: str
 
 
-def _label(label: Label, task: Task) -> Label | _Wrong:
+def _label(label: Label, task: Task, text: str) -> Label | _Wrong:
+    kind = TASKS[task].label
     if label is None:
         return _Wrong("It has no label.", "Write its label, or take it out.")
-    if task == "classification":
+    if kind == "spans":
+        return _spans(label, text, alternatives=task == "question_answering")
+    if kind == "name":
         name = "" if isinstance(label, tuple) else plain_text(str(label)).strip()
         return name or _Wrong("It has no single label.", "Give it one class, or choose the multi-label task.")
-    if task == "multi_label":
-        names = label if isinstance(label, tuple) else (str(label),)
+    if kind == "names":
+        names = label_names(label) if isinstance(label, tuple) else (str(label),)
         return tuple(dict.fromkeys(clean for name in names if (clean := plain_text(name).strip())))
     try:
         number = math.nan if isinstance(label, tuple) else float(label)
@@ -186,3 +198,30 @@ def _label(label: Label, task: Task) -> Label | _Wrong:
             "Correct it, take it out, or use a logarithm of the labels.",
         )
     return number
+
+
+def _spans(label: Label, text: str, *, alternatives: bool) -> Label | _Wrong:
+    """Check that spans lie in their text and, unless each is one of several answers, that none overlaps another.
+
+    They come back in the order of the text; alternatives stay as they are, the first being the main one.
+    """
+    spans = [part for part in label if isinstance(part, Span)] if isinstance(label, tuple) else []
+    if not isinstance(label, tuple) or len(spans) < len(label):
+        return _Wrong("Its label is no list of spans.", "Give start, end and name of each part of the text.")
+    behind = 0
+    cleaned = []
+    for span in spans if alternatives else sorted(spans, key=lambda span: (span.start, span.end)):
+        name = plain_text(span.name).strip()
+        told = f'The span "{name}" from {span.start} to {span.end}'
+        if not name:
+            return _Wrong(f"The span from {span.start} to {span.end} has no name.", "Give it one.")
+        if not 0 <= span.start < span.end <= len(text):
+            return _Wrong(
+                f"{told} is not inside the text, which has {len(text)} characters.",
+                "Positions count characters from 0; the end is the one behind the last.",
+            )
+        if span.start < behind and not alternatives:
+            return _Wrong(f"{told} overlaps the one before it.", "Let each character belong to one span at most.")
+        behind = span.end
+        cleaned.append(Span(name, span.start, span.end))
+    return tuple(cleaned)

@@ -16,11 +16,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlstudio.api import SPLITS, DataError, Label, Modality, Rejected, Sample, Split, TargetInfo, Task
+from tlstudio.api import (
+    SPLITS,
+    TASKS,
+    DataError,
+    Label,
+    LabelKind,
+    Modality,
+    Rejected,
+    Sample,
+    Split,
+    TargetInfo,
+    Task,
+    label_from,
+)
 from tlstudio.api.files import check_plain_file, read_text
-from tlstudio.data.table import SCHEMA
+from tlstudio.data.table import ADDED, SCHEMA
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a revision's folder that this version writes and reads."""
 
 FACTS_FILE = "revision.json"
@@ -29,6 +42,10 @@ REPORT_FILE = "report.json"
 MEDIA_FOLDER = "media"
 
 Indices = npt.NDArray[np.int64]
+LABEL_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value", "spans": "annotation"}
+"""In which column of the table labels of a kind are."""
+
+_AS_STORED = ("text", "pair", "group", "split", "source")
 _ROWS = 4096  # so many rows are turned into Python objects at once
 
 
@@ -123,6 +140,8 @@ class Revision:
             raise DataError(
                 f"The table of samples {path} cannot be read: {error}.", "Import the data again.", path=path
             ) from error
+        for name in ADDED.difference(table.column_names):
+            table = table.append_column(SCHEMA.field(name), pa.nulls(table.num_rows, SCHEMA.field(name).type))
         missing = [name for name in SCHEMA.names if name not in table.column_names]
         if missing or table.num_rows != self.rows:
             what = f"lacks the columns {', '.join(missing)}" if missing else f"has {table.num_rows} rows"
@@ -157,6 +176,7 @@ class Revision:
             id=self._get("id", index),
             image=None if image is None else self.folder / image,
             text=self._get("text", index),
+            pair=self._get("pair", index),
             label=self.label(index),
             group=self._get("group", index),
             split=self._get("split", index),
@@ -167,12 +187,12 @@ class Revision:
         """Yield the samples of many rows, much faster than one by one."""
         for start in range(0, len(indices), _ROWS):
             part = self.table.take(indices[start : start + _ROWS])
-            cells = [part.column(name).to_pylist() for name in ("id", "image", "text", "group", "split", "source")]
-            for (id_, image, text, group, split, source), label in zip(
-                zip(*cells, strict=True), self.labels(indices[start : start + _ROWS]), strict=True
-            ):
+            cells = {name: part.column(name).to_pylist() for name in ("id", "image", *_AS_STORED)}
+            labels = self.labels(indices[start : start + _ROWS])
+            for row, (id_, image, label) in enumerate(zip(cells["id"], cells["image"], labels, strict=True)):
                 path = None if image is None else self.folder / image
-                yield Sample(id=id_, image=path, text=text, label=label, group=group, split=split, source=source)
+                stored: dict[str, Any] = {name: cells[name][row] for name in _AS_STORED}
+                yield Sample(str(id_), path, label=label, **stored)
 
     def ids(self, indices: Indices) -> list[str]:
         """Return the ids of many rows."""
@@ -180,21 +200,15 @@ class Revision:
 
     def labels(self, indices: Indices) -> list[Label]:
         """Return the labels of many rows, each as `label` gives it."""
-        column = {"classification": "label", "multi_label": "labels", "regression": "value"}[self.task]
-        values = self.table.column(column).take(indices).to_pylist()
-        if self.task == "multi_label":
-            return [None if names is None else tuple(names) for names in values]
-        return cast("list[Label]", values)
+        kind = self.label_kind
+        values = self.table.column(LABEL_COLUMNS[kind]).take(indices).to_pylist()
+        if kind in ("name", "number"):
+            return cast("list[Label]", values)
+        return [_label(value, kind) for value in values]
 
     def label(self, index: int) -> Label:
-        """Return the label of a row: a class name, a tuple of names, or a number, by the task."""
-        index = self._checked(index)
-        if self.task == "classification":
-            return cast("str | None", self._get("label", index))
-        if self.task == "multi_label":
-            names = self._get("labels", index)
-            return None if names is None else tuple(names)
-        return cast("float | None", self._get("value", index))
+        """Return the label of a row, of the kind of the task."""
+        return _label(self._get(LABEL_COLUMNS[self.label_kind], self._checked(index)), self.label_kind)
 
     def sample_text(self, index: int, length: int = 200) -> str:
         """Return one line that names a sample in lists: its text, shortened, or its image's id."""
@@ -228,27 +242,30 @@ class Revision:
 
     def target_info(self) -> TargetInfo:
         """Describe what a head has to learn, from the train split alone."""
-        if self.task == "regression":
+        if self.label_kind == "number":
             values = self.values()[self.indices("train")]
             if not len(values) or values.min() == values.max():
                 # Rounding can give equal values a tiny spread, by which nothing may be divided.
-                return TargetInfo(self.task, mean=float(values[0]) if len(values) else 0.0, std=1.0)
-            return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()))
+                mean = float(values[0]) if len(values) else 0.0
+                return TargetInfo(self.task, mean=mean, std=1.0, pairs=self.has_pairs)
+            return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()), pairs=self.has_pairs)
         counts = self.class_counts()["train"]
-        return TargetInfo(self.task, self.classes, tuple(counts[name] for name in self.classes))
+        listed = tuple(counts[name] for name in self.classes)
+        return TargetInfo(self.task, self.classes, listed, pairs=self.has_pairs)
 
     def values(self) -> npt.NDArray[np.float64]:
         """Return the regression targets of all rows, NaN where the task has none."""
         return self.table.column("value").to_numpy().astype(np.float64)
 
     def class_counts(self) -> dict[Split, dict[str, int]]:
-        """Count the samples of each class by split; a multi-label sample counts for each of its labels."""
+        """Count the samples of each class by split; a sample with several names counts for each of them."""
         counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
-        if self.task == "regression":
+        if self.label_kind == "number":
             return counts
-        names = self.table.column("label" if self.task == "classification" else "labels").to_pylist()
+        single = self.label_kind == "name"
+        names = self.table.column("label" if single else "labels").to_pylist()
         splits = self.table.column("split").to_pylist()
-        if self.task == "classification":
+        if single:
             pairs = Counter(zip(splits, names, strict=True))
         else:
             pairs = Counter(
@@ -269,6 +286,17 @@ class Revision:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return (), ()  # it only informs: nothing depends on it
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether each sample has a second text."""
+        column = self.table.column("pair")
+        return self.rows > 0 and column.null_count == 0
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What its labels are made of."""
+        return TASKS[self.task].label
+
     def _get(self, column: str, index: int) -> Any:  # noqa: ANN401  a cell of any column
         return self._columns[column][index].as_py()
 
@@ -279,6 +307,10 @@ class Revision:
         if not 0 <= position < self.rows:
             raise IndexError(f"row {index} of {self.rows}")
         return position
+
+
+def _label(value: Any, kind: LabelKind) -> Label:  # noqa: ANN401  a cell of any column
+    return label_from(json.loads(value) if kind == "spans" and value is not None else value, kind)
 
 
 def _verify(table: Path, sha256: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from array import array
 from collections import Counter
@@ -14,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlstudio.api import Label, Split, Task
+from tlstudio.api import TASKS, Label, Split, Task, label_names, label_values
 from tlstudio.data.prepare import Cancelled, Prepared
+from tlstudio.data.revision import LABEL_COLUMNS
 from tlstudio.data.table import SCHEMA, UNSPLIT
 
 _ROWS = 4096
@@ -34,8 +36,9 @@ class RowWriter:
         self._path = folder / "rows.arrow"
         self._file = self._path.open("wb")
         self._writer = pa.ipc.new_stream(self._file, UNSPLIT)
-        self._label_column = {"classification": "label", "multi_label": "labels", "regression": "value"}[task]
-        self._names = ["id", "image", "text", self._label_column, "group", "source", "hash", "width", "height", "dhash"]
+        self._kind = TASKS[task].label
+        self._names = ["id", "image", "text", "pair", LABEL_COLUMNS[self._kind], "group", "source", "hash"]
+        self._names += ["width", "height", "dhash"] + (["labels"] if self._kind == "spans" else [])
         self._batch: list[tuple[Any, ...]] = []
         self._characters = 0
         self._ids = array("q")
@@ -72,16 +75,18 @@ class RowWriter:
                 sample.id,
                 item.image,
                 sample.text,
-                label,
+                sample.pair,
+                json.dumps(label_values(label), ensure_ascii=False) if self._kind == "spans" else label,
                 sample.group,
                 sample.source,
                 item.hash,
                 item.width,
                 item.height,
                 item.dhash,
+                *((label_names(label),) if self._kind == "spans" else ()),
             )
         )
-        self._characters += len(sample.text or "")
+        self._characters += len(sample.text or "") + len(sample.pair or "")
         if len(self._batch) >= _ROWS or self._characters >= _CHARACTERS:
             self._flush()
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tlstudio.api import SPLITS, DataError, Label, Split, Task
+from tlstudio.api import SPLITS, TASKS, DataError, Label, Split, Task, label_names
 from tlstudio.data.units import join_units
 
 Fractions = tuple[float, float, float]
@@ -128,10 +128,11 @@ def _follow_units(fixed: Codes, units: Codes) -> Codes:
 
 def _strata(labels: Sequence[Label], task: Task) -> Codes:
     """Number the strata from 0; every number in between occurs."""
-    if task == "regression":
+    kind = TASKS[task].label
+    if kind == "number":
         return _quantile_bins(np.array([math.nan if x is None else x for x in labels], dtype=np.float64))
-    if task == "multi_label":
-        sets = [cast("tuple[str, ...]", label or ()) for label in labels]
+    if kind != "name":
+        sets = [label_names(label) for label in labels]
         frequency = Counter(name for names in sets for name in set(names))
         keys = [min(names, key=lambda name: (frequency[name], name)) if names else None for names in sets]
     else:

@@ -62,5 +62,5 @@ def target_values(revision: Revision) -> dict[Split, npt.NDArray[np.float64]]:
     """Return the regression targets by split; empty arrays for the other tasks."""
     values = revision.values()
     return {
-        split: values[revision.indices(split)] if revision.task == "regression" else np.zeros(0) for split in SPLITS
+        split: values[revision.indices(split)] if revision.label_kind == "number" else np.zeros(0) for split in SPLITS
     }

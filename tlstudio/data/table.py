@@ -9,9 +9,11 @@ SCHEMA = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("image", pa.string()),  # relative to the revision's folder if it was copied, else absolute
         pa.field("text", pa.large_string()),  # large: together the texts may pass 2 GiB
-        pa.field("label", pa.string()),  # classification
-        pa.field("labels", pa.list_(pa.string())),  # multi_label
-        pa.field("value", pa.float64()),  # regression
+        pa.field("pair", pa.large_string()),  # a second text that belongs to it
+        pa.field("label", pa.string()),  # a name
+        pa.field("labels", pa.list_(pa.string())),  # several names, also those that occur in an annotation
+        pa.field("value", pa.float64()),  # a number
+        pa.field("annotation", pa.large_string()),  # JSON, see `tlstudio.api.label_values`
         pa.field("group", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
@@ -22,6 +24,9 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of ``samples.parquet``, in their order."""
+
+ADDED = frozenset({"pair", "annotation"})
+"""Columns that tables of the first format do not have; nothing is in them."""
 
 UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])
 """The same before the splits are known."""

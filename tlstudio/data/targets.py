@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from tlstudio.api import DataError, Label, Task
+from tlstudio.api import TASKS, DataError, Label, Task, label_names
 
 MANY_NUMERIC_CLASSES = 100
 """More numeric classes than this are hardly classes, unless they are whole numbers that recur."""
@@ -26,7 +26,8 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
     Raises:
         DataError: Too few classes, numbers that are not classes, or targets that are all the same.
     """
-    if task == "regression":
+    kind = TASKS[task].label
+    if kind == "number":
         values = {float(cast(float, label)) for label in labels}
         if len(values) < 2:
             raise DataError(
@@ -34,12 +35,12 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
                 "Choose another label column.",
             )
         return (), ()
-    if task == "multi_label":
-        counts = Counter(name for label in labels for name in cast("tuple[str, ...]", label))
+    if kind != "name":
+        counts = Counter(name for label in labels for name in label_names(label))
         if not counts:
+            where = "the labels and the sign that separates them" if kind == "names" else "the annotations"
             raise DataError(
-                "No item has any label, so there is nothing to learn.",
-                "Choose the column that holds the labels and the sign that separates them.",
+                "No item has any label, so there is nothing to learn.", f"Choose the column that holds {where}."
             )
     else:
         counts = Counter(cast("Sequence[str]", labels))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tlstudio.api import DataError, DatasetFormat, Modality, Rejected, Sample
 from tlstudio.data.names import plain_text
 from tlstudio.data.planning import detect_all, suggest_options
 
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+
 
 def samples_in(
-    source: Path,
-    formats: Iterable[DatasetFormat],
-    modality: Modality,
-    *,
-    text_column: str = "",
-    image_column: str = "",
+    source: Path, formats: Iterable[DatasetFormat], modality: Modality, columns: Mapping[str, str] = NO_COLUMNS
 ) -> list[Sample | Rejected]:
     """Read what is to be predicted: one file, a folder (flat or nested) or a table.
 
@@ -26,8 +24,8 @@ def samples_in(
         source: An image, a text file, a folder of either, or a table.
         formats: The formats to read it with.
         modality: What the model takes.
-        text_column: Column of a table that holds the texts; ``""``: guessed.
-        image_column: Column of a table that holds the paths of images; ``""``: guessed.
+        columns: Columns of a table by the option that names them, such as ``text_column``; what is ``""`` or missing
+            is guessed.
 
     Returns:
         The samples in the order of the source, without labels; what cannot be read is `Rejected` in its place.
@@ -35,7 +33,7 @@ def samples_in(
     Raises:
         DataError: There is no such source, nothing in it is of that modality, or a column does not exist.
     """
-    chosen, given = reader_of(source, formats, modality, text_column=text_column, image_column=image_column)
+    chosen, given = reader_of(source, formats, modality, columns)
     options, _ = suggest_options(chosen, source, given)
     # Without labels, the task does not matter.
     items = chosen.read(source, options, "classification")
@@ -43,22 +41,19 @@ def samples_in(
 
 
 def _plain(item: Sample | Rejected) -> Sample | Rejected:
-    """Make a text valid Unicode, as an import does."""
-    return item if isinstance(item, Rejected) or item.text is None else replace(item, text=plain_text(item.text))
+    """Make texts valid Unicode, as an import does."""
+    if isinstance(item, Rejected) or item.text is None:
+        return item
+    return replace(item, text=plain_text(item.text), pair=None if item.pair is None else plain_text(item.pair))
 
 
 def reader_of(
-    source: Path,
-    formats: Iterable[DatasetFormat],
-    modality: Modality,
-    *,
-    text_column: str = "",
-    image_column: str = "",
+    source: Path, formats: Iterable[DatasetFormat], modality: Modality, columns: Mapping[str, str] = NO_COLUMNS
 ) -> tuple[DatasetFormat, dict[str, Any]]:
     """Find the format that reads what is to be predicted, and its options; arguments and errors of `samples_in`."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
-    columns = {name: value for name, value in (("text_column", text_column), ("image_column", image_column)) if value}
+    columns = {name: value for name, value in columns.items() if value}
     able = [
         item
         for item in formats

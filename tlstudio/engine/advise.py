@@ -13,7 +13,7 @@ from typing import Any
 
 from tlstudio.api import (
     SPLITS,
-    TASK_TITLES,
+    TASKS,
     Backbone,
     Component,
     PluginError,
@@ -163,7 +163,7 @@ def _default(section: str, revision: Revision, registry: Registry) -> str:
     if section == "head":
         found = [head for head in registry.heads.values() if head.task == revision.task]
         if not found:
-            raise PluginError(f"No plugin brings a head for {TASK_TITLES[revision.task].lower()}.")
+            raise PluginError(f"No plugin brings a head for {TASKS[revision.task].title.lower()}.")
         return found[0].name
     wanted = "linear_probe"
     if _on_gpu("auto") and len(revision.indices("train")) >= 1000:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from tlstudio.api import (
+    TASKS,
     Backbone,
     DataError,
     FineTuningStrategy,
@@ -21,6 +22,7 @@ from tlstudio.api import (
     Problem,
     ProblemsError,
     RunError,
+    Sample,
     Split,
     TargetInfo,
     TaskHead,
@@ -159,7 +161,7 @@ def split_data(
     features: np.ndarray | None = None,
     patience: Patience = at_once,
 ) -> SplitData:
-    """Make the loader, targets, ids and labels of one split.
+    """Make the loader, ids and labels of one split.
 
     Args:
         revision: The data.
@@ -172,15 +174,39 @@ def split_data(
         patience: Waits where the disk of the data is gone.
     """
     indices = revision.indices(split)
-    labels = revision.labels(indices)
-    source: SampleDataset | FeatureDataset
-    if features is not None:
-        source, lengths = FeatureDataset(features, indices), np.ones(len(indices), dtype=np.int64)
-    else:
-        source = SampleDataset(revision, indices, preprocessor, seed=0)
-        lengths = sample_lengths(revision, indices, preprocessor)
+    source, lengths = sample_source(revision, indices, head, preprocessor, features=features)
     loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)
-    return SplitData(loader, head.encode(labels), revision.ids(indices), labels)
+
+    def samples(positions: Tensor) -> list[Sample]:
+        return list(revision.samples(indices[positions.numpy()]))
+
+    return SplitData(loader, revision.ids(indices), revision.labels(indices), samples)
+
+
+def sample_source(
+    revision: Revision,
+    indices: np.ndarray,
+    head: HeadModule,
+    preprocessor: Preprocessor,
+    *,
+    seed: int = 0,
+    features: np.ndarray | None = None,
+) -> tuple[SampleDataset | FeatureDataset, np.ndarray]:
+    """Make what gives the samples at some rows, N of them, and measure their lengths, ``[N]``.
+
+    Args:
+        revision: The data.
+        indices: The rows.
+        head: Encodes the labels.
+        preprocessor: Prepares the samples.
+        seed: Of the augmentation.
+        features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
+    """
+    if features is not None:
+        targets = head.encoder()(revision.labels(indices), ())
+        return FeatureDataset(features, indices, targets), np.ones(len(indices), dtype=np.int64)
+    source = SampleDataset(revision, indices, preprocessor, head.encoder(), seed)
+    return source, sample_lengths(revision, indices, preprocessor)
 
 
 def choice_of(component: Component, options: Options) -> Choice:
@@ -196,15 +222,16 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
         if count < least:
             what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
             problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
-    values = revision.values()[revision.indices("train")] if target.task == "regression" else np.empty(0)
+    kind = TASKS[target.task].label
+    values = revision.values()[revision.indices("train")] if kind == "number" else np.empty(0)
     if len(values) and values.min() == values.max():
         what = f"all values in the train split of '{revision.dataset}' are {values[0]:g}."
         problems.append(Problem("dataset", what, "Import data with other splits, so that there is something to learn."))
-    if target.task == "classification" and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
+    if kind == "name" and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
         only = next(name for name, count in zip(target.classes, target.class_counts, strict=True) if count)
         what = f"the train split of '{revision.dataset}' has only the class '{only}'."
         problems.append(Problem("dataset", what, "Import data with other splits: each class must be in train."))
-    if target.task == "classification" and len(target.classes) < 2:
+    if kind == "name" and len(target.classes) < 2:
         what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
         problems.append(Problem("dataset", what, "Classification needs at least two classes."))
     return problems

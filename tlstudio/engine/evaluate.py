@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlstudio.api import Label, RunError, Split, TargetInfo, Task
+from tlstudio.api import (
+    TASKS,
+    Label,
+    LabelKind,
+    RunError,
+    Span,
+    Split,
+    TargetInfo,
+    Task,
+    label_from,
+    label_names,
+    label_values,
+)
 from tlstudio.engine.target import read_target
 from tlstudio.store.files import reason, refuse_links, remedy
 from tlstudio.store.run import Run
@@ -89,6 +101,11 @@ class Evaluation:
     per_class: tuple[ClassResult, ...]
     confusion: np.ndarray | None
 
+    @property
+    def label_kind(self) -> LabelKind:
+        """What its labels are made of."""
+        return TASKS[self.task].label
+
 
 def predictions_path(run: Run, split: str) -> Path:
     """File with the predictions of a split."""
@@ -126,8 +143,9 @@ def summarise(
 ) -> Evaluation:
     """Count classes and confusions."""
     ordered = tuple(sorted(items, key=lambda item: -item.loss))
-    confusion = _confusion(target, ordered) if target.task == "classification" else None
-    per_class = () if target.task == "regression" else _per_class(target, ordered)
+    kind = TASKS[target.task].label
+    confusion = _confusion(target, ordered) if kind == "name" else None
+    per_class = () if kind == "number" else _per_class(target, ordered)
     return Evaluation(run, split, target.task, target.classes, metrics, ordered, per_class, confusion)
 
 
@@ -142,10 +160,10 @@ def _confusion(target: TargetInfo, items: Sequence[ItemResult]) -> np.ndarray:
 def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassResult, ...]:
     support, found, hits = Counter[str](), Counter[str](), Counter[str]()
     for item in items:
-        truth, predicted = _names(item.label), _names(item.predicted)
-        support.update(truth)
-        found.update(predicted)
-        hits.update(truth & predicted)
+        truth, predicted = set(_parts(item.label)), set(_parts(item.predicted))
+        support.update(name for name, _ in truth)
+        found.update(name for name, _ in predicted)
+        hits.update(name for name, _ in truth & predicted)
     rows = []
     for name in target.classes:
         precision = hits[name] / found[name] if found[name] else 0.0
@@ -155,8 +173,10 @@ def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassRe
     return tuple(rows)
 
 
-def _names(label: Label) -> set[str]:
-    return set(label) if isinstance(label, tuple) else {str(label)}
+def _parts(label: Label) -> Iterator[tuple[str, object]]:
+    """What can be right or wrong by itself: each name, each span, as ``(name, all of it)``."""
+    for part in label if isinstance(label, tuple) else (str(label),):
+        yield (part.name, part) if isinstance(part, Span) else (part, part)
 
 
 def write_predictions(
@@ -169,22 +189,24 @@ def write_predictions(
 ) -> None:
     """Keep the predictions of a split as Parquet: id, label and predicted (JSON), confidence, loss, raw output.
 
+    Vectors are kept as raw output, anything larger is not.
+
     Raises:
         RunError: The disk is full or the like.
     """
-    flat = outputs.output.reshape(len(ids), -1).numpy()
-    offsets = np.arange(len(ids) + 1, dtype=np.int32 if flat.size < 2**31 else np.int64) * flat.shape[1]
-    as_lists = pa.ListArray if flat.size < 2**31 else pa.LargeListArray
-    table = pa.table(
-        {
-            "id": pa.array(ids, pa.string()),
-            "label": pa.array([json.dumps(label, ensure_ascii=False) for label in labels], pa.string()),
-            "predicted": pa.array([json.dumps(value, ensure_ascii=False) for value, _ in decoded], pa.string()),
-            "confidence": pa.array([confidence for _, confidence in decoded], pa.float64()),
-            "loss": pa.array(outputs.losses.double().numpy()),
-            "output": as_lists.from_arrays(pa.array(offsets), pa.array(flat.ravel())),
-        }
-    )
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "label": _as_json(labels),
+        "predicted": _as_json([value for value, _ in decoded]),
+        "confidence": pa.array([confidence for _, confidence in decoded], pa.float64()),
+        "loss": pa.array(outputs.losses.double().numpy()),
+    }
+    if outputs.output is not None:
+        flat = outputs.output.reshape(len(ids), -1).numpy()
+        offsets = np.arange(len(ids) + 1, dtype=np.int32 if flat.size < 2**31 else np.int64) * flat.shape[1]
+        as_lists = pa.ListArray if flat.size < 2**31 else pa.LargeListArray
+        columns["output"] = as_lists.from_arrays(pa.array(offsets), pa.array(flat.ravel()))
+    table = pa.table(columns)
     path = predictions_path(run, split)
     staging = path.with_suffix(".part")
     try:
@@ -201,17 +223,23 @@ def write_predictions(
         ) from error
 
 
+def _as_json(labels: Sequence[Label]) -> pa.Array[Any]:
+    texts = [json.dumps(label_values(label), ensure_ascii=False) for label in labels]
+    return pa.array(texts, pa.large_string())  # large: marked parts of many texts may pass 2 GiB
+
+
 def _labels_from(texts: Sequence[str], target: TargetInfo) -> list[Label]:
-    known = {text: _in_class_order(json.loads(text), target) for text in set(texts)}  # they recur
+    kind = TASKS[target.task].label
+    known = {text: _in_class_order(label_from(json.loads(text), kind), target) for text in set(texts)}  # they recur
     return [known[text] for text in texts]
 
 
-def _in_class_order(value: Any, target: TargetInfo) -> Label:  # noqa: ANN401  as read from JSON or given by a head
+def _in_class_order(label: Label, target: TargetInfo) -> Label:
     """A label in one form, so that equal ones are equal: several names always in the order of the classes."""
-    if isinstance(value, list | tuple):
+    if isinstance(label, tuple) and TASKS[target.task].label == "names":
         place = {name: index for index, name in enumerate(target.classes)}
-        return tuple(sorted((str(name) for name in value), key=lambda name: place.get(name, len(place))))
-    return value if value is None or isinstance(value, str) else float(value)
+        return tuple(sorted(label_names(label), key=lambda name: place.get(name, len(place))))
+    return label
 
 
 def evaluate_run(
@@ -242,7 +270,7 @@ def evaluate_run(
 
     from tlstudio.engine.assemble import load_run_model, split_data
     from tlstudio.engine.devices import resolve_device
-    from tlstudio.engine.measuring import decode_values, run_split
+    from tlstudio.engine.measuring import run_split
     from tlstudio.engine.recipe import parse_recipe
 
     recipe = parse_recipe(run.read_recipe())
@@ -264,7 +292,7 @@ def evaluate_run(
             control.check_cancelled()
 
     outputs = run_split(model.to(device), model.head, data, device, after_batch)
-    target, decoded = model.head.target, decode_values(model.head, outputs.output)
+    target, decoded = model.head.target, outputs.values(model.head)
     if project.writable:
         write_predictions(run, split, data.ids, data.labels, outputs, decoded)
         run.record_metrics(split, outputs.metrics)

@@ -25,6 +25,7 @@ from tlstudio.engine.assemble import (
     find_parts,
     learning_parameters,
     restore_model,
+    sample_source,
     split_data,
 )
 from tlstudio.engine.checkpoint import Checkpoints, Resumption, find_resumption, has_checkpoint, load_checkpoint
@@ -44,8 +45,8 @@ from tlstudio.engine.events import (
     from_json,
 )
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
-from tlstudio.engine.loading import EpochSampler, FeatureDataset, SampleDataset, TrainLoader, sample_lengths
-from tlstudio.engine.measuring import SplitData, decode_values, monitored, run_split
+from tlstudio.engine.loading import EpochSampler, TrainLoader
+from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
@@ -207,12 +208,9 @@ class Execution:
             )
 
         indices = revision.indices("train")
-        source: SampleDataset | FeatureDataset
-        if features is not None:
-            source, lengths = FeatureDataset(features, indices), indices * 0
-        else:
-            source = SampleDataset(revision, indices, preprocessor, options.seed)
-            lengths = sample_lengths(revision, indices, preprocessor)
+        source, lengths = sample_source(
+            revision, indices, model.head, preprocessor, seed=options.seed, features=features
+        )
         train = TrainLoader(
             source,
             EpochSampler(lengths, options.batch_size, options.seed),
@@ -255,15 +253,14 @@ class Execution:
             events_size=lambda: self._write(self.run.sync_events),
             ids_of=lambda positions: revision.ids(indices[positions.numpy()]),
         )
-        train_targets = model.head.encode(revision.labels(indices))
         try:
-            best_epoch = trainer.fit(learner, train, train_targets, validation, resumption)
+            best_epoch = trainer.fit(learner, train, len(indices), validation, resumption)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             # The frames of the failed step still hold its tensors, for which the trial needs the room.
             traceback.clear_frames(error.__traceback__)
-            trial = BatchTrial(network, model.head, train, train_targets, options, fabric)
+            trial = BatchTrial(network, model.head, train, options, fabric)
             fitting, recomputed = trial.largest_fitting(), False
             if not (cached or options.recompute):
                 recompute_activations(model.layer_groups())
@@ -296,8 +293,8 @@ class Execution:
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
         outputs = run_split(network, head, data, device, progress)
-        decoded = decode_values(head, outputs.output)
-        self._write(lambda: write_predictions(self.run, name, data.ids, data.labels, outputs, decoded))
+        values = outputs.values(head)
+        self._write(lambda: write_predictions(self.run, name, data.ids, data.labels, outputs, values))
         return outputs.metrics
 
     def _features(

@@ -21,7 +21,7 @@ from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
 from tlstudio.api.files import check_plain_file
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
-from tlstudio.engine.loading import EvalLoader, SampleDataset, sample_lengths
+from tlstudio.engine.loading import EvalLoader, NoTargets, SampleDataset, sample_lengths
 from tlstudio.store.files import reason, remedy
 
 CACHE_FOLDER = "cache"
@@ -143,7 +143,7 @@ def compute_features(
         RunError: The disk has no room for them, or is gone.
     """
     indices = np.arange(len(revision))
-    dataset = SampleDataset(revision, indices, preprocessor, seed=0)
+    dataset = SampleDataset(revision, indices, preprocessor, NoTargets(), seed=0)
     loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
     try:
         path.parent.mkdir(exist_ok=True)  # never the project's folder: that is gone with its disk

@@ -14,7 +14,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlstudio.api import DataError, Preprocessor, RunError
+from tlstudio.api import DataError, Label, Preprocessor, RunError
+from tlstudio.api.nn import TargetEncoder
 from tlstudio.data.revision import Revision
 from tlstudio.engine.processes import quick_processes
 from tlstudio.plugins.sources import file_of, have_imported
@@ -53,11 +54,21 @@ class Batch:
 
     Attributes:
         inputs: What the backbone takes, each ``[B, ...]``.
+        targets: The encoded labels, ``[B, ...]``.
         positions: Where the samples stand in the list that the loader was made for, ``[B]`` int64.
     """
 
     inputs: dict[str, Tensor]
+    targets: Tensor
     positions: Tensor
+
+
+class NoTargets(TargetEncoder):
+    """Where labels do not matter."""
+
+    def __call__(self, labels: Sequence[Label], items: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Return an empty row for each label."""
+        return torch.empty(len(labels), 0)
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -66,31 +77,50 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
-    """The samples of a revision at some indices, prepared by a preprocessor."""
+class SampleDataset(Dataset[tuple[dict[str, Any], Label, int]]):
+    """The samples of a revision at some indices, prepared by a preprocessor and with their labels encoded.
 
-    def __init__(self, revision: Revision, indices: np.ndarray, preprocessor: Preprocessor, seed: int) -> None:
+    Args:
+        revision: The data.
+        indices: Rows of the samples.
+        preprocessor: Prepares them.
+        encoder: Encodes their labels.
+        seed: All that is random derives from it.
+    """
+
+    def __init__(
+        self,
+        revision: Revision,
+        indices: np.ndarray,
+        preprocessor: Preprocessor,
+        encoder: TargetEncoder,
+        seed: int,
+    ) -> None:
         self._revision = revision
         self._indices = indices
         self._preprocessor = preprocessor
+        self._encoder = encoder
         self._seed = seed
 
     def __getstate__(self) -> dict[str, Any]:
-        """Take along where a preprocessor of the user's own plugin is, which a loader process has not imported."""
-        plugin = file_of(type(self._preprocessor).__module__)
-        return {**vars(self), "_preprocessor": (plugin, pickle.dumps(self._preprocessor))}
+        """Take along where what is of the user's own plugins is, which a loader process has not imported."""
+        own = {name: getattr(self, name) for name in ("_preprocessor", "_encoder")}
+        sent = {name: (file_of(type(part).__module__), pickle.dumps(part)) for name, part in own.items()}
+        return {**vars(self), **sent}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Import the plugin first."""
-        plugin, pickled = state["_preprocessor"]
-        if plugin is not None:
-            have_imported(plugin)
-        vars(self).update(state, _preprocessor=pickle.loads(pickled))  # noqa: S301  from our own parent process
+        """Import the plugins first."""
+        for name in ("_preprocessor", "_encoder"):
+            plugin, pickled = state[name]
+            if plugin is not None:
+                have_imported(plugin)
+            state[name] = pickle.loads(pickled)  # noqa: S301  from our own parent process
+        vars(self).update(state)
 
     @property
-    def needs(self) -> str:
-        """Module that a process needs to prepare a sample."""
-        return type(self._preprocessor).__module__
+    def needs(self) -> tuple[str, str]:
+        """Modules that a process needs to prepare a sample."""
+        return type(self._preprocessor).__module__, type(self._encoder).__module__
 
     def check_disk(self) -> None:
         """Look whether the data are still there at all.
@@ -108,21 +138,21 @@ class SampleDataset(Dataset[tuple[dict[str, Any], int]]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, key: Key) -> tuple[dict[str, Any], int]:
+    def __getitem__(self, key: Key) -> tuple[dict[str, Any], Label, int]:
         epoch, position = key
         index = int(self._indices[position])
         sample = self._revision.sample(index)
         seed = sample_seed(self._seed, epoch, index) if epoch >= 0 else None
         try:
-            return self._preprocessor(sample, seed), position
+            return self._preprocessor(sample, seed), sample.label, position
         except DataError as error:
             remedy = error.remedy or "Mend the file, or import the data set again without it."
             raise DataError(f"Sample {sample.id} cannot be used: {error.what}", remedy, path=error.path) from error
 
-    def collate(self, items: Sequence[tuple[dict[str, Any], int]]) -> Batch:
+    def collate(self, rows: Sequence[tuple[dict[str, Any], Label, int]]) -> Batch:
         """Join prepared samples."""
-        inputs = self._preprocessor.collate([item for item, _ in items])
-        return Batch(inputs, torch.tensor([position for _, position in items]))
+        items, labels, positions = zip(*rows, strict=True)
+        return Batch(self._preprocessor.collate(items), self._encoder(labels, items), torch.tensor(positions))
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -174,11 +204,13 @@ class FeatureDataset:
     Args:
         features: Features of the whole revision, one row a sample, ``[N, D]``; may be memory-mapped.
         indices: Rows of the samples; only those of a batch are read at a time.
+        targets: Their encoded labels, ``[len(indices), ...]``.
     """
 
-    def __init__(self, features: np.ndarray, indices: np.ndarray) -> None:
+    def __init__(self, features: np.ndarray, indices: np.ndarray, targets: Tensor) -> None:
         self._features = features
         self._indices = indices
+        self._targets = targets
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -186,7 +218,8 @@ class FeatureDataset:
     def batch(self, positions: np.ndarray) -> Batch:
         """Read rows ``[B, D]`` at once."""
         rows = torch.from_numpy(np.ascontiguousarray(self._features[self._indices[positions]], dtype=np.float32))
-        return Batch({"pooled": rows}, torch.from_numpy(positions))
+        where = torch.from_numpy(positions)
+        return Batch({"pooled": rows}, self._targets[where], where)
 
 
 def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:
@@ -195,7 +228,7 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
         batch_sampler=batches,
         collate_fn=source.collate,
         num_workers=num_workers,
-        multiprocessing_context=quick_processes(__name__, source.needs) if num_workers else None,
+        multiprocessing_context=quick_processes(__name__, *source.needs) if num_workers else None,
         persistent_workers=num_workers > 0,  # starting one takes a while
         generator=torch.Generator(),  # its own, so that the global random state stays still
         worker_init_fn=functools.partial(_stay_with, os.getpid()) if num_workers else None,

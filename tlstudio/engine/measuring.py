@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from tlstudio.api import Label, RunError
+from tlstudio.api import Label, Prediction, RunError, Sample
 from tlstudio.api.nn import HeadModule
-from tlstudio.engine.loading import EvalLoader
+from tlstudio.engine.loading import Batch, EvalLoader
 from tlstudio.engine.recipe import TrainingOptions
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 _DECODED_AT_ONCE = 256
 
@@ -22,15 +26,15 @@ class SplitData:
 
     Attributes:
         loader: Its batches.
-        targets: Encoded labels, ``[N, ...]``, by position.
         ids: Sample ids by position.
         labels: Labels by position.
+        samples: Gives the samples at some positions.
     """
 
     loader: EvalLoader
-    targets: Tensor
     ids: Sequence[str]
     labels: Sequence[Label]
+    samples: Callable[[Tensor], Sequence[Sample]]
 
 
 @dataclass(slots=True)
@@ -38,14 +42,27 @@ class Outputs:
     """What a model gave for a split, by position.
 
     Attributes:
-        output: Raw outputs, ``[N, K]`` float32 on the CPU.
         losses: Loss of each sample, ``[N]``.
         metrics: Metrics by name, ``loss`` among them.
+        output: Raw outputs, ``[N, K]`` float32 on the CPU; `None` of a head that decodes in place.
+        decoded: What was predicted and its confidence; empty where it can be decoded from `output` at any time.
     """
 
-    output: Tensor
     losses: Tensor
     metrics: dict[str, float]
+    output: Tensor | None
+    decoded: Sequence[tuple[Label, float | None]] = ()
+
+    def values(self, head: HeadModule, positions: Tensor | None = None) -> list[tuple[Label, float | None]]:
+        """What was predicted and its confidence, of the samples at some positions or of all.
+
+        Predictions hold the scores of all classes as Python objects; of many samples and classes they would take
+        gigabytes, so only a part of them is there at a time.
+        """
+        if self.output is None:
+            return [self.decoded[int(p)] for p in positions] if positions is not None else list(self.decoded)
+        output = self.output if positions is None else self.output[positions]
+        return [pair for part in output.split(_DECODED_AT_ONCE) for pair in _pairs(head.decode(part))]
 
 
 def run_split(
@@ -65,41 +82,83 @@ def run_split(
         on_batch: Called with the number of samples done.
     """
     network.eval()
-    parts: list[Tensor] = []
-    positions: list[Tensor] = []
+    gathered = _InPlace(head, split) if head.decodes_in_place else _Vectors(head)
     done = 0
     with torch.inference_mode():
         for batch in split.loader:
             inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-            parts.append(network(inputs).float())
-            positions.append(batch.positions)
+            gathered.add(network(inputs).float(), batch)
             done += len(batch.positions)
             on_batch(done)
-        in_order = torch.argsort(torch.cat(positions))
-        output = torch.cat(parts).cpu()[in_order]
-        head_device = next((p.device for p in head.parameters()), torch.device("cpu"))
-        losses = head.loss(output.to(head_device), split.targets.to(head_device)).cpu()
-    return Outputs(output, losses, measure(head, output, split.targets, losses))
+        return gathered.outputs()
 
 
-def decode_values(head: HeadModule, output: Tensor) -> list[tuple[Label, float | None]]:
-    """Decode outputs ``[N, K]`` into what was predicted and its confidence.
+class _Vectors:
+    """Keeps vectors and measures them as a whole: how a split is cut into batches then changes nothing."""
 
-    Predictions hold the scores of all classes as Python objects; of many samples and classes they would take
-    gigabytes, so only a part of them is there at a time.
-    """
-    values: list[tuple[Label, float | None]] = []
-    for part in output.split(_DECODED_AT_ONCE):
-        values += [(prediction.value, prediction.confidence) for prediction in head.decode(part)]
-    return values
+    def __init__(self, head: HeadModule) -> None:
+        self._head = head
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._positions: list[Tensor] = []
+
+    def add(self, output: Tensor, batch: Batch) -> None:
+        """Take in a batch; what is on an accelerator stays there until all is done."""
+        self._outputs.append(output)
+        self._targets.append(batch.targets)
+        self._positions.append(batch.positions)
+
+    def outputs(self) -> Outputs:
+        """Put all in order and measure it."""
+        head = self._head
+        in_order = torch.argsort(torch.cat(self._positions))
+        output, targets = torch.cat(self._outputs).cpu()[in_order], torch.cat(self._targets)[in_order]
+        device = next((parameter.device for parameter in head.parameters()), torch.device("cpu"))
+        losses = head.loss(output.to(device), targets.to(device)).cpu()
+        metrics = head.metrics()
+        metrics.update(output, targets)
+        return Outputs(losses, {"loss": float(losses.mean()), **_numbers(metrics)}, output)
 
 
-def measure(head: HeadModule, output: Tensor, targets: Tensor, losses: Tensor) -> dict[str, float]:
-    """Compute the head's metrics and the mean loss over a whole split, on the CPU."""
-    collection = head.metrics()
-    collection.update(output, targets)
-    values = {name: float(value) for name, value in collection.compute().items()}
-    return {"loss": float(losses.mean()), **values}
+class _InPlace:
+    """Measures and decodes batch by batch what is too large to be kept."""
+
+    def __init__(self, head: HeadModule, split: SplitData) -> None:
+        self._head = head
+        self._samples = split.samples
+        self._metrics, self._label_metrics = head.metrics(), head.label_metrics()
+        self._losses: list[Tensor] = []
+        self._positions: list[Tensor] = []
+        self._decoded: list[tuple[Label, float | None]] = []
+
+    def add(self, output: Tensor, batch: Batch) -> None:
+        """Measure and decode a batch."""
+        self._losses.append(self._head.loss(output, batch.targets.to(output.device)).cpu())
+        self._positions.append(batch.positions)
+        output = output.cpu()
+        self._metrics.update(output, batch.targets)
+        samples = self._samples(batch.positions)
+        predictions = self._head.decode(output, batch.inputs, samples)
+        if self._label_metrics is not None:
+            self._label_metrics.update(predictions, samples)
+        self._decoded += _pairs(predictions)
+
+    def outputs(self) -> Outputs:
+        """Put all in order."""
+        in_order = torch.argsort(torch.cat(self._positions))
+        losses = torch.cat(self._losses)[in_order]
+        metrics = {"loss": float(losses.mean()), **_numbers(self._metrics)}
+        if self._label_metrics is not None:
+            metrics |= self._label_metrics.compute()
+        return Outputs(losses, metrics, None, [self._decoded[position] for position in in_order.tolist()])
+
+
+def _numbers(metrics: MetricCollection) -> dict[str, float]:
+    return {str(name): float(value) for name, value in metrics.compute().items()}
+
+
+def _pairs(predictions: Sequence[Prediction]) -> list[tuple[Label, float | None]]:
+    return [(prediction.value, prediction.confidence) for prediction in predictions]
 
 
 def monitored(head: HeadModule, options: TrainingOptions) -> tuple[str, str]:

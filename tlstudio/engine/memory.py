@@ -7,7 +7,7 @@ import gc
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from tlstudio.api import RunError
 from tlstudio.api.nn import HeadModule, set_train_mode
@@ -30,7 +30,6 @@ class BatchTrial:
         network: What is fed with batches.
         head: Gives the loss.
         train: Where the batch comes from.
-        targets: Encoded training labels by position.
         options: With the batch size that did not fit.
         fabric: Device and precision.
     """
@@ -40,14 +39,12 @@ class BatchTrial:
         network: nn.Module,
         head: HeadModule,
         train: TrainLoader,
-        targets: Tensor,
         options: TrainingOptions,
         fabric: Fabric,
     ) -> None:
         self._network = network
         self._head = head
         self._batch = next(train.epoch(0))
-        self._targets = targets
         self._options = options
         self._fabric = fabric
 
@@ -74,7 +71,7 @@ class BatchTrial:
             inputs = {name: tensor[:size].to(device) for name, tensor in self._batch.inputs.items()}
             with self._fabric.autocast():
                 output = network(inputs)
-            wanted = self._targets[self._batch.positions[:size]].to(device)
+            wanted = self._batch.targets[:size].to(device)
             self._fabric.backward(self._head.loss(output.float(), wanted).mean())
             network.zero_grad(set_to_none=True)
             del reserved

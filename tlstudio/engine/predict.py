@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,20 +14,24 @@ from typing import Any, Self
 import torch
 
 from tlstudio.api import (
+    TASKS,
     DataError,
+    LabelKind,
     Modality,
     Prediction,
     Preprocessor,
     Rejected,
     RunError,
     Sample,
+    TargetInfo,
     Task,
-    label_text,
 )
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.names import plain_text
 from tlstudio.data.own_folders import refuse_as_output
+from tlstudio.data.unlabelled import NO_COLUMNS
 from tlstudio.data.unlabelled import samples_in as read_samples
+from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
@@ -94,22 +99,54 @@ class Predictor:
         return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
 
     @property
+    def target(self) -> TargetInfo:
+        """What it has learned."""
+        return self._model.head.target
+
+    @property
     def task(self) -> Task:
         """The task that it solves."""
-        return self._model.head.target.task
+        return self.target.task
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What its predictions are made of."""
+        return TASKS[self.task].label
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that it knows; empty for regression."""
         return self._model.head.target.classes
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The classes of which it gives a probability for each sample."""
+        return self.classes if self.label_kind in ("name", "names") else ()
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it takes two texts at once: the sample's text and the `pair` that belongs to it."""
+        return self._model.head.target.pairs
+
     def outputs(self, samples: list[Sample]) -> torch.Tensor:
-        """Compute raw outputs, ``[len(samples), K]`` on the CPU.
+        """Compute raw outputs, ``[len(samples), ...]`` on the CPU.
 
         Raises:
             DataError: A sample cannot be read.
         """
-        return self._forward([self._preprocessor(sample) for sample in samples])
+        return self._forward(self._preprocessor.collate([self._prepared(sample) for sample in samples]))
+
+    def _prepared(self, sample: Sample) -> dict[str, Any]:
+        if self.pairs and sample.pair is None:
+            raise DataError(
+                f"{sample.source or sample.id} has no second text, and this model compares two.",
+                "Give a table and the column with the second texts.",
+            )
+        if sample.pair is not None and not self.pairs:
+            raise DataError(
+                f"{sample.source or sample.id} has a second text, and this model takes one.", "Leave it out."
+            )
+        return self._preprocessor(sample)
 
     def predict(
         self, samples: Iterable[Sample], *, batch_size: int = 32
@@ -121,16 +158,19 @@ class Predictor:
             outcome: list[Rejected | None] = []
             for sample in chunk:
                 try:
-                    prepared.append(self._preprocessor(sample))
+                    prepared.append(self._prepared(sample))
                     outcome.append(None)
                 except DataError as error:
                     outcome.append(Rejected(sample.source or sample.id, error.what, error.remedy))
-            predictions = iter(self._model.head.decode(self._forward(prepared)) if prepared else ())
+            predictions: Iterator[Prediction] = iter(())
+            if prepared:
+                inputs = self._preprocessor.collate(prepared)
+                readable = [sample for sample, rejected in zip(chunk, outcome, strict=True) if rejected is None]
+                predictions = iter(self._model.head.decode(self._forward(inputs), inputs, readable))
             for sample, rejected in zip(chunk, outcome, strict=True):
                 yield sample, rejected if rejected is not None else next(predictions)
 
-    def _forward(self, prepared: list[dict[str, Any]]) -> torch.Tensor:
-        inputs = self._preprocessor.collate(prepared)
+    def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         with torch.inference_mode():
             output: torch.Tensor = self._model({name: t.to(self._device) for name, t in inputs.items()})
         return output.float().cpu()
@@ -153,15 +193,21 @@ def load_predictor(folder: str | Path) -> Predictor:
 
 
 def samples_in(
-    source: Path, modality: Modality, registry: Registry, *, text_column: str = "", image_column: str = ""
+    source: Path, modality: Modality, registry: Registry, columns: Mapping[str, str] = NO_COLUMNS
 ) -> list[Sample | Rejected]:
     """List the samples of an image, a text file, a folder or a table; labels are not needed.
+
+    Args:
+        source: What is to be predicted.
+        modality: What the model takes.
+        registry: The formats.
+        columns: Columns of a table by the option that names them (``text_column``, ``pair_column``,
+            ``image_column``), where they are not found by themselves.
 
     Raises:
         DataError: Nothing usable is there.
     """
-    formats = registry.formats.values()
-    return list(read_samples(source, formats, modality, text_column=text_column, image_column=image_column))
+    return list(read_samples(source, registry.formats.values(), modality, columns))
 
 
 def predict_to_csv(
@@ -170,8 +216,7 @@ def predict_to_csv(
     output: Path,
     registry: Registry,
     *,
-    text_column: str = "",
-    image_column: str = "",
+    columns: Mapping[str, str] = NO_COLUMNS,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> PredictReport:
@@ -185,8 +230,7 @@ def predict_to_csv(
         source: An image, a folder or a table.
         output: The file to write; replaced as a whole at the end.
         registry: The formats.
-        text_column: Column with the text, where it is not found by itself.
-        image_column: Column with the image path, likewise.
+        columns: See `samples_in`.
         on_progress: Called with samples done and their number.
         cancelled: Asked after each sample.
 
@@ -205,7 +249,7 @@ def predict_to_csv(
             path=output,
         )
     refuse_as_output(output)
-    items = samples_in(source, predictor.modality, registry, text_column=text_column, image_column=image_column)
+    items = samples_in(source, predictor.modality, registry, columns)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
     if not samples:
@@ -217,8 +261,8 @@ def predict_to_csv(
     try:
         with staging.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
-            text = ["text"] if predictor.modality == "text" else []
-            header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.classes)]
+            text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality == "text" else []
+            header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.scored)]
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
@@ -242,11 +286,14 @@ def predict_to_csv(
 
 
 def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[str]:
-    text = [sample.text or ""] if predictor.modality == "text" else []
+    text = [sample.text or "", *([sample.pair or ""] if predictor.pairs else [])]
+    text = text if predictor.modality == "text" else []
     confidence = "" if prediction.confidence is None else f"{prediction.confidence:.6f}"
     scores = dict(prediction.scores)
-    value = repr(prediction.value) if isinstance(prediction.value, float) else label_text(prediction.value)
+    value = repr(prediction.value) if isinstance(prediction.value, float) else words(prediction.value, sample)
+    if predictor.label_kind == "spans" and not predictor.pairs:
+        value = json.dumps(told(prediction.value, sample), ensure_ascii=False)
     origin = str(sample.image) if sample.image is not None else sample.source
     # A head may leave scores out: of classes that it does not rank, say.
-    shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.classes]
+    shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
     return [sample.id, origin, *text, value, confidence, *shares]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
-from tlstudio.api import RunError, TargetInfo, Task
+from tlstudio.api import TASKS, RunError, TargetInfo
 from tlstudio.store.run import Run
 
 
@@ -21,6 +21,7 @@ def target_values(target: TargetInfo) -> dict[str, Any]:
         "class_counts": list(target.class_counts),
         "mean": target.mean,
         "std": target.std,
+        "pairs": target.pairs,
     }
 
 
@@ -31,15 +32,16 @@ def target_from(values: dict[str, Any]) -> TargetInfo:
         KeyError, TypeError, ValueError: It is something else.
     """
     classes, counts = values["classes"], values["class_counts"]
-    if values["task"] not in get_args(Task):
+    if values["task"] not in TASKS:
         raise ValueError(f"the task {str(values['task'])[:40]!r} is not known")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise TypeError("the classes are no list of names")
     if not isinstance(counts, list) or not all(type(count) is int for count in counts) or len(counts) != len(classes):
         raise TypeError("there is not one count for each class")
-    if bool(classes) == (values["task"] == "regression"):
+    if bool(classes) == (TASKS[values["task"]].label == "number"):
         raise ValueError("the classes do not fit the task")
-    return TargetInfo(values["task"], tuple(classes), tuple(counts), float(values["mean"]), float(values["std"]))
+    mean, std = float(values["mean"]), float(values["std"])
+    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, bool(values.get("pairs", False)))
 
 
 def read_target(run: Run) -> TargetInfo:

@@ -76,12 +76,14 @@ def measure_costs(
     samples = [revision.sample(int(index)) for index in indices]
     preprocessor(samples[0])  # warms up
     start = time.perf_counter()
-    inputs = preprocessor.collate([preprocessor(sample, 0) for sample in samples])
+    items = [preprocessor(sample, 0) for sample in samples]
+    inputs = preprocessor.collate(items)
+    targets = model.head.encoder()([sample.label for sample in samples], items)
     read = (time.perf_counter() - start) / count
 
     model.to(device)
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
-    targets = model.head.encode([sample.label for sample in samples]).to(device)
+    targets = targets.to(device)
     network: nn.Module = model
 
     def forward() -> None:

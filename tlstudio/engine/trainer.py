@@ -66,7 +66,7 @@ class Trainer:
         self,
         learner: Learner,
         train: TrainLoader,
-        targets: Tensor,
+        num_train: int,
         validation: SplitData,
         resumption: Resumption | None = None,
     ) -> int:
@@ -75,7 +75,7 @@ class Trainer:
         Args:
             learner: What is trained.
             train: Training batches.
-            targets: Encoded training labels by position, ``[N, ...]``.
+            num_train: Number of training samples.
             validation: The validation split.
             resumption: Where to go on; the same numbers then come as if nothing had happened in between.
 
@@ -94,9 +94,7 @@ class Trainer:
         )
         keep_last = options.keep == "last"
         best = BestEpoch(*monitored(model.head, options))
-        state = TrainingState(
-            learner, network, fabric_optimizer, scheduler, self._fabric, targets.to(self._fabric.device), steps, best
-        )
+        state = TrainingState(learner, network, fabric_optimizer, scheduler, self._fabric, num_train, steps, best)
         if resumption is not None:
             state.load(resumption)
 
@@ -206,12 +204,12 @@ class Trainer:
         device = self._fabric.device
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
         output: Tensor = state.network(inputs).float()
-        return state.learner.model.head.loss(output, state.targets[batch.positions.to(device)])
+        return state.learner.model.head.loss(output, batch.targets.to(device, non_blocking=True))
 
     def _penalty(self, state: TrainingState) -> Tensor | float:
         """What the strategy and L1 add to the loss of a batch."""
         learner = state.learner
-        extra = learner.strategy.extra_loss(learner.model, learner.options, len(state.targets))
+        extra = learner.strategy.extra_loss(learner.model, learner.options, state.num_train)
         penalty: Tensor | float = 0.0 if extra is None else extra
         if self._options.l1:
             learning = [parameter for group in learner.groups for parameter in group.params]
@@ -264,9 +262,9 @@ class Trainer:
         )
         order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
         worst = tuple(
-            (split.ids[int(position)], label_text(prediction.value), float(outputs.losses[position]))
-            for position, prediction in zip(order, head.decode(outputs.output[order]), strict=True)
-            if not _same(prediction.value, split.labels[int(position)])
+            (split.ids[int(position)], label_text(value), float(outputs.losses[position]))
+            for position, (value, _) in zip(order, outputs.values(head, order), strict=True)
+            if not _same(value, split.labels[int(position)])
         )
         return outputs.metrics, worst
 

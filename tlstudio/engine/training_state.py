@@ -151,7 +151,7 @@ class TrainingState:
         optimizer: Any,  # noqa: ANN401  as above
         scheduler: torch.optim.lr_scheduler.LambdaLR,
         fabric: Fabric,
-        targets: Tensor,
+        num_train: int,
         steps: int,
         best: BestEpoch,
     ) -> None:
@@ -159,7 +159,7 @@ class TrainingState:
         self.network = network
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.targets = targets
+        self.num_train = num_train
         self.steps = steps
         self.best = best
         self.epoch = 1  # the one that is under way

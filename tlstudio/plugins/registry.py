@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from tlstudio.api import (
-    TASK_TITLES,
+    TASKS,
     Backbone,
     BackboneFamily,
     Component,
@@ -141,8 +141,8 @@ class Registry:
             sentences.append(f"{backbone.title} takes {taken}, the data set has {has}.")
         if head.task != task:
             sentences.append(
-                f"{head.title} solves {TASK_TITLES[head.task].lower()}, "
-                f"the data set is for {TASK_TITLES[task].lower()}."
+                f"{head.title} solves {TASKS[head.task].title.lower()}, "
+                f"the data set is for {TASKS[task].title.lower()}."
             )
         info = backbone.info()
         if head.requires not in info.provides:

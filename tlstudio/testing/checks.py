@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlstudio.api import (
+    TASKS,
     Backbone,
     DataError,
     DatasetFormat,
     FineTuningStrategy,
-    Label,
     Options,
     Rejected,
     Sample,
@@ -71,32 +71,42 @@ def check_format(format_: DatasetFormat, path: Path, task: Task, options: Option
 
 
 def check_head(
-    head: TaskHead, target: TargetInfo, labels: Sequence[Label], *, options: Options | None = None, width: int = 8
+    head: TaskHead, target: TargetInfo, samples: Sequence[Sample], *, options: Options | None = None
 ) -> None:
-    """Check that a head on pooled features can learn, measure and predict.
+    """Check that a head can learn, measure and predict, on the features of a tiny backbone.
 
     Args:
         head: The head.
         target: What is to be learned.
-        labels: Two or more labels that the target knows.
+        samples: Two or more samples of images or texts, with labels that the target knows; see `tiny_samples`.
         options: Options of the head.
-        width: Width of the features.
 
     Raises:
         ContractError: A promise is broken.
     """
     import torch
 
-    from tlstudio.api.features import Features
+    from tlstudio.testing.components import tiny_backbones
 
-    count = len(labels)
+    count = len(samples)
+    labels = [sample.label for sample in samples]
+    backbone = tiny_backbones("image" if samples[0].image is not None else "text")[0]
+    preprocess = backbone.preprocessor(backbone.Options())
+    items = [preprocess(sample) for sample in samples]
+    inputs = preprocess.collate(items)
+    network = backbone.load(backbone.Options()).eval()
     torch.manual_seed(0)
-    module = head.build(width, target, options if options is not None else head.Options())
+    module = head.build(network.num_features, target, options if options is not None else head.Options())
     module.train()
-    output = module(Features(pooled=torch.randn(count, width)))
-    require(output.ndim == 2 and len(output) == count, f"forward() gave {tuple(output.shape)} instead of [{count}, K].")
-    encoded = module.encode(labels)
-    require(len(encoded) == count, f"encode() gave {len(encoded)} rows for {count} labels.")
+    with torch.no_grad():
+        features = network(inputs)
+    output = module(features)
+    require(len(output) == count, f"forward() gave {tuple(output.shape)}: the first dimension must be the batch.")
+    if not module.decodes_in_place:
+        require(output.ndim == 2, f"forward() gave {tuple(output.shape)} instead of [{count}, K].")
+    encoder = pickle.loads(pickle.dumps(module.encoder()))  # noqa: S301  our own
+    encoded = encoder(labels, items if module.decodes_in_place else ())
+    require(len(encoded) == count, f"The encoder gave {len(encoded)} rows for {count} labels.")
     losses = module.loss(output, encoded)
     require(losses.shape == (count,), f"loss() gave {tuple(losses.shape)} instead of one number a sample.")
     require(torch.isfinite(losses).all(), "loss() gave a number that is not finite.")
@@ -104,25 +114,30 @@ def check_head(
     for name, parameter in module.named_parameters():
         require(parameter.grad is not None, f"The loss does not reach the parameter {name}.")
     module.eval()
-    metrics = module.metrics()
+    predictions = module.decode(output.detach(), inputs, samples)
+    require(len(predictions) == count, f"decode() gave {len(predictions)} predictions for {count} samples.")
+    metrics, from_labels = module.metrics(), module.label_metrics()
     metrics.update(output.detach(), encoded)
     values = {str(name): float(value) for name, value in metrics.compute().items()}
+    if from_labels is not None:
+        from_labels.update(predictions, samples)
+        values |= from_labels.compute()
     unusable = [name for name, value in values.items() if not math.isfinite(value)]
     require(not unusable, f"These metrics are not finite: {', '.join(unusable)}.")
     monitor = module.monitor[0]
     require(monitor == "loss" or monitor in values, f"The monitor {monitor!r} is none of its metrics.")
-    predictions = module.decode(output.detach())
-    require(len(predictions) == count, f"decode() gave {len(predictions)} predictions for {count} samples.")
-    for prediction in predictions:
+    for prediction, item in zip(predictions, items, strict=True):
         scores = [score for _, score in prediction.scores]
         require(scores == sorted(scores, reverse=True), "decode() must put the highest score first.")
-        require(all(0.0 <= score <= 1.0 for score in scores), "decode() gave a probability outside 0..1.")
-        module.encode([prediction.value])
+        certainties = scores if prediction.certainty is None else [prediction.certainty, *scores]
+        require(all(0.0 <= score <= 1.0 for score in certainties), "decode() gave a probability outside 0..1.")
+        encoder([prediction.value], [item])
+    unknown = "there is no such label"
     try:
-        module.encode([("there is no such label",)] if target.task == "multi_label" else ["there is no such label"])
+        encoder([(unknown,) if TASKS[target.task].label == "names" else unknown], items[:1])
     except DataError:
         return
-    raise ContractError("encode() must raise a DataError for a label that it does not know.")
+    raise ContractError("The encoder must raise a DataError for a label that it does not know.")
 
 
 def check_backbone(
@@ -237,8 +252,8 @@ def check_strategy(
         backbone_options if backbone_options is not None else backbone.Options(),
         head_options if head_options is not None else head.Options(),
     )
-    batch, labels = setup.batch(samples)
     model = setup.new_model()
+    batch, targets = setup.batch(samples, model.head)
     declared = strategy.updates(model, setup.options)
     unknown = declared - set(model.state_dict())
     require(not unknown, f"updates() names {sorted(unknown)[:3]}, which the state dict does not have.")
@@ -251,7 +266,7 @@ def check_strategy(
     require(not outside, f"param_groups() gives {outside[:3]}, which updates() does not name.")
 
     before = copied(model)
-    losses, reached = train(setup, model, groups, batch, labels, epochs)
+    losses, reached = train(setup, model, groups, batch, targets, epochs)
     require(all(math.isfinite(loss) for loss in losses), f"The loss is not finite: {losses}.")
     require(set(model.state_dict()) == set(before), "Training changed the names in the state dict.")
     moved = changed(before, model.state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,21 +160,25 @@ class TinyTextPreprocessor(Preprocessor):
     longest = 32
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
-        """Return ``ids``, a list of 1 to 32 numbers."""
+        """Return ``ids``, a list of 1 to 32 numbers, and ``offsets``, where in the text each word is."""
         if sample.text is None:
             raise DataError(f"{sample.source or sample.id} has no text.", "Choose a data set of texts.")
-        words = sample.text.lower().split()[: self.longest] or [""]
+        found = [(word.group().lower(), word.span()) for word in re.finditer(r"\S+", sample.text)]
+        found += [(word.lower(), (0, 0)) for word in (sample.pair or "").split()]
+        found = found[: self.longest] or [("", (0, 0))]
         # Python's own hash() differs from process to process.
-        return {"ids": [1 + zlib.crc32(word.encode()) % (self.vocabulary - 1) for word in words]}
+        ids = [1 + zlib.crc32(word.encode()) % (self.vocabulary - 1) for word, _ in found]
+        return {"ids": ids, "offsets": [place for _, place in found]}
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ``ids`` and ``mask``, both ``[B, T]``."""
+        """Return ``ids`` and ``mask``, both ``[B, T]``, and ``offsets``, ``[B, T, 2]``."""
         import torch
 
         longest = max(len(item["ids"]) for item in items)
         ids = torch.tensor([item["ids"] + [0] * (longest - len(item["ids"])) for item in items])
-        return {"ids": ids, "mask": ids > 0}
+        offsets = [item["offsets"] + [(0, 0)] * (longest - len(item["ids"])) for item in items]
+        return {"ids": ids, "mask": ids > 0, "offsets": torch.tensor(offsets)}
 
     def length(self, sample: Sample) -> int:
         """Return the number of words."""
-        return len((sample.text or "").split())
+        return len(f"{sample.text or ''} {sample.pair or ''}".split())

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.api import Label, Modality, Sample, TargetInfo, Task
+from tlstudio.api import TASKS, Label, Modality, Sample, Span, TargetInfo, Task
 
 __all__ = ["CLASSES", "tiny_samples", "tiny_target", "write_image_folder", "write_text_table"]
 
@@ -21,6 +21,8 @@ def tiny_target(task: Task) -> TargetInfo:
     """Return the target of `tiny_samples` of a task: three classes, or numbers with mean 3 and deviation 2."""
     if task == "regression":
         return TargetInfo(task, mean=3.0, std=2.0)
+    if task == "question_answering":
+        return TargetInfo(task, classes=("answer",), class_counts=(3,))
     return TargetInfo(task, classes=CLASSES, class_counts=(3, 2, 1))
 
 
@@ -45,7 +47,16 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
             _write_image(path, name, made)
             samples.append(Sample(identity, image=path, label=label, source=path.name))
         else:
-            samples.append(Sample(identity, text=_sentence(name, made), label=label, source=f"row {number + 1}"))
+            text = _sentence(name, made)
+            question = None
+            if TASKS[task].label == "spans":
+                # The first word of the class that the text has is what is to be found.
+                word = next(word for word in text.split() if word in _WORDS[name].split())
+                start = text.index(word)
+                span_name = "answer" if task == "question_answering" else name
+                label = (Span(span_name, start, start + len(word)),)
+                question = f"what is {name}" if task == "question_answering" else None
+            samples.append(Sample(identity, text=text, pair=question, label=label, source=f"row {number + 1}"))
     return samples
 
 
@@ -84,6 +95,7 @@ def write_text_table(path: Path, *, classes: Sequence[str] = CLASSES, each: int 
 
 
 def _label(task: Task, number: int) -> Label:
+    """The label of a sample, of a kind that does not lie in the sample."""
     if task == "regression":
         return 1.0 + 2.0 * (number % len(CLASSES))
     if task == "multi_label":

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tlstudio.api import Backbone, FineTuningStrategy, Label, Options, Sample, TargetInfo, TaskHead
-from tlstudio.api.nn import BackboneModule, ParamGroup, TransferModel, set_train_mode
+from tlstudio.api import Backbone, FineTuningStrategy, Options, Sample, TargetInfo, TaskHead
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel, set_train_mode
 
 __all__ = ["Setup", "changed", "copied", "difference", "outputs_of", "train"]
 
@@ -45,10 +45,11 @@ class Setup:
             self.backbone.save_assets(self.backbone_options, assets)
         return assets
 
-    def batch(self, samples: Sequence[Sample]) -> tuple[dict[str, Tensor], list[Label]]:
-        """Preprocess samples into one batch."""
+    def batch(self, samples: Sequence[Sample], head: HeadModule) -> tuple[dict[str, Tensor], Tensor]:
+        """Preprocess samples into one batch, and encode their labels."""
         preprocess = self.backbone.preprocessor(self.backbone_options)
-        return preprocess.collate([preprocess(sample) for sample in samples]), [sample.label for sample in samples]
+        items = [preprocess(sample) for sample in samples]
+        return preprocess.collate(items), head.encoder()([sample.label for sample in samples], items)
 
     def _prepared(self, module: BackboneModule) -> TransferModel:
         head = self.head.build(module.num_features, self.target, self.head_options)
@@ -62,7 +63,7 @@ def train(
     model: TransferModel,
     groups: Sequence[ParamGroup],
     batch: dict[str, Tensor],
-    labels: Sequence[Label],
+    target: Tensor,
     epochs: int,
 ) -> tuple[list[float], dict[str, float]]:
     """Make one step in each epoch.
@@ -73,14 +74,13 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay} for group in groups]
     )
-    target = model.head.encode(labels)
     losses: list[float] = []
     reached: dict[str, float] = {}
     for epoch in range(epochs):
         setup.strategy.on_epoch_start(model, epoch, setup.options)
         set_train_mode(model)
         loss = model.head.loss(model(batch), target).mean()
-        extra = setup.strategy.extra_loss(model, setup.options, len(labels))
+        extra = setup.strategy.extra_loss(model, setup.options, len(target))
         if extra is not None:
             loss = loss + extra
         optimizer.zero_grad()

@@ -16,7 +16,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import TASK_TITLES, Modality, Prediction, Rejected, Sample, TLStudioError
+from tlstudio.api import TASKS, Modality, Prediction, Rejected, Sample, TargetInfo, TLStudioError
+from tlstudio.engine.target import read_target
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.card import Card
@@ -208,25 +209,22 @@ class PredictPanel(QWidget):
             self._set_modality(source)
 
     def _set_modality(self, source: Source) -> None:
-        """Take what the model takes, which the data set of a run tells without loading the model."""
+        """Take what the model takes, which the files of a run tell without loading the model."""
         project, registry = self._state.project, self._state.registry
         kind, name = source
-        modality = None
+        self._modality = None
         if kind == "run" and project is not None:
-            summary = next((run for run in project.runs() if run.id == name), None)
             try:
-                modality = registry.backbone(summary.backbone).modality if summary else None
+                run = project.run(name)
+                self._take(registry.backbone(run.summary().backbone).modality, read_target(run))
+                return
             except TLStudioError as error:
                 self._state.show_error(error)
-        self._modality = None
-        if modality is None:
-            self._load(lambda predictor: self._take_modality(predictor.modality))
-        else:
-            self._take_modality(modality)
+        self._load(lambda predictor: self._take(predictor.modality, predictor.target))
 
-    def _take_modality(self, modality: Modality) -> None:
+    def _take(self, modality: Modality, target: TargetInfo) -> None:
         self._modality = modality
-        self.one.set_modality(modality)
+        self.one.set_model(modality, target)
         self.many.set_modality(modality)
 
     def _show_facts(self, source: Source) -> None:
@@ -271,7 +269,7 @@ class PredictPanel(QWidget):
         def done(predictor: Predictor) -> None:
             if source == self._loaded:
                 self._predictor = predictor
-                task = TASK_TITLES[predictor.task]
+                task = TASKS[predictor.task].title
                 classes = self.tr("{0} classes").format(len(predictor.classes)) if predictor.classes else ""
                 self.facts.setToolTip(" · ".join(part for part in (task, classes) if part))
                 then(predictor)
@@ -305,7 +303,7 @@ class PredictPanel(QWidget):
             if isinstance(answer, Rejected):
                 self.one.show_refusal(f"{answer.reason} {answer.remedy}".strip())
             else:
-                self.one.show_prediction(answer)
+                self.one.show_prediction(sample, answer)
 
         self._state.jobs.start(work, self.tr("Predicting"), done, self._refuse, key="predict one")
 

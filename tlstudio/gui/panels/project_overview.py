@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QLocale, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from tlstudio.api import TASK_TITLES, Modality, Task, TLStudioError
+from tlstudio.api import TASKS, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title
 from tlstudio.gui.widgets.card import Card, Clickable
@@ -270,7 +270,7 @@ class ProjectOverview(QWidget):
             if facts.classes:
                 parts.append(self.tr("{0} classes").format(facts.classes))
             else:
-                parts.append(TASK_TITLES[facts.task])
+                parts.append(TASKS[facts.task].title)
             second = " · ".join([*parts, self.tr("revision {0}").format(facts.revision.removeprefix("r"))])
         layout = QHBoxLayout(row)
         layout.setContentsMargins(8, 8, 8, 8)

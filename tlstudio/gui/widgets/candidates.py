@@ -11,7 +11,7 @@ from typing import Literal
 from PySide6.QtCore import QCoreApplication
 
 from tlstudio.api import (
-    TASK_TITLES,
+    TASKS,
     Component,
     Modality,
     Options,
@@ -171,7 +171,7 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
 
 def _read_head(candidate: Candidate, registry: Registry, situation: Situation) -> Candidate:
     head = registry.head(candidate.name)
-    facts = _tr("{0} · needs {1} features").format(TASK_TITLES[head.task], head.requires)
+    facts = _tr("{0} · needs {1} features").format(TASKS[head.task].title, head.requires)
     reasons: list[str] = []
     if situation.backbone:
         backbone = registry.backbone(situation.backbone)
@@ -181,7 +181,7 @@ def _read_head(candidate: Candidate, registry: Registry, situation: Situation) -
         reasons = [reason for reason in reasons if not reason.startswith(f"{backbone.title} takes")]
     elif head.task != situation.task:
         reasons = [
-            _tr("The data set is for {0}.").format(TASK_TITLES[situation.task].lower()),
+            _tr("The data set is for {0}.").format(TASKS[situation.task].title.lower()),
         ]
     return replace(candidate, facts=facts, reasons=tuple(reasons), read=True)
 

@@ -52,7 +52,7 @@ def measure(revision: Revision) -> Measures:
         values = np.minimum(width, height)
     else:
         values = pc.utf8_length(table.column("text")).to_numpy(zero_copy_only=False).astype(np.float64)
-    targets = revision.values() if revision.task == "regression" else np.zeros(0)
+    targets = revision.values() if revision.label_kind == "number" else np.zeros(0)
     counts = tuple(len(revision.indices(split)) for split in SPLITS)
     return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)])
 

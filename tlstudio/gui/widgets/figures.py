@@ -9,7 +9,7 @@ from datetime import datetime
 
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
-from tlstudio.api import Label
+from tlstudio.api import Label, label_text
 
 
 def count_text(number: int) -> str:
@@ -88,7 +88,7 @@ def setting_text(value: object) -> str:
 def label_words(label: Label) -> str:
     """Write a label of any task; ``"—"`` where there is none."""
     if isinstance(label, tuple):
-        return ", ".join(label) or "—"
+        return label_text(label) if label else "—"
     return number_text(label) if isinstance(label, float) else label or "—"
 
 

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import TASK_TITLES, OptionField, Problem, Task, describe
+from tlstudio.api import TASKS, OptionField, Problem, Task, describe
 from tlstudio.gui.widgets.figures import size_text
 from tlstudio.gui.widgets.fold import Fold
 from tlstudio.gui.widgets.import_plan import Plan, Wish
@@ -57,8 +57,6 @@ class ImportForm(QWidget):
         self._add(column, "import_format", self.tr("&Format"), self.format_box)
         self.format_box.activated.connect(self._format_chosen)
         self.task_box = QComboBox()
-        for task, title in TASK_TITLES.items():
-            self.task_box.addItem(title, task)
         self._add(column, "import_task", self.tr("&Task"), self.task_box)
         self.task_box.activated.connect(self._task_chosen)
         self._columns = QVBoxLayout()
@@ -167,9 +165,8 @@ class ImportForm(QWidget):
             self.name_edit.setText(plan.request.name)
         elif not self.name_edit.text() and not self._name_set:
             self.name_edit.setText(self._source.stem)
-        if plan.request is not None and not self._task_set:
-            with QSignalBlocker(self.task_box):
-                self.task_box.setCurrentIndex(self.task_box.findData(plan.request.task))
+        task = plan.request.task if plan.request is not None and not self._task_set else self.task_box.currentData()
+        self._show_tasks(chosen, task)
         preview = plan.preview
         values = plan.request.options.model_dump() if plan.request else dict(preview.options) if preview else {}
         self._build_options(chosen, values, preview.columns if preview else ())
@@ -177,6 +174,16 @@ class ImportForm(QWidget):
         for widget in (self.copy_box, self._copy_label, self._size):
             widget.setVisible(images)
         self._mark(plan.problems)
+
+    def _show_tasks(self, format_name: str, chosen: Task | None) -> None:
+        """Offer the tasks that a format can be read for."""
+        formats = self._registry.formats
+        tasks = formats[format_name].tasks if format_name in formats else tuple(TASKS)
+        with QSignalBlocker(self.task_box):
+            self.task_box.clear()
+            for task in tasks:
+                self.task_box.addItem(TASKS[task].title, task)
+            self.task_box.setCurrentIndex(max(0, self.task_box.findData(chosen)))
 
     def show_size(self, size: int, complete: bool) -> None:
         """Say how much would be copied."""

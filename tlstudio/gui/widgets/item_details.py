@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QToolButton
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
-from tlstudio.gui.widgets.dialogs import text_box
 from tlstudio.gui.widgets.icons import keep_icon
+from tlstudio.gui.widgets.marked_text import MarkedText
 from tlstudio.gui.widgets.samples_model import label_text
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.widgets.thumbnails import load_picture
@@ -93,7 +93,7 @@ class ItemDetails(Card):
         self.column.addWidget(self._label)
         self._picture = Picture("item_picture")
         self.column.addWidget(self._picture)
-        self._text = text_box("", "item_text", self.tr("Text of the item"))
+        self._text = MarkedText("item_text", self.tr("Text of the item"), state)
         self.column.addWidget(self._text, 1)
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(12)
@@ -145,7 +145,7 @@ class ItemDetails(Card):
             height = revision.table.column("height")[index].as_py()
             size = self.tr("{0} × {1} px").format(width, height) if width else ""  # noqa: RUF001  the sign for sizes
         if sample.text is not None:
-            self._text.setPlainText(sample.text)
+            self._text.show_text(sample.text, sample.pair, sample.label, revision.classes)
             size = self.tr("{0} characters").format(len(sample.text))
         facts = {
             "split": sample.split or "",

@@ -9,13 +9,15 @@ from PySide6.QtGui import QImage, QKeySequence, QPainter, QPainterPath, QPaintEv
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
+    QLineEdit,
     QPlainTextEdit,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
-from tlstudio.api import Modality, Prediction, Sample
+from tlstudio.api import TASKS, Modality, Prediction, Sample, TargetInfo
+from tlstudio.engine.answers import words
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
@@ -23,6 +25,7 @@ from tlstudio.gui.widgets.drop_area import DropArea
 from tlstudio.gui.widgets.figures import label_words, percent
 from tlstudio.gui.widgets.file_dialogs import ask_file
 from tlstudio.gui.widgets.item_gallery import load_picture
+from tlstudio.gui.widgets.marked_text import MarkedText
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
 
@@ -79,6 +82,7 @@ class PredictOne(QWidget):
         self.setObjectName("predict_one")
         self._state = state
         self._modality: Modality = "image"
+        self._target = TargetInfo("classification")
         self._scratch: QTemporaryDir | None = None
         self.drop = DropArea(
             "predict_drop",
@@ -106,14 +110,19 @@ class PredictOne(QWidget):
         self.text.setAccessibleName(self.tr("Text to predict"))
         self.text.setPlaceholderText(self.tr("Type or paste a text here"))
         self.text.setTabChangesFocus(True)
+        self.pair = QLineEdit()
+        self.pair.setObjectName("predict_pair")
         self.go = push_button(self.tr("&Predict"), "primary", "predict_go")
         self.go.setEnabled(False)
         self.go.clicked.connect(self._take_text)
-        self.text.textChanged.connect(lambda: self.go.setEnabled(bool(self.text.toPlainText().strip())))
-        QShortcut(QKeySequence("Ctrl+Return"), self.text, self._take_text, context=Qt.ShortcutContext.WidgetShortcut)
+        self.text.textChanged.connect(self._show_go)
+        self.pair.textChanged.connect(self._show_go)
+        for box in (self.text, self.pair):
+            QShortcut(QKeySequence("Ctrl+Return"), box, self._take_text, context=Qt.ShortcutContext.WidgetShortcut)
         text_page = QWidget()
         column = QVBoxLayout(text_page)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.pair)
         column.addWidget(self.text, 1)
         row = QHBoxLayout()
         row.addWidget(text_label(self.tr("Ctrl+Enter predicts"), "small", "predict_text_hint"), 1)
@@ -128,12 +137,17 @@ class PredictOne(QWidget):
         self._answer = text_label("—", "figure", "predict_answer", elide=True)
         self._sure = text_label("", "second", "predict_sure", elide=True)
         self.bars = BarList("predict_bars", state, self.tr("Classes with their probability"), row_height=30, columns=1)
+        self.marked = MarkedText("predict_marked", self.tr("The text with what was found in it"), state)
+        self._below = QStackedWidget()
+        self._below.setObjectName("predict_below")
+        self._below.addWidget(self.bars)
+        self._below.addWidget(self.marked)
         right = Card("predict_answer_card", margins=(16, 12, 14, 12), spacing=4)
         right.column.addWidget(text_label(self.tr("PREDICTION"), "caption", "predict_answer_caption"))
         right.column.addWidget(self._answer)
         right.column.addWidget(self._sure)
         right.column.addSpacing(6)
-        right.column.addWidget(self.bars, 1)
+        right.column.addWidget(self._below, 1)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(12)
@@ -147,10 +161,20 @@ class PredictOne(QWidget):
             context=Qt.ShortcutContext.WidgetWithChildrenShortcut,
         )
 
-    def set_modality(self, modality: Modality) -> None:
-        """Take images or texts."""
-        self._modality = modality
+    def set_model(self, modality: Modality, target: TargetInfo) -> None:
+        """Take what a model takes, and show what it gives.
+
+        Args:
+            modality: Images or texts.
+            target: What it has learned.
+        """
+        self._modality, self._target = modality, target
         self._input.setCurrentIndex(0 if modality == "image" else 2)
+        asks = target.task == "question_answering"
+        self.pair.setVisible(target.pairs)
+        self.pair.setPlaceholderText(self.tr("Type a question about the text") if asks else self.tr("The second text"))
+        self.pair.setAccessibleName(self.tr("Question") if asks else self.tr("Second text"))
+        self._below.setCurrentIndex(1 if TASKS[target.task].label == "spans" else 0)
         self.clear()
 
     def clear(self) -> None:
@@ -158,6 +182,8 @@ class PredictOne(QWidget):
         self._answer.setText("—")
         self._sure.setText(self.tr("What the model says, and how sure it is, appears here."))
         self.bars.show_bars(())
+        self.marked.show_text("")
+        self._show_go()
         if self._modality == "image":
             self._input.setCurrentIndex(0)
 
@@ -197,10 +223,13 @@ class PredictOne(QWidget):
             self.text.setPlainText(data.text())
             self._take_text()
 
-    def show_prediction(self, prediction: Prediction) -> None:
-        """Show what the model says."""
-        self._answer.setText(label_words(prediction.value))
+    def show_prediction(self, sample: Sample, prediction: Prediction) -> None:
+        """Show what the model says of a sample."""
         confidence = prediction.confidence
+        if TASKS[self._target.task].label == "spans":
+            self._show_spans(sample, prediction)
+            return
+        self._answer.setText(label_words(prediction.value))
         several = isinstance(prediction.value, tuple)
         if confidence is not None and not several:
             self._sure.setText(self.tr("{0} sure").format(percent(confidence)))
@@ -212,6 +241,18 @@ class PredictOne(QWidget):
         self.bars.show_bars(
             [Bar(name, score, percent(score), name in chosen) for name, score in prediction.scores[:_TOP]]
         )
+
+    def _show_spans(self, sample: Sample, prediction: Prediction) -> None:
+        found = words(prediction.value, sample) if prediction.value else ""
+        if self._target.task == "question_answering":
+            self._answer.setText(found or self.tr("No answer in this text"))
+        else:
+            self._answer.setText(label_words(prediction.value) if prediction.value else self.tr("Nothing found"))
+        self._answer.setToolTip(found)
+        asked = self._target.task == "question_answering"
+        sentence = self.tr("{0} sure") if asked else self.tr("{0} sure of its least certain word")
+        self._sure.setText(sentence.format(percent(prediction.confidence or 0.0)))
+        self.marked.show_text(sample.text or "", None, prediction.value, self._target.classes)
 
     def show_refusal(self, sentence: str) -> None:
         """Say why there is no prediction."""
@@ -225,10 +266,15 @@ class PredictOne(QWidget):
         self._sure.setText("")
 
     def _take_text(self) -> None:
-        text = self.text.toPlainText().strip()
-        if text:
+        text, pair = self.text.toPlainText().strip(), self.pair.text().strip()
+        if self.go.isEnabled():
             self._waiting()
-            self.sample_given.emit(Sample(id="text", text=text, source=self.tr("the text")))
+            second = pair if self._target.pairs else None
+            self.sample_given.emit(Sample(id="text", text=text, pair=second, source=self.tr("the text")))
+
+    def _show_go(self) -> None:
+        complete = bool(self.pair.text().strip()) or not self._target.pairs
+        self.go.setEnabled(complete and bool(self.text.toPlainText().strip()))
 
     def _ask_image(self) -> None:
         pattern = self.tr("Images (*.png *.jpg *.jpeg *.webp *.bmp *.gif *.tif *.tiff)")

@@ -82,15 +82,15 @@ class RunResult(QWidget):
         if evaluation is None:
             return
         self._show_stats(evaluation)
-        if evaluation.task == "regression":
+        if evaluation.label_kind == "number":
             self._show_furthest(evaluation)
         else:
             self._show_classes(evaluation)
-        self._right.setVisible(evaluation.confusion is not None or evaluation.task == "regression")
+        self._right.setVisible(evaluation.confusion is not None or evaluation.label_kind == "number")
         if evaluation.confusion is not None:
             self.matrix.show_counts(evaluation.confusion, evaluation.classes)
             self._right.setCurrentIndex(0)
-        elif evaluation.task == "regression":
+        elif evaluation.label_kind == "number":
             self._show_scatter(evaluation)
 
     def _show_classes(self, evaluation: Evaluation) -> None:
@@ -190,7 +190,7 @@ class RunResult(QWidget):
         evaluation = self._details.evaluation if self._details else None
         if evaluation is None:
             return
-        if evaluation.task == "regression":
+        if evaluation.label_kind == "number":
             self._open_ids([name], self.tr("One item"))
             return
         ids = [item.id for item in evaluation.items if _has(item.label, name) != _has(item.predicted, name)]
@@ -242,7 +242,7 @@ class RunMistakes(QWidget):
         self._ids = [item.id for item in wrong]
         self._all.setVisible(bool(wrong) and details.revision is not None)
         count = len(evaluation.items) if evaluation else 0
-        if evaluation is not None and evaluation.task == "regression":
+        if evaluation is not None and evaluation.label_kind == "number":
             text = self.tr("The {0} items that are furthest off, worst first.").format(min(len(wrong), _MOST_ITEMS))
         elif wrong:
             text = self.tr("{0} of {1} items are wrong; the ones it was most wrong about come first.").format(

@@ -50,14 +50,14 @@ def matching(revision: Revision, wanted: SampleFilter) -> Indices:
     if wanted.split:
         keep &= _mask(pc.equal(table.column("split"), pa.scalar(wanted.split)))
     if wanted.label:
-        if revision.task == "multi_label":
+        if revision.label_kind != "name":
             names = table.column("labels").to_pylist()
             keep &= np.fromiter((wanted.label in (each or ()) for each in names), dtype=bool, count=len(names))
         else:
             keep &= _mask(pc.equal(table.column("label"), pa.scalar(wanted.label)))
     if wanted.text:
         found = np.zeros(len(revision), dtype=bool)
-        for column in ("text", "label", "source", "id"):
+        for column in ("text", "pair", "label", "source", "id"):
             values = table.column(column)
             if values.null_count < len(values):
                 found |= _mask(pc.match_substring(values, wanted.text, ignore_case=True))

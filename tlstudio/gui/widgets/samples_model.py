@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from tlstudio import api
 from tlstudio.api import Label
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def label_text(label: Label) -> str:
     if label is None:
         return ""
     if isinstance(label, tuple):
-        return ", ".join(label)
+        return api.label_text(label) if label else ""
     return f"{label:g}" if isinstance(label, float) else label
 
 
@@ -121,7 +122,7 @@ class SamplesModel(QAbstractTableModel):
             ranks = np.argsort(keys, kind="stable")
         else:
             if name == "label":
-                name = {"classification": "label", "multi_label": "labels", "regression": "value"}[self._revision.task]
+                name = {"name": "label", "number": "value"}.get(self._revision.label_kind, "labels")
             values = table.column(name).to_pylist()
             if name == "labels":
                 values = [", ".join(value or []) for value in values]

@@ -293,7 +293,7 @@ class TrainSetup(QWidget):
         revision = checked.revision
         if kind != "head" or revision is None:
             return ""  # the one line of facts says it
-        if revision.task == "regression":
+        if revision.label_kind == "number":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
         count, width = len(revision.classes), checked.facts["backbone"].num_features
         return self.tr("{0} classes · {1} → {0}").format(count, f"{width:,}")

@@ -1,0 +1,24 @@
+"""What was predicted, in words. Light: no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlstudio.api import Label, Sample, Span, label_text
+
+
+def told(value: Label, sample: Sample) -> Any:  # noqa: ANN401  whatever JSON can hold
+    """What was predicted, for programs: marked parts with the words that they mark, all else as it is."""
+    spans = [part for part in value if isinstance(part, Span)] if isinstance(value, tuple) else []
+    text = sample.text or ""
+    parts = [{"start": s.start, "end": s.end, "label": s.name, "text": text[s.start : s.end]} for s in spans]
+    return parts or value
+
+
+def words(value: Label, sample: Sample) -> str:
+    """What was predicted, for people: the answer to a question, marked parts with their names, all else as a label."""
+    spans = [part for part in value if isinstance(part, Span)] if isinstance(value, tuple) else []
+    text = sample.text or ""
+    if sample.pair is not None and spans:
+        return text[spans[0].start : spans[0].end]
+    return "; ".join(f"{text[span.start : span.end]} ({span.name})" for span in spans) or label_text(value)
