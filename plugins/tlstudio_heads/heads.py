@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
-from tlstudio.api import DataError, FeatureKind, Options, TargetInfo, Task, TaskHead, option
+from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
 from tlstudio_heads.common import as_options, must_be
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Classification(TaskHead):
     requires: FeatureKind = "pooled"
     Options = ClassificationOptions
 
-    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import ClassificationModule
 
@@ -102,7 +102,7 @@ class Classification(TaskHead):
                 field="dataset",
             )
         return ClassificationModule(
-            num_features,
+            features.num_features,
             target,
             dropout=chosen.dropout,
             hidden=chosen.hidden,
@@ -121,7 +121,7 @@ class MultiLabel(TaskHead):
     requires: FeatureKind = "pooled"
     Options = MultiLabelOptions
 
-    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import MultiLabelModule
 
@@ -134,7 +134,7 @@ class MultiLabel(TaskHead):
                 field="dataset",
             )
         return MultiLabelModule(
-            num_features, target, dropout=chosen.dropout, hidden=chosen.hidden, threshold=chosen.threshold
+            features.num_features, target, dropout=chosen.dropout, hidden=chosen.hidden, threshold=chosen.threshold
         )
 
 
@@ -148,7 +148,7 @@ class Regression(TaskHead):
     requires: FeatureKind = "pooled"
     Options = RegressionOptions
 
-    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.modules import RegressionModule
 
@@ -161,7 +161,7 @@ class Regression(TaskHead):
                 field="dataset",
             )
         return RegressionModule(
-            num_features,
+            features.num_features,
             target,
             dropout=chosen.dropout,
             hidden=chosen.hidden,

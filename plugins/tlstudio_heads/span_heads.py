@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import DataError, FeatureKind, Options, TargetInfo, Task, TaskHead, option
+from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
 from tlstudio_heads.common import as_options, must_be
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TokenClassification(TaskHead):
     requires: FeatureKind = "tokens"
     Options = TokenOptions
 
-    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.span_modules import TokenModule
 
@@ -60,7 +60,7 @@ class TokenClassification(TaskHead):
                 "Choose the column that holds the marked parts.",
                 field="dataset",
             )
-        return TokenModule(num_features, target, dropout=chosen.dropout)
+        return TokenModule(features.num_features, target, dropout=chosen.dropout)
 
 
 class QuestionAnswering(TaskHead):
@@ -73,10 +73,10 @@ class QuestionAnswering(TaskHead):
     requires: FeatureKind = "tokens"
     Options = AnswerOptions
 
-    def build(self, num_features: int, target: TargetInfo, options: api.Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""
         from tlstudio_heads.span_modules import AnswerModule
 
         chosen = as_options(AnswerOptions, options)
         must_be(self, target)
-        return AnswerModule(num_features, target, dropout=chosen.dropout, longest=chosen.longest)
+        return AnswerModule(features.num_features, target, dropout=chosen.dropout, longest=chosen.longest)

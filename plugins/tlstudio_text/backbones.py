@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, WeightsError, WeightsInfo
+from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
@@ -101,7 +101,12 @@ class TextBackbone(Backbone):
         return TextNetwork(new_model(read_config(assets), assets), _text(options).pooling)
 
     def preprocessor(
-        self, options: BaseOptions, *, augmentation: Augmentation = "none", assets: Path | None = None
+        self,
+        options: BaseOptions,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
     ) -> TextPreprocessor:
         """Make the preprocessor. Texts are not varied, whatever the augmentation.
 

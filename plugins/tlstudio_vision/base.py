@@ -142,7 +142,12 @@ class VisionBackbone(Backbone):
         return self._network(_vision(options))
 
     def preprocessor(
-        self, options: BaseOptions, *, augmentation: Augmentation = "none", assets: Path | None = None
+        self,
+        options: BaseOptions,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
     ) -> ImagePreprocessor:
         """Make the preprocessor, from the assets if they are given."""
         settings = InputSettings.read(assets) if assets is not None else None

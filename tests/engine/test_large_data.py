@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import ProblemsError, RunError, TargetInfo
+from tlstudio.api import FeatureShape, ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
@@ -67,7 +67,7 @@ def test_decoding_many_samples_of_many_classes_keeps_the_scores_of_a_part_only(r
     classes = tuple(f"class {number}" for number in range(300))
     target = TargetInfo("classification", classes, (1,) * 300)
     chosen = registry.head("classification")
-    head = chosen.build(4, target, chosen.Options())
+    head = chosen.build(FeatureShape(4), target, chosen.Options())
     output = torch.randn(2_000, 300)
     tracemalloc.start()
     values = Outputs(torch.zeros(2_000), {}, output).values(head)

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from sklearn import metrics as sk
 
-from tlstudio.api import DataError, Label, TargetInfo, Task, TaskHead
+from tlstudio.api import DataError, FeatureShape, Label, TargetInfo, Task, TaskHead
 from tlstudio.api.features import Features
 from tlstudio.api.nn import HeadModule
 from tlstudio.testing import check_head, tiny_samples, tiny_target
@@ -23,7 +23,7 @@ from tlstudio_heads.modules import PooledHead, balanced_class_weights
 def build(head: TaskHead, target: TargetInfo, width: int = 8, **options: float | str) -> HeadModule:
     """Build a head from plain options."""
     torch.manual_seed(0)
-    return head.build(width, target, head.Options.model_validate(options))
+    return head.build(FeatureShape(width), target, head.Options.model_validate(options))
 
 
 def classes(count: int, counts: tuple[int, ...] = ()) -> TargetInfo:

@@ -12,7 +12,7 @@ import torch
 from seqeval.metrics.sequence_labeling import f1_score, precision_score, recall_score
 from torchmetrics.text import SQuAD
 
-from tlstudio.api import DataError, Features, Label, Prediction, Sample, Span, TargetInfo
+from tlstudio.api import DataError, Features, FeatureShape, Label, Prediction, Sample, Span, TargetInfo
 from tlstudio.api.nn import HeadModule
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
 from tlstudio_heads.span_metrics import AnswerMetrics, SpanMetrics
@@ -23,12 +23,12 @@ WORDS = ["Anna", "Maria", "went", "to", "New", "York", "in", "May"]
 
 def token_head() -> HeadModule:
     target = TargetInfo("token_classification", CLASSES, (1, 1))
-    return TokenClassification().build(4, target, TokenClassification.Options())
+    return TokenClassification().build(FeatureShape(4), target, TokenClassification.Options())
 
 
 def answer_head(longest: int = 30) -> HeadModule:
     options = QuestionAnswering.Options.model_validate({"longest": longest})
-    return QuestionAnswering().build(4, TargetInfo("question_answering", ("answer",), (1,)), options)
+    return QuestionAnswering().build(FeatureShape(4), TargetInfo("question_answering", ("answer",), (1,)), options)
 
 
 def offsets(words: Sequence[str] = WORDS) -> list[tuple[int, int]]:

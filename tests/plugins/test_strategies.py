@@ -13,7 +13,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from tlstudio.api import Options, RunError, Situation, TargetInfo, TLStudioError
+from tlstudio.api import FeatureShape, Options, RunError, Situation, TargetInfo, TLStudioError
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, LayerGroup, TransferModel, learning_names, set_train_mode
 from tlstudio.engine.recipe import TrainingOptions
@@ -53,7 +53,7 @@ def conv_model(target: TargetInfo | None = None) -> TransferModel:
     torch.manual_seed(0)
     backbone = ConvNet()
     chosen = target or tiny_target("classification")
-    head = Classification().build(backbone.num_features, chosen, Classification.Options())
+    head = Classification().build(FeatureShape(backbone.num_features), chosen, Classification.Options())
     return TransferModel(backbone, head, backbone.layer_groups())
 
 
@@ -93,7 +93,7 @@ def test_statistics_of_frozen_layers_do_not_move(strategy: LinearProbe | Partial
 def test_a_frozen_attention_has_no_dropout_while_the_head_has() -> None:
     torch.manual_seed(0)
     backbone = TextEncoder(10)
-    head = Classification().build(16, tiny_target("classification"), Classification.Options(dropout=0.5))
+    head = Classification().build(FeatureShape(16), tiny_target("classification"), Classification.Options(dropout=0.5))
     model = TransferModel(backbone, head, backbone.layer_groups())
     LinearProbe().prepare(model, LinearProbe.Options())
     set_train_mode(model)
@@ -161,7 +161,7 @@ def test_full_gives_each_parameter_once_with_its_layers_rate_and_decays_matrices
 def test_the_probes_penalty_is_that_of_scikit_learn(
     head: Classification | MultiLabel | Regression, target: TargetInfo, factor: float
 ) -> None:
-    model = TransferModel(FixedFeatures(6), head.build(6, target, head.Options()), [])
+    model = TransferModel(FixedFeatures(6), head.build(FeatureShape(6), target, head.Options()), [])
     matrix = np.random.default_rng(0).normal(size=model.head.get_parameter("output.weight").shape)
     with torch.no_grad():
         model.head.get_parameter("output.weight").copy_(torch.from_numpy(matrix))
@@ -181,7 +181,9 @@ def test_the_probes_minimum_is_scikit_learns_logistic_regression(count: int, str
     reference = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(x, y)
     target = TargetInfo("classification", tuple(map(str, range(count))), tuple(np.bincount(y).tolist()))
     torch.manual_seed(0)
-    model = TransferModel(FixedFeatures(10), Classification().build(10, target, Classification.Options()), [])
+    model = TransferModel(
+        FixedFeatures(10), Classification().build(FeatureShape(10), target, Classification.Options()), []
+    )
     probe, options = LinearProbe(), LinearProbe.Options(C=strength)
     probe.prepare(model, options)
     model.double()

@@ -1,6 +1,8 @@
 """Everything that a plugin may import. Importing it is cheap: torch is loaded by `tlstudio.api.nn` alone."""
 
 from tlstudio.api.components import (
+    GEOMETRY,
+    IMAGE_SIZE,
     Augmentation,
     Backbone,
     BackboneFamily,
@@ -14,11 +16,18 @@ from tlstudio.api.components import (
     WeightsInfo,
 )
 from tlstudio.api.data import (
+    MODALITIES,
+    NAMED,
     SPLITS,
     TASKS,
+    UNLABELLED,
+    Box,
+    Cell,
     Label,
     LabelKind,
+    Mask,
     Modality,
+    ModalityInfo,
     Prediction,
     Preview,
     Rejected,
@@ -43,28 +52,38 @@ from tlstudio.api.errors import (
     TLStudioError,
     WeightsError,
 )
-from tlstudio.api.features import FeatureKind, Features
+from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.options import OptionField, Options, describe, option, problems_of
 from tlstudio.api.version import API_VERSION
 
 __all__ = [
     "API_VERSION",
+    "GEOMETRY",
+    "IMAGE_SIZE",
+    "MODALITIES",
+    "NAMED",
     "SPLITS",
     "TASKS",
+    "UNLABELLED",
     "Augmentation",
     "Backbone",
     "BackboneFamily",
     "BackboneInfo",
+    "Box",
+    "Cell",
     "Component",
     "DataError",
     "DatasetFormat",
     "FeatureKind",
+    "FeatureShape",
     "Features",
     "FineTuningStrategy",
     "Label",
     "LabelKind",
+    "Mask",
     "Modality",
+    "ModalityInfo",
     "OptionField",
     "Options",
     "PluginError",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlstudio.api.data import Modality, Preview, Rejected, Sample, TargetInfo, Task
-from tlstudio.api.features import FeatureKind
+from tlstudio.api.features import FeatureKind, FeatureShape
 from tlstudio.api.options import Options
 
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
 Augmentation = Literal["none", "light", "strong"]
+
+GEOMETRY = "geometry"
+"""Input of an image preprocessor: an affine map ``[2, 3]`` from pixels of the upright image to those of the input.
+
+Float32; it takes ``(x, y, 1)`` to ``(x', y')``, corners to corners: (0, 0) is the upper left corner of an image, not
+the centre of its first pixel.
+"""
+
+IMAGE_SIZE = "image_size"
+"""Input of an image preprocessor: height and width of the upright image in pixels, ``[2]`` int64."""
 
 
 class Component(ABC):
@@ -91,6 +101,9 @@ class BackboneInfo:
         license: Licence of the pretrained weights, as SPDX or in words.
         input: What it takes, for people: ``"224 x 224 px, RGB"``.
         source: Paper or page that describes it.
+        map_channels: Channels of each of its maps, from fine to coarse.
+        map_strides: Pixels of the input for one cell of each map.
+        vocabulary: Number of tokens that its logits are for.
     """
 
     modality: Modality
@@ -100,6 +113,14 @@ class BackboneInfo:
     license: str
     input: str
     source: str
+    map_channels: tuple[int, ...] = ()
+    map_strides: tuple[int, ...] = ()
+    vocabulary: int = 0
+
+    @property
+    def shape(self) -> FeatureShape:
+        """What a head must know of its features."""
+        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +195,12 @@ class Backbone(Component):
 
     @abstractmethod
     def preprocessor(
-        self, options: Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+        self,
+        options: Options,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
     ) -> Preprocessor:
         """Make the preprocessor.
 
@@ -182,6 +208,9 @@ class Backbone(Component):
             options: Options of the backbone.
             augmentation: How strongly training samples (those with a seed) are varied.
             assets: A folder that `save_assets` has written; then nothing else on the machine is needed.
+            wanted: The kind of features that the head takes. Where these are maps of an image, nothing of it may be
+                cut off, and `GEOMETRY` and `IMAGE_SIZE` are among the inputs; where these are logits, the label of
+                a sample is the text that follows.
         """
 
     def save_assets(self, options: Options, folder: Path) -> None:
@@ -230,11 +259,11 @@ class TaskHead(Component):
     requires: FeatureKind
 
     @abstractmethod
-    def build(self, num_features: int, target: TargetInfo, options: Options) -> HeadModule:
+    def build(self, features: FeatureShape, target: TargetInfo, options: Options) -> HeadModule:
         """Build a head with fresh weights from torch's current random state.
 
         Args:
-            num_features: Width D of the features that it takes.
+            features: Widths of the features that it takes.
             target: What is to be learned.
             options: Options of this head.
 

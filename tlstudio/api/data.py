@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-Modality = Literal["image", "text"]
-Task = Literal["classification", "multi_label", "regression", "token_classification", "question_answering"]
+Modality = Literal["image", "text", "audio", "table"]
+Task = Literal[
+    "classification",
+    "multi_label",
+    "regression",
+    "token_classification",
+    "question_answering",
+    "segmentation",
+    "detection",
+    "generation",
+    "speech_recognition",
+    "forecasting",
+]
 Split = Literal["train", "validation", "test"]
-LabelKind = Literal["name", "names", "number", "spans"]
+LabelKind = Literal["name", "names", "number", "numbers", "spans", "mask", "boxes", "text"]
 """What the labels of a task are made of; it decides how they are stored, counted and shown."""
+
+Cell = str | float | tuple[float, ...] | None
+"""What a column of a table holds for one sample: a word, a number, numbers in the order of time, or nothing."""
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -32,11 +47,76 @@ class Span:
     end: int
 
 
-Label = str | float | tuple[str, ...] | tuple[Span, ...] | None
-"""By the kind of label of the task: the name, the number, the names (maybe none), the spans (maybe none).
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of an image that has a name, in pixels of the upright image from its upper left corner.
+
+    Attributes:
+        name: Its class.
+        left: Its left edge.
+        top: Its upper edge.
+        right: Its right edge, beyond `left`.
+        bottom: Its lower edge, beyond `top`.
+        score: How sure a model is of it, in 0..1; 1 in labels.
+    """
+
+    name: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float = 1.0
+
+
+UNLABELLED = 255
+"""Value of pixels in a `Mask` that nothing is known of: nothing is learned there, and nothing is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A class for each pixel of an image.
+
+    Attributes:
+        names: Class of the pixels with the value 0, 1, ...: at most 255, so that `UNLABELLED` stays free.
+        png: A PNG of 8 bits a pixel (grey or palette) of the size of the upright image.
+    """
+
+    names: tuple[str, ...]
+    png: bytes
+
+
+Label = str | float | tuple[str, ...] | tuple[float, ...] | tuple[Span, ...] | tuple[Box, ...] | Mask | None
+"""By the kind of label of the task: the name, the names (maybe none), the number, the numbers in the order of time,
+the spans or boxes (maybe none), the mask, the text.
 
 `None`: unlabelled.
 """
+
+NAMED: frozenset[LabelKind] = frozenset({"name", "names", "spans", "mask", "boxes"})
+"""Kinds of label that name classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityInfo:
+    """What is known of a modality.
+
+    Attributes:
+        item: One sample, for people: ``"image"``.
+        items: Several of them.
+        icon: Name of its icon.
+    """
+
+    item: str
+    items: str
+    icon: str
+
+
+MODALITIES: dict[Modality, ModalityInfo] = {
+    "image": ModalityInfo("image", "images", "image"),
+    "text": ModalityInfo("text", "texts", "text"),
+    "audio": ModalityInfo("recording", "recordings", "audio"),
+    "table": ModalityInfo("row", "rows", "table"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +140,11 @@ TASKS: dict[Task, TaskInfo] = {
     "regression": TaskInfo("Regression", "number", "a number for each item"),
     "token_classification": TaskInfo("Token classification", "spans", "marks words, such as names and places"),
     "question_answering": TaskInfo("Question answering", "spans", "finds the answer to a question in a text"),
+    "segmentation": TaskInfo("Semantic segmentation", "mask", "a class for each pixel"),
+    "detection": TaskInfo("Object detection", "boxes", "finds things and draws a box around each"),
+    "generation": TaskInfo("Text generation", "text", "writes a text: a summary, a translation, a reply"),
+    "speech_recognition": TaskInfo("Speech recognition", "text", "writes down what is said"),
+    "forecasting": TaskInfo("Forecasting", "numbers", "says how a series goes on"),
 }
 
 
@@ -71,6 +156,8 @@ class Sample:
         id: Unique within the data set and stable between two imports of the same files.
         image: The image file of an image sample.
         text: The text of a text sample.
+        audio: The sound file of an audio sample.
+        values: The columns of a sample of a table, by their names.
         pair: A second text that belongs to it: a hypothesis, a sentence to be compared, a question about the text.
         label: The label; what it may be depends on the task (see `Label`).
         group: Samples of one group (patient, plate, instrument) never straddle two splits; ``""``: no group.
@@ -82,6 +169,8 @@ class Sample:
     image: Path | None = None
     text: str | None = None
     pair: str | None = None
+    audio: Path | None = None
+    values: Mapping[str, Cell] | None = None
     label: Label = None
     group: str = ""
     split: Split | None = None
@@ -166,26 +255,35 @@ class Prediction:
 
 
 def label_names(label: Label) -> tuple[str, ...]:
-    """Return the names of classes in a label, each once, in their order; none in a number."""
+    """Return the names of classes in a label, each once, in their order; none in numbers."""
     if isinstance(label, str):
         return (label,)
+    if isinstance(label, Mask):
+        return label.names
     if isinstance(label, tuple):
-        return tuple(dict.fromkeys(part if isinstance(part, str) else part.name for part in label))
+        named = (part if isinstance(part, str) else part.name for part in label if not isinstance(part, float))
+        return tuple(dict.fromkeys(named))
     return ()
 
 
 def label_text(label: Label) -> str:
-    """Write a label for people: names as they are, spans as how many of each name."""
+    """Write a label for people: names as they are, spans and boxes as how many of each name."""
+    if isinstance(label, Mask):
+        return ", ".join(label.names) or "none"
     if isinstance(label, tuple):
-        counts = Counter(part if isinstance(part, str) else part.name for part in label)
+        if label and isinstance(label[0], float):
+            return ", ".join(f"{part:.4g}" for part in label)
+        counts = Counter(part if isinstance(part, str) else part.name for part in label if not isinstance(part, float))
         return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or "none"
     return f"{label:.4g}" if isinstance(label, float) else str(label)
 
 
 def label_values(label: Label) -> Any:  # noqa: ANN401  whatever JSON can hold
     """Write a label as plain JSON values; `label_from` reads it back."""
+    if isinstance(label, Mask):
+        return {"names": list(label.names), "png": base64.b64encode(label.png).decode("ascii")}
     if isinstance(label, tuple):
-        return [part if isinstance(part, str) else [part.name, part.start, part.end] for part in label]
+        return [list(astuple(part)) if isinstance(part, (Span, Box)) else part for part in label]
     return label
 
 
@@ -193,16 +291,24 @@ def label_from(values: object, kind: LabelKind) -> Label:
     """Read back what `label_values` wrote.
 
     Raises:
-        TypeError, ValueError: It is something else.
+        TypeError, ValueError, KeyError: It is something else.
     """
     if values is None:
         return None
-    if kind == "name":
+    if kind in ("name", "text"):
         return str(values)
     if kind == "number":
         return float(cast(float, values))
+    if kind == "mask":
+        stored = cast("dict[str, Any]", values)
+        return Mask(tuple(map(str, stored["names"])), base64.b64decode(stored["png"], validate=True))
     if not isinstance(values, list):
         raise TypeError("the label is no list")
-    if kind == "names":
-        return tuple(str(name) for name in values)
-    return tuple(Span(str(name), int(start), int(end)) for name, start, end in values)
+    match kind:
+        case "names":
+            return tuple(str(name) for name in values)
+        case "numbers":
+            return tuple(float(number) for number in values)
+        case "spans":
+            return tuple(Span(str(name), int(start), int(end)) for name, start, end in values)
+    return tuple(Box(str(name), *map(float, rest)) for name, *rest in values)

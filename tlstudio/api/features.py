@@ -8,7 +8,24 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-FeatureKind = Literal["pooled", "tokens", "maps"]
+FeatureKind = Literal["pooled", "tokens", "maps", "logits"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureShape:
+    """What a head must know of the features that it takes.
+
+    Attributes:
+        num_features: Width D of pooled features and tokens.
+        map_channels: Channels C_i of each map, from fine to coarse; empty where there are none.
+        map_strides: How many pixels of the input one cell of each map stands for, in the same order.
+        vocabulary: Number V of the tokens that logits are for; 0 where there are none.
+    """
+
+    num_features: int
+    map_channels: tuple[int, ...] = ()
+    map_strides: tuple[int, ...] = ()
+    vocabulary: int = 0
 
 
 @dataclass(slots=True)
@@ -20,12 +37,14 @@ class Features:
         tokens: One vector a token or patch, ``[B, T, D]``.
         mask: True where a token is real and not padding, ``[B, T]`` bool; `None`: all are real.
         maps: Feature maps from fine to coarse, each ``[B, C_i, H_i, W_i]``.
+        logits: Scores of the next token, as a language model gives them, ``[B, T, V]``.
     """
 
     pooled: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
+    logits: Tensor | None = None
 
     def require(self, kind: FeatureKind) -> Tensor:
         """Return the features of one kind (the coarsest of the maps).
@@ -33,7 +52,8 @@ class Features:
         Raises:
             ValueError: The backbone did not provide them.
         """
-        value = {"pooled": self.pooled, "tokens": self.tokens, "maps": self.maps[-1] if self.maps else None}[kind]
+        coarsest = self.maps[-1] if self.maps else None
+        value = {"pooled": self.pooled, "tokens": self.tokens, "maps": coarsest, "logits": self.logits}[kind]
         if value is None:
             raise ValueError(f"the backbone gave no {kind} features")
         return value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
-from tlstudio.api.features import Features
+from tlstudio.api.features import FeatureKind, Features, FeatureShape
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -82,10 +82,23 @@ class BackboneModule(nn.Module, ABC):
     """A backbone as built.
 
     Attributes:
-        num_features: Width D of its pooled features.
+        num_features: Width D of its pooled features and tokens.
+        map_channels: Channels of each of its maps, from fine to coarse; empty where it gives none.
+        map_strides: Pixels of the input for one cell of each map.
+        vocabulary: Number of tokens that its logits are for; 0 where it gives none.
+        wanted: The kind of features that the head takes: `forward` fills it, and may leave out what costs more.
     """
 
     num_features: int
+    map_channels: tuple[int, ...] = ()
+    map_strides: tuple[int, ...] = ()
+    vocabulary: int = 0
+    wanted: FeatureKind = "pooled"
+
+    @property
+    def shape(self) -> FeatureShape:
+        """What a head must know of its features."""
+        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary)
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Features:

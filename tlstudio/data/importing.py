@@ -16,7 +16,7 @@ from tlstudio.api import SPLITS, DataError, Rejected, Sample, Split
 from tlstudio.api.files import is_link
 from tlstudio.data.names import valid_name
 from tlstudio.data.planning import ImportRequest, plan_import
-from tlstudio.data.prepare import Cancelled, Prepared, prepare_images, prepare_texts
+from tlstudio.data.prepare import Cancelled, Prepared, prepare_files, prepare_rows, prepare_texts
 from tlstudio.data.revision import FACTS_FILE, FORMAT, MEDIA_FOLDER, REPORT_FILE, TABLE_FILE, Revision
 from tlstudio.data.rows import RowWriter
 from tlstudio.data.splits import assign_splits, check_fractions
@@ -182,7 +182,10 @@ def _prepared(
             raise _gone(request.source) from None
         yield from prepare_texts(source, request.task, cancelled)
         return
-    # Listing images is cheap beside decoding them: do it first, for the progress, the disk and the classes.
+    if request.format.modality == "table":
+        yield from prepare_rows(source, request.task, cancelled)
+        return
+    # Listing files is cheap beside decoding them: do it first, for the progress, the disk and the classes.
     listed: list[Sample | Rejected] = []
     for item in source:
         if cancelled():
@@ -195,7 +198,7 @@ def _prepared(
     if request.copy_files:
         check_space(staging.parent, _bytes_of(listed))
     media = staging / MEDIA_FOLDER if request.copy_files else None
-    yield from prepare_images(listed, request.task, media, cancelled)
+    yield from prepare_files(listed, request.task, media, cancelled)
 
 
 def _reading(request: ImportRequest) -> Iterator[Sample | Rejected]:
@@ -219,9 +222,10 @@ def _gone(source: Path) -> DataError:
 def _bytes_of(items: list[Sample | Rejected]) -> int:
     total = 0
     for item in items:
-        if isinstance(item, Sample) and item.image is not None:
+        path = (item.image or item.audio) if isinstance(item, Sample) else None
+        if path is not None:
             try:
-                total += item.image.stat().st_size
+                total += path.stat().st_size
             except OSError:
                 continue  # will be rejected with its own sentence
     return total

@@ -1,26 +1,24 @@
-"""Checking samples before they enter a revision: every image is decoded once, every text and label looked at."""
+"""Checking samples before they enter a revision: every file is decoded once, every text and label looked at."""
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from tlstudio.api import TASKS, DataError, Label, Rejected, Sample, Span, Task, label_names
+from tlstudio.api import TASKS, DataError, Rejected, Sample, Task
 from tlstudio.api.images import IMAGE_SUFFIXES, image_size, open_image
+from tlstudio.api.sounds import SOUND_SUFFIXES, open_sound
+from tlstudio.data.cells import cells_json
 from tlstudio.data.fingerprint import dhash, file_hash, text_hash
+from tlstudio.data.labels import WrongLabel, checked_label
 from tlstudio.data.names import plain_text
 from tlstudio.data.revision import MEDIA_FOLDER
-
-LARGEST_TARGET = float(np.finfo(np.float32).max)
-"""Models compute in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +27,20 @@ class Prepared:
 
     Attributes:
         sample: The sample; its label has the type of the task.
-        hash: SHA-256 of the file or text.
-        image: Its path as it is stored: relative to the revision or absolute; `None` for a text.
-        width: Pixels, upright; `None` for a text.
-        height: Pixels, upright; `None` for a text.
-        dhash: Perceptual hash; `None` for a text.
+        hash: SHA-256 of the file, the text or the row.
+        file: Path of its image or sound as it is stored: relative to the revision or absolute; `None`: it has none.
+        width: Pixels of an image, upright.
+        height: Pixels of an image, upright.
+        seconds: Length of a sound.
+        dhash: Perceptual hash of an image.
     """
 
     sample: Sample
     hash: str
-    image: str | None = None
+    file: str | None = None
     width: int | None = None
     height: int | None = None
+    seconds: float | None = None
     dhash: bytes | None = None
 
 
@@ -77,19 +77,42 @@ def prepare_texts(
                 yield Prepared(checked, text_hash(text if checked.pair is None else f"{text}\x1e{checked.pair}"))
 
 
-def prepare_images(
+def prepare_rows(
+    samples: Iterable[Sample | Rejected], task: Task, cancelled: Callable[[], bool]
+) -> Iterator[Prepared | Rejected]:
+    """Check rows of a table, in their order.
+
+    Raises:
+        Cancelled: As soon as `cancelled` says so.
+    """
+    for number, sample in enumerate(samples):
+        if number % 64 == 0 and cancelled():
+            raise Cancelled
+        if isinstance(sample, Rejected):
+            yield sample
+        elif sample.values is None or all(cell in (None, "", ()) for cell in sample.values.values()):
+            yield Rejected(sample.source or sample.id, "It has no values.", "Fill its columns, or take it out.")
+        else:
+            checked = _checked(sample, task)
+            if isinstance(checked, Rejected):
+                yield checked
+            else:
+                yield Prepared(checked, text_hash(cells_json(sample.values)))
+
+
+def prepare_files(
     samples: Iterable[Sample | Rejected], task: Task, media: Path | None, cancelled: Callable[[], bool]
 ) -> Iterator[Prepared | Rejected]:
-    """Decode, hash and copy images in a few threads, in their order.
+    """Decode, hash and copy images or sounds in a few threads, in their order.
 
     Args:
         samples: The samples.
         task: What their labels are for.
         media: Folder that the files are copied into, named by content; `None` leaves them where they are.
-        cancelled: Asked before each image.
+        cancelled: Asked before each file.
 
     Raises:
-        Cancelled: As soon as `cancelled` says so; images under way (one a thread) are finished first.
+        Cancelled: As soon as `cancelled` says so; files under way (one a thread) are finished first.
         OSError: A copy cannot be written.
     """
     workers = max(2, min(8, os.cpu_count() or 2))
@@ -99,7 +122,7 @@ def prepare_images(
         for sample in samples:
             if cancelled():
                 raise Cancelled
-            waiting.append(pool.submit(_prepare_image, sample, task, media))
+            waiting.append(pool.submit(_prepare_file, sample, task, media))
             if len(waiting) >= 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -110,35 +133,47 @@ def prepare_images(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_image(sample: Sample | Rejected, task: Task, media: Path | None) -> Prepared | Rejected:
+def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None) -> Prepared | Rejected:
     if isinstance(sample, Rejected):
         return sample
-    checked = _checked(sample, task, None)
-    if isinstance(checked, Rejected):
-        return checked
     source = sample.source or sample.id
-    path = checked.image
+    path = sample.image or sample.audio
     if path is None:
-        return Rejected(source, "It has no image.", "Give the path of its image, or take it out.")
+        return Rejected(source, "It has no file.", "Give the path of its file, or take it out.")
     try:
-        # JPEGs are read to their end but decoded small: a fraction of the time, and damage is still found.
-        fingerprint = dhash(open_image(path, at_most=64))
-        width, height = image_size(path)
+        facts = _image_facts(path) if sample.image is not None else _sound_facts(path)
         digest = file_hash(path)
     except DataError as error:
         return Rejected(source, error.what, error.remedy)
     except OSError as error:
         return Rejected(source, f"The file cannot be read: {error.strerror}.", "Copy it again or check its disk.")
+    size = (facts["width"], facts["height"]) if sample.image is not None else None
+    checked = _checked(sample, task, size=size)
+    if isinstance(checked, Rejected):
+        return checked
     if media is None:
         stored = str(path.absolute())
         if plain_text(stored) != stored:
             return Rejected(source, "Its path is not valid text (UTF-8).", "Rename it, or import with copying.")
-        return Prepared(checked, digest, stored, width, height, fingerprint)
+        return Prepared(checked, digest, stored, **facts)
     suffix = path.suffix.lower()
+    known = suffix in (IMAGE_SUFFIXES if sample.image is not None else SOUND_SUFFIXES)
     # Named by content alone: nothing of the source's names or ids can lead out of the folder.
-    relative = Path(digest[:2]) / f"{digest[2:34]}{suffix if suffix in IMAGE_SUFFIXES else '.img'}"
+    relative = Path(digest[:2]) / f"{digest[2:34]}{suffix if known else '.img' if sample.image is not None else '.snd'}"
     _copy(path, media / relative)
-    return Prepared(checked, digest, f"{MEDIA_FOLDER}/{relative.as_posix()}", width, height, fingerprint)
+    return Prepared(checked, digest, f"{MEDIA_FOLDER}/{relative.as_posix()}", **facts)
+
+
+def _image_facts(path: Path) -> dict[str, Any]:
+    # JPEGs are read to their end but decoded small: a fraction of the time, and damage is still found.
+    fingerprint = dhash(open_image(path, at_most=64))
+    width, height = image_size(path)
+    return {"width": width, "height": height, "dhash": fingerprint}
+
+
+def _sound_facts(path: Path) -> dict[str, Any]:
+    sound, rate = open_sound(path)
+    return {"seconds": len(sound) / rate}
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -151,77 +186,19 @@ def _copy(source: Path, target: Path) -> None:
     part.replace(target)
 
 
-def _checked(sample: Sample, task: Task, text: str | None) -> Sample | Rejected:
+def _checked(
+    sample: Sample, task: Task, text: str | None = None, *, size: tuple[int, int] | None = None
+) -> Sample | Rejected:
     """Return the sample with its label in the type of the task, its words valid and trimmed, and the text given."""
-    label = _label(sample.label, task, text or "")
-    if isinstance(label, _Wrong):
+    label = checked_label(sample.label, task, text or "", size)
+    if isinstance(label, WrongLabel):
         return Rejected(plain_text(sample.source or sample.id), label.reason, label.remedy)
-    return Sample(
+    return replace(
+        sample,
         id=plain_text(sample.id),
-        image=sample.image,
         text=text,
         pair=plain_text(sample.pair) if sample.pair is not None else None,
         label=label,
         group=plain_text(sample.group).strip() if sample.group else "",
-        split=sample.split,
         source=plain_text(sample.source),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrong:
-    reason: str
-    remedy: str
-
-
-def _label(label: Label, task: Task, text: str) -> Label | _Wrong:
-    kind = TASKS[task].label
-    if label is None:
-        return _Wrong("It has no label.", "Write its label, or take it out.")
-    if kind == "spans":
-        return _spans(label, text, alternatives=task == "question_answering")
-    if kind == "name":
-        name = "" if isinstance(label, tuple) else plain_text(str(label)).strip()
-        return name or _Wrong("It has no single label.", "Give it one class, or choose the multi-label task.")
-    if kind == "names":
-        names = label_names(label) if isinstance(label, tuple) else (str(label),)
-        return tuple(dict.fromkeys(clean for name in names if (clean := plain_text(name).strip())))
-    try:
-        number = math.nan if isinstance(label, tuple) else float(label)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        return _Wrong(f"Its label {label!r} is not a number.", "Write a number, or take it out.")
-    if abs(number) > LARGEST_TARGET:
-        return _Wrong(
-            f"Its label {number:g} is beyond {LARGEST_TARGET:.1e}, the largest number that a model can compute with.",
-            "Correct it, take it out, or use a logarithm of the labels.",
-        )
-    return number
-
-
-def _spans(label: Label, text: str, *, alternatives: bool) -> Label | _Wrong:
-    """Check that spans lie in their text and, unless each is one of several answers, that none overlaps another.
-
-    They come back in the order of the text; alternatives stay as they are, the first being the main one.
-    """
-    spans = [part for part in label if isinstance(part, Span)] if isinstance(label, tuple) else []
-    if not isinstance(label, tuple) or len(spans) < len(label):
-        return _Wrong("Its label is no list of spans.", "Give start, end and name of each part of the text.")
-    behind = 0
-    cleaned = []
-    for span in spans if alternatives else sorted(spans, key=lambda span: (span.start, span.end)):
-        name = plain_text(span.name).strip()
-        told = f'The span "{name}" from {span.start} to {span.end}'
-        if not name:
-            return _Wrong(f"The span from {span.start} to {span.end} has no name.", "Give it one.")
-        if not 0 <= span.start < span.end <= len(text):
-            return _Wrong(
-                f"{told} is not inside the text, which has {len(text)} characters.",
-                "Positions count characters from 0; the end is the one behind the last.",
-            )
-        if span.start < behind and not alternatives:
-            return _Wrong(f"{told} overlaps the one before it.", "Let each character belong to one span at most.")
-        behind = span.end
-        cleaned.append(Span(name, span.start, span.end))
-    return tuple(cleaned)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tlstudio.api import (
+    NAMED,
     SPLITS,
     TASKS,
     DataError,
@@ -31,6 +32,7 @@ from tlstudio.api import (
     label_from,
 )
 from tlstudio.api.files import check_plain_file, read_text
+from tlstudio.data.cells import cell_text, cells_from
 from tlstudio.data.table import ADDED, SCHEMA
 
 FORMAT = 2
@@ -42,11 +44,14 @@ REPORT_FILE = "report.json"
 MEDIA_FOLDER = "media"
 
 Indices = npt.NDArray[np.int64]
-LABEL_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value", "spans": "annotation"}
-"""In which column of the table labels of a kind are."""
-
+_OWN_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value"}
 _AS_STORED = ("text", "pair", "group", "split", "source")
 _ROWS = 4096  # so many rows are turned into Python objects at once
+
+
+def label_column(kind: LabelKind) -> str:
+    """In which column of the table labels of a kind are."""
+    return _OWN_COLUMNS.get(kind, "annotation")
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Revision:
         return {str(name): index for index, name in enumerate(self.table.column("id").to_pylist())}
 
     def sample(self, index: int) -> Sample:
-        """Return a sample with its absolute image path and its label.
+        """Return a sample with the absolute path of its file and its label.
 
         Args:
             index: Row, from 0; negative counts from the end.
@@ -170,29 +175,23 @@ class Revision:
         Raises:
             IndexError: There is no such row.
         """
-        index = self._checked(index)
-        image = self._get("image", index)
-        return Sample(
-            id=self._get("id", index),
-            image=None if image is None else self.folder / image,
-            text=self._get("text", index),
-            pair=self._get("pair", index),
-            label=self.label(index),
-            group=self._get("group", index),
-            split=self._get("split", index),
-            source=self._get("source", index),
-        )
+        return next(self.samples(np.array([self._checked(index)])))
 
     def samples(self, indices: Indices) -> Iterator[Sample]:
         """Yield the samples of many rows, much faster than one by one."""
         for start in range(0, len(indices), _ROWS):
             part = self.table.take(indices[start : start + _ROWS])
-            cells = {name: part.column(name).to_pylist() for name in ("id", "image", *_AS_STORED)}
-            labels = self.labels(indices[start : start + _ROWS])
-            for row, (id_, image, label) in enumerate(zip(cells["id"], cells["image"], labels, strict=True)):
-                path = None if image is None else self.folder / image
-                stored: dict[str, Any] = {name: cells[name][row] for name in _AS_STORED}
-                yield Sample(str(id_), path, label=label, **stored)
+            cells = {name: part.column(name).to_pylist() for name in ("id", "image", "audio", "values", *_AS_STORED)}
+            for row, label in enumerate(self.labels(indices[start : start + _ROWS])):
+                stored: dict[str, Any] = {name: cells[name][row] for name in ("id", *_AS_STORED)}
+                image, audio, values = (cells[name][row] for name in ("image", "audio", "values"))
+                yield Sample(
+                    **stored,
+                    image=None if image is None else self.folder / image,
+                    audio=None if audio is None else self.folder / audio,
+                    values=None if values is None else cells_from(values),
+                    label=label,
+                )
 
     def ids(self, indices: Indices) -> list[str]:
         """Return the ids of many rows."""
@@ -201,19 +200,21 @@ class Revision:
     def labels(self, indices: Indices) -> list[Label]:
         """Return the labels of many rows, each as `label` gives it."""
         kind = self.label_kind
-        values = self.table.column(LABEL_COLUMNS[kind]).take(indices).to_pylist()
+        values = self.table.column(label_column(kind)).take(indices).to_pylist()
         if kind in ("name", "number"):
             return cast("list[Label]", values)
         return [_label(value, kind) for value in values]
 
     def label(self, index: int) -> Label:
         """Return the label of a row, of the kind of the task."""
-        return _label(self._get(LABEL_COLUMNS[self.label_kind], self._checked(index)), self.label_kind)
+        return _label(self._get(label_column(self.label_kind), self._checked(index)), self.label_kind)
 
     def sample_text(self, index: int, length: int = 200) -> str:
         """Return one line that names a sample in lists: its text, shortened, or its image's id."""
         index = self._checked(index)
         text = self._get("text", index)
+        if text is None and (values := self._get("values", index)) is not None:
+            text = ", ".join(f"{name}: {cell_text(cell)}" for name, cell in cells_from(values).items())
         if text is None:
             return cast(str, self._get("id", index))
         line = " ".join(text[: length * 4].split())
@@ -249,6 +250,8 @@ class Revision:
                 mean = float(values[0]) if len(values) else 0.0
                 return TargetInfo(self.task, mean=mean, std=1.0, pairs=self.has_pairs)
             return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()), pairs=self.has_pairs)
+        if self.label_kind not in NAMED:
+            return TargetInfo(self.task, pairs=self.has_pairs)
         counts = self.class_counts()["train"]
         listed = tuple(counts[name] for name in self.classes)
         return TargetInfo(self.task, self.classes, listed, pairs=self.has_pairs)
@@ -260,7 +263,7 @@ class Revision:
     def class_counts(self) -> dict[Split, dict[str, int]]:
         """Count the samples of each class by split; a sample with several names counts for each of them."""
         counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
-        if self.label_kind == "number":
+        if self.label_kind not in NAMED:
             return counts
         single = self.label_kind == "name"
         names = self.table.column("label" if single else "labels").to_pylist()
@@ -310,7 +313,7 @@ class Revision:
 
 
 def _label(value: Any, kind: LabelKind) -> Label:  # noqa: ANN401  a cell of any column
-    return label_from(json.loads(value) if kind == "spans" and value is not None else value, kind)
+    return label_from(json.loads(value) if kind not in _OWN_COLUMNS and value is not None else value, kind)
 
 
 def _verify(table: Path, sha256: str) -> None:

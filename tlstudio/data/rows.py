@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlstudio.api import TASKS, Label, Split, Task, label_names, label_values
+from tlstudio.api import NAMED, TASKS, Label, Mask, Split, Task, label_names, label_values
+from tlstudio.data.cells import cells_json
 from tlstudio.data.prepare import Cancelled, Prepared
-from tlstudio.data.revision import LABEL_COLUMNS
+from tlstudio.data.revision import label_column
 from tlstudio.data.table import SCHEMA, UNSPLIT
 
 _ROWS = 4096
@@ -37,8 +38,10 @@ class RowWriter:
         self._file = self._path.open("wb")
         self._writer = pa.ipc.new_stream(self._file, UNSPLIT)
         self._kind = TASKS[task].label
-        self._names = ["id", "image", "text", "pair", LABEL_COLUMNS[self._kind], "group", "source", "hash"]
-        self._names += ["width", "height", "dhash"] + (["labels"] if self._kind == "spans" else [])
+        self._column = label_column(self._kind)
+        self._listed = self._column == "annotation"
+        self._names = ["id", "image", "text", "pair", "audio", "values", self._column, "group", "source", "hash"]
+        self._names += ["width", "height", "seconds", "dhash"] + (["labels"] if self._listed else [])
         self._batch: list[tuple[Any, ...]] = []
         self._characters = 0
         self._ids = array("q")
@@ -65,28 +68,33 @@ class RowWriter:
         sample = item.sample
         # Labels recur: one string object each instead of a million keeps memory small.
         label = self._same.setdefault(sample.label, sample.label) if isinstance(sample.label, str) else sample.label
-        self.labels.append(label)
+        self.labels.append(Mask(label.names, b"") if isinstance(label, Mask) else label)  # its pixels are on disk
         self.groups.append(self._same.setdefault(sample.group, sample.group))
         self.prescribed.append(sample.split)
         self._ids.append(hash(sample.id))
         self._contents.append(int(item.hash[:16], 16))
+        values = cells_json(sample.values) if sample.values is not None else None
+        annotation = json.dumps(label_values(label), ensure_ascii=False) if self._listed else None
         self._batch.append(
             (
                 sample.id,
-                item.image,
+                item.file if sample.image is not None else None,
                 sample.text,
                 sample.pair,
-                json.dumps(label_values(label), ensure_ascii=False) if self._kind == "spans" else label,
+                item.file if sample.audio is not None else None,
+                values,
+                annotation if self._listed else label,
                 sample.group,
                 sample.source,
                 item.hash,
                 item.width,
                 item.height,
+                item.seconds,
                 item.dhash,
-                *((label_names(label),) if self._kind == "spans" else ()),
+                *((label_names(label) if self._kind in NAMED else None,) if self._listed else ()),
             )
         )
-        self._characters += len(sample.text or "") + len(sample.pair or "")
+        self._characters += sum(len(text or "") for text in (sample.text, sample.pair, values, annotation))
         if len(self._batch) >= _ROWS or self._characters >= _CHARACTERS:
             self._flush()
 

@@ -10,22 +10,25 @@ SCHEMA = pa.schema(
         pa.field("image", pa.string()),  # relative to the revision's folder if it was copied, else absolute
         pa.field("text", pa.large_string()),  # large: together the texts may pass 2 GiB
         pa.field("pair", pa.large_string()),  # a second text that belongs to it
+        pa.field("audio", pa.string()),  # as the image
+        pa.field("values", pa.large_string()),  # JSON: the columns of the user's own table
         pa.field("label", pa.string()),  # a name
         pa.field("labels", pa.list_(pa.string())),  # several names, also those that occur in an annotation
         pa.field("value", pa.float64()),  # a number
-        pa.field("annotation", pa.large_string()),  # JSON, see `tlstudio.api.label_values`
+        pa.field("annotation", pa.large_string()),  # JSON of any other label, see `tlstudio.api.label_values`
         pa.field("group", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("hash", pa.string(), nullable=False),  # SHA-256 of the file's bytes or of the text in UTF-8
         pa.field("width", pa.int32()),  # pixels, upright
         pa.field("height", pa.int32()),
+        pa.field("seconds", pa.float64()),  # length of a sound
         pa.field("dhash", pa.binary(16)),  # perceptual hash of an image, see `tlstudio.data.fingerprint`
     ]
 )
 """Columns of ``samples.parquet``, in their order."""
 
-ADDED = frozenset({"pair", "annotation"})
+ADDED = frozenset({"pair", "audio", "values", "annotation", "seconds"})
 """Columns that tables of the first format do not have; nothing is in them."""
 
 UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from tlstudio.api import TASKS, DataError, Label, Task, label_names
+from tlstudio.api import NAMED, TASKS, DataError, Label, Task, label_names
 
 MANY_NUMERIC_CLASSES = 100
 """More numeric classes than this are hardly classes, unless they are whole numbers that recur."""
@@ -34,6 +34,10 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
                 f"All targets are the same number ({next(iter(values), 0):g}): there is nothing to learn.",
                 "Choose another label column.",
             )
+        return (), ()
+    if kind not in NAMED:
+        if len(set(labels)) < 2:
+            raise DataError("All items have the same label: there is nothing to learn.", "Choose another label column.")
         return (), ()
     if kind != "name":
         counts = Counter(name for label in labels for name in label_names(label))

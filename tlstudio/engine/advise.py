@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio.api import (
+    MODALITIES,
     SPLITS,
     TASKS,
     Backbone,
@@ -231,7 +232,7 @@ def preflight(
         project_folder: The project; with it, features that an earlier run has kept are taken into account.
     """
     from tlstudio.api.nn import count_parameters
-    from tlstudio.engine.assemble import build_model, caches_features, find_parts, learning_parameters
+    from tlstudio.engine.assemble import build_model, caches_features, find_parts, learning_parameters, preprocessor_of
     from tlstudio.engine.checking import check
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
@@ -259,8 +260,8 @@ def preflight(
             weight_decay=options.weight_decay,
         )
         trainable, total = learning_parameters(groups), count_parameters(model)[1]
-        plain = parts.backbone.preprocessor(parts.backbone_options)
-        varied = parts.backbone.preprocessor(parts.backbone_options, augmentation=options.augmentation)
+        plain = preprocessor_of(parts)
+        varied = preprocessor_of(parts, augmentation=options.augmentation)
         if cached and project_folder is not None:
             path = cache_path(
                 project_folder / CACHE_FOLDER,
@@ -285,7 +286,7 @@ def preflight(
     except TLStudioError as error:
         problem = Problem(error.field or "recipe", error.what, error.remedy)
         return Preflight("This cannot start yet.", (problem,))
-    items = {"image": "images", "text": "texts"}[revision.modality]
+    items = MODALITIES[revision.modality].items
     time_needed = f", {duration(seconds)}" if seconds is not None else ""
     sentence = (
         f"Trains {amount(trainable)} of {amount(total)} parameters on {len(revision.indices('train')):,} {items}"

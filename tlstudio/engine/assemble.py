@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tlstudio.api import (
     TASKS,
+    Augmentation,
     Backbone,
     DataError,
     FineTuningStrategy,
@@ -98,14 +99,21 @@ def parts_from(choices: Mapping[str, Any], registry: Registry) -> Parts:
         ) from error
 
 
+def preprocessor_of(parts: Parts, *, augmentation: Augmentation = "none", assets: Path | None = None) -> Preprocessor:
+    """Make the preprocessor of the backbone for what the head takes."""
+    wanted = parts.head.requires
+    return parts.backbone.preprocessor(parts.backbone_options, augmentation=augmentation, assets=assets, wanted=wanted)
+
+
 def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> TransferModel:
     """Put a head on a backbone and let the strategy prepare both.
 
     Raises:
         DataError: The head cannot learn this target.
     """
+    backbone.wanted = parts.head.requires
     try:
-        head = parts.head.build(backbone.num_features, target, parts.head_options)
+        head = parts.head.build(backbone.shape, target, parts.head_options)
     except DataError as error:
         raise DataError(error.what, error.remedy, field="head") from error
     model = TransferModel(backbone, head, backbone.layer_groups())

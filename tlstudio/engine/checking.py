@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tlstudio.api import Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts
+from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts, preprocessor_of
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
@@ -59,9 +59,10 @@ def _told(problems: list[Problem], where: str) -> Iterator[None]:
 def _check_monitor(parts: Parts, target: TargetInfo, options: TrainingOptions) -> None:
     if not options.monitor:
         return
+    shape = parts.backbone.info().shape
     with random_state_aside():
         try:
-            head = parts.head.build(max(1, parts.backbone.info().num_features), target, parts.head_options)
+            head = parts.head.build(shape, target, parts.head_options)
         except TLStudioError:
             return  # told where it belongs
     monitored(head, options)
@@ -72,7 +73,7 @@ def _build(parts: Parts, target: TargetInfo | None) -> None:
     with random_state_aside():
         try:
             backbone = parts.backbone.load(parts.backbone_options)
-            parts.backbone.preprocessor(parts.backbone_options)
+            preprocessor_of(parts)
             if target is not None:
                 build_model(parts, backbone, target)
         except (RuntimeError, MemoryError) as error:

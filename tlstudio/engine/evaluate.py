@@ -268,7 +268,7 @@ def evaluate_run(
     """
     import torch
 
-    from tlstudio.engine.assemble import load_run_model, split_data
+    from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.measuring import run_split
     from tlstudio.engine.recipe import parse_recipe
@@ -276,7 +276,7 @@ def evaluate_run(
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
-    preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+    preprocessor = preprocessor_of(parts, assets=run.assets)
     if not len(revision.indices(split)):
         raise RunError(
             f"The {split} split of '{revision.dataset}' ({revision.id}) has no samples.", "Evaluate on another split."

@@ -24,6 +24,7 @@ from tlstudio.engine.assemble import (
     caches_features,
     find_parts,
     learning_parameters,
+    preprocessor_of,
     restore_model,
     sample_source,
     split_data,
@@ -183,9 +184,7 @@ class Execution:
         options = self.recipe.training
         cached = caches_features(parts)
         augmentation = "none" if cached else options.augmentation
-        preprocessor = parts.backbone.preprocessor(
-            parts.backbone_options, augmentation=augmentation, assets=self.run.assets
-        )
+        preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=self.run.assets)
         features = None
         network: nn.Module = model
         if cached and isinstance(model.backbone, BackboneModule):  # a strategy that caches has not wrapped it

@@ -16,7 +16,7 @@ from tlstudio import __version__
 from tlstudio.api import Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.own_folders import refuse_as_output
-from tlstudio.engine.assemble import Parts, load_run_model
+from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
 from tlstudio.engine.exported import EXPORT_FORMAT
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
@@ -78,7 +78,7 @@ def export_run(
         raise RunError(f"{folder} is not empty.", "Choose a new folder.", path=folder)
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
-    preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+    preprocessor = preprocessor_of(parts, assets=run.assets)
     samples = _check_samples(project, recipe)
     before = Predictor(model, preprocessor, modality=parts.backbone.modality, title=run.id, device="cpu").outputs(
         samples

@@ -54,12 +54,13 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
     if head.task != target.task:
         raise RunError(f"The exported model in {folder} is damaged: its head is for another task.", path=folder)
     module = backbone.restore(options, folder / "assets")
-    model = TransferModel(module, head.build(module.num_features, target, head_options), module.layer_groups())
+    module.wanted = head.requires
+    model = TransferModel(module, head.build(module.shape, target, head_options), module.layer_groups())
     try:
         check_plain_file(folder / "model.safetensors")
         model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
-    preprocessor = backbone.preprocessor(options, assets=folder / "assets")
+    preprocessor = backbone.preprocessor(options, assets=folder / "assets", wanted=head.requires)
     return model.eval(), preprocessor, backbone.modality

@@ -32,7 +32,7 @@ from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.data.unlabelled import NO_COLUMNS
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.answers import told, words
-from tlstudio.engine.assemble import load_run_model
+from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
 from tlstudio.engine.spreadsheet import harmless
@@ -85,7 +85,7 @@ class Predictor:
             RunError: The run has none, or a plugin is gone.
         """
         parts, model = load_run_model(run, registry)
-        preprocessor = parts.backbone.preprocessor(parts.backbone_options, assets=run.assets)
+        preprocessor = preprocessor_of(parts, assets=run.assets)
         return cls(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=device)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlstudio.api import TASKS, RunError, TargetInfo
+from tlstudio.api import NAMED, TASKS, RunError, TargetInfo
 from tlstudio.store.run import Run
 
 
@@ -38,7 +38,7 @@ def target_from(values: dict[str, Any]) -> TargetInfo:
         raise TypeError("the classes are no list of names")
     if not isinstance(counts, list) or not all(type(count) is int for count in counts) or len(counts) != len(classes):
         raise TypeError("there is not one count for each class")
-    if bool(classes) == (TASKS[values["task"]].label == "number"):
+    if bool(classes) != (TASKS[values["task"]].label in NAMED):
         raise ValueError("the classes do not fit the task")
     mean, std = float(values["mean"]), float(values["std"])
     return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, bool(values.get("pairs", False)))

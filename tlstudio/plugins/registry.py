@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from tlstudio.api import (
+    MODALITIES,
     TASKS,
     Backbone,
     BackboneFamily,
@@ -137,7 +138,7 @@ class Registry:
         """Say in sentences why a combination does not fit the data and itself; an empty list means that it fits."""
         sentences = []
         if backbone.modality != modality:
-            taken, has = _plural(backbone.modality), _plural(modality)
+            taken, has = MODALITIES[backbone.modality].items, MODALITIES[modality].items
             sentences.append(f"{backbone.title} takes {taken}, the data set has {has}.")
         if head.task != task:
             sentences.append(
@@ -264,7 +265,3 @@ def _look_up(kind: str, table: Mapping[str, C], name: str) -> C:
 
 def _unknown(kind: str, name: str, known: list[str]) -> PluginError:
     return PluginError(f"There is no {kind} '{name}'.", did_you_mean(name, known, "There are"))
-
-
-def _plural(modality: Modality) -> str:
-    return {"image": "images", "text": "texts"}[modality]

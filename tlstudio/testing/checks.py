@@ -87,16 +87,18 @@ def check_head(
     import torch
 
     from tlstudio.testing.components import tiny_backbones
+    from tlstudio.testing.samples import modality_of
 
     count = len(samples)
     labels = [sample.label for sample in samples]
-    backbone = tiny_backbones("image" if samples[0].image is not None else "text")[0]
-    preprocess = backbone.preprocessor(backbone.Options())
+    backbone = tiny_backbones(modality_of(samples[0]))[0]
+    preprocess = backbone.preprocessor(backbone.Options(), wanted=head.requires)
     items = [preprocess(sample) for sample in samples]
     inputs = preprocess.collate(items)
     network = backbone.load(backbone.Options()).eval()
+    network.wanted = head.requires
     torch.manual_seed(0)
-    module = head.build(network.num_features, target, options if options is not None else head.Options())
+    module = head.build(network.shape, target, options if options is not None else head.Options())
     module.train()
     with torch.no_grad():
         features = network(inputs)

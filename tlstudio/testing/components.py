@@ -87,7 +87,12 @@ class TinyConvNet(_TinyBackbone):
     _input = "32 x 32 px, RGB"
 
     def preprocessor(
-        self, options: api.Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+        self,
+        options: api.Options,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
     ) -> Preprocessor:
         """Make the preprocessor."""
         return TinyImagePreprocessor(flip=augmentation != "none")
@@ -110,7 +115,12 @@ class TinyTextEncoder(_TinyBackbone):
     _input = "up to 32 words"
 
     def preprocessor(
-        self, options: api.Options, *, augmentation: Augmentation = "none", assets: Path | None = None
+        self,
+        options: api.Options,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
     ) -> Preprocessor:
         """Make the preprocessor."""
         return TinyTextPreprocessor()

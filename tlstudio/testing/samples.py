@@ -17,6 +17,15 @@ _WORDS = {"blue": "sea sky ice", "green": "leaf grass moss", "red": "fire rose b
 _FILLERS = ["the", "a", "of", "and", "some", "one", "near", "with"]
 
 
+def modality_of(sample: Sample) -> Modality:
+    """Tell what a sample is."""
+    if sample.image is not None:
+        return "image"
+    if sample.audio is not None:
+        return "audio"
+    return "text" if sample.values is None else "table"
+
+
 def tiny_target(task: Task) -> TargetInfo:
     """Return the target of `tiny_samples` of a task: three classes, or numbers with mean 3 and deviation 2."""
     if task == "regression":

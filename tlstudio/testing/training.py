@@ -47,12 +47,13 @@ class Setup:
 
     def batch(self, samples: Sequence[Sample], head: HeadModule) -> tuple[dict[str, Tensor], Tensor]:
         """Preprocess samples into one batch, and encode their labels."""
-        preprocess = self.backbone.preprocessor(self.backbone_options)
+        preprocess = self.backbone.preprocessor(self.backbone_options, wanted=self.head.requires)
         items = [preprocess(sample) for sample in samples]
         return preprocess.collate(items), head.encoder()([sample.label for sample in samples], items)
 
     def _prepared(self, module: BackboneModule) -> TransferModel:
-        head = self.head.build(module.num_features, self.target, self.head_options)
+        module.wanted = self.head.requires
+        head = self.head.build(module.shape, self.target, self.head_options)
         model = TransferModel(module, head, module.layer_groups())
         self.strategy.prepare(model, self.options)
         return model

@@ -1,0 +1,85 @@
+"""Opening sound files of every kind as one channel of numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlstudio.api.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SOUND_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
+LONGEST_SOUND = 3600.0
+"""Longest sound that is opened, in seconds: an hour at 48 kHz takes 0.7 GB while it is decoded."""
+
+
+def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32], int]:
+    """Open a sound as one channel (the mean of all) in -1..1.
+
+    Args:
+        path: The file.
+        rate: Samples a second that are wanted; `None`: as in the file. A polyphase filter makes them of others.
+
+    Returns:
+        The samples, ``[T]``, and how many there are in a second.
+
+    Raises:
+        DataError: Missing, empty, of no length, damaged, not a sound, or longer than `LONGEST_SOUND`.
+    """
+    import numpy as np
+    import soundfile
+
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
+        with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
+            own = int(file.samplerate)
+            if file.frames > LONGEST_SOUND * own:
+                raise DataError(
+                    f"{path.name} lasts {file.frames / own / 60:.0f} min; "
+                    f"at most {LONGEST_SOUND / 60:.0f} min are opened.",
+                    "Cut it into shorter recordings.",
+                    path=path,
+                )
+            sound = file.read(dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is no longer there.", "Bring it back or import the data set again.", path=path
+        ) from None
+    except IsADirectoryError:
+        raise DataError(f"{path.name} is a folder, not a sound.", "Choose the files inside it.", path=path) from None
+    except PermissionError:
+        raise DataError(f"{path.name} may not be read.", "Give yourself read access to it.", path=path) from None
+    except MemoryError:
+        raise DataError(
+            f"There is not enough memory to open {path.name}.", "Cut it into shorter recordings.", path=path
+        ) from None
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise DataError(
+            f"{path.name} is not a sound that can be read: {reason}.",
+            "Save it again as WAV or FLAC.",
+            path=path,
+        ) from error
+    if not len(sound):
+        raise DataError(
+            f"{path.name} has no length: there is not one sample in it.", "Record or export it again.", path=path
+        )
+    if not np.isfinite(sound).all():
+        raise DataError(f"{path.name} has samples that are no numbers.", "Export it again.", path=path)
+    return (sound, own) if rate is None or rate == own else (_resampled(sound, own, rate), rate)
+
+
+def _resampled(sound: NDArray[np.float32], own: int, rate: int) -> NDArray[np.float32]:
+    import math
+
+    import numpy as np
+    from scipy.signal import resample_poly
+
+    common = math.gcd(own, rate)
+    return np.asarray(resample_poly(sound, rate // common, own // common), dtype=np.float32)
