@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.api import TASKS
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output, StatusLine
@@ -45,6 +44,18 @@ def _fractions(_context: click.Context, _parameter: click.Parameter, text: str) 
     return train, validation, test
 
 
+class _TaskName(click.ParamType):
+    """A task, looked up when it is given: the help of all commands is there without the libraries."""
+
+    name = "task"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Check that there is such a task."""
+        from tlstudio.api import TASKS
+
+        return click.Choice(tuple(TASKS)).convert(value, param, ctx)
+
+
 @command(
     "import",
     example="tlstudio import birds ~/photos --name photos\n"
@@ -60,7 +71,7 @@ def _fractions(_context: click.Context, _parameter: click.Parameter, text: str) 
 @click.option("--label-column", default="", help="Column with the labels.")
 @click.option("--group-column", default="", help="Column whose equal values stay in one split: patient, plate, author.")
 @click.option("--split-column", default="", help="Column that says train, validation or test.")
-@click.option("--task", type=click.Choice(tuple(TASKS)), help="What the labels are for; suggested if left out.")
+@click.option("--task", type=_TaskName(), help="What the labels are for; suggested if left out.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random split.")
 @click.option(
     "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
@@ -75,7 +86,7 @@ def import_data(
     path: Path,
     name: str,
     format_name: str,
-    task: Any,  # noqa: ANN401  one of TASKS or None: click has checked it
+    task: Any,  # noqa: ANN401  a task or None: it was checked
     seed: int,
     splits: tuple[float, float, float],
     reference: bool,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tlstudio.api import (
     TASKS,
+    Box,
     Label,
     LabelKind,
     RunError,
@@ -176,7 +177,7 @@ def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassRe
 def _parts(label: Label) -> Iterator[tuple[str, object]]:
     """What can be right or wrong by itself: each name, each span, as ``(name, all of it)``."""
     for part in label if isinstance(label, tuple) else (str(label),):
-        yield (part.name, part) if isinstance(part, Span) else (part, part)
+        yield (part.name if isinstance(part, (Span, Box)) else str(part), part)
 
 
 def write_predictions(
