@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
+from tlstudio.api.model_folders import FIELD, read_weights, weight_files
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
-    FIELD,
     check_vocabulary,
     filled_model,
     has_tokenizer,
@@ -20,8 +20,6 @@ from tlstudio_text.folder import (
     raw_config,
     read_config,
     read_tokenizer,
-    read_weights,
-    weight_files,
 )
 from tlstudio_text.options import AutoModelOptions, TextOptions
 
@@ -38,6 +36,7 @@ class TextBackbone(Backbone):
     """A text backbone that transformers builds from a folder."""
 
     modality = "text"
+    free_options = ("max_length", "pooling")
     Options: ClassVar[type[BaseOptions]] = TextOptions
 
     @abstractmethod

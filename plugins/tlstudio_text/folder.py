@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import WeightsError
-from tlstudio.api.files import read_text
-from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
-from tlstudio_text.architectures import SUPPORTED, too_large
+from tlstudio.api import WeightsError, model_folders
+from tlstudio.api.model_folders import FIELD, first_line, quiet
+from tlstudio_text.architectures import SUPPORTED
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-FIELD = "backbone.weights"
-ATTENTION = ("_attn_implementation", "attn_implementation")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.txt",
@@ -29,76 +24,13 @@ TOKENIZER_FILES = (
 )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load reports to itself: what matters is said by our own errors."""
-    import logging
-
-    from transformers.utils import logging as theirs
-
-    switches: Any = theirs  # its functions have no types
-    bars, level = switches.is_progress_bar_enabled(), switches.get_verbosity()
-    switches.disable_progress_bar()
-    switches.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        switches.set_verbosity(level)
-        if bars:
-            switches.enable_progress_bar()
-
-
 def raw_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` of a model folder.
+    """Read ``config.json`` of a model of texts.
 
     Raises:
-        WeightsError: There is no such folder or file, it is damaged, the model brings code of its own, or its
-            architecture is none that is known here.
+        WeightsError: See `model_folders.raw_config`.
     """
-    path = folder / "config.json"
-    if not folder.is_dir():
-        raise WeightsError(f"There is no folder at {folder}.", "Choose a model folder.", path=folder, field=FIELD)
-    if not path.is_file():
-        adapter = (folder / "adapter_config.json").is_file()
-        raise WeightsError(
-            f"{folder} holds an adapter, not a whole model." if adapter else f"{folder} has no config.json.",
-            "Merge it into its model and save that."
-            if adapter
-            else "Choose a folder that save_pretrained has written.",
-            path=folder,
-            field=FIELD,
-        )
-    config = _json(path)
-    tokenizer = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    if "auto_map" in config or "auto_map" in tokenizer:
-        raise WeightsError(
-            f"The model in {folder} brings Python code of its own (auto_map); it was not run and not loaded.",
-            "Choose a model whose architecture is part of transformers.",
-            path=folder,
-            field=FIELD,
-        )
-    if any("/" in str(config.get(key, "")) for key in ATTENTION):
-        # transformers takes such a value for the name of a hub repository and loads compiled code from it.
-        raise WeightsError(
-            f"The model in {folder} asks for an attention kernel from a hub; it was not fetched and not loaded.",
-            f"Remove {' and '.join(ATTENTION)} from its config.json.",
-            path=folder,
-            field=FIELD,
-        )
-    if not isinstance(config.get("model_type"), str):
-        raise WeightsError(
-            f"{path} does not say which architecture it is (model_type).",
-            "Choose a folder that save_pretrained has written.",
-            path=path,
-            field=FIELD,
-        )
-    if config["model_type"] not in SUPPORTED:
-        raise _no_encoder(folder, config["model_type"])
-    if size := too_large(config):
-        raise WeightsError(
-            f"{path} describes a model that cannot be: {size}.", "Copy the folder again.", path=path, field=FIELD
-        )
-    return config
+    return model_folders.raw_config(folder, SUPPORTED, _no_encoder)
 
 
 def _no_encoder(folder: Path, kind: str) -> WeightsError:
@@ -110,37 +42,13 @@ def _no_encoder(folder: Path, kind: str) -> WeightsError:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged: {error}.", "Copy it again.", path=path, field=FIELD) from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} is damaged: not an object.", "Copy it again.", path=path, field=FIELD)
-    return content
-
-
 def read_config(folder: Path) -> PreTrainedConfig:
     """Read the configuration of a model whose architecture is part of transformers.
 
     Raises:
-        WeightsError: See `raw_config`; or the architecture is unknown or not one for texts.
+        WeightsError: See `model_folders.read_config`; or it is not a model for texts.
     """
-    from transformers import AutoConfig
-
-    kind = raw_config(folder)["model_type"]
-    try:
-        with quiet():
-            config: PreTrainedConfig = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-    except Exception as error:  # each kind of model checks its configuration with errors of its own
-        raise WeightsError(
-            f"transformers cannot make sense of {folder / 'config.json'} (model_type {kind}): {_first_line(error)}",
-            "Choose a model whose architecture is part of the installed transformers.",
-            path=folder,
-            field=FIELD,
-        ) from error
+    config = model_folders.read_config(folder, SUPPORTED, _no_encoder)
     model_class(config, folder)
     return config
 
@@ -192,7 +100,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             tokenizer("𓀀")  # rare; a vocabulary without a token for what it does not know fails here, not in the run
     except Exception as error:  # the Rust side raises bare Exception for a damaged file
         raise WeightsError(
-            f"The tokenizer in {folder} cannot be used: {_first_line(error)}",
+            f"The tokenizer in {folder} cannot be used: {first_line(error)}",
             "Copy the folder again, or save the tokenizer into it anew: tokenizer.save_pretrained(FOLDER).",
             path=folder,
             field=FIELD,
@@ -225,39 +133,6 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
-def weight_files(path: Path) -> list[Path]:
-    """Find the weight file, or the parts of it, that a path means.
-
-    Raises:
-        WeightsError: There are none, or a part is missing.
-    """
-    for name in FOLDER_NAMES:
-        index = path / f"{name}.index.json"
-        if (path / name).is_file() or not index.is_file():
-            continue
-        parts = _json(index).get("weight_map")
-        names = sorted({str(part) for part in parts.values()}) if isinstance(parts, dict) else []
-        files = [path / Path(part).name for part in names]  # .name: a part never lies outside the folder
-        missing = [file.name for file in files if not file.is_file()]
-        if missing or not files:
-            raise WeightsError(
-                f"Parts of the weights are missing in {path}: {', '.join(missing[:3]) or 'the index is empty'}.",
-                "Copy the folder again.",
-                path=path,
-                field=FIELD,
-            )
-        return files
-    return [weight_file(path)]
-
-
-def read_weights(files: list[Path], *, sha256: str = "") -> dict[str, Tensor]:
-    """Read and join weight files; a hash can be given where there is one file."""
-    state: dict[str, Tensor] = {}
-    for file in files:
-        state.update(read_state_dict(file, sha256=sha256))
-    return state
-
-
 def new_model(config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
     """Build a model with random weights, in 32-bit precision."""
     import torch
@@ -284,55 +159,8 @@ def filled_model(config: PreTrainedConfig, folder: Path, state: Mapping[str, Ten
     Raises:
         WeightsError: Keys are missing, of another shape, or belong to more layers than the model has.
     """
-    import torch
-
-    kind: Any = model_class(config, folder)
-    try:
-        with quiet():
-            model, report = kind.from_pretrained(
-                None,
-                config=config,
-                state_dict=dict(state),
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told below, together with the rest
-                **_arguments(kind),
-            )
-    except Exception as error:  # also of packages that the configuration asks for and that are not there
-        raise WeightsError(
-            f"The weights in {source.name} do not fit this backbone: {_first_line(error)}",
-            "Choose the weights that were made for it.",
-            path=source,
-            field=FIELD,
-        ) from error
-    # Left over keys outside of the network's own parts belong to the head of the original task.
-    parts = {name for name, _ in model.named_children()} | {kind.base_model_prefix}
-    complaints = [
-        _complaint(report["missing_keys"], f"of {len(model.state_dict())} keys are missing"),
-        _complaint({str(item[0]) for item in report["mismatched_keys"]}, "have another shape"),
-        _complaint({key for key in report["unexpected_keys"] if _of_network(key, parts)}, "are unknown"),
-    ]
-    if any(complaints):
-        raise WeightsError(
-            f"The weights in {source.name} do not fit this backbone: {'; '.join(c for c in complaints if c)}.",
-            "Choose the weights that were made for it, with their own config.json.",
-            path=source,
-            field=FIELD,
-        )
-    result: PreTrainedModel = model
-    return result
-
-
-def _of_network(key: str, parts: set[str]) -> bool:
-    names = key.split(".")
-    if names[0] in parts and len(names) > 1 and names[1] in parts:
-        names = names[1:]  # "bert.encoder..." of a model that was saved with a head
-    return names[0] in parts and "pooler" not in names
-
-
-def _complaint(keys: set[str], what: str) -> str:
-    names = sorted(keys)
-    return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
+    kind = model_class(config, folder)
+    return model_folders.filled_model(kind, config, state, source, **_arguments(kind))
 
 
 def _arguments(kind: type[PreTrainedModel]) -> dict[str, Any]:
@@ -340,8 +168,3 @@ def _arguments(kind: type[PreTrainedModel]) -> dict[str, Any]:
     import inspect
 
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tlstudio.api import Features
-from tlstudio.api.layers import natural_groups
+from tlstudio.api.layers import natural_groups, stacks
 from tlstudio.api.nn import BackboneModule, LayerGroup
-from tlstudio_text.options import Pooling
+from tlstudio.api.pooling import Pooling, pool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,33 +41,4 @@ class TextNetwork(BackboneModule):
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embeddings and each layer, from input to output."""
-        return natural_groups(self.model, _stacks(self.model))
-
-
-def pool(tokens: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """Make one vector of all tokens that are not padding.
-
-    Args:
-        tokens: ``[B, T, D]``.
-        mask: ``[B, T]``, True where a token is real.
-        pooling: How.
-
-    Returns:
-        ``[B, D]``.
-    """
-    if pooling == "cls":
-        return tokens[:, 0]
-    real = mask.unsqueeze(-1)
-    if pooling == "max":
-        return tokens.masked_fill(~real, float("-inf")).amax(dim=1)
-    weights = real.to(tokens.dtype)
-    return (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-
-
-def _stacks(model: nn.Module) -> list[str]:
-    """Names of the lists of layers that are not part of another list."""
-    names: list[str] = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in names):
-            names.append(name)
-    return names
+        return natural_groups(self.model, stacks(self.model))

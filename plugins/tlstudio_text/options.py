@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tlstudio.api import Options, option
-
-Pooling = Literal["mean", "cls", "max"]
+from tlstudio.api.pooling import Pooling
 
 
 class TextOptions(Options):

@@ -9,7 +9,7 @@ from torch import nn
 
 from tlstudio.api.nn import LayerGroup
 
-__all__ = ["cut_into_groups", "layer_title", "natural_groups"]
+__all__ = ["cut_into_groups", "layer_title", "natural_groups", "stacks"]
 
 
 def cut_into_groups(
@@ -94,3 +94,12 @@ def layer_title(name: str) -> str:
         return " ".join(f"{word.strip('_').replace('_', ' ')} {int(number) + 1}" for word, number in numbered)
     last = name.rpartition(".")[2].replace("_", " ")
     return re.sub(r"(?<=[A-Za-z])(?=\d+$)", " ", last)
+
+
+def stacks(network: nn.Module) -> list[str]:
+    """Names of the lists of layers that are not part of another list."""
+    names: list[str] = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in names):
+            names.append(name)
+    return names

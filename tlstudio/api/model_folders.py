@@ -1,0 +1,286 @@
+"""Model folders in Hugging Face's layout, read without running code from them and without a network.
+
+A ``config.json`` names the class that transformers builds and every size of it. Both come with the folder, from
+whoever made it: what a plugin does not know is refused before transformers looks at the folder at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlstudio.api.errors import WeightsError
+from tlstudio.api.files import read_text
+from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+FIELD = "backbone.weights"
+ATTENTION = ("_attn_implementation", "attn_implementation")
+
+_MOST_LAYERS = 1000
+_MOST_LABELS = 20_000  # transformers makes a name for each
+_WIDEST = 2**18
+_MOST_ROWS = 2**24  # of a table of embeddings
+_ROWS = ("vocab_size", "n_positions", "n_ctx", "max_position_embeddings", "hash_buckets")
+_WIDTHS = ("hidden_size", "intermediate_size", "embedding_size", "d_model", "d_ff", "d_kv", "n_embd", "n_inner", "dim")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and load reports to itself: what matters is said by our own errors."""
+    import logging
+
+    from transformers.utils import logging as theirs
+
+    switches: Any = theirs  # its functions have no types
+    bars, level = switches.is_progress_bar_enabled(), switches.get_verbosity()
+    switches.disable_progress_bar()
+    switches.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        switches.set_verbosity(level)
+        if bars:
+            switches.enable_progress_bar()
+
+
+def too_large(config: Mapping[str, Any]) -> str:
+    """Say which size of a configuration no model has, such as a hidden size of a billion; ``""`` if there is none.
+
+    Building such a network would fill the memory, or take for ever, before anything could be compared.
+    """
+    for key, value in config.items():
+        if isinstance(value, dict) and (inner := too_large(value)):  # of the half of a model, such as its encoder
+            return inner
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        if any(part in key for part in ("layers", "n_layer", "num_heads", "n_head", "attention_heads", "num_blocks")):
+            most = _MOST_LAYERS
+        elif key == "num_labels":
+            most = _MOST_LABELS
+        elif any(part in key for part in _ROWS):
+            most = _MOST_ROWS
+        elif key.endswith((*_WIDTHS, "_dim", "_size", "_groups")):
+            most = _WIDEST
+        else:
+            continue
+        if value > most:
+            return f"{key} is {value:.3g}" if value < 10**300 else f"{key} has hundreds of digits"
+    return ""
+
+
+def raw_config(folder: Path, known: Collection[str], refused: Callable[[Path, str], WeightsError]) -> dict[str, Any]:
+    """Read ``config.json`` of a model folder.
+
+    Args:
+        folder: The folder.
+        known: Architectures that may be built, by ``model_type``.
+        refused: Makes the error for a folder with another architecture.
+
+    Raises:
+        WeightsError: There is no such folder or file, it is damaged, the model brings code of its own, or its
+            architecture is not known.
+    """
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise WeightsError(f"There is no folder at {folder}.", "Choose a model folder.", path=folder, field=FIELD)
+    if not path.is_file():
+        adapter = (folder / "adapter_config.json").is_file()
+        raise WeightsError(
+            f"{folder} holds an adapter, not a whole model." if adapter else f"{folder} has no config.json.",
+            "Merge it into its model and save that."
+            if adapter
+            else "Choose a folder that save_pretrained has written.",
+            path=folder,
+            field=FIELD,
+        )
+    config = read_json(path)
+    tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    if "auto_map" in config or "auto_map" in tokenizer:
+        raise WeightsError(
+            f"The model in {folder} brings Python code of its own (auto_map); it was not run and not loaded.",
+            "Choose a model whose architecture is part of transformers.",
+            path=folder,
+            field=FIELD,
+        )
+    if any("/" in str(config.get(key, "")) for key in ATTENTION):
+        # transformers takes such a value for the name of a hub repository and loads compiled code from it.
+        raise WeightsError(
+            f"The model in {folder} asks for an attention kernel from a hub; it was not fetched and not loaded.",
+            f"Remove {' and '.join(ATTENTION)} from its config.json.",
+            path=folder,
+            field=FIELD,
+        )
+    if not isinstance(config.get("model_type"), str):
+        raise WeightsError(
+            f"{path} does not say which architecture it is (model_type).",
+            "Choose a folder that save_pretrained has written.",
+            path=path,
+            field=FIELD,
+        )
+    if config["model_type"] not in known:
+        raise refused(folder, config["model_type"])
+    if size := too_large(config):
+        raise WeightsError(
+            f"{path} describes a model that cannot be: {size}.", "Copy the folder again.", path=path, field=FIELD
+        )
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file of a model folder.
+
+    Raises:
+        WeightsError: It cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: {error}.", "Copy it again.", path=path, field=FIELD) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} is damaged: not an object.", "Copy it again.", path=path, field=FIELD)
+    return content
+
+
+def read_config(folder: Path, known: Collection[str], refused: Callable[[Path, str], WeightsError]) -> PreTrainedConfig:
+    """Read the configuration of a model whose architecture is part of transformers.
+
+    Args:
+        folder: The folder.
+        known: Architectures that may be built, by ``model_type``.
+        refused: Makes the error for a folder with another architecture.
+
+    Raises:
+        WeightsError: See `raw_config`; or transformers does not know the architecture.
+    """
+    from transformers import AutoConfig
+
+    kind = raw_config(folder, known, refused)["model_type"]
+    try:
+        with quiet():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # each kind of model checks its configuration with errors of its own
+        raise WeightsError(
+            f"transformers cannot make sense of {folder / 'config.json'} (model_type {kind}): {first_line(error)}",
+            "Choose a model whose architecture is part of the installed transformers.",
+            path=folder,
+            field=FIELD,
+        ) from error
+    return config
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Find the weight file, or the parts of it, that a path means.
+
+    Raises:
+        WeightsError: There are none, or a part is missing.
+    """
+    for name in FOLDER_NAMES:
+        index = path / f"{name}.index.json"
+        if (path / name).is_file() or not index.is_file():
+            continue
+        parts = read_json(index).get("weight_map")
+        names = sorted({str(part) for part in parts.values()}) if isinstance(parts, dict) else []
+        files = [path / Path(part).name for part in names]  # .name: a part never lies outside the folder
+        missing = [file.name for file in files if not file.is_file()]
+        if missing or not files:
+            raise WeightsError(
+                f"Parts of the weights are missing in {path}: {', '.join(missing[:3]) or 'the index is empty'}.",
+                "Copy the folder again.",
+                path=path,
+                field=FIELD,
+            )
+        return files
+    return [weight_file(path)]
+
+
+def read_weights(files: list[Path], *, sha256: str = "") -> dict[str, Tensor]:
+    """Read and join weight files; a hash can be given where there is one file."""
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state.update(read_state_dict(file, sha256=sha256))
+    return state
+
+
+def filled_model(
+    kind: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    state: Mapping[str, Tensor],
+    source: Path,
+    **arguments: object,
+) -> PreTrainedModel:
+    """Build a model in 32-bit precision and load weights into it, whatever head they had.
+
+    Args:
+        kind: Its class.
+        config: Its configuration.
+        state: The weights.
+        source: Where they came from, for the message.
+        arguments: More that the class takes.
+
+    Raises:
+        WeightsError: Keys are missing, of another shape, or belong to more layers than the model has.
+    """
+    import torch
+
+    build: Any = kind
+    try:
+        with quiet():
+            model, report = build.from_pretrained(
+                None,
+                config=config,
+                state_dict=dict(state),
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told below, together with the rest
+                **arguments,
+            )
+    except Exception as error:  # also of packages that the configuration asks for and that are not there
+        raise WeightsError(
+            f"The weights in {source.name} do not fit this backbone: {first_line(error)}",
+            "Choose the weights that were made for it.",
+            path=source,
+            field=FIELD,
+        ) from error
+    # Left over keys outside of the network's own parts belong to the head of the original task.
+    parts = {name for name, _ in model.named_children()} | {kind.base_model_prefix}
+    complaints = [
+        _complaint(report["missing_keys"], f"of {len(model.state_dict())} keys are missing"),
+        _complaint({str(item[0]) for item in report["mismatched_keys"]}, "have another shape"),
+        _complaint({key for key in report["unexpected_keys"] if _of_network(key, parts)}, "are unknown"),
+    ]
+    if any(complaints):
+        raise WeightsError(
+            f"The weights in {source.name} do not fit this backbone: {'; '.join(c for c in complaints if c)}.",
+            "Choose the weights that were made for it, with their own config.json.",
+            path=source,
+            field=FIELD,
+        )
+    result: PreTrainedModel = model
+    return result
+
+
+def _of_network(key: str, parts: set[str]) -> bool:
+    names = key.split(".")
+    if names[0] in parts and len(names) > 1 and names[1] in parts:
+        names = names[1:]  # "bert.encoder..." of a model that was saved with a head
+    return names[0] in parts and "pooler" not in names
+
+
+def _complaint(keys: set[str], what: str) -> str:
+    names = sorted(keys)
+    return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
