@@ -104,6 +104,22 @@ def open_project(folder: Path, output: Output, *, program: str = "", write: bool
     return project
 
 
+def only_dataset(project: Project) -> str:
+    """Name the data set of a project that has one.
+
+    Raises:
+        DataError: It has none, or several.
+    """
+    from tlstudio.api import DataError
+
+    names = project.datasets()
+    if len(names) != 1:
+        remedy = f"Choose one: --dataset {' or '.join(names)}." if names else "Import one: tlstudio import --help."
+        count = "several data sets" if names else "no data set yet"
+        raise DataError(f"The project {project.name} has {count}.", remedy, field="dataset.name")
+    return names[0]
+
+
 def find_run(project: Project, name: str) -> Run:
     """Find a run by its id, or ``latest`` that was begun, or ``best`` (of the finished ones on the newest's data set).
 

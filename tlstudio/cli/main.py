@@ -20,6 +20,7 @@ from tlstudio.cli.recovery import attach, resume, selftest
 from tlstudio.cli.results import evaluate, export, runs
 from tlstudio.cli.serve import serve
 from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
+from tlstudio.cli.similar import similar
 from tlstudio.cli.training import demo, train
 from tlstudio.privacy import without_secrets
 
@@ -36,6 +37,7 @@ COMMANDS = {
         evaluate,
         predict,
         export,
+        similar,
         serve,
         plugins,
         backbones,

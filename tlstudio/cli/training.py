@@ -19,6 +19,7 @@ from tlstudio.cli.common import (
     command,
     find_registry,
     metrics_table,
+    only_dataset,
     open_project,
     project_argument,
 )
@@ -113,7 +114,6 @@ def _values(
     project: Project, choices: dict[str, str | None], assignments: Sequence[str], recipe_path: Path | None
 ) -> tuple[dict[str, Any], Revision]:
     """Join recipe file, choices and assignments, the later ones first, and open the data set."""
-    from tlstudio.api import DataError
     from tlstudio.engine.advise import set_values
     from tlstudio.engine.recipe import read_recipe_file
 
@@ -132,12 +132,7 @@ def _values(
     if choices["revision"]:
         chosen["revision"] = choices["revision"]
     if not chosen.get("name"):
-        names = project.datasets()
-        if len(names) != 1:
-            remedy = f"Choose one: --dataset {' or '.join(names)}." if names else "Import one: tlstudio import --help."
-            count = "several data sets" if names else "no data set yet"
-            raise DataError(f"The project {project.name} has {count}.", remedy, field="dataset.name")
-        chosen["name"] = names[0]
+        chosen["name"] = only_dataset(project)
     revision = project.dataset(str(chosen["name"]), str(chosen.get("revision", "")))
     values["dataset"] = {**chosen, "name": revision.dataset, "revision": revision.id}
     return values, revision
