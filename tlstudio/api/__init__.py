@@ -3,6 +3,7 @@
 from tlstudio.api.components import (
     GEOMETRY,
     IMAGE_SIZE,
+    SCALE,
     Augmentation,
     Backbone,
     BackboneFamily,
@@ -63,6 +64,7 @@ __all__ = [
     "IMAGE_SIZE",
     "MODALITIES",
     "NAMED",
+    "SCALE",
     "SPLITS",
     "TASKS",
     "UNLABELLED",

@@ -6,7 +6,7 @@ Light to import: torch is needed only inside `build`, `load` and the like.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -27,6 +27,12 @@ GEOMETRY = "geometry"
 
 Float32; it takes ``(x, y, 1)`` to ``(x', y')``, corners to corners: (0, 0) is the upper left corner of an image, not
 the centre of its first pixel.
+"""
+
+SCALE = "scale"
+"""Input of a preprocessor of series: level and spread of what is forecast, ``[2]`` float32, in its own unit.
+
+Forecasts are learned as ``(value - level) / spread``.
 """
 
 IMAGE_SIZE = "image_size"
@@ -177,6 +183,27 @@ class Backbone(Component):
     def info(self) -> BackboneInfo:
         """Give its facts. May import heavy libraries but must not need the weights."""
 
+    def why_not(self, sample: Sample) -> str | None:
+        """Say in a sentence why it cannot take samples of its modality that are like this one; `None`: it can."""
+        return None
+
+    def fit(self, options: Options, samples: Iterable[Sample]) -> Backbone:
+        """Learn what must be known of the data before the network can be built: the columns of a table, say.
+
+        Called where a new model is made, before anything else; one that is restored needs its assets alone.
+
+        Args:
+            options: Options of the backbone.
+            samples: Those of the train split, so that nothing of the others leaks in.
+
+        Returns:
+            The backbone to go on with; the default, which learns nothing of the data, is this one.
+
+        Raises:
+            DataError: The samples are not what it takes.
+        """
+        return self
+
     @abstractmethod
     def find_weights(self, options: Options) -> WeightsInfo:
         """Say where the weights are that `load` would read, without reading them.
@@ -253,10 +280,13 @@ class TaskHead(Component):
     Attributes:
         task: The task that it solves.
         requires: The kind of features that it needs.
+        reads_inputs: Whether it looks at the inputs of the backbone besides its features, such as `SCALE`; features
+            alone, kept by an earlier run, are then not enough.
     """
 
     task: Task
     requires: FeatureKind
+    reads_inputs: bool = False
 
     @abstractmethod
     def build(self, features: FeatureShape, target: TargetInfo, options: Options) -> HeadModule:

@@ -221,9 +221,10 @@ class TargetInfo:
         task: The task.
         classes: Class names in the order of the outputs; empty where labels have no names.
         class_counts: Number of training samples that have each class, in the order of `classes`.
-        mean: Mean of the training targets (regression).
-        std: Standard deviation of the training targets, above 0 (regression).
+        mean: Mean of the training targets (regression, forecasting).
+        std: Standard deviation of the training targets, above 0 (regression, forecasting).
         pairs: Whether each sample has a second text.
+        size: Number of values in each label (forecasting).
     """
 
     task: Task
@@ -232,6 +233,7 @@ class TargetInfo:
     mean: float = 0.0
     std: float = 1.0
     pairs: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,11 +250,20 @@ class Revision:
                 mean = float(values[0]) if len(values) else 0.0
                 return TargetInfo(self.task, mean=mean, std=1.0, pairs=self.has_pairs)
             return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()), pairs=self.has_pairs)
+        if self.label_kind == "numbers":
+            return self._numbers_info()
         if self.label_kind not in NAMED:
             return TargetInfo(self.task, pairs=self.has_pairs)
         counts = self.class_counts()["train"]
         listed = tuple(counts[name] for name in self.classes)
         return TargetInfo(self.task, self.classes, listed, pairs=self.has_pairs)
+
+    def _numbers_info(self) -> TargetInfo:
+        labels = np.array(self.labels(self.indices("train")), dtype=np.float64)  # an import made sure of equal lengths
+        if not labels.size or labels.min() == labels.max():
+            mean = float(labels.flat[0]) if labels.size else 0.0
+            return TargetInfo(self.task, mean=mean, size=labels.shape[1] if labels.size else 0)
+        return TargetInfo(self.task, mean=float(labels.mean()), std=float(labels.std()), size=labels.shape[1])
 
     def values(self) -> npt.NDArray[np.float64]:
         """Return the regression targets of all rows, NaN where the task has none."""

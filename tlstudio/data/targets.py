@@ -35,6 +35,13 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
                 "Choose another label column.",
             )
         return (), ()
+    if kind == "numbers":
+        lengths = sorted({len(cast("Sequence[float]", label)) for label in labels})
+        if len(lengths) > 1:
+            raise DataError(
+                f"The labels have {lengths[0]} to {lengths[-1]} values, and all must have the same number.",
+                "Cut the series into windows with the same number of values to be forecast.",
+            )
     if kind not in NAMED:
         if len(set(labels)) < 2:
             raise DataError("All items have the same label: there is nothing to learn.", "Choose another label column.")

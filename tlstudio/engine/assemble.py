@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,16 @@ def parts_from(choices: Mapping[str, Any], registry: Registry) -> Parts:
             f"The run's recipe does not work with the plugins that are installed now: {error}",
             "Install the plugins that it was made with.",
         ) from error
+
+
+def fitted(parts: Parts, revision: Revision) -> Parts:
+    """Let the backbone learn what it must know of the train split before it is built.
+
+    Raises:
+        DataError: The samples are not what it takes.
+    """
+    samples = revision.samples(revision.indices("train"))
+    return replace(parts, backbone=parts.backbone.fit(parts.backbone_options, samples))
 
 
 def preprocessor_of(parts: Parts, *, augmentation: Augmentation = "none", assets: Path | None = None) -> Preprocessor:
@@ -247,7 +257,9 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
 
 def caches_features(parts: Parts) -> bool:
     """Whether the run computes the features of its frozen backbone once and trains the head on them."""
-    return parts.strategy.caches_features(parts.strategy_options) and parts.head.requires == "pooled"
+    head = parts.head
+    alone = head.requires == "pooled" and not head.reads_inputs
+    return alone and parts.strategy.caches_features(parts.strategy_options)
 
 
 def learning_parameters(groups: Iterable[ParamGroup]) -> int:

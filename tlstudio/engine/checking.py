@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tlstudio.api import Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts, preprocessor_of
+from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts, fitted, preprocessor_of
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
@@ -35,13 +35,15 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
                 parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
             )
             problems += [Problem("recipe", sentence) for sentence in sentences]
+            if not sentences and (reason := parts.backbone.why_not(revision.sample(0))):
+                problems.append(Problem("backbone.name", reason, "Choose another backbone."))
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
         fits = not problems and not against_target
         with _told(problems, "backbone.weights"):
             parts.backbone.find_weights(parts.backbone_options)
             if build:
-                _build(parts, target if fits else None)
+                _build(fitted(parts, revision), target if fits else None)
     return problems + against_target + device_problems(recipe.training)
 
 

@@ -23,6 +23,7 @@ from tlstudio.engine.assemble import (
     build_model,
     caches_features,
     find_parts,
+    fitted,
     learning_parameters,
     preprocessor_of,
     restore_model,
@@ -134,6 +135,7 @@ class Execution:
         made_with = environment(used_plugins(self.recipe, self.registry))
         self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
         target = revision.target_info()
+        parts = fitted(parts, revision)
         self.weights = parts.backbone.find_weights(parts.backbone_options)
         self.say(Note(f"Weights: {self.weights.origin}."))
         with DRAWING:

@@ -22,6 +22,7 @@ def target_values(target: TargetInfo) -> dict[str, Any]:
         "mean": target.mean,
         "std": target.std,
         "pairs": target.pairs,
+        "size": target.size,
     }
 
 
@@ -41,7 +42,10 @@ def target_from(values: dict[str, Any]) -> TargetInfo:
     if bool(classes) != (TASKS[values["task"]].label in NAMED):
         raise ValueError("the classes do not fit the task")
     mean, std = float(values["mean"]), float(values["std"])
-    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, bool(values.get("pairs", False)))
+    size = values.get("size", 0)
+    if type(size) is not int or size < 0:
+        raise TypeError("the number of values in a label is no number")
+    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, bool(values.get("pairs", False)), size)
 
 
 def read_target(run: Run) -> TargetInfo:
