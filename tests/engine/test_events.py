@@ -17,6 +17,7 @@ from tlstudio.engine.events import (
     RunEvent,
     RunStarted,
     StepLogged,
+    TextsWritten,
     from_json,
     to_json,
 )
@@ -26,6 +27,7 @@ EVENTS: list[RunEvent] = [
     Progress("Computing features", 3, 9),
     StepLogged(1, 0.1, 2.5, {"head": 1e-3}, 12.5, 0.2, None),
     EpochEnded(1, 10, 2.0, {"loss": 1.5, "accuracy": 0.5}, True, 1, 3.0, (("图/1.png", "circle\n", 4.5),)),
+    TextsWritten(1, (("row 1", "Wie heißt du?", "Anna", "Anna\n\tAnna"), ("row 2", "", "东京", ""))),
     CheckpointSaved(1, "best", 0.01),
     Paused(),
     Resumed(),

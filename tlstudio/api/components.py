@@ -39,6 +39,14 @@ IMAGE_SIZE = "image_size"
 """Input of an image preprocessor: height and width of the upright image in pixels, ``[2]`` int64."""
 
 
+TARGETS = "targets"
+"""Input of a preprocessor that is asked for logits: for each of its places the token that should come there, ``[T]``.
+
+Int64, -100 where nothing is to be learned (a question, padding, all of a sample without label). As many as the
+backbone gives logits for the sample, so that the logits ``[t]`` are compared with the target ``[t]``.
+"""
+
+
 class Component(ABC):
     """Base of everything that a plugin brings.
 
@@ -169,15 +177,29 @@ class Preprocessor(ABC):
         """Cheap measure of a sample's length, by which batches are bucketed; constant: no bucketing."""
         return 1
 
+    def texts(self, tokens: Tensor) -> list[str]:
+        """Turn tokens ``[B, L]``, as the backbone writes them, into B texts without marks.
+
+        Only of backbones that give logits.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no tokens that are a text")
+
     def describe(self) -> dict[str, Any]:
         """Everything needed to do the same elsewhere, as plain JSON values; written into exports."""
         return {}
 
 
 class Backbone(Component):
-    """A pretrained network that turns samples into `Features`."""
+    """A pretrained network that turns samples into `Features`.
+
+    Attributes:
+        modality: What it takes in.
+        free_options: Names of its options that a run may set otherwise than the run that it starts from: those that
+            change neither the network's weights nor its assets.
+    """
 
     modality: Modality
+    free_options: Collection[str] = ()
 
     @abstractmethod
     def info(self) -> BackboneInfo:
@@ -237,7 +259,7 @@ class Backbone(Component):
             assets: A folder that `save_assets` has written; then nothing else on the machine is needed.
             wanted: The kind of features that the head takes. Where these are maps of an image, nothing of it may be
                 cut off, and `GEOMETRY` and `IMAGE_SIZE` are among the inputs; where these are logits, the label of
-                a sample is the text that follows.
+                a sample is the text to be written, and `TARGETS` is among the inputs.
         """
 
     def save_assets(self, options: Options, folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackboneModule",
+    "Generation",
     "HeadModule",
     "LabelMetrics",
     "LayerGroup",
@@ -78,6 +80,23 @@ class ParamGroup:
     weight_decay: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How texts are written, and how many.
+
+    Attributes:
+        max_new_tokens: A text ends after this many tokens at the latest.
+        num_beams: Texts that are followed up at the same time (beam search); 1 takes the likeliest token each time.
+        live: How many samples of the validation split are written after each epoch.
+        evaluated: How many samples of a split are written when it is evaluated; `None`: all.
+    """
+
+    max_new_tokens: int = 64
+    num_beams: int = 1
+    live: int = 4
+    evaluated: int | None = None
+
+
 class BackboneModule(nn.Module, ABC):
     """A backbone as built.
 
@@ -104,9 +123,40 @@ class BackboneModule(nn.Module, ABC):
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features for a batch as its preprocessor collates it."""
 
+    def generate(self, inputs: dict[str, Tensor], how: Generation) -> Tensor:
+        """Write a text for each sample of a batch; nothing random is in it.
+
+        What the preprocessor has put in of the labels must not be looked at.
+
+        Returns:
+            Tokens ``[B, L]`` without those of the sample itself; `Preprocessor.texts` reads them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes no texts")
+
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return groups from input to output that together hold every parameter exactly once."""
+
+    def take_over(self, state: Mapping[str, Tensor], assets: Path) -> list[str]:
+        """Take over what the same kind of backbone has learned in an earlier run.
+
+        The default takes all of it, and nothing else will do. A network that is shaped by its data (one that has an
+        embedding for each column of a table, say) takes what has its place here.
+
+        Args:
+            state: State dict of the earlier run's backbone, with what a strategy has added folded in.
+            assets: The earlier run's assets; its folder bears the name that people know it by.
+
+        Returns:
+            Sentences on what was left behind or begins anew; none where everything was taken over.
+
+        Raises:
+            WeightsError: The weights do not fit.
+        """
+        from tlstudio.api.weights import fit_state_dict
+
+        fit_state_dict(self, state, path=assets.parent)
+        return []
 
 
 class TargetEncoder(ABC):
@@ -149,9 +199,12 @@ class HeadModule(nn.Module, ABC):
         monitor: The metric by which the best epoch is chosen, and whether more of it is better.
         decodes_in_place: Whether a prediction lies somewhere in its sample (a mask, boxes, a span of words), so that
             `decode` has to look at what the output was made of. Outputs are then not kept.
+        texts: Turns tokens into texts, for heads on logits: `Preprocessor.texts` of the backbone. Set before `decode`
+            is called.
     """
 
     target: TargetInfo
+    texts: Callable[[Tensor], list[str]]
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
     decodes_in_place: ClassVar[bool] = False
 
@@ -173,6 +226,13 @@ class HeadModule(nn.Module, ABC):
 
     def label_metrics(self) -> LabelMetrics | None:
         """Metrics that are computed from predictions instead of outputs, or `None` if there are none."""
+        return None
+
+    def generation(self) -> Generation | None:
+        """How the backbone writes what is predicted, or `None` where the output tells.
+
+        `decode` is then given the tokens that `BackboneModule.generate` returned; the output is only for the loss.
+        """
         return None
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlstudio.cli.output import StatusLine, duration
+from tlstudio.cli.output import StatusLine, cut, duration, visible
 
 if TYPE_CHECKING:
     from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
@@ -35,6 +35,10 @@ class EventPrinter:
                 self._step(event)
             case events.EpochEnded():
                 self._epoch(event)
+            case events.TextsWritten() if event.epoch == self._shown_epoch:
+                _, text, expected, written = event.samples[0]
+                for name, words in (("text", text), ("expected", expected), ("written", written)):
+                    self._status.line(f"  {name:<9}{cut(visible(words), 100)}")
             case events.Note():
                 self._status.line(f"Warning: {event.text}" if event.level == "warning" else event.text)
             case events.RunEnded():
@@ -69,6 +73,7 @@ class EventPrinter:
         epochs = self._started.epochs if self._started else event.epoch
         if epochs > EVERY_EPOCH and event.epoch not in (1, epochs) and not self._status.due():
             return
+        self._shown_epoch = event.epoch
         monitor = self._started.monitor if self._started else "loss"
         names = dict.fromkeys([monitor, "accuracy", "loss"])
         metrics = [f"{name} {event.validation[name]:.4f}" for name in names if name in event.validation]

@@ -191,6 +191,7 @@ def split_data(
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
         patience: Waits where the disk of the data is gone.
     """
+    head.texts = preprocessor.texts  # what is measured is decoded
     indices = revision.indices(split)
     source, lengths = sample_source(revision, indices, head, preprocessor, features=features)
     loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)

@@ -292,7 +292,7 @@ def evaluate_run(
             control.wait_while_paused(lambda: None, lambda: None)
             control.check_cancelled()
 
-    outputs = run_split(model.to(device), model.head, data, device, after_batch)
+    outputs = run_split(model.to(device), model, data, device, after_batch)
     target, decoded = model.head.target, outputs.values(model.head)
     if project.writable:
         write_predictions(run, split, data.ids, data.labels, outputs, decoded)

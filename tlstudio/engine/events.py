@@ -113,6 +113,20 @@ class EpochEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TextsWritten:
+    """What the model now writes for some samples of the validation split: always the same ones.
+
+    Attributes:
+        epoch: The epoch that has just been validated, from 1.
+        samples: ``(id, text, expected, written)`` of each; the text is ``""`` where the sample is none, and each is
+            cut to a length that can be shown.
+    """
+
+    epoch: int
+    samples: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved:
     """A checkpoint is safely on disk.
 
@@ -181,7 +195,18 @@ class RunEnded:
     suggestion: Mapping[str, Any] = field(default_factory=dict)
 
 
-RunEvent = RunStarted | Progress | StepLogged | EpochEnded | CheckpointSaved | Paused | Resumed | Note | RunEnded
+RunEvent = (
+    RunStarted
+    | Progress
+    | StepLogged
+    | EpochEnded
+    | TextsWritten
+    | CheckpointSaved
+    | Paused
+    | Resumed
+    | Note
+    | RunEnded
+)
 _BY_NAME: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
@@ -189,6 +214,7 @@ _BY_NAME: dict[str, type[Any]] = {
         Progress,
         StepLogged,
         EpochEnded,
+        TextsWritten,
         CheckpointSaved,
         Paused,
         Resumed,
@@ -219,6 +245,8 @@ def from_json(line: str) -> tuple[RunEvent, float]:
         name, time = values.pop("event"), float(values.pop("time"))
         if "worst" in values:
             values["worst"] = tuple((str(i), str(label), float(loss)) for i, label, loss in values["worst"])
+        if name == TextsWritten.__name__:
+            values["samples"] = tuple((str(i), str(x), str(y), str(z)) for i, x, y, z in values["samples"])
         event: RunEvent = _BY_NAME[name](**values)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {line[:80]!r}") from error

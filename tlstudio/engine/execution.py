@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
-from tlstudio.api.nn import BackboneModule, HeadModule, TransferModel, count_parameters
+from tlstudio.api.nn import BackboneModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
 from tlstudio.engine.assemble import (
@@ -277,14 +277,14 @@ class Execution:
             for name in SPLITS[1:]:
                 data = validation if name == "validation" else split(name)
                 if data.ids:
-                    metrics[name] = self._evaluate(name, data, network, model.head, fabric.device)
+                    metrics[name] = self._evaluate(name, data, network, model, fabric.device)
         except Interrupted:
             return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
         status: RunStatus = "stopped" if self.control.request == "stop" else "done"
         return RunEnded(self.run.id, status, metrics, best_epoch)
 
     def _evaluate(
-        self, name: Split, data: SplitData, network: nn.Module, head: HeadModule, device: torch.device
+        self, name: Split, data: SplitData, network: nn.Module, model: TransferModel, device: torch.device
     ) -> dict[str, float]:
         """Measure one split and keep its predictions."""
 
@@ -293,8 +293,8 @@ class Execution:
             self.control.check_cancelled()
             self.say(Progress(f"Evaluating on the {name} split", done, len(data.ids)))
 
-        outputs = run_split(network, head, data, device, progress)
-        values = outputs.values(head)
+        outputs = run_split(network, model, data, device, progress)
+        values = outputs.values(model.head)
         self._write(lambda: write_predictions(self.run, name, data.ids, data.labels, outputs, values))
         return outputs.metrics
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tlstudio.api import Label, Prediction, RunError, Sample
-from tlstudio.api.nn import HeadModule
+from tlstudio.api.nn import BackboneModule, Generation, HeadModule, TransferModel
 from tlstudio.engine.loading import Batch, EvalLoader
 from tlstudio.engine.recipe import TrainingOptions
 
@@ -45,7 +45,8 @@ class Outputs:
         losses: Loss of each sample, ``[N]``.
         metrics: Metrics by name, ``loss`` among them.
         output: Raw outputs, ``[N, K]`` float32 on the CPU; `None` of a head that decodes in place.
-        decoded: What was predicted and its confidence; empty where it can be decoded from `output` at any time.
+        decoded: What was predicted and its confidence; empty where it can be decoded from `output` at any time. `None`
+            where the backbone writes what is predicted, and did not write this one.
     """
 
     losses: Tensor
@@ -67,22 +68,26 @@ class Outputs:
 
 def run_split(
     network: nn.Module,
-    head: HeadModule,
+    model: TransferModel,
     split: SplitData,
     device: torch.device,
     on_batch: Callable[[int], None] = lambda _: None,
+    *,
+    live: bool = False,
 ) -> Outputs:
     """Run a model in evaluation mode over a split and measure it.
 
     Args:
-        network: What is fed with batches.
-        head: Gives loss and metrics.
+        network: What is fed with batches: the model, or what stands for it.
+        model: Its head gives loss and metrics; its backbone writes texts where the head asks for them.
         split: The split, N samples.
         device: Where the network is.
         on_batch: Called with the number of samples done.
+        live: Whether a few texts are enough, as between two epochs; nothing is then measured by them.
     """
     network.eval()
-    gathered = _InPlace(head, split) if head.decodes_in_place else _Vectors(head)
+    head = model.head
+    gathered = _InPlace(model, split, live=live) if head.decodes_in_place or head.generation() else _Vectors(head)
     done = 0
     with torch.inference_mode():
         for batch in split.loader:
@@ -123,10 +128,15 @@ class _Vectors:
 class _InPlace:
     """Measures and decodes batch by batch what is too large to be kept."""
 
-    def __init__(self, head: HeadModule, split: SplitData) -> None:
-        self._head = head
+    def __init__(self, model: TransferModel, split: SplitData, *, live: bool) -> None:
+        self._model, self._head = model, model.head
         self._samples = split.samples
-        self._metrics, self._label_metrics = head.metrics(), head.label_metrics()
+        self._how = model.head.generation()
+        most = None if self._how is None else self._how.live if live else self._how.evaluated
+        self._written = _spread(len(split.ids), most)
+        self._metrics, self._label_metrics = self._head.metrics(), self._head.label_metrics()
+        if live and most is not None:
+            self._label_metrics = None
         self._losses: list[Tensor] = []
         self._positions: list[Tensor] = []
         self._decoded: list[tuple[Label, float | None]] = []
@@ -135,13 +145,25 @@ class _InPlace:
         """Measure and decode a batch."""
         self._losses.append(self._head.loss(output, batch.targets.to(output.device)).cpu())
         self._positions.append(batch.positions)
-        output = output.cpu()
+        device, output = output.device, output.cpu()
         self._metrics.update(output, batch.targets)
-        samples = self._samples(batch.positions)
-        predictions = self._head.decode(output, batch.inputs, samples)
+        rows = [row for row, position in enumerate(batch.positions.tolist()) if position in self._written]
+        if not rows:
+            self._decoded += [(None, None)] * len(batch.positions)
+            return
+        inputs, positions = batch.inputs, batch.positions
+        if len(rows) < len(positions):
+            inputs, positions = {name: tensor[rows] for name, tensor in inputs.items()}, positions[rows]
+        samples = self._samples(positions)
+        if self._how is not None:
+            output = generate(self._model, inputs, self._how, device).cpu()
+        predictions = self._head.decode(output, inputs, samples)
         if self._label_metrics is not None:
             self._label_metrics.update(predictions, samples)
-        self._decoded += _pairs(predictions)
+        decoded: list[tuple[Label, float | None]] = [(None, None)] * len(batch.positions)
+        for row, pair in zip(rows, _pairs(predictions), strict=True):
+            decoded[row] = pair
+        self._decoded += decoded
 
     def outputs(self) -> Outputs:
         """Put all in order."""
@@ -151,6 +173,23 @@ class _InPlace:
         if self._label_metrics is not None:
             metrics |= self._label_metrics.compute()
         return Outputs(losses, metrics, None, [self._decoded[position] for position in in_order.tolist()])
+
+
+def _spread(count: int, most: int | None) -> range:
+    """Positions that are spread evenly over a number of samples, and at most so many; `None`: all."""
+    return range(count) if most is None else range(0, count if most else 0, max(1, -(-count // max(1, most))))
+
+
+def generate(model: TransferModel, inputs: Mapping[str, Tensor], how: Generation, device: torch.device) -> Tensor:
+    """Let the backbone of a model write a text for each sample of a batch; returns its tokens.
+
+    Raises:
+        RunError: It cannot.
+    """
+    backbone = model.backbone
+    if not isinstance(backbone, BackboneModule):
+        raise RunError("The strategy has put something around the backbone that writes no texts.", field="strategy")
+    return backbone.generate({name: tensor.to(device) for name, tensor in inputs.items()}, how)
 
 
 def _numbers(metrics: MetricCollection) -> dict[str, float]:

@@ -35,6 +35,7 @@ from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
+from tlstudio.engine.measuring import generate
 from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
@@ -75,6 +76,7 @@ class Predictor:
         self.title = title
         self._device = torch.device(resolve_device(device))
         self._model = model.to(self._device).eval()
+        self._model.head.texts = preprocessor.texts
         self._preprocessor = preprocessor
 
     @classmethod
@@ -166,9 +168,17 @@ class Predictor:
             if prepared:
                 inputs = self._preprocessor.collate(prepared)
                 readable = [sample for sample, rejected in zip(chunk, outcome, strict=True) if rejected is None]
-                predictions = iter(self._model.head.decode(self._forward(inputs), inputs, readable))
+                predictions = iter(self._model.head.decode(self._told(inputs), inputs, readable))
             for sample, rejected in zip(chunk, outcome, strict=True):
                 yield sample, rejected if rejected is not None else next(predictions)
+
+    def _told(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What predictions are decoded from: raw outputs, or the tokens that the backbone writes."""
+        how = self._model.head.generation()
+        if how is None:
+            return self._forward(inputs)
+        with torch.inference_mode():
+            return generate(self._model, inputs, how, self._device).cpu()
 
     def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         with torch.inference_mode():
@@ -293,7 +303,7 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     value = repr(prediction.value) if isinstance(prediction.value, float) else words(prediction.value, sample)
     if predictor.label_kind == "spans" and not predictor.pairs:
         value = json.dumps(told(prediction.value, sample), ensure_ascii=False)
-    origin = str(sample.image) if sample.image is not None else sample.source
+    origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
     return [sample.id, origin, *text, value, confidence, *shares]

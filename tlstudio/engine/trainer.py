@@ -9,15 +9,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from tlstudio.api import Label, RunError
+from tlstudio.api import TASKS, Label, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, set_train_mode
 from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind, Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
-from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged
+from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged, TextsWritten
 from tlstudio.engine.loading import Batch, TrainLoader
-from tlstudio.engine.measuring import SplitData, monitored, run_split
+from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
 from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import TrainingOptions
@@ -28,6 +28,8 @@ _LOGGED_STEPS = 600  # points of the training curves at most: all that a plot ca
 _LOGGED_AFTER = 1.0  # seconds after which a step is logged all the same
 _WORST_SHOWN = 8
 _SHOWN_IDS = 8
+_TEXTS_SHOWN = 8
+_LETTERS_SHOWN = 1000
 
 
 class Trainer:
@@ -106,7 +108,8 @@ class Trainer:
             if request == "cancel" or (request == "stop" and state.kept and not keep_last):
                 break
             try:
-                metrics, worst = self._validate(state, model.head, validation)
+                outputs = self._validate(state, validation)
+                metrics = outputs.metrics
             except Interrupted:
                 break
             # Behind the last step, nothing else would notice; NaN would also be no JSON.
@@ -114,11 +117,14 @@ class Trainer:
                 raise self._no_number(state, " It was seen in the validation.")
             best.see(epoch, metrics)
             train_loss, seconds = state.whole.value(), state.clock.seconds
+            worst = _worst(model.head, outputs, validation)
             self._on_event(
                 EpochEnded(
                     epoch, state.step, train_loss, metrics, best.improved == epoch, best.improved, seconds, worst
                 )
             )
+            if texts := _texts(model.head, outputs, validation):
+                self._on_event(TextsWritten(epoch, texts))
             if best.improved == epoch and not keep_last:
                 state.kept = epoch
             if request == "stop" and state.batch < len(train):
@@ -253,20 +259,36 @@ class Trainer:
             where = CheckpointState(epoch, state.step, state.metrics, self._events_size())
             self._saver.save(kinds, state.learner.model, where, state.state())
 
-    def _validate(
-        self, state: TrainingState, head: HeadModule, split: SplitData
-    ) -> tuple[dict[str, float], tuple[tuple[str, str, float], ...]]:
-        """Metrics of the validation split, and its samples that are most wrong."""
-        outputs = run_split(
-            state.network, head, split, self._fabric.device, lambda _done: self._control.check_cancelled()
-        )
-        order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
-        worst = tuple(
-            (split.ids[int(position)], label_text(value), float(outputs.losses[position]))
-            for position, (value, _) in zip(order, outputs.values(head, order), strict=True)
-            if not _same(value, split.labels[int(position)])
-        )
-        return outputs.metrics, worst
+    def _validate(self, state: TrainingState, split: SplitData) -> Outputs:
+        """Measure the validation split."""
+        device, model = self._fabric.device, state.learner.model
+        return run_split(state.network, model, split, device, lambda _done: self._control.check_cancelled(), live=True)
+
+
+def _worst(head: HeadModule, outputs: Outputs, split: SplitData) -> tuple[tuple[str, str, float], ...]:
+    """The samples that are most wrong, with what was predicted."""
+    order = torch.argsort(outputs.losses, descending=True)[:_WORST_SHOWN]
+    return tuple(
+        (split.ids[int(position)], label_text(value), float(outputs.losses[position]))
+        for position, (value, _) in zip(order, outputs.values(head, order), strict=True)
+        if value is not None and not _same(value, split.labels[int(position)])
+    )
+
+
+def _texts(head: HeadModule, outputs: Outputs, split: SplitData) -> tuple[tuple[str, str, str, str], ...]:
+    """What was written for a few samples, each with its text and what was expected."""
+    if TASKS[head.target.task].label != "text":
+        return ()
+    written = [position for position, (value, _) in enumerate(outputs.decoded) if value is not None][:_TEXTS_SHOWN]
+    samples = split.samples(torch.tensor(written, dtype=torch.int64))
+    return tuple(
+        (sample.id, _cut(sample.text or ""), _cut(str(split.labels[at])), _cut(str(outputs.decoded[at][0])))
+        for sample, at in zip(samples, written, strict=True)
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS_SHOWN else f"{text[: _LETTERS_SHOWN - 1]}…"
 
 
 def _same(one: Label, other: Label) -> bool:
