@@ -1,10 +1,11 @@
-"""Task heads that come with TL Studio: one label or several, a number, marked parts of a text, answers."""
+"""Task heads that come with TL Studio: one label or several, a number, marked parts of a text, answers, boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from tlstudio.api import TaskHead, hookimpl
+from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
 
@@ -14,4 +15,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_task_heads() -> Sequence[TaskHead]:
     """Return the task heads of this plugin."""
-    return [Classification(), MultiLabel(), Regression(), TokenClassification(), QuestionAnswering()]
+    return [Classification(), MultiLabel(), Regression(), TokenClassification(), QuestionAnswering(), Detection()]
