@@ -40,6 +40,7 @@ TOP_CLASSES = 5
 @click.option("--text-column", default="", help="Column with the texts of a table.")
 @click.option("--pair-column", default="", help="Column with the second texts, or the questions, of a table.")
 @click.option("--image-column", default="", help="Column with the paths of the images of a table.")
+@click.option("--audio-column", default="", help="Column with the paths of the recordings of a table.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 def predict(
     output: Output,
@@ -53,7 +54,7 @@ def predict(
     device: str,
     **columns: str,
 ) -> int:
-    """Predict an image, a folder of images, a table or a text.
+    """Predict an image, a recording, a folder of them, a table or a text.
 
     MODEL is an exported folder or a project; SOURCE is what to predict.
     """
@@ -86,18 +87,20 @@ def predict(
 
 def _check_source(source: Path | None, registry: Registry, modality: Modality, *, columns: dict[str, str]) -> None:
     """Make sure that a model takes what is to be predicted."""
-    from tlstudio.api import RunError
+    from tlstudio.api import MODALITIES, RunError
     from tlstudio.data.unlabelled import reader_of
 
     if source is not None:
         reader_of(source, registry.formats.values(), modality, columns)
     elif modality != "text":
-        raise RunError("This model takes images, not texts.", "Give an image, a folder or a table as SOURCE.")
+        known = MODALITIES[modality]
+        what = f"This model takes {known.items}, not texts."
+        raise RunError(what, f"Give one {known.item}, a folder or a table as SOURCE.")
 
 
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
     """What a model takes, by what is written about it; `None` where loading it has to say what is wrong."""
-    from tlstudio.api import TLStudioError
+    from tlstudio.api import MODALITIES, TLStudioError
     from tlstudio.api.files import read_text
 
     try:
@@ -106,7 +109,7 @@ def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | No
         said = json.loads(read_text(model / "config.json"))["modality"]
     except (TLStudioError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return said if said in ("image", "text") else None
+    return said if said in MODALITIES else None
 
 
 @contextlib.contextmanager

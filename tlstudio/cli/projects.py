@@ -68,7 +68,8 @@ class _TaskName(click.ParamType):
 @click.option("--text-column", default="", help="Column with the texts.")
 @click.option("--pair-column", default="", help="Column with the second texts, for pairs of texts.")
 @click.option("--image-column", default="", help="Column with the paths of the images.")
-@click.option("--label-column", default="", help="Column with the labels.")
+@click.option("--audio-column", default="", help="Column with the paths of the recordings.")
+@click.option("--label-column", default="", help="Column with the labels, or with what is said.")
 @click.option("--group-column", default="", help="Column whose equal values stay in one split: patient, plate, author.")
 @click.option("--split-column", default="", help="Column that says train, validation or test.")
 @click.option("--task", type=_TaskName(), help="What the labels are for; suggested if left out.")
@@ -76,7 +77,7 @@ class _TaskName(click.ParamType):
 @click.option(
     "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
 )
-@click.option("--reference", is_flag=True, help="Leave images where they are instead of copying them.")
+@click.option("--reference", is_flag=True, help="Leave images and recordings where they are instead of copying them.")
 @click.option("-o", "assignments", multiple=True, metavar="format.OPTION=VALUE", help="Any other option of the format.")
 @click.option("--dry-run", is_flag=True, help="Show the detected format and columns, and import nothing.")
 def import_data(
@@ -94,7 +95,7 @@ def import_data(
     dry_run: bool,
     **columns: str,
 ) -> None:
-    """Import a folder of images or texts, or a table, as a data set with frozen splits."""
+    """Import a folder of images, texts or recordings, or a table, as a data set with frozen splits."""
     options: dict[str, Any] = {key: value for key, value in columns.items() if value}
     options |= _options(assignments)
     with open_project(project, output, program="tlstudio import", write=not dry_run) as opened:
@@ -132,7 +133,7 @@ def import_data(
         _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
-COLUMNS = ("text_column", "pair_column", "image_column", "label_column", "group_column", "split_column")
+COLUMNS = ("text_column", "pair_column", "image_column", "audio_column", "label_column", "group_column", "split_column")
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:
@@ -200,11 +201,11 @@ def _short(text: str, width: int = 60) -> str:
 
 
 def _show_report(output: Output, report: ImportReport, notes: Sequence[str], project: Path) -> None:
-    from tlstudio.api import SPLITS
+    from tlstudio.api import MODALITIES, SPLITS
 
     revision = report.revision
     splits = {split: len(revision.indices(split)) for split in SPLITS}
-    kind = {"image": "images", "text": "texts"}[revision.modality]
+    kind = MODALITIES[revision.modality].items
     if report.unchanged:
         output.say(f"The {len(revision):,} {kind} are those of {revision.dataset}, revision {revision.id}.")
     else:

@@ -37,8 +37,8 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
     MODEL is an exported folder or a project, RUN a run of the project: its id, latest or best (the default). Nobody
     can reach it from another machine. Ctrl+C ends it. With --json, the address is printed as soon as it listens.
 
-    POST /predict takes an image as it is, or {"text": "..."} or {"texts": [...]}, and answers as predict --json does;
-    ?top=K tells K classes. GET /model says what the model is, and / is a page to try it.
+    POST /predict takes an image or a recording as it is, or {"text": "..."} or {"texts": [...]}, and answers as
+    predict --json does; ?top=K tells K classes. GET /model says what the model is, and / is a page to try it.
     """
     from tlstudio.cli.web_server import ModelServer
 
@@ -52,7 +52,7 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
             try:
                 server.start(served)
                 output.say(server.address, bold=True)
-                output.hint("Open it in a browser, or send images or texts to /predict. Ctrl+C ends it.")
+                output.hint("Open it in a browser, or send images, recordings or texts to /predict. Ctrl+C ends it.")
                 output.result({"address": server.address, "port": server.port, **facts})
                 served.work()
             finally:

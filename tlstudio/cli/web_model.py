@@ -19,7 +19,7 @@ from tlstudio.engine.predict import Predictor
 from tlstudio.store.run import Run
 
 UPLOAD = "The upload"
-"""Name of the file that an image becomes: sentences about it begin with it."""
+"""Name of the file that an image or recording becomes: sentences about it begin with it."""
 _WAKE_SECONDS = 0.2  # on Windows, a wait is not interrupted by Ctrl+C
 
 
@@ -32,7 +32,7 @@ class ServedModel:
     Args:
         predictor: The model.
         facts: What it is; see `model_facts`.
-        folder: A folder of its own. Preprocessors open images by path, so the one that is looked at lies there, for
+        folder: A folder of its own. Preprocessors open files by path, so the one that is looked at lies there, for
             as long as that takes.
     """
 
@@ -86,12 +86,13 @@ class ServedModel:
             raise
 
     def _predict(self, question: Question) -> dict[str, Any]:
-        if question.image is None:
+        if question.file is None:
             numbered = enumerate(question.texts, start=1)
             samples = [Sample(id=str(number), text=text, pair=pair) for number, (text, pair) in numbered]
         else:
-            self._write(question.image)
-            samples = [Sample(id="image", image=self._upload, source=UPLOAD)]
+            self._write(question.file)
+            place = {"audio" if self.modality == "audio" else "image": self._upload}
+            samples = [Sample(id=self.modality, **place, source=UPLOAD)]
         done: list[tuple[Sample, Prediction]] = []
         rejected: list[Rejected] = []
         try:
@@ -106,14 +107,14 @@ class ServedModel:
             raise DataError(rejected[0].reason, rejected[0].remedy)
         return predictions_json(done, rejected, top=question.top)
 
-    def _write(self, image: bytes) -> None:
+    def _write(self, content: bytes) -> None:
         try:
-            self._upload.write_bytes(image)
+            self._upload.write_bytes(content)
         except OSError as error:
             self._upload.unlink(missing_ok=True)
             raise RequestError(
                 HTTPStatus.INSUFFICIENT_STORAGE,
-                f"The machine has no room for the image while it is looked at: {error.strerror}.",
+                f"The machine has no room for the file while it is looked at: {error.strerror}.",
             ) from error
 
 

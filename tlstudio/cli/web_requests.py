@@ -9,11 +9,11 @@ from email.message import Message
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-from tlstudio.api import Modality
+from tlstudio.api import MODALITIES, Modality
 from tlstudio.data.names import plain_text
 
 MOST_BYTES = 64 * 2**20
-"""Largest image that is taken."""
+"""Largest image or recording that is taken."""
 MOST_JSON_BYTES = 8 * 2**20
 """Largest JSON: read into memory it takes many times as much."""
 MOST_TEXTS = 1000
@@ -40,15 +40,15 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be predicted: one image, or texts.
+    """What is to be predicted: one image or recording, or texts.
 
     Attributes:
-        image: The bytes of an image file, for a model that takes images.
+        file: The bytes of an image or sound file, for a model that takes images or recordings.
         texts: The texts, each with its second text or `None`, for a model that takes texts.
         top: How many classes are told, the most probable first; `None`: all.
     """
 
-    image: bytes | None = None
+    file: bytes | None = None
     texts: tuple[tuple[str, str | None], ...] = ()
     top: int | None = None
 
@@ -78,6 +78,9 @@ def check_caller(headers: Message, port: int) -> None:
         raise RequestError(HTTPStatus.FORBIDDEN, "Web pages of other sites may not use this server.")
 
 
+_KINDS: Mapping[Modality, str] = {"image": "image/png, image/jpeg", "audio": "audio/wav, audio/flac"}
+
+
 def body_size(headers: Message, modality: Modality) -> int:
     """Return the number of bytes of a body that a model can take, before any of it is read.
 
@@ -85,10 +88,11 @@ def body_size(headers: Message, modality: Modality) -> int:
         RequestError: It is of another kind, of unknown length or too large.
     """
     kind = headers.get_content_type() if "Content-Type" in headers else ""
-    if modality == "image":
-        fits, limit = kind.startswith("image/") or kind == "application/octet-stream", MOST_BYTES
-        wanted = "This model takes images: send the image file itself as the body, with the Content-Type image/png, "
-        wanted += "image/jpeg or the like, or application/octet-stream."
+    if modality in ("image", "audio"):
+        known = MODALITIES[modality]
+        fits, limit = kind.startswith(f"{modality}/") or kind == "application/octet-stream", MOST_BYTES
+        wanted = f"This model takes {known.items}: send the {known.item} file itself as the body, with the "
+        wanted += f"Content-Type {_KINDS[modality]} or the like, or application/octet-stream."
     else:
         fits, limit = kind == "application/json", MOST_JSON_BYTES
         wanted = 'This model takes texts: send {"text": "..."} or {"texts": ["...", "..."]} with the Content-Type '

@@ -123,7 +123,7 @@ class ModelServer(socketserver.ThreadingTCPServer):
             found = re.search(f"<{tag}>(.*?)</{tag}>".encode(), self.page, re.DOTALL)
             digest = hashlib.sha256(found[1] if found else b"").digest()
             own[tag] = f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'"
-        return f"{_NOTHING}; {own['script']}; {own['style']}; connect-src 'self'; img-src blob:"
+        return f"{_NOTHING}; {own['script']}; {own['style']}; connect-src 'self'; img-src blob:; media-src blob:"
 
     def start(self, model: ServedModel) -> None:
         """Listen, in threads of its own.
@@ -279,8 +279,8 @@ class _Request(BaseHTTPRequestHandler):
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, {"Retry-After": "1"})
         try:
             body = self._read_body(size)
-            if model.modality == "image":
-                question = Question(image=body, top=top)
+            if model.modality in ("image", "audio"):
+                question = Question(file=body, top=top)
             else:
                 question = Question(texts=read_texts(body), top=top)
             answer = model.ask(question)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlstudio.data.near import near_groups
 from tlstudio.data.revision import Revision
-from tlstudio.data.statistics import class_histogram, image_sizes, text_lengths
+from tlstudio.data.statistics import class_histogram, image_sizes, sound_lengths, sound_peaks, text_lengths
 from tlstudio.data.targets import some
 
 Severity = Literal["info", "warning", "error"]
@@ -28,6 +28,12 @@ SHORT_TEXT = 3
 """Characters that a text should have at least."""
 LONG_TEXT = 20_000
 """Characters; most models read the beginning of such a text alone."""
+SHORT_SOUND = 0.1
+"""Seconds; shorter sounds hold little to hear."""
+LONG_SOUND = 30.0
+"""Seconds; most models take the beginning of such a sound alone."""
+SILENCE = 0.001
+"""Largest sample of a sound that counts as silent: 60 dB below full scale."""
 OUTLIER = 6.0
 """Standard deviations that a regression target may be away from the mean."""
 
@@ -60,6 +66,7 @@ def find_problems(revision: Revision) -> tuple[Finding, ...]:
         *_targets(revision),
         *_images(revision),
         *_texts(revision),
+        *_sounds(revision),
         *_left_out(revision),
     ]
     rank = {"error": 0, "warning": 1, "info": 2}
@@ -266,6 +273,39 @@ def _texts(revision: Revision) -> Iterator[Finding]:
             "long_texts",
             "Very long texts",
             f"{_items(len(long))} more than {LONG_TEXT:,} characters: most models read the beginning alone.",
+            _ids(revision, long.tolist()),
+            "info",
+        )
+
+
+def _sounds(revision: Revision) -> Iterator[Finding]:
+    lengths = sound_lengths(revision)
+    silent = np.flatnonzero(sound_peaks(revision) < SILENCE)
+    if len(silent):
+        yield Finding(
+            "silent_sounds",
+            "Silent recordings",
+            f"{_items(len(silent), 'are')} silent: there is nothing to hear. Take them out, unless silence is what "
+            "their label says.",
+            _ids(revision, silent.tolist()),
+            "warning",
+        )
+    short = np.flatnonzero(lengths < SHORT_SOUND)
+    if len(short):
+        yield Finding(
+            "short_sounds",
+            "Very short recordings",
+            f"{_items(len(short), 'are')} shorter than {SHORT_SOUND:g} s: there is hardly anything to hear.",
+            _ids(revision, short.tolist()),
+            "info",
+        )
+    long = np.flatnonzero(lengths > LONG_SOUND)
+    if len(long):
+        yield Finding(
+            "long_sounds",
+            "Very long recordings",
+            f"{_items(len(long), 'are')} longer than {LONG_SOUND:g} s: most models take the beginning alone. "
+            "Cut them into pieces if what matters may come later.",
             _ids(revision, long.tolist()),
             "info",
         )

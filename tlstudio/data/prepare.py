@@ -32,6 +32,7 @@ class Prepared:
         width: Pixels of an image, upright.
         height: Pixels of an image, upright.
         seconds: Length of a sound.
+        peak: Largest sample of a sound, in 0..1.
         dhash: Perceptual hash of an image.
     """
 
@@ -41,6 +42,7 @@ class Prepared:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    peak: float | None = None
     dhash: bytes | None = None
 
 
@@ -173,7 +175,7 @@ def _image_facts(path: Path) -> dict[str, Any]:
 
 def _sound_facts(path: Path) -> dict[str, Any]:
     sound, rate = open_sound(path)
-    return {"seconds": len(sound) / rate}
+    return {"seconds": len(sound) / rate, "peak": float(abs(sound).max())}
 
 
 def _copy(source: Path, target: Path) -> None:

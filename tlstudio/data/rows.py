@@ -41,7 +41,7 @@ class RowWriter:
         self._column = label_column(self._kind)
         self._listed = self._column == "annotation"
         self._names = ["id", "image", "text", "pair", "audio", "values", self._column, "group", "source", "hash"]
-        self._names += ["width", "height", "seconds", "dhash"] + (["labels"] if self._listed else [])
+        self._names += ["width", "height", "seconds", "peak", "dhash"] + (["labels"] if self._listed else [])
         self._batch: list[tuple[Any, ...]] = []
         self._characters = 0
         self._ids = array("q")
@@ -90,6 +90,7 @@ class RowWriter:
                 item.width,
                 item.height,
                 item.seconds,
+                item.peak,
                 item.dhash,
                 *((label_names(label) if self._kind in NAMED else None,) if self._listed else ()),
             )

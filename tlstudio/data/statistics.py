@@ -58,6 +58,20 @@ def text_lengths(revision: Revision) -> Counts:
     return lengths
 
 
+def sound_lengths(revision: Revision) -> npt.NDArray[np.float64]:
+    """Return the lengths of the sounds in seconds ``[N]``; empty for all else."""
+    if revision.modality != "audio":
+        return np.zeros(0)
+    return revision.table.column("seconds").to_numpy().astype(np.float64)
+
+
+def sound_peaks(revision: Revision) -> npt.NDArray[np.float64]:
+    """Return the largest sample of each sound, in 0..1 ``[N]``; empty for all else."""
+    if revision.modality != "audio":
+        return np.zeros(0)
+    return revision.table.column("peak").to_numpy().astype(np.float64)
+
+
 def target_values(revision: Revision) -> dict[Split, npt.NDArray[np.float64]]:
     """Return the regression targets by split; empty arrays for the other tasks."""
     values = revision.values()

@@ -23,12 +23,13 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32()),  # pixels, upright
         pa.field("height", pa.int32()),
         pa.field("seconds", pa.float64()),  # length of a sound
+        pa.field("peak", pa.float64()),  # its largest sample, in 0..1
         pa.field("dhash", pa.binary(16)),  # perceptual hash of an image, see `tlstudio.data.fingerprint`
     ]
 )
 """Columns of ``samples.parquet``, in their order."""
 
-ADDED = frozenset({"pair", "audio", "values", "annotation", "seconds"})
+ADDED = frozenset({"pair", "audio", "values", "annotation", "seconds", "peak"})
 """Columns that tables of the first format do not have; nothing is in them."""
 
 UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tlstudio.api import DataError, DatasetFormat, Modality, Rejected, Sample
+from tlstudio.api import MODALITIES, DataError, DatasetFormat, Modality, Rejected, Sample
 from tlstudio.data.names import plain_text
 from tlstudio.data.planning import detect_all, suggest_options
 
@@ -21,7 +21,7 @@ def samples_in(
     """Read what is to be predicted: one file, a folder (flat or nested) or a table.
 
     Args:
-        source: An image, a text file, a folder of either, or a table.
+        source: An image, a sound, a text file, a folder of them, or a table.
         formats: The formats to read it with.
         modality: What the model takes.
         columns: Columns of a table by the option that names them, such as ``text_column``; what is ``""`` or missing
@@ -65,7 +65,7 @@ def reader_of(
     # A column that the user names leaves no doubt which format is meant.
     fitting = [item for score, item in ranked if score > 0 or (columns and source.is_file())]
     if not fitting:
-        plural = "images" if modality == "image" else "texts"
+        plural = MODALITIES[modality].items
         raise DataError(
             " ".join([f"There are no {plural} to predict in {source}.", *failed]),
             f"Choose one of the {plural}, a folder of them, or a table with a column of them.",

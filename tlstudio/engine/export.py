@@ -13,13 +13,14 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from tlstudio import __version__
-from tlstudio.api import Preprocessor, RunError, Sample
+from tlstudio.api import Modality, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
 from tlstudio.engine.exported import EXPORT_FORMAT
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
+from tlstudio.engine.source import lineage_of
 from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry
 from tlstudio.privacy import without_home
@@ -125,12 +126,13 @@ def _write(
         "made_with": f"TL Studio {__version__}",
         "run": run.id,
         "modality": parts.backbone.modality,
-        "backbone": recipe.backbone.model_dump(mode="json"),
+        "backbone": recipe.backbone.model_dump(mode="json", include={"name", "options"}),
         "head": recipe.head.model_dump(mode="json"),
         "num_features": model.backbone.num_features,
         "strategy": recipe.strategy.model_dump(mode="json"),
         "dataset": recipe.dataset.model_dump(mode="json"),
         "metrics": run.metrics(),
+        "lineage": [one.model_dump(mode="json") for one in lineage_of(run)],
     }
     files = {
         "config.json": config,
@@ -143,26 +145,33 @@ def _write(
         (folder / name).write_text(text + "\n", encoding="utf-8")
     # safetensors makes its file private.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
-    _check_assets(run.assets)
+    check_assets(run.assets)
     shutil.copytree(run.assets, folder / "assets")
     (folder / "README.md").write_text(_readme(run, recipe, parts), encoding="utf-8")
 
 
-def _check_assets(folder: Path) -> None:
-    """Refuse what would bring files of elsewhere into a folder that is handed on: a run may be one that somebody sent.
+def check_assets(folder: Path) -> None:
+    """Refuse what would bring files of elsewhere along where assets are copied: a run may be one that somebody sent.
 
     Raises:
         RunError: Something in the assets is neither a plain file nor a folder.
     """
     for path in (folder, *folder.rglob("*")):
         if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISDIR(mode)):
-            what = f"{path} is a link or a pipe, not a file of the run: it is not exported."
+            what = f"{path} is a link or a pipe, not a file of the run: it is not copied."
             raise RunError(what, "Put the file itself there, or remove it.", path=path)
 
 
+_EXAMPLES: dict[Modality, tuple[str, str]] = {
+    "image": ('image=Path("photo.jpg")', "photo.jpg"),
+    "text": ('text="some text"', "texts.csv"),
+    "audio": ('audio=Path("recording.wav")', "recording.wav"),
+    "table": ('values={"column": 1.0}', "rows.csv"),
+}
+
+
 def _readme(run: Run, recipe: Recipe, parts: Parts) -> str:
-    argument = 'image=Path("photo.jpg")' if parts.backbone.modality == "image" else 'text="some text"'
-    source = "photo.jpg" if parts.backbone.modality == "image" else "texts.csv"
+    argument, source = _EXAMPLES[parts.backbone.modality]
     rows = [
         f"| {split} | {name} | {value:.4g} |"
         for split, values in run.metrics().items()
