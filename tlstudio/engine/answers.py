@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlstudio.api import Label, Sample, Span, label_text
+from tlstudio.api import Box, Label, Sample, Span, label_text
 
 
 def told(value: Label, sample: Sample) -> Any:  # noqa: ANN401  whatever JSON can hold
-    """What was predicted, for programs: marked parts with the words that they mark, all else as it is."""
+    """What was predicted, for programs: marked parts with the words that they mark, boxes with their edges in pixels.
+
+    All else is as it is.
+    """
+    boxes = [part for part in value if isinstance(part, Box)] if isinstance(value, tuple) else []
+    if boxes:
+        return [
+            {
+                "left": round(box.left, 2),
+                "top": round(box.top, 2),
+                "right": round(box.right, 2),
+                "bottom": round(box.bottom, 2),
+                "label": box.name,
+                "score": round(box.score, 6),
+            }
+            for box in boxes
+        ]
     spans = [part for part in value if isinstance(part, Span)] if isinstance(value, tuple) else []
     text = sample.text or ""
     parts = [{"start": s.start, "end": s.end, "label": s.name, "text": text[s.start : s.end]} for s in spans]

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from tlstudio.api import (
     TASKS,
-    Box,
     Label,
     LabelKind,
     RunError,
@@ -27,6 +26,7 @@ from tlstudio.api import (
     label_names,
     label_values,
 )
+from tlstudio.engine.box_matching import box_counts
 from tlstudio.engine.target import read_target
 from tlstudio.store.files import reason, refuse_links, remedy
 from tlstudio.store.run import Run
@@ -161,10 +161,8 @@ def _confusion(target: TargetInfo, items: Sequence[ItemResult]) -> np.ndarray:
 def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassResult, ...]:
     support, found, hits = Counter[str](), Counter[str](), Counter[str]()
     for item in items:
-        truth, predicted = set(_parts(item.label)), set(_parts(item.predicted))
-        support.update(name for name, _ in truth)
-        found.update(name for name, _ in predicted)
-        hits.update(name for name, _ in truth & predicted)
+        for total, counts in zip((support, found, hits), _counts(target, item), strict=True):
+            total.update(counts)
     rows = []
     for name in target.classes:
         precision = hits[name] / found[name] if found[name] else 0.0
@@ -174,10 +172,19 @@ def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassRe
     return tuple(rows)
 
 
+def _counts(target: TargetInfo, item: ItemResult) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """How often an item has each class, how often it was predicted, and how often rightly."""
+    if TASKS[target.task].label == "boxes":
+        return box_counts(item.label, item.predicted)
+    truth, predicted = set(_parts(item.label)), set(_parts(item.predicted))
+    true_names, predicted_names, right = ([name for name, _ in each] for each in (truth, predicted, truth & predicted))
+    return Counter(true_names), Counter(predicted_names), Counter(right)
+
+
 def _parts(label: Label) -> Iterator[tuple[str, object]]:
     """What can be right or wrong by itself: each name, each span, as ``(name, all of it)``."""
     for part in label if isinstance(label, tuple) else (str(label),):
-        yield (part.name if isinstance(part, (Span, Box)) else str(part), part)
+        yield (part.name if isinstance(part, Span) else str(part), part)
 
 
 def write_predictions(

@@ -301,7 +301,7 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     confidence = "" if prediction.confidence is None else f"{prediction.confidence:.6f}"
     scores = dict(prediction.scores)
     value = repr(prediction.value) if isinstance(prediction.value, float) else words(prediction.value, sample)
-    if predictor.label_kind == "spans" and not predictor.pairs:
+    if predictor.label_kind == "boxes" or (predictor.label_kind == "spans" and not predictor.pairs):
         value = json.dumps(told(prediction.value, sample), ensure_ascii=False)
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
