@@ -25,6 +25,7 @@ SMALLEST_SHARE = {"light": 0.7, "strong": 0.3}
 STRETCH = {"light": 1.15, "strong": 4 / 3}
 """By how much its proportions may differ from those of the input."""
 ERASED_SHARE = 0.25
+_COLOURS = 8  # kinds of change that leave everything in its place
 
 
 class Dice:
@@ -72,7 +73,7 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
     if augmentation == "strong":
         fill = [round(255 * value) for value in settings.mean]
         for _ in range(2):
-            pixels = _change(pixels, fill, dice)
+            pixels = _change(pixels, fill, dice, kinds=_COLOURS + 3)
         if dice.chance(ERASED_SHARE):
             pixels = _erase(pixels, fill, dice)
     return pixels
@@ -91,8 +92,15 @@ def _random_part(
     return left, top, left + w, top + h
 
 
-def _change(pixels: Tensor, fill: list[int], dice: Dice) -> Tensor:
-    kind = dice.below(11)
+def recolour(pixels: Tensor, dice: Dice) -> Tensor:
+    """Change the colours of an image twice, as RandAugment does, and leave everything in its place."""
+    for _ in range(2):
+        pixels = _change(pixels, [], dice, kinds=_COLOURS)
+    return pixels
+
+
+def _change(pixels: Tensor, fill: list[int], dice: Dice, *, kinds: int) -> Tensor:
+    kind = dice.below(kinds)
     sign = 1.0 if dice.chance(0.5) else -1.0
     match kind:
         case 0:

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tlstudio.api import Augmentation, Backbone, BackboneInfo, FeatureKind, TLStudioError, WeightsError, WeightsInfo
+from tlstudio.api import (
+    Augmentation,
+    Backbone,
+    BackboneInfo,
+    FeatureKind,
+    Features,
+    TLStudioError,
+    WeightsError,
+    WeightsInfo,
+)
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.weights import weight_file
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.options import VisionOptions
-from tlstudio_vision.preprocessor import ImagePreprocessor
+from tlstudio_vision.preprocessor import ImagePreprocessor, WholeImagePreprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +68,7 @@ class VisionBackbone(Backbone):
     """
 
     modality = "image"
+    free_options = ("drop_path",)
     Options: ClassVar[type[BaseOptions]] = VisionOptions
 
     def __init__(self, name: str, title: str, description: str) -> None:
@@ -127,19 +137,24 @@ class VisionBackbone(Backbone):
         chosen = _vision(options)
         found = self.find_weights(chosen)
         if found.path is None:
-            network = self._network(chosen)
+            network = self._built(chosen)
             self._check_size(network, chosen)
             return network
         pretrained = source_of(chosen) == "pretrained"
         state = self._read_pretrained(found.path) if pretrained else read_state_dict(found.path)
-        network = self._network(chosen)
+        network = self._built(chosen)
         self._fill(network, state, found.path, chosen)
         self._check_size(network, chosen)
         return network
 
     def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same network without pretrained weights."""
-        return self._network(_vision(options))
+        return self._built(_vision(options))
+
+    def _built(self, options: VisionOptions) -> BackboneModule:
+        network, info = self._network(options), self.info()
+        network.map_channels, network.map_strides = info.map_channels, info.map_strides
+        return network
 
     def preprocessor(
         self,
@@ -151,7 +166,11 @@ class VisionBackbone(Backbone):
     ) -> ImagePreprocessor:
         """Make the preprocessor, from the assets if they are given."""
         settings = InputSettings.read(assets) if assets is not None else None
-        return ImagePreprocessor(settings or self._chosen_settings(_vision(options)), augmentation)
+        settings = settings or self._chosen_settings(_vision(options))
+        if wanted != "maps":
+            return ImagePreprocessor(settings, augmentation)
+        # Where a map's last cells jut out of the input, no cell lies quite where it should.
+        return WholeImagePreprocessor(settings.in_steps_of(max(self.info().map_strides, default=1)), augmentation)
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write how images are prepared, so that it no longer depends on which weights this machine has."""
@@ -196,28 +215,10 @@ class VisionBackbone(Backbone):
         )
 
     def _measure(self) -> BackboneInfo:
-        import torch
-
         from tlstudio.api.nn import count_parameters
 
-        options = VisionOptions(weights="random")
         settings = self._settings()
-        with torch.no_grad():
-            try:
-                # Nothing is drawn on "meta": the random state of a run that trains beside this stays as it is.
-                with torch.device("meta"):
-                    network = self._network(options).eval()
-                    features = network({"pixels": torch.empty(1, 3, settings.height, settings.width)})
-            except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-                if isinstance(error, NotImplementedError) and "meta" not in str(error):
-                    raise self._not_for_classification() from error
-                # Some networks compute their shape from tensors while they are built, which "meta" cannot.
-                try:
-                    with torch.random.fork_rng(devices=[]):
-                        network = self._network(options).eval()
-                    features = network({"pixels": torch.zeros(1, 3, settings.height, settings.width)})
-                except (NotImplementedError, AttributeError) as error:
-                    raise self._not_for_classification() from error
+        network, features = self._tried(settings)
         if features.pooled is None or features.pooled.ndim != 2:
             raise self._not_for_classification()
         facts = self._facts()
@@ -225,6 +226,8 @@ class VisionBackbone(Backbone):
         if features.tokens is not None:
             provides.add("tokens")
         if features.maps:
+            from tlstudio_vision.maps import strides
+
             provides.add("maps")
         return BackboneInfo(
             modality="image",
@@ -234,7 +237,40 @@ class VisionBackbone(Backbone):
             license=facts.license,
             input=f"{settings.width} x {settings.height} px, RGB",
             source=facts.source,
+            map_channels=tuple(int(each.shape[1]) for each in features.maps),
+            map_strides=strides(features.maps, settings.height) if features.maps else (),
         )
+
+    def _tried(self, settings: InputSettings) -> tuple[BackboneModule, Features]:
+        """Run an image of nothing through the network, once for each kind of features."""
+        import torch
+
+        options = VisionOptions(weights="random")
+
+        def tried() -> tuple[BackboneModule, Features]:
+            network = self._network(options).eval()
+            inputs = {"pixels": torch.zeros(1, 3, settings.height, settings.width)}
+            features: Features = network(inputs)
+            network.wanted = "maps"
+            # A few networks of timm have a way to maps that does not work.
+            with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError, AssertionError, IndexError):
+                features.maps = network(inputs).maps
+            return network, features
+
+        with torch.no_grad():
+            try:
+                # Nothing is drawn on "meta": the random state of a run that trains beside this stays as it is.
+                with torch.device("meta"):
+                    return tried()
+            except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, NotImplementedError) and "meta" not in str(error):
+                    raise self._not_for_classification() from error
+            # Some networks compute their shape from tensors while they are built, which "meta" cannot.
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    return tried()
+            except (NotImplementedError, AttributeError) as error:
+                raise self._not_for_classification() from error
 
 
 def source_of(options: VisionOptions) -> Source:

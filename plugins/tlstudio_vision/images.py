@@ -59,6 +59,11 @@ class InputSettings:
             resize_width=round(size * self.resize_width / self.width),
         )
 
+    def in_steps_of(self, step: int) -> InputSettings:
+        """The same with height and width rounded to a multiple of so many pixels."""
+        height, width = (step * max(1, round(side / step)) for side in (self.height, self.width))
+        return dataclasses.replace(self, height=height, width=width)
+
     def write(self, folder: Path) -> None:
         """Write them into a folder of assets."""
         text = json.dumps(dataclasses.asdict(self), indent=2)

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from tlstudio.api import Features
 from tlstudio.api.layers import cut_into_groups, layer_title, natural_groups
 from tlstudio.api.nn import BackboneModule, LayerGroup
+from tlstudio_vision.maps import grid, pyramid
 
 
 class TimmNetwork(BackboneModule):
     """A network that timm has built without a classifier.
 
-    It gives pooled features; the last feature map where the network ends in one; and the patch tokens, without
-    class and register tokens, where it ends in those and they are as wide as the pooled features.
+    It gives pooled features, and the patch tokens, without class and register tokens, where it ends in those and they
+    are as wide as the pooled features. Where maps are wanted it gives those instead: of a plain vision transformer its
+    patches as one map, of others one for each resolution.
 
     Args:
         model: The network.
@@ -36,14 +38,31 @@ class TimmNetwork(BackboneModule):
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features of ``pixels``, ``[B, 3, H, W]``."""
         model: Any = self.model
+        if self.wanted == "maps":
+            return Features(maps=self._maps(inputs["pixels"]))
         last = model.forward_features(inputs["pixels"])
         pooled: Tensor = model.forward_head(last)
         features = Features(pooled=pooled)
-        if isinstance(last, Tensor) and last.ndim == 4:
-            features.maps = (last.permute(0, 3, 1, 2) if self._channels_last else last,)
-        elif isinstance(last, Tensor) and last.ndim == 3 and last.shape[-1] == pooled.shape[-1]:
+        if isinstance(last, Tensor) and last.ndim == 3 and last.shape[-1] == pooled.shape[-1]:
             features.tokens = last[:, self._prefix_tokens :]
         return features
+
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        model: Any = self.model
+        if hasattr(model, "forward_intermediates"):
+            # The coarsest map is what the network ends in: its last layers are trained for it.
+            last, outputs = model.forward_intermediates(pixels, output_fmt="NCHW")
+        else:
+            last, outputs = model.forward_features(pixels), []
+        if not isinstance(last, Tensor) or last.ndim not in (3, 4):
+            return ()
+        if last.ndim == 4:
+            last = last.permute(0, 3, 1, 2) if self._channels_last else last
+        elif outputs:
+            last = grid(last, *outputs[-1].shape[-2:])
+        else:
+            return ()
+        return pyramid([*outputs, last], pixels.shape[-2])
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the stages or blocks as timm groups them, from input to output."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision import models
 from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.mobilenetv3 import MobileNetV3
@@ -13,6 +12,7 @@ from torchvision.models.mobilenetv3 import MobileNetV3
 from tlstudio.api import Features
 from tlstudio.api.layers import natural_groups
 from tlstudio.api.nn import BackboneModule, LayerGroup
+from tlstudio_vision.maps import grid, pyramid
 
 CONTAINERS = ("features", "layers", "blocks", "trunk_output", "encoder.layers")
 
@@ -20,8 +20,9 @@ CONTAINERS = ("features", "layers", "blocks", "trunk_output", "encoder.layers")
 class TorchvisionNetwork(BackboneModule):
     """A classification network without its last linear layer.
 
-    It gives pooled features: what the last linear layer took in. Vision transformers also give their patch tokens,
-    and all but GoogLeNet and Inception their feature maps, one for each resolution.
+    It gives pooled features: what the last linear layer took in. Vision transformers also give their patch tokens.
+    Where maps are wanted it gives those instead: of a plain vision transformer its patches as one map, of all others
+    but GoogLeNet and Inception one for each resolution.
 
     Args:
         model: A network of `torchvision.models`; its last layer is taken off.
@@ -39,51 +40,49 @@ class TorchvisionNetwork(BackboneModule):
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features of ``pixels``, ``[B, 3, H, W]``."""
         m, x = self.model, inputs["pixels"]
+        if self.wanted == "maps":
+            return Features(maps=self._maps(x))
+        if isinstance(m, models.VisionTransformer):
+            tokens = m.encoder(_with_class_token(m, m._process_input(x)))
+            return Features(pooled=m.heads(tokens[:, 0]), tokens=tokens[:, 1:])
+        return Features(pooled=m(x))
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute feature maps from fine to coarse; none where the network is not known."""
+        m, height = self.model, x.shape[-2]
         match m:
             case models.VisionTransformer():
                 tokens = m.encoder(_with_class_token(m, m._process_input(x)))
-                return Features(pooled=m.heads(tokens[:, 0]), tokens=tokens[:, 1:])
+                return (grid(tokens, height // m.patch_size, x.shape[-1] // m.patch_size),)
             case models.ResNet():
                 x = m.maxpool(m.relu(m.bn1(m.conv1(x))))
-                maps = _outputs((m.layer1, m.layer2, m.layer3, m.layer4), x)
-                pooled = m.fc(m.avgpool(maps[-1]).flatten(1))
+                outputs = _outputs((m.layer1, m.layer2, m.layer3, m.layer4), x)
             case models.RegNet():
-                maps = _outputs(m.trunk_output.children(), m.stem(x))
-                pooled = m.fc(m.avgpool(maps[-1]).flatten(1))
+                outputs = _outputs(m.trunk_output.children(), m.stem(x))
             case models.ShuffleNetV2():
-                maps = _outputs((m.stage2, m.stage3, m.stage4), m.maxpool(m.conv1(x)))
-                maps = (*maps[:-1], m.conv5(maps[-1]))
-                pooled = m.fc(maps[-1].mean((2, 3)))
+                x = m.maxpool(m.conv1(x))
+                outputs = _outputs((m.stage2, m.stage3, m.stage4, m.conv5), x)
             case models.MNASNet():
-                maps = _finest(_outputs(m.layers.children(), x))
-                pooled = m.classifier(maps[-1].mean((2, 3)))
+                outputs = _outputs(m.layers.children(), x)
             case models.MaxVit():
-                maps = _outputs(m.blocks.children(), m.stem(x))
-                pooled = m.classifier(maps[-1])
-            case models.DenseNet():
-                maps = _finest(_outputs(m.features.children(), x))
-                maps = (*maps[:-1], functional.relu(maps[-1]))
-                pooled = m.classifier(functional.adaptive_avg_pool2d(maps[-1], 1).flatten(1))
+                outputs = _outputs(m.blocks.children(), m.stem(x))
             case models.SwinTransformer():
-                maps = _finest(tuple(y.permute(0, 3, 1, 2) for y in _outputs(m.features.children(), x)))
-                last = m.norm(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-                maps = (*maps[:-1], last)
-                pooled = m.head(m.flatten(m.avgpool(last)))
-            case MobileNetV2():
-                maps = _finest(_outputs(m.features.children(), x))
-                pooled = m.classifier(functional.adaptive_avg_pool2d(maps[-1], 1).flatten(1))
-            case models.ConvNeXt():
-                maps = _finest(_outputs(m.features.children(), x))
-                pooled = m.classifier(m.avgpool(maps[-1]))
-            case models.SqueezeNet():
-                maps = _finest(_outputs(m.features.children(), x))
-                pooled = m.classifier(maps[-1]).flatten(1)
-            case models.EfficientNet() | MobileNetV3() | models.VGG() | models.AlexNet():
-                maps = _finest(_outputs(m.features.children(), x))
-                pooled = m.classifier(m.avgpool(maps[-1]).flatten(1))
+                outputs = (y.permute(0, 3, 1, 2) for y in _outputs((*m.features.children(), m.norm), x))
+            case models.DenseNet():
+                outputs = _outputs((*m.features.children(), nn.ReLU()), x)
+            case (
+                models.EfficientNet()
+                | MobileNetV2()
+                | MobileNetV3()
+                | models.ConvNeXt()
+                | models.SqueezeNet()
+                | models.VGG()
+                | models.AlexNet()
+            ):
+                outputs = _outputs(m.features.children(), x)
             case _:
-                return Features(pooled=m(x))
-        return Features(pooled=pooled, maps=maps)
+                return ()
+        return pyramid(outputs, height)
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the stages or layers in the order of the network."""
@@ -91,20 +90,10 @@ class TorchvisionNetwork(BackboneModule):
         return natural_groups(self.model, [name for name in CONTAINERS if name in present])
 
 
-def _outputs(modules: Iterable[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
-    outputs = []
+def _outputs(modules: Iterable[nn.Module], x: Tensor) -> Iterator[Tensor]:
     for module in modules:
         x = module(x)
-        outputs.append(x)
-    return tuple(outputs)
-
-
-def _finest(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Keep the last output of each resolution."""
-    following: tuple[Tensor | None, ...] = (*outputs[1:], None)
-    return tuple(
-        y for y, after in zip(outputs, following, strict=True) if after is None or after.shape[-1] != y.shape[-1]
-    )
+        yield x
 
 
 def _with_class_token(model: models.VisionTransformer, patches: Tensor) -> Tensor:

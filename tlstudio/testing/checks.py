@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlstudio.api import (
+    GEOMETRY,
+    IMAGE_SIZE,
     TASKS,
     Backbone,
+    BackboneInfo,
     DataError,
     DatasetFormat,
     FineTuningStrategy,
@@ -20,6 +24,11 @@ from tlstudio.api import (
     Task,
     TaskHead,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlstudio.api.nn import BackboneModule
 
 __all__ = ["ContractError", "check_backbone", "check_format", "check_head", "check_strategy"]
 
@@ -183,10 +192,16 @@ def check_backbone(
         require(len(tensor) == len(samples), f"The batch is not the first dimension of {name!r}.")
 
     with torch.no_grad():
-        features = module(batch)
-        for kind in info.provides:
+        for kind in sorted(info.provides):
+            module.wanted = kind
+            given = plain if kind == "pooled" else backbone.preprocessor(chosen, wanted=kind)
+            inputs = given.collate([given(sample) for sample in samples])
+            features = module(inputs)
             require(features.require(kind) is not None, f"It declares {kind} but does not give them.")
-        pooled = features.require("pooled")
+            if kind == "maps":
+                check_maps(info, module, features.maps, inputs)
+        module.wanted = "pooled"
+        pooled = module(batch).require("pooled")
         shape = (len(samples), module.num_features)
         require(pooled.shape == shape, f"Pooled features are {tuple(pooled.shape)} instead of {shape}.")
         # A width of 0 stands for a backbone whose facts depend on its options.
@@ -203,6 +218,21 @@ def check_backbone(
         restored.load_state_dict(module.state_dict())
         same = restored(backbone.preprocessor(chosen, assets=assets).collate([plain(s) for s in samples]))
         require(torch.equal(same.require("pooled"), pooled), "Restored from its assets it gives other features.")
+
+
+def check_maps(
+    info: BackboneInfo, module: BackboneModule, maps: Sequence[Tensor], inputs: Mapping[str, Tensor]
+) -> None:
+    """Check that maps are what the backbone says, and that its inputs tell where they lie in the image."""
+    require(GEOMETRY in inputs and IMAGE_SIZE in inputs, f"Where maps are wanted, {GEOMETRY} and {IMAGE_SIZE} are too.")
+    shape = module.shape
+    channels = tuple(each.shape[1] for each in maps)
+    require(channels == shape.map_channels, f"Its maps have {channels} channels, it says {shape.map_channels}.")
+    sides = [each.shape[-1] for each in maps]
+    require(sides == sorted(set(sides), reverse=True), f"Its maps do not go from fine to coarse: {sides} cells.")
+    require(len(shape.map_strides) == len(maps), "It must say how many pixels a cell of each of its maps stands for.")
+    known = info.shape.map_channels in ((), channels) and info.shape.map_strides in ((), shape.map_strides)
+    require(known, "info() tells of other maps than the module.")
 
 
 def check_strategy(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
 from tlstudio.api import (
+    GEOMETRY,
+    IMAGE_SIZE,
     Augmentation,
     Backbone,
     BackboneInfo,
@@ -59,6 +61,8 @@ class _TinyBackbone(Backbone):
             license="Apache-2.0",
             input=self._input,
             source="TL Studio",
+            map_channels=module.map_channels,
+            map_strides=module.map_strides,
         )
 
     def find_weights(self, options: api.Options) -> WeightsInfo:
@@ -95,7 +99,7 @@ class TinyConvNet(_TinyBackbone):
         wanted: FeatureKind = "pooled",
     ) -> Preprocessor:
         """Make the preprocessor."""
-        return TinyImagePreprocessor(flip=augmentation != "none")
+        return TinyImagePreprocessor(flip=augmentation != "none", placed=wanted == "maps")
 
     def restore(self, options: api.Options, assets: Path) -> BackboneModule:
         """Build the network."""
@@ -137,10 +141,12 @@ class TinyImagePreprocessor(Preprocessor):
 
     Args:
         flip: Whether training images are mirrored half of the time.
+        placed: Whether `GEOMETRY` and `IMAGE_SIZE` are given too.
     """
 
-    def __init__(self, *, flip: bool) -> None:
+    def __init__(self, *, flip: bool, placed: bool = False) -> None:
         self.flip = flip
+        self.placed = placed
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
         """Return ``pixels``, ``[3, 32, 32]`` float32."""
@@ -151,16 +157,23 @@ class TinyImagePreprocessor(Preprocessor):
 
         if sample.image is None:
             raise DataError(f"{sample.source or sample.id} has no image.", "Choose a data set of images.")
-        pixels = np.asarray(open_image(sample.image).resize((32, 32)), dtype=np.float32) / 127.5 - 1.0
+        image = open_image(sample.image)
+        pixels = np.asarray(image.resize((32, 32)), dtype=np.float32) / 127.5 - 1.0
+        across = 32 / image.width
+        geometry = [[across, 0.0, 0.0], [0.0, 32 / image.height, 0.0]]
         if self.flip and seed is not None and np.random.default_rng(seed).random() < 0.5:
             pixels = pixels[:, ::-1]
-        return {"pixels": torch.from_numpy(pixels.transpose(2, 0, 1).copy())}
+            geometry[0] = [-across, 0.0, 32.0]
+        item: dict[str, Any] = {"pixels": torch.from_numpy(pixels.transpose(2, 0, 1).copy())}
+        if self.placed:
+            item |= {GEOMETRY: torch.tensor(geometry), IMAGE_SIZE: torch.tensor([image.height, image.width])}
+        return item
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ``pixels``, ``[B, 3, 32, 32]``."""
+        """Return ``pixels``, ``[B, 3, 32, 32]``, and where they come from."""
         import torch
 
-        return {"pixels": torch.stack([item["pixels"] for item in items])}
+        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 
 class TinyTextPreprocessor(Preprocessor):

@@ -15,6 +15,8 @@ class ConvNet(BackboneModule):
     """A stem and two stages of convolutions with BatchNorm, one of them depthwise; 16 features."""
 
     num_features = 16
+    map_channels = (16, 16)
+    map_strides = (4, 8)
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +28,7 @@ class ConvNet(BackboneModule):
         """Compute features of ``pixels``, ``[B, 3, H, W]``."""
         fine = self.stage1(self.stem(inputs["pixels"]))
         coarse = self.stage2(fine)
-        return Features(pooled=coarse.mean((2, 3)), maps=(fine, coarse))
+        return Features(pooled=coarse.mean((2, 3)), maps=(fine, coarse) if self.wanted == "maps" else ())
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return stem and stages."""
