@@ -105,9 +105,10 @@ def run_json(run: RunSummary) -> dict[str, Any]:
 
 
 def _show_run(output: Output, project: Project, run: Run, registry: Registry) -> None:
+    from tlstudio.engine.source import lineage_of
     from tlstudio.engine.used_plugins import missing_plugins
 
-    missing = missing_plugins(run, registry)
+    missing, ancestors = missing_plugins(run, registry), lineage_of(run)
     # From the project's list, not from the folder alone: it knows whether a run that says so can still be running.
     summary = next((one for one in project.runs() if one.id == run.id), run.summary())
     created = ""
@@ -122,6 +123,7 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
             ("Queued" if summary.status == "queued" else "Started", created),
             ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
             ("Backbone", summary.backbone),
+            ("Lineage", " -> ".join([*(one.run for one in ancestors), run.id]) if ancestors else ""),
             ("Head", summary.head),
             ("Strategy", summary.strategy),
             ("Kept epoch", summary.best_epoch or None),
@@ -152,6 +154,7 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
         output.say("Recipe", bold=True)
         output.say(run.recipe_path.read_text(encoding="utf-8").rstrip())
     told = {"folder": run.folder, "recipe": recipe, "missing": missing, "epochs": [row.to_json() for row in epochs]}
+    told["lineage"] = [one.model_dump(mode="json") for one in ancestors]
     output.result({**run_json(summary), **told})
 
 

@@ -18,6 +18,7 @@ from tlstudio.cli.common import (
     Outcome,
     command,
     find_registry,
+    find_run,
     metrics_table,
     only_dataset,
     open_project,
@@ -46,12 +47,19 @@ events_option = click.option(
     example="tlstudio train birds --dataset photos\n"
     "tlstudio train birds --dataset photos --backbone tf_efficientnet_lite0 --strategy full -o training.epochs=5\n"
     "tlstudio train birds --recipe recipe.toml --json\n"
-    "tlstudio train birds --dataset photos --strategy lora --queue",
+    "tlstudio train birds --dataset photos --strategy lora --queue\n"
+    "tlstudio train birds --dataset moths --start-from best",
 )
 @project_argument
 @click.option("--dataset", help="Data set to learn from; may be left out where there is only one.")
 @click.option("--revision", help="Its revision; the latest if left out.")
 @click.option("--backbone", help="Pretrained network, by its library's own name (tlstudio backbones lists them).")
+@click.option(
+    "--start-from",
+    metavar="RUN",
+    help="Take the backbone of a finished run of this project (its id, latest or best) or of an exported model (its "
+    "folder) with all that it has learned, instead of a pretrained one.",
+)
 @click.option("--head", help="What is put on top of it; by the task if left out.")
 @click.option("--strategy", help="What learns and how: linear_probe, full, gradual_unfreezing, lora ...")
 @click.option(
@@ -124,6 +132,11 @@ def _values(
             # The options in the file are those of the component that it names, not of another one.
             keep = before if isinstance(before, dict) and before.get("name") == name else {}
             values[section] = {**keep, "name": name}
+    if start_from := choices["start_from"]:
+        if not (Path(start_from).expanduser() / "config.json").is_file():
+            start_from = find_run(project, start_from).id
+        values["backbone"] = {"name": name} if (name := choices["backbone"]) else {}
+        values["backbone"]["start_from"] = start_from
     values = set_values(values, assignments)
     listed = values.get("dataset")
     chosen = dict(listed) if isinstance(listed, dict) else {"name": listed} if isinstance(listed, str) else {}

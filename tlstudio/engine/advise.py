@@ -27,6 +27,7 @@ from tlstudio.api import (
 )
 from tlstudio.data.revision import Revision
 from tlstudio.engine.recipe import Recipe, TrainingOptions, mistakes, parse_recipe
+from tlstudio.engine.source import FIELD, ExportSource, find_source, runs_beside
 from tlstudio.plugins import Registry
 
 SECTIONS = ("backbone", "head", "strategy", "training")
@@ -78,7 +79,8 @@ def set_values(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[st
         if not isinstance(table, dict):
             problems.append(Problem(section, "must be a table of settings."))
             continue
-        target = table if section == "training" else table.setdefault("options", {})
+        own = section == "training" or f"{section}.{name}" == FIELD
+        target = table if own else table.setdefault("options", {})
         target[name] = _value(text)
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
@@ -117,6 +119,8 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, 
         raise ProblemsError(mistakes(len(problems)), problems) from None
     told = {problem.where for problem in problems}
     found = check(recipe, revision, registry, build=build)
+    if FIELD in told:  # and no backbone can be said to be wrong
+        found = [problem for problem in found if not problem.where.startswith("backbone.")]
     problems += [problem for problem in found if problem.where not in told]
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
@@ -131,6 +135,11 @@ def _filled(values: Mapping[str, Any], revision: Revision, registry: Registry) -
     filled["dataset"] = {"name": revision.dataset, "revision": revision.id, **_table(filled.get("dataset"))}
     for section in ("backbone", "head", "strategy"):
         table = _table(filled.get(section))
+        if section == "backbone" and table.get("start_from"):
+            try:
+                table = _continued(table, revision)
+            except TLStudioError as error:
+                problems.append(Problem(error.field or FIELD, error.what, error.remedy))
         filled[section] = {"options": {}, **table}
         if "name" not in table:
             try:
@@ -141,6 +150,14 @@ def _filled(values: Mapping[str, Any], revision: Revision, registry: Registry) -
     training = _table(filled.get("training"))
     filled["training"] = {**_recommended(filled, revision, registry), **training}
     return filled, problems
+
+
+def _continued(table: Mapping[str, Any], revision: Revision) -> dict[str, Any]:
+    """Fill in backbone and options of what a run starts from."""
+    source = find_source(str(table["start_from"]), runs_beside(revision))
+    options = {**source.backbone.options, **_table(table.get("options"))}
+    start_from = str(source.folder) if isinstance(source, ExportSource) else str(table["start_from"])
+    return {"name": source.backbone.name, **table, "options": options, "start_from": start_from}
 
 
 def _table(value: Any) -> dict[str, Any]:  # noqa: ANN401  whatever a recipe file holds
@@ -240,7 +257,6 @@ def preflight(
     from tlstudio.engine.assemble import (
         build_model,
         caches_features,
-        find_parts,
         fitted,
         learning_parameters,
         preprocessor_of,
@@ -250,12 +266,13 @@ def preflight(
     from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
     from tlstudio.engine.memory import is_out_of_memory
     from tlstudio.engine.random_state import random_state_aside
+    from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
     from tlstudio.engine.timing import estimate_seconds, measure_costs
 
     problems = check(recipe, revision, registry)
     if problems:
         return Preflight("This cannot start yet.", tuple(problems))
-    parts, options = find_parts(recipe, registry), recipe.training
+    parts, options = starting_parts(recipe, registry, runs_beside(revision)), recipe.training
     cached = caches_features(parts)
     seconds: float | None = None
     kept = False
@@ -301,8 +318,13 @@ def preflight(
         return Preflight("This cannot start yet.", (problem,))
     items = MODALITIES[revision.modality].items
     time_needed = f", {duration(seconds)}" if seconds is not None else ""
+    started = ""
+    if isinstance(parts.backbone, ContinuedBackbone):
+        started = f"Starts from {weights.origin}. "
+        notes += parts.backbone.notes
     sentence = (
-        f"Trains {amount(trainable)} of {amount(total)} parameters on {len(revision.indices('train')):,} {items}"
+        f"{started}Trains {amount(trainable)} of {amount(total)} parameters on "
+        f"{len(revision.indices('train')):,} {items}"
         f"{time_needed} on this {'GPU' if resolve_device(options.device) != 'cpu' else 'CPU'}. Needs no network."
     )
     if cached:
@@ -347,6 +369,8 @@ def command_line(
     for section in ("backbone", "head", "strategy"):
         if "name" in said[section]:
             words += [f"--{section}", said[section]["name"]]
+    if recipe.backbone.start_from:
+        words += ["--start-from", recipe.backbone.start_from]
     for section in ("backbone", "head", "strategy"):
         for name, value in said[section]["options"].items():
             words += ["-o", f"{section}.{name}={_toml(value)}"]
@@ -368,17 +392,21 @@ def own_settings(recipe: Recipe, revision: Revision, registry: Registry) -> dict
     for section in ("backbone", "head", "strategy"):
         options = values[section]["options"]
         own = {name: options[name] for name in said[section]["options"]}
-        parts[section] = {"name": values[section]["name"], "options": own}
+        parts[section] = {**values[section], "options": own}
     return parts
 
 
 def _unlike_defaults(values: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
     """Leave out of the values of a recipe what `complete` would fill in."""
     said: dict[str, Any] = {}
-    alone, _ = _filled({}, revision, registry)
+    start_from = values["backbone"].get("start_from", "")
+    alone, _ = _filled({"backbone": {"start_from": start_from}} if start_from else {}, revision, registry)
     for section in ("backbone", "head", "strategy"):
         said[section] = {} if values[section]["name"] == alone[section]["name"] else {"name": values[section]["name"]}
         said[section]["options"] = _set_options(section, values[section], registry)
+    if start_from:
+        filled_in, given = alone["backbone"]["options"], values["backbone"]["options"]
+        said["backbone"]["options"] = {name: value for name, value in given.items() if filled_in.get(name) != value}
     # What is recommended depends on the parts and on the device.
     device = values["training"]["device"]
     training = {} if device == TrainingOptions().device else {"device": device}

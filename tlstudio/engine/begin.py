@@ -31,6 +31,7 @@ def new_run(recipe: Recipe, project: Project, *, queued: bool = False) -> Run:
         head=recipe.head.name,
         strategy=recipe.strategy.name,
         status="queued" if queued else "running",
+        start_from=recipe.backbone.start_from,
     )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 from tlstudio.api import Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, build_model, check_target, find_parts, fitted, preprocessor_of
+from tlstudio.engine.assemble import Parts, build_model, check_target, fitted, preprocessor_of
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.source import runs_beside
+from tlstudio.engine.start_from import starting_parts
 from tlstudio.plugins import Registry
 
 
@@ -29,7 +31,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
     problems: list[Problem] = []
     against_target = check_target(revision, target)
     with _told(problems, "recipe"):
-        parts = find_parts(recipe, registry)
+        parts = starting_parts(recipe, registry, runs_beside(revision))
         with _told(problems, "backbone.name"):
             sentences = registry.why_not(
                 parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task

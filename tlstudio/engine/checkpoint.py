@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tlstudio.api import RunError
-from tlstudio.api.files import is_link, read_text
+from tlstudio.api.files import check_plain_file, is_link, read_text
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
@@ -201,6 +201,31 @@ class Checkpoints:
 def has_checkpoint(folder: Path, kind: Kind) -> bool:
     """Whether there is a checkpoint of that kind."""
     return any((place / _MANIFEST).is_file() for place in _places(folder, kind))
+
+
+def find_checkpoint(folder: Path, kind: Kind) -> tuple[Path, dict[str, str]]:
+    """Find the model of a checkpoint without reading it.
+
+    Returns:
+        Its file, and the recorded SHA-256 of each file beside it that the model is read from, the base as a name
+        relative to the checkpoint.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    place = next(iter(_places(folder, kind)), folder / kind)
+    try:
+        manifest = json.loads(read_text(place / _MANIFEST))
+        files = {"model.safetensors": str(manifest["files"]["model.safetensors"])}
+        if manifest["base"] is not None:
+            files[f"../{_BASE}"] = str(manifest["base"])
+        for name in files:
+            check_plain_file(place / name)
+    except FileNotFoundError as error:
+        raise RunError(f"The checkpoint file {error.filename} is missing.", "Train it again.", path=place) from error
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _unreadable(place, error) from error
+    return place / "model.safetensors", files
 
 
 def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointState:

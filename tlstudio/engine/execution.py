@@ -22,7 +22,6 @@ from tlstudio.engine.assemble import (
     Parts,
     build_model,
     caches_features,
-    find_parts,
     fitted,
     learning_parameters,
     preprocessor_of,
@@ -54,6 +53,8 @@ from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.saving import Saver
+from tlstudio.engine.source import LINEAGE_NAME
+from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
 from tlstudio.engine.training_state import Clock, Learner, load_model
@@ -109,7 +110,8 @@ class Execution:
     def go(self) -> RunEnded:
         """Begin, or go on where the last whole checkpoint is; see `tlstudio.engine.execute.execute_run`."""
         options = self.recipe.training
-        parts = find_parts(self.recipe, self.registry)  # before anything of the past is cut off
+        # Before anything of the past is cut off.
+        parts = starting_parts(self.recipe, self.registry, self.project.runs_folder)
         revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
         resumption = self._go_back()
         self.say(Progress("Loading the backbone"))
@@ -141,6 +143,11 @@ class Execution:
         with DRAWING:
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, target)
+        if isinstance(parts.backbone, ContinuedBackbone):
+            for sentence in parts.backbone.notes:
+                self.say(Note(sentence))
+            sources = [one.model_dump(mode="json") for one in parts.backbone.lineage()]
+            self._write(lambda: self.run.write_json(LINEAGE_NAME, {"format": 1, "sources": sources}))
         self._write(lambda: parts.backbone.save_assets(parts.backbone_options, self.run.assets))
         self._write(lambda: write_target(self.run, target))
         return model, target

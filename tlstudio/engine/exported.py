@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -19,29 +22,48 @@ from tlstudio.plugins import Registry
 EXPORT_FORMAT = 1
 
 
+def read_export(folder: Path) -> dict[str, Any]:
+    """Read what an exported model says of itself: ``config.json``.
+
+    Raises:
+        RunError: It is no exported model, is of a newer format, or is damaged.
+    """
+    with _telling(folder, "config.json") as path:
+        config: dict[str, Any] = json.loads(read_text(path))
+        if config["format"] > EXPORT_FORMAT:
+            raise RunError(
+                f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
+            )
+        config["backbone"], config["head"]
+    return config
+
+
+@contextlib.contextmanager
+def _telling(folder: Path, name: str) -> Iterator[Path]:
+    """Turn what is wrong with a file of an exported model into a sentence."""
+    path = folder / name
+    try:
+        yield path
+    except FileNotFoundError:
+        raise RunError(f"{folder} is no exported model: it has no {name}.", path=folder) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).replace("\n", " ")
+        raise RunError(
+            f"{path} of the exported model is damaged: {why[:200]}.", "Export it again.", path=path
+        ) from error
+
+
 def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Preprocessor, Modality]:
     """Load what `export_run` wrote.
 
     Raises:
         RunError: It is no exported model, is of a newer format, is damaged, or a plugin is missing.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(read_text(path))
-        if config["format"] > EXPORT_FORMAT:
-            raise RunError(
-                f"{folder} was exported by a newer TL Studio ({config['made_with']}).", "Update this one.", path=folder
-            )
+    config = read_export(folder)
+    with _telling(folder, "config.json"):
         chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
-        path = folder / "labels.json"
+    with _telling(folder, "labels.json") as path:
         target = target_from(json.loads(read_text(path)))
-    except FileNotFoundError:
-        raise RunError(f"{folder} is no exported model: it has no {path.name}.", path=folder) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).replace("\n", " ")
-        raise RunError(
-            f"{path} of the exported model is damaged: {why[:200]}.", "Export it again.", path=path
-        ) from error
     # A merged model is plain: the strategy that trained it is not needed to use it.
     backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
     try:

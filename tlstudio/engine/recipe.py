@@ -9,7 +9,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
@@ -148,6 +156,24 @@ class Choice(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class BackboneChoice(Choice):
+    """A backbone, with its own pretrained weights or with those that an earlier run has given it.
+
+    Attributes:
+        start_from: Id of a run of the same project, or the folder of an exported model; name and options are then
+            those of its backbone. Empty: the pretrained weights that the options say.
+    """
+
+    start_from: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if not self.start_from:
+            values.pop("start_from", None)
+        return values
+
+
 class DatasetChoice(BaseModel):
     """A frozen revision of a data set of the project."""
 
@@ -164,7 +190,7 @@ class Recipe(BaseModel):
 
     format: Literal[1] = 1
     dataset: DatasetChoice
-    backbone: Choice
+    backbone: BackboneChoice
     head: Choice
     strategy: Choice
     training: TrainingOptions = TrainingOptions()

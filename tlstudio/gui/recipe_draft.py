@@ -172,7 +172,7 @@ class RecipeDraft(QObject):
                 options = part.get("options", {})
                 if not isinstance(options, Mapping) or not part.get("name"):
                     raise TLStudioError(f"'{key}' in the recipe needs a name and a table of options.")
-                fresh[key] = {"name": str(part["name"]), "options": dict(options)}
+                fresh[key] = {**part, "name": str(part["name"]), "options": dict(options)}
             else:
                 fresh[key] = dict(part)
         if "dataset" not in fresh and "dataset" in self._values:

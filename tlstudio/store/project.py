@@ -245,6 +245,7 @@ class Project:
         head: str,
         strategy: str,
         status: str = "running",
+        start_from: str = "",
     ) -> Run:
         """Make the folder of a run: of one that is about to start in this process, or of one that waits for its turn.
 
@@ -256,6 +257,7 @@ class Project:
             head: Name of the task head.
             strategy: Name of the strategy, which becomes a part of the id.
             status: ``"running"``, or ``"queued"`` for one that waits.
+            start_from: The run or exported model that it takes its backbone from; empty: none.
 
         Raises:
             ProjectError: The project is open for reading only, or the disk is full.
@@ -267,6 +269,7 @@ class Project:
             "backbone": backbone,
             "head": head,
             "strategy": strategy,
+            "start_from": start_from,
         }
         now = datetime.now(UTC)
         with self._changing:

@@ -41,6 +41,7 @@ class RunSummary:
         error: The sentence that says why it failed; may be empty.
         note: The user's note.
         tags: The user's tags.
+        start_from: The run or exported model that it took its backbone from; empty: none.
     """
 
     id: str
@@ -57,6 +58,7 @@ class RunSummary:
     error: str = ""
     note: str = ""
     tags: tuple[str, ...] = ()
+    start_from: str = ""
 
 
 def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], created: str, status: str) -> None:
@@ -65,7 +67,7 @@ def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], cre
     Args:
         folder: Its folder, empty.
         recipe_toml: The recipe.
-        values: ``dataset``, ``revision``, ``backbone``, ``head`` and ``strategy``.
+        values: ``dataset``, ``revision``, ``backbone``, ``head``, ``strategy`` and ``start_from``.
         created: ISO 8601 in UTC.
         status: ``"running"`` or ``"queued"``.
     """
@@ -159,4 +161,5 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
         error=str(record.get("error", "")),
         note=str(record.get("note", "")),
         tags=tuple(record.get("tags", ())),
+        start_from=str(record.get("start_from", "")),
     )
