@@ -16,8 +16,12 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.image_table import ImageTable
     from tlstudio_formats.marked_texts import MarkedTexts
     from tlstudio_formats.questions import Questions
+    from tlstudio_formats.series import SeriesTable
     from tlstudio_formats.tagged_words import TaggedWords
     from tlstudio_formats.text_folder import TextFolder
     from tlstudio_formats.text_table import TextTable
+    from tlstudio_formats.ts_files import TsFiles
+    from tlstudio_formats.value_table import ValueTable
 
-    return [ImageFolder(), ImageTable(), TextFolder(), TextTable(), TaggedWords(), MarkedTexts(), Questions()]
+    texts = [TextFolder(), TextTable(), TaggedWords(), MarkedTexts(), Questions()]
+    return [ImageFolder(), ImageTable(), *texts, ValueTable(), SeriesTable(), TsFiles()]

@@ -81,44 +81,44 @@ def guess_columns(names: Sequence[str], rows: Sequence[Sequence[Any]], wanted: S
 
 
 def _score_image(name: str, look: Look) -> float:
-    return 0.0 if look.images < 0.5 else look.images + 0.5 * _named(name, IMAGE_NAMES)
+    return 0.0 if look.images < 0.5 else look.images + 0.5 * named(name, IMAGE_NAMES)
 
 
 def _score_split(name: str, look: Look) -> float:
-    return _named(name, SPLIT_NAMES) + 0.1 if look.splits > 0.95 and look.num_distinct <= 6 else 0.0
+    return named(name, SPLIT_NAMES) + 0.1 if look.splits > 0.95 and look.num_distinct <= 6 else 0.0
 
 
 def _score_group(name: str, look: Look) -> float:
     # By name alone: a column that happens to repeat is no reason to tie samples together.
-    named = _named(name, GROUP_NAMES)
-    return named if named == 1 and look.distinct < 1 else 0.0
+    known = named(name, GROUP_NAMES)
+    return known if known == 1 and look.distinct < 1 else 0.0
 
 
 def _score_text(name: str, look: Look) -> float:
-    named = _named(name, TEXT_NAMES)
-    if look.filled == 0 or look.numbers > 0.9 or look.images > 0.5 or _named(name, LABEL_NAMES) == 1:
+    known = named(name, TEXT_NAMES)
+    if look.filled == 0 or look.numbers > 0.9 or look.images > 0.5 or named(name, LABEL_NAMES) == 1:
         return 0.0
     prose = look.spaces * min(1.0, look.length / 40) * (0.3 + 0.7 * look.distinct)
-    if named == 0 and prose < 0.05:
+    if known == 0 and prose < 0.05:
         return 0.0
-    return named + 1.5 * prose
+    return known + 1.5 * prose
 
 
 def _score_label(name: str, look: Look) -> float:
-    named = _named(name, LABEL_NAMES)
+    known = named(name, LABEL_NAMES)
     if look.filled == 0 or look.images > 0.5:
         return 0.0
-    if named == 0 and _named(name, ID_NAMES) > 0:
+    if known == 0 and named(name, ID_NAMES) > 0:
         return 0.0
     numeric = look.numbers > 0.95
     if not numeric and (look.length > 80 or (look.distinct > 0.9 and look.num_distinct > 20)):
         return 0.0
     few = look.num_distinct >= 2 and (look.distinct <= 0.5 or look.num_distinct <= 10)
-    if named == 0 and not few:
+    if known == 0 and not few:
         return 0.0
     # Of two that could be it, the one whose values recur more often: classes do, remarks do not.
     recurs = 0.5 * (1 - look.distinct)
-    return 2 * named + (1.0 if few else 0.2) + (0.0 if numeric else 0.3) + 0.1 * look.filled + recurs
+    return 2 * known + (1.0 if few else 0.2) + (0.0 if numeric else 0.3) + 0.1 * look.filled + recurs
 
 
 _SCORES = {
@@ -130,7 +130,7 @@ _SCORES = {
 }
 
 
-def _named(name: str, names: frozenset[str]) -> float:
+def named(name: str, names: frozenset[str]) -> float:
     """1 where a name is one of these, 0.6 where a word of it is, 0 else."""
     folded = name.casefold().strip()
     if folded in names or folded.replace(" ", "_") in names:

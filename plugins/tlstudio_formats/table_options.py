@@ -79,7 +79,7 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
     Args:
         path: The file.
         given: Options that the user has set.
-        item_role: ``"text"`` or ``"image"``.
+        item_role: ``"text"`` or ``"image"``; ``""``: no single column holds the items.
 
     Returns:
         The preview, the table and its first rows.
@@ -94,7 +94,7 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
         delimiter=str(given.get("delimiter", "")),
         has_header=None if header is None else bool(header),
     )
-    roles = (item_role, "label", "group", "split")
+    roles = tuple(role for role in (item_role, "label", "group", "split") if role)
     chosen = {f"{role}_column": str(given[f"{role}_column"]) for role in roles if f"{role}_column" in given}
     table.check_columns(chosen)
     rows = table.head()
@@ -118,7 +118,7 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
             notes.append(f"{missing} of the first {len(values)} {word} no label and will be left out.")
     elif "label_column" not in given:
         notes.append("No label column was found: choose one.")
-    if not mapping[f"{item_role}_column"]:
+    if item_role and not mapping[f"{item_role}_column"]:
         notes.append(f"No {item_role} column was found: choose one.")
     options = {**mapping, **{name: value for name, value in given.items() if name not in mapping}}
     if "has_header" not in options and hasattr(table, "has_header"):

@@ -1,0 +1,113 @@
+"""Finding the columns of a table in the order of time: when, which series, and the numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlstudio_formats.cells import cell_reader, is_nothing, words_in
+from tlstudio_formats.columns import named
+from tlstudio_formats.dates import DateReader, date_way
+from tlstudio_formats.sources import Table
+from tlstudio_formats.values import as_text, parse_number
+
+MISSING = words_in("?, -, NA, none")
+"""What stands in a cell for a missing value, in small letters."""
+
+_TIME_NAMES = words_in(
+    "date, time, datetime, timestamp, day, month, year, hour, week, ds, when, datum, zeit, zeitpunkt"
+)
+
+
+def time_reader(table: Table, column: str) -> Callable[[Any], float | None]:
+    """Return what turns a cell of the time column into a number that grows with time; `None` where it is none."""
+    place = table.columns.index(column)
+    cells = [row[place] for row in table.head()]
+    way = date_way(cells, numbers=_are_days(cells))
+    if way is None:
+        return lambda cell: parse_number(cell, decimal_comma=table.decimal_comma)
+    reader = DateReader(way)
+
+    def seconds(cell: Any) -> float | None:  # noqa: ANN401  a cell of any table
+        date = reader(cell)
+        # Without a time zone the clock has no gaps: days have equal lengths.
+        return None if date is None else date.toordinal() * 86_400.0 + date.hour * 3600 + date.minute * 60 + date.second
+
+    return seconds
+
+
+def _are_days(cells: Sequence[Any]) -> bool:
+    """Whether numbers are dates like 20240131."""
+    texts = [as_text(cell).strip() for cell in cells[:100]]
+    return all(len(text) == 8 and text.isdigit() and "17" <= text[:2] <= "21" for text in texts)
+
+
+def time_column(table: Table, rows: Sequence[Sequence[Any]]) -> str:
+    """Return the first column of dates, or of numbers with the name of a time; ``""``: there is none."""
+    for place, name in enumerate(table.columns):
+        cells = [row[place] for row in rows]
+        if date_way(cells) is not None or (_are_days(cells) and named(name, _TIME_NAMES) > 0 and bool(cells)):
+            return name
+    for place, name in enumerate(table.columns):
+        numbers = [parse_number(row[place], decimal_comma=table.decimal_comma) for row in rows]
+        if named(name, _TIME_NAMES) > 0 and numbers and all(number is not None for number in numbers):
+            return name
+    return ""
+
+
+def number_columns(table: Table, rows: Sequence[Sequence[Any]], other: set[str]) -> list[str]:
+    """Return the columns of numbers that have no other part to play."""
+    found = []
+    for place, name in enumerate(table.columns):
+        cells = [row[place] for row in rows]
+        filled = any(not is_nothing(cell, MISSING) for cell in cells)
+        if name not in other and filled and not any(isinstance(cell, (list, dict, bytes)) for cell in cells):
+            reader = cell_reader(name, cells, decimal_comma=table.decimal_comma, missing=MISSING)
+            if reader.kind == "number":
+                found.append(name)
+    return found
+
+
+def series_column(table: Table, rows: Sequence[Sequence[Any]], time: str) -> str:
+    """Return a column of words whose values tell apart rows of the same time; ``""``: there is none."""
+    if not time:
+        return ""
+    when = table.columns.index(time)
+    if len({as_text(row[when]) for row in rows}) == len(rows):
+        return ""
+    for place, name in enumerate(table.columns):
+        pairs = {(as_text(row[when]), as_text(row[place])) for row in rows}
+        if name != time and len(pairs) == len(rows) and cell_reader(name, [row[place] for row in rows]).kind == "word":
+            return name
+    return ""
+
+
+def num_series(table: Table, rows: Sequence[Sequence[Any]], column: str) -> int:
+    """Count the series among the first rows."""
+    if not column:
+        return 1
+    place = table.columns.index(column)
+    return max(1, len({as_text(row[place]) for row in rows}))
+
+
+def is_even(table: Table, rows: Sequence[Sequence[Any]], time: str) -> bool:
+    """Say whether rows come at even steps, within each series where there are several."""
+    reader = time_reader(table, time)
+    column = series_column(table, rows, time)
+    place, which = table.columns.index(time), table.columns.index(column) if column else None
+    times: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        seconds = reader(row[place])
+        if seconds is None:
+            return False
+        times["" if which is None else as_text(row[which])].append(seconds)
+    steps = np.concatenate([np.diff(listed) for listed in times.values()]) if times else np.zeros(0)
+    # Months and quarters differ by some days; now and then a step may be missing.
+    return (
+        len(steps) >= 10
+        and bool((steps > 0).mean() > 0.95)
+        and bool((np.abs(steps - np.median(steps)) <= 0.11 * np.median(steps)).mean() > 0.9)
+    )
