@@ -1,4 +1,4 @@
-"""Data set formats that come with TL Studio: folders by class, tables, and texts with marked parts."""
+"""Data set formats that come with TL Studio: folders by class, tables, texts with marked parts, transcripts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,27 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.marked_texts import MarkedTexts
     from tlstudio_formats.questions import Questions
     from tlstudio_formats.series import SeriesTable
+    from tlstudio_formats.sound_folder import SoundFolder
+    from tlstudio_formats.sound_table import SoundTable
     from tlstudio_formats.tagged_words import TaggedWords
     from tlstudio_formats.text_folder import TextFolder
     from tlstudio_formats.text_table import TextTable
+    from tlstudio_formats.transcribed_folder import TranscribedFolder
     from tlstudio_formats.ts_files import TsFiles
     from tlstudio_formats.value_table import ValueTable
 
-    texts = [TextFolder(), TextTable(), TaggedWords(), MarkedTexts(), Questions()]
-    return [ImageFolder(), ImageTable(), *texts, ValueTable(), SeriesTable(), TsFiles()]
+    return [
+        ImageFolder(),
+        ImageTable(),
+        TextFolder(),
+        TextTable(),
+        TaggedWords(),
+        MarkedTexts(),
+        Questions(),
+        SoundFolder(),
+        SoundTable(),
+        TranscribedFolder(),
+        ValueTable(),
+        SeriesTable(),
+        TsFiles(),
+    ]

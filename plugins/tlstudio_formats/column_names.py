@@ -22,6 +22,18 @@ IMAGE_NAMES = _words(
     "pfad foto chemin fichier imagen archivo ruta immagine percorso imagem arquivo caminho изображение файл путь",
     "图像 图片 文件 文件名 路径 画像 ファイル ファイル名 パス 이미지 파일 파일명 경로",
 )
+AUDIO_NAMES = _words(
+    "audio audios sound sounds recording recordings clip clips wav wave filename file_name filepath file_path file",
+    "path audio_path audio_file wav_path wav_file aufnahme datei pfad ton enregistrement son fichier",
+    "chemin grabación archivo ruta registrazione percorso gravação arquivo caminho запись звук файл путь",
+    "音频 录音 文件 路径 音声 録音 ファイル 오디오 녹음 파일",
+)
+TRANSCRIPT_NAMES = _words(
+    "transcript transcripts transcription transcriptions text sentence sentences utterance said words transcribed",
+    "normalized_text raw_text raw_transcription transcript_text transkript transkription wortlaut texte texto testo",
+    "transcripción trascrizione transcrição текст расшифровка 文本 转写 转录 句子",
+    "書き起こし 文字起こし テキスト 전사 텍스트",
+)
 LABEL_NAMES = _words(
     "label labels class classes category categories target y tag tags sentiment topic genre score rating stars grade",
     "diagnosis species outcome klasse klassen kategorie etikett ziel thema diagnose classe catégorie étiquette",
@@ -30,9 +42,9 @@ LABEL_NAMES = _words(
     "ラベル クラス カテゴリ カテゴリー 分類 目的 評価 라벨 레이블 분류 클래스 범주 감정",
 )
 GROUP_NAMES = _words(
-    "group groups patient patient_id patientid subject subject_id participant participant_id donor animal plate",
-    "instrument slide specimen site speaker session gruppe patientin proband platte gerät groupe sujet plaque grupo",
-    "paciente sujeto placa gruppo paziente soggetto группа пациент 组 组别 患者 病人 受试者",
+    "group groups patient patient_id patientid subject subject_id speaker speaker_id client_id participant",
+    "participant_id donor animal plate instrument slide specimen site session gruppe patientin proband platte gerät",
+    "groupe sujet plaque grupo paciente sujeto placa gruppo paziente soggetto группа пациент 组 组别 患者 病人 受试者",
     "グループ 被験者 그룹 환자",
 )
 SPLIT_NAMES = _words("split subset partition set fold aufteilung partición partição выборка 划分 数据集 分割 분할")

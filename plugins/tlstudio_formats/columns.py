@@ -9,7 +9,17 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tlstudio.api.images import IMAGE_SUFFIXES
-from tlstudio_formats.column_names import GROUP_NAMES, ID_NAMES, IMAGE_NAMES, LABEL_NAMES, SPLIT_NAMES, TEXT_NAMES
+from tlstudio.api.sounds import SOUND_SUFFIXES
+from tlstudio_formats.column_names import (
+    AUDIO_NAMES,
+    GROUP_NAMES,
+    ID_NAMES,
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    SPLIT_NAMES,
+    TEXT_NAMES,
+    TRANSCRIPT_NAMES,
+)
 from tlstudio_formats.values import SPLIT_WORDS, as_text, is_missing
 
 
@@ -25,6 +35,7 @@ class Look:
         numbers: Share of numbers.
         spaces: Share of values with a space in it, or of scripts written without spaces, ten letters and more.
         images: Share that ends like an image file.
+        sounds: Share that ends like a sound file.
         splits: Share that names a split.
     """
 
@@ -35,6 +46,7 @@ class Look:
     numbers: float
     spaces: float
     images: float
+    sounds: float
     splits: float
 
 
@@ -49,7 +61,8 @@ def look_at(cells: Sequence[Any]) -> Look:
         length=sum(map(len, texts)) / count,
         numbers=sum(_is_number(text) for text in texts) / count,
         spaces=sum(" " in text or (not text.isascii() and len(text) >= 10) for text in texts) / count,
-        images=sum(is_image_name(text) for text in texts) / count,
+        images=sum(is_file_name(text, IMAGE_SUFFIXES) for text in texts) / count,
+        sounds=sum(is_file_name(text, SOUND_SUFFIXES) for text in texts) / count,
         splits=sum(text.casefold() in SPLIT_WORDS for text in texts) / count,
     )
 
@@ -60,7 +73,7 @@ def guess_columns(names: Sequence[str], rows: Sequence[Sequence[Any]], wanted: S
     Args:
         names: Names of the columns.
         rows: First rows, cells in the order of `names`.
-        wanted: Roles among ``text``, ``image``, ``label``, ``group`` and ``split``.
+        wanted: Roles among ``text``, ``image``, ``audio``, ``label``, ``group`` and ``split``.
 
     Returns:
         The column of each role, ``""`` where none fits; no column has two roles.
@@ -69,7 +82,7 @@ def guess_columns(names: Sequence[str], rows: Sequence[Sequence[Any]], wanted: S
     left = list(names)
     found = dict.fromkeys(wanted, "")
     # The surest first: a path and a split are known by their content, a label is what remains.
-    for role in ("image", "split", "group", "text", "label"):
+    for role in ("image", "audio", "split", "group", "text", "label"):
         if role not in wanted:
             continue
         scores = {name: _SCORES[role](name, looks[name]) for name in left}
@@ -84,6 +97,10 @@ def _score_image(name: str, look: Look) -> float:
     return 0.0 if look.images < 0.5 else look.images + 0.5 * named(name, IMAGE_NAMES)
 
 
+def _score_audio(name: str, look: Look) -> float:
+    return 0.0 if look.sounds < 0.5 else look.sounds + 0.5 * named(name, AUDIO_NAMES)
+
+
 def _score_split(name: str, look: Look) -> float:
     return named(name, SPLIT_NAMES) + 0.1 if look.splits > 0.95 and look.num_distinct <= 6 else 0.0
 
@@ -96,7 +113,7 @@ def _score_group(name: str, look: Look) -> float:
 
 def _score_text(name: str, look: Look) -> float:
     known = named(name, TEXT_NAMES)
-    if look.filled == 0 or look.numbers > 0.9 or look.images > 0.5 or named(name, LABEL_NAMES) == 1:
+    if look.filled == 0 or look.numbers > 0.9 or max(look.images, look.sounds) > 0.5 or named(name, LABEL_NAMES) == 1:
         return 0.0
     prose = look.spaces * min(1.0, look.length / 40) * (0.3 + 0.7 * look.distinct)
     if known == 0 and prose < 0.05:
@@ -106,7 +123,7 @@ def _score_text(name: str, look: Look) -> float:
 
 def _score_label(name: str, look: Look) -> float:
     known = named(name, LABEL_NAMES)
-    if look.filled == 0 or look.images > 0.5:
+    if look.filled == 0 or max(look.images, look.sounds) > 0.5:
         return 0.0
     if known == 0 and named(name, ID_NAMES) > 0:
         return 0.0
@@ -123,6 +140,7 @@ def _score_label(name: str, look: Look) -> float:
 
 _SCORES = {
     "image": _score_image,
+    "audio": _score_audio,
     "split": _score_split,
     "group": _score_group,
     "text": _score_text,
@@ -139,12 +157,25 @@ def named(name: str, names: frozenset[str]) -> float:
     return 0.6 if any(word in names for word in words if word) else 0.0
 
 
-def is_image_name(text: str) -> bool:
-    """Whether a text ends like the name of an image file."""
+def is_label_name(name: str) -> bool:
+    """Whether a column is called as one of labels is."""
+    return named(name, LABEL_NAMES) == 1
+
+
+def is_transcript(name: str, cells: Sequence[Any]) -> bool:
+    """Whether a column holds what is said in recordings: it is called so, or its cells are sentences that differ."""
+    look = look_at(cells)
+    if look.filled == 0 or look.numbers > 0.9 or max(look.images, look.sounds) > 0.5:
+        return False
+    return named(name, TRANSCRIPT_NAMES) == 1 or (look.spaces > 0.6 and look.distinct > 0.6 and look.num_distinct > 3)
+
+
+def is_file_name(text: str, suffixes: frozenset[str]) -> bool:
+    """Whether a text ends like the name of a file of some kind."""
     if len(text) > 1000 or "\n" in text:
         return False
     suffix = PureWindowsPath(text).suffix if "\\" in text else PurePosixPath(text).suffix
-    return suffix.lower() in IMAGE_SUFFIXES
+    return suffix.lower() in suffixes
 
 
 def _is_number(text: str) -> bool:

@@ -1,10 +1,11 @@
-"""What the formats with one subfolder a class have in common, be the files images or texts."""
+"""What the formats with one subfolder a class have in common, be the files images, texts or recordings."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -156,10 +157,8 @@ class ClassFolders(DatasetFormat):
                 continue
             sample = self.make(file, source)
             if isinstance(sample, Sample):
-                sample = Sample(
-                    id=sample.id,
-                    image=sample.image,
-                    text=sample.text,
+                sample = replace(
+                    sample,
                     label=(label,) if task == "multi_label" and label is not None else label,
                     group=self._group(file, layout, options),
                     split=split,

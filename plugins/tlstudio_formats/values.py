@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tlstudio.api import Label, Split, Task
+from tlstudio.api import TASKS, Label, Split, Task
 
 MISSING = frozenset({"", "nan", "null", "n/a", "#n/a"})
 """What stands for 'nothing' in tables, in small letters. Not "NA" and "None", which are labels somewhere."""
@@ -65,7 +65,7 @@ def parse_label(value: Any, task: Task, separator: str, *, decimal_comma: bool) 
         return tuple(split_labels(value, separator))
     if is_missing(value):
         raise ValueError("It has no label.")
-    if task == "classification":
+    if TASKS[task].label in ("name", "text"):
         return as_text(value).strip()
     number = parse_number(value, decimal_comma=decimal_comma)
     if number is None:

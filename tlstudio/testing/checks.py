@@ -73,8 +73,8 @@ def check_format(format_: DatasetFormat, path: Path, task: Task, options: Option
     ids = [sample.id for sample in samples]
     require(len(set(ids)) == len(ids), "read() gave two samples the same id.")
     for sample in samples:
-        content = sample.image if format_.modality == "image" else sample.text
-        require(content is not None, f"Sample {sample.id} has no {format_.modality}.")
+        content = {"image": sample.image, "text": sample.text, "audio": sample.audio, "table": sample.values}
+        require(content[format_.modality] is not None, f"Sample {sample.id} has no {format_.modality}.")
         require(sample.source, f"Sample {sample.id} does not say where it came from (source is empty).")
     return samples
 
