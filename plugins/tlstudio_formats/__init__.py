@@ -12,6 +12,7 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_dataset_formats() -> Sequence[DatasetFormat]:
     """Return the formats."""
+    from tlstudio_formats.coco import CocoBoxes
     from tlstudio_formats.image_folder import ImageFolder
     from tlstudio_formats.image_table import ImageTable
     from tlstudio_formats.marked_texts import MarkedTexts
@@ -25,6 +26,8 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.transcribed_folder import TranscribedFolder
     from tlstudio_formats.ts_files import TsFiles
     from tlstudio_formats.value_table import ValueTable
+    from tlstudio_formats.voc import VocBoxes
+    from tlstudio_formats.yolo import YoloBoxes
 
     return [
         ImageFolder(),
@@ -34,6 +37,9 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
         TaggedWords(),
         MarkedTexts(),
         Questions(),
+        CocoBoxes(),
+        YoloBoxes(),
+        VocBoxes(),
         SoundFolder(),
         SoundTable(),
         TranscribedFolder(),

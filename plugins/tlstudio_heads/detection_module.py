@@ -170,7 +170,10 @@ class DetectionModule(HeadModule):
         placed, classes, values = placed[real], classes[real], values[real]
         kept = batched_nms(placed, values, classes, self.overlap)[: self.most]
         found = zip(classes[kept].tolist(), placed[kept].tolist(), values[kept].tolist(), strict=True)
-        candidates = tuple(Box(self.target.classes[number], *edges, score) for number, edges, score in found)
+        candidates = tuple(
+            Box(self.target.classes[number], left, top, right, bottom, score)
+            for number, (left, top, right, bottom), score in found
+        )
         return DetectedBoxes(tuple(box for box in candidates if box.score >= self.threshold), candidates=candidates)
 
 

@@ -36,25 +36,42 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
     Raises:
         DataError: Missing, empty, damaged, not an image, or larger than `MAX_PIXELS`.
     """
+    with _in_words(path), path.open("rb") as file, _identify(file) as image:
+        # The decoder of WEBP takes twice the memory of the others.
+        most = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS
+        if image.width * image.height > most:
+            raise DataError(
+                f"{path.name} has {image.width * image.height / 1e6:.0f} megapixels; "
+                f"at most {most / 1e6:.0f} are opened.",
+                "Scale it down or cut it into tiles.",
+                path=path,
+            )
+        if at_most is not None and image.format in {"JPEG", "MPO"}:
+            image.draft("RGB", (at_most, at_most))
+        image.load()
+        return _upright(_to_rgb(image, path), _orientation(image))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height in pixels as `open_image` gives them, from the header alone: fast.
+
+    Raises:
+        DataError: Missing, empty, or not an image.
+    """
+    with _in_words(path), path.open("rb") as file, _identify(file) as image:
+        lies_on_its_side = _orientation(image) >= 5
+        return (image.height, image.width) if lies_on_its_side else (image.width, image.height)
+
+
+@contextlib.contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say in a sentence why an image cannot be opened."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
-        with path.open("rb") as file, _identify(file) as image:
-            # The decoder of WEBP takes twice the memory of the others.
-            most = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS
-            if image.width * image.height > most:
-                raise DataError(
-                    f"{path.name} has {image.width * image.height / 1e6:.0f} megapixels; "
-                    f"at most {most / 1e6:.0f} are opened.",
-                    "Scale it down or cut it into tiles.",
-                    path=path,
-                )
-            if at_most is not None and image.format in {"JPEG", "MPO"}:
-                image.draft("RGB", (at_most, at_most))
-            image.load()
-            return _upright(_to_rgb(image, path), _orientation(image))
+        yield
     except DataError:
         raise
     except FileNotFoundError:
@@ -84,17 +101,6 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
     except _DAMAGED as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise DataError(f"{path.name} is damaged: {reason}.", "Export or copy it again.", path=path) from error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels as `open_image` gives them, from the header alone: fast.
-
-    Args:
-        path: A file that `open_image` can open.
-    """
-    with path.open("rb") as file, _identify(file) as image:
-        lies_on_its_side = _orientation(image) >= 5
-        return (image.height, image.width) if lies_on_its_side else (image.width, image.height)
 
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no EPS: it would start Ghostscript; JPEG includes MPO
