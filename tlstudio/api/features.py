@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-FeatureKind = Literal["pooled", "tokens", "maps", "logits"]
+FeatureKind = Literal["pooled", "parts", "tokens", "maps", "logits"]
+"""Parts are pooled features of which `FeatureShape.parts` tells what lies beside what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class FeatureShape:
         map_channels: Channels C_i of each map, from fine to coarse; empty where there are none.
         map_strides: How many pixels of the input one cell of each map stands for, in the same order.
         vocabulary: Number V of the tokens that logits are for; 0 where there are none.
+        parts: Widths, together D, of what lies side by side in pooled features; empty where they are of one piece.
     """
 
     num_features: int
     map_channels: tuple[int, ...] = ()
     map_strides: tuple[int, ...] = ()
     vocabulary: int = 0
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,7 +56,8 @@ class Features:
             ValueError: The backbone did not provide them.
         """
         coarsest = self.maps[-1] if self.maps else None
-        value = {"pooled": self.pooled, "tokens": self.tokens, "maps": coarsest, "logits": self.logits}[kind]
+        kinds = {"pooled": self.pooled, "tokens": self.tokens, "maps": coarsest, "logits": self.logits}
+        value = kinds["pooled" if kind == "parts" else kind]
         if value is None:
             raise ValueError(f"the backbone gave no {kind} features")
         return value

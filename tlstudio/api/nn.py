@@ -105,6 +105,7 @@ class BackboneModule(nn.Module, ABC):
         map_channels: Channels of each of its maps, from fine to coarse; empty where it gives none.
         map_strides: Pixels of the input for one cell of each map.
         vocabulary: Number of tokens that its logits are for; 0 where it gives none.
+        parts: Widths of what lies side by side in its pooled features; empty where they are of one piece.
         wanted: The kind of features that the head takes: `forward` fills it, and may leave out what costs more.
     """
 
@@ -112,12 +113,13 @@ class BackboneModule(nn.Module, ABC):
     map_channels: tuple[int, ...] = ()
     map_strides: tuple[int, ...] = ()
     vocabulary: int = 0
+    parts: tuple[int, ...] = ()
     wanted: FeatureKind = "pooled"
 
     @property
     def shape(self) -> FeatureShape:
         """What a head must know of its features."""
-        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary)
+        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts)
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Features:

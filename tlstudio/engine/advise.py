@@ -17,9 +17,11 @@ from tlstudio.api import (
     TASKS,
     Backbone,
     Component,
+    Modality,
     PluginError,
     Problem,
     ProblemsError,
+    Sample,
     Situation,
     TLStudioError,
     WeightsError,
@@ -29,6 +31,7 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.recipe import Recipe, TrainingOptions, mistakes, parse_recipe
 from tlstudio.engine.source import FIELD, ExportSource, find_source, runs_beside
 from tlstudio.plugins import Registry
+from tlstudio.plugins.joined import PLUS
 
 SECTIONS = ("backbone", "head", "strategy", "training")
 
@@ -177,7 +180,11 @@ def _lenient(filled: Mapping[str, Any], wrong: set[str]) -> Recipe | None:
 
 def _default(section: str, revision: Revision, registry: Registry) -> str:
     if section == "backbone":
-        return _default_backbone(revision, registry).name
+        sample = revision.sample(0)
+        if revision.modality == "image+text":
+            first: tuple[Modality, Modality] = ("image", "text")
+            return PLUS.join(_default_backbone(modality, sample, registry).name for modality in first)
+        return _default_backbone(revision.modality, sample, registry).name
     if section == "head":
         found = [head for head in registry.heads.values() if head.task == revision.task]
         if not found:
@@ -191,19 +198,19 @@ def _default(section: str, revision: Revision, registry: Registry) -> str:
     return wanted if wanted in registry.strategies else next(iter(registry.strategies))
 
 
-def _default_backbone(revision: Revision, registry: Registry) -> Backbone:
-    """The first backbone for this modality whose weights are on this machine, in the order that plugins list them."""
+def _default_backbone(modality: Modality, sample: Sample, registry: Registry) -> Backbone:
+    """The first backbone for a modality whose weights are on this machine, in the order that plugins list them."""
     missing: WeightsError | None = None
     untrained: Backbone | None = None
     for backbone in registry.backbones.values():
-        if backbone.modality != revision.modality or backbone.why_not(revision.sample(0)) is not None:
+        if backbone.modality != modality or backbone.why_not(sample) is not None:
             continue
         try:
             options = backbone.Options()
             if backbone.find_weights(options).path is not None:
                 return backbone
             # Of some data there are no pretrained models for all: each begins with one's own.
-            untrained = untrained or (backbone if revision.modality == "table" else None)
+            untrained = untrained or (backbone if modality == "table" else None)
         except WeightsError as error:
             missing = missing or error
         except ValueError:
@@ -211,7 +218,7 @@ def _default_backbone(revision: Revision, registry: Registry) -> Backbone:
     if untrained is not None:
         return untrained
     raise PluginError(
-        f"No pretrained backbone for {revision.modality} data is on this machine.",
+        f"No pretrained backbone for {modality} data is on this machine.",
         missing.remedy if missing else "Install the starter extra, or choose one with its weights.",
     )
 

@@ -259,7 +259,7 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
 def caches_features(parts: Parts) -> bool:
     """Whether the run computes the features of its frozen backbone once and trains the head on them."""
     head = parts.head
-    alone = head.requires == "pooled" and not head.reads_inputs
+    alone = head.requires in ("pooled", "parts") and not head.reads_inputs
     return alone and parts.strategy.caches_features(parts.strategy_options)
 
 

@@ -47,17 +47,23 @@ def cache_path(
     Two runs share a file only where data, backbone, options, weights, preprocessing and libraries are the same. The
     hash of a revision covers the files that were copied into it; of others, size and time of change count.
     """
-    stat = weights.path.stat() if weights.path is not None else None
     key: dict[str, Any] = {
         "data": [revision.sha256, _referenced(revision)],
         "backbone": backbone.name,
         "options": options.model_dump(mode="json"),
-        "weights": [str(weights.path), weights.sha256, stat.st_size, stat.st_mtime_ns] if stat else ["random", seed],
+        "weights": [_identity(part, seed) for part in weights.parts or (weights,)],
         "preprocessing": preprocessor.describe(),
         "libraries": [metadata.version(name) for name in ("torch", "torchvision", "timm", "transformers", "pillow")],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"{digest[:32]}.npy"
+
+
+def _identity(weights: WeightsInfo, seed: int) -> list[Any]:
+    if weights.path is None:
+        return ["random", seed]
+    stat = weights.path.stat()
+    return [str(weights.path), weights.sha256, stat.st_size, stat.st_mtime_ns]
 
 
 def _referenced(revision: Revision) -> str:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import itertools
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from tlstudio.api import DataError, Label, Preprocessor, RunError
 from tlstudio.api.nn import TargetEncoder
 from tlstudio.data.revision import Revision
 from tlstudio.engine.processes import quick_processes
-from tlstudio.plugins.sources import file_of, have_imported
+from tlstudio.plugins.sources import packed, unpacked
 from tlstudio.store.files import reason
 
 _WATCH_EVERY = 1.0  # seconds
@@ -104,18 +103,11 @@ class SampleDataset(Dataset[tuple[dict[str, Any], Label, int]]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Take along where what is of the user's own plugins is, which a loader process has not imported."""
-        own = {name: getattr(self, name) for name in ("_preprocessor", "_encoder")}
-        sent = {name: (file_of(type(part).__module__), pickle.dumps(part)) for name, part in own.items()}
-        return {**vars(self), **sent}
+        return {**vars(self), **{name: packed(getattr(self, name)) for name in ("_preprocessor", "_encoder")}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Import the plugins first."""
-        for name in ("_preprocessor", "_encoder"):
-            plugin, pickled = state[name]
-            if plugin is not None:
-                have_imported(plugin)
-            state[name] = pickle.loads(pickled)  # noqa: S301  from our own parent process
-        vars(self).update(state)
+        vars(self).update({**state, **{name: unpacked(state[name]) for name in ("_preprocessor", "_encoder")}})
 
     @property
     def needs(self) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tlstudio.api import RunError
@@ -18,12 +18,11 @@ _WORDS = {"backbone": "backbone", "head": "task head", "strategy": "strategy"}
 
 def used_plugins(recipe: Recipe, registry: Registry) -> dict[str, dict[str, str]]:
     """Say where each component of a recipe comes from, as JSON values."""
-    names = {"backbone": recipe.backbone.name, "head": recipe.head.name, "strategy": recipe.strategy.name}
     used = {}
-    for kind, name in names.items():
+    for place, kind, name in _components(recipe.model_dump(), registry):
         plugin = registry.plugin_of(kind, name)
         if plugin is not None:
-            used[kind] = {
+            used[place] = {
                 "component": name,
                 "plugin": plugin.name,
                 "distribution": plugin.distribution,
@@ -45,13 +44,24 @@ def missing_plugins(run: Run, registry: Registry) -> list[str]:
     except RunError:
         return []
     used = _used_by(run)
-    sentences = []
-    for kind, word in _WORDS.items():
+    return [
+        _sentence(_WORDS[kind], name, used.get(place, {}))
+        for place, kind, name in _components(recipe, registry)
+        if not _is_here(kind, name, used.get(place, {}), registry)
+    ]
+
+
+def _components(recipe: Mapping[str, Any], registry: Registry) -> Iterator[tuple[str, str, str]]:
+    """Where each component stands, its kind and its name; two joined backbones are two."""
+    for kind in _WORDS:
         choice = recipe.get(kind)
         name = choice.get("name") if isinstance(choice, dict) else None
-        if isinstance(name, str) and not _is_here(kind, name, used.get(kind, {}), registry):
-            sentences.append(_sentence(word, name, used.get(kind, {})))
-    return sentences
+        if not isinstance(name, str):
+            continue
+        if kind == "backbone" and (joined := registry.joined_names(name)):
+            yield from ((f"{side} {kind}", kind, part) for side, part in zip(("image", "text"), joined, strict=True))
+        else:
+            yield kind, kind, name
 
 
 def plugin_to_blame(run: Run, trace: str) -> str:

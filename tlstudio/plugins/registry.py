@@ -26,6 +26,7 @@ from tlstudio.api import (
 )
 from tlstudio.api.features import FeatureKind
 from tlstudio.api.wording import did_you_mean
+from tlstudio.plugins.joined import PLUS, join
 from tlstudio.plugins.records import PluginRecord
 
 log = logging.getLogger(__name__)
@@ -89,16 +90,38 @@ class Registry:
     def backbone(self, name: str) -> Backbone:
         """Return a backbone by name, from the list or from a family (which may import its library).
 
+        Two names with a plus between them, such as ``"resnet18+all-MiniLM-L6-v2"``, are a backbone for images and one
+        for texts that are joined.
+
         Raises:
             PluginError: No such backbone; the sentence names the nearest.
         """
         if name in self._backbones:
             return self._backbones[name]
+        if names := self.joined_names(name):
+            return self._joined(*names)
         for family in self._families.values():
             if (member := _member(family, name)) is not None:
                 return member
         known = [*self._backbones, *(n for family in self._families.values() for n in self.members(family))]
         raise _unknown("backbone", name, known)
+
+    def joined_names(self, name: str) -> tuple[str, str] | None:
+        """Take apart the name of two joined backbones; `None` where it is that of a single one."""
+        image, plus, text = name.partition(PLUS)
+        return (image.strip(), text.strip()) if plus and name not in self._backbones else None
+
+    def _joined(self, *names: str) -> Backbone:
+        parts = [self.backbone(name) for name in names]
+        modalities: tuple[Modality, Modality] = ("image", "text")
+        for part, modality in zip(parts, modalities, strict=True):
+            if part.modality != modality:
+                taken, wanted = MODALITIES[part.modality].items, MODALITIES[modality].items
+                raise PluginError(
+                    f"{part.title} takes {taken}, where a backbone for {wanted} must stand.",
+                    f"Name first a backbone for images, then one for texts, with a {PLUS} between them.",
+                )
+        return join(*parts)
 
     def members(self, family: BackboneFamily) -> tuple[str, ...]:
         """Name the members of a family; none where its plugin fails, which is logged and hurts no other."""
@@ -139,7 +162,10 @@ class Registry:
         sentences = []
         if backbone.modality != modality:
             taken, has = MODALITIES[backbone.modality].items, MODALITIES[modality].items
-            sentences.append(f"{backbone.title} takes {taken}, the data set has {has}.")
+            sentence = f"{backbone.title} takes {taken}, the data set has {has}."
+            if modality == "image+text" and backbone.modality in ("image", "text"):
+                sentence += f" Join one for images and one for texts: their names with a {PLUS} between them."
+            sentences.append(sentence)
         if head.task != task:
             sentences.append(
                 f"{head.title} solves {TASKS[head.task].title.lower()}, "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tlstudio import __version__
 from tlstudio.api import API_VERSION, PluginError
@@ -126,6 +128,19 @@ def have_imported(path: Path) -> None:
     """Import a plugin of the user's folder in a process that has not; raises whatever it raises."""
     if file_of(f"{_USER_MODULE}{path.stem}") != path:
         import_file(path)
+
+
+def packed(part: object) -> tuple[Path | None, bytes]:
+    """Pickle a part of a plugin, and say where the plugin is if it is the user's: another process must import it."""
+    return file_of(type(part).__module__), pickle.dumps(part)
+
+
+def unpacked(state: tuple[Path | None, bytes]) -> Any:  # noqa: ANN401  whatever was packed
+    """Read back what `packed` has made in a process of our own."""
+    plugin, pickled = state
+    if plugin is not None:
+        have_imported(plugin)
+    return pickle.loads(pickled)  # noqa: S301  from our own parent process
 
 
 def import_file(path: Path) -> ModuleType:
