@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
+from tlstudio.api.archives import given_path
 from tlstudio.api.model_folders import FIELD, read_weights, weight_files
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
@@ -55,7 +56,7 @@ class TextBackbone(Backbone):
             return []
         if options.weights in {"pretrained", ""}:
             return weight_files(self._folder(options))
-        return weight_files(Path(options.weights).expanduser())
+        return weight_files(given_path(options.weights))
 
     def find_weights(self, options: BaseOptions) -> WeightsInfo:
         """Say where the weights are that `load` would read.
@@ -222,7 +223,7 @@ class AutoModelBackbone(TextBackbone):
                 "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
                 field=FIELD if options.weights != "random" else "backbone.folder",
             )
-        folder = Path(given).expanduser()
+        folder = given_path(given)
         return folder.parent if folder.is_file() else folder
 
 

@@ -19,6 +19,7 @@ from tlstudio.api import (
     WeightsInfo,
 )
 from tlstudio.api import Options as BaseOptions
+from tlstudio.api.archives import given_path
 from tlstudio.api.weights import weight_file
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.options import VisionOptions
@@ -65,10 +66,14 @@ class VisionBackbone(Backbone):
         name: Name under which it is registered.
         title: What the user reads.
         description: What it is and when to choose it.
+
+    Attributes:
+        library: Which library's networks are looked at first to say what weights that do not fit are of.
     """
 
     modality = "image"
     free_options = ("drop_path",)
+    library: str = ""
     Options: ClassVar[type[BaseOptions]] = VisionOptions
 
     def __init__(self, name: str, title: str, description: str) -> None:
@@ -123,7 +128,7 @@ class VisionBackbone(Backbone):
                 return WeightsInfo(path=None, origin="random weights")
             case "pretrained":
                 return self._pretrained().info
-        path = weight_file(Path(chosen.weights).expanduser())
+        path = weight_file(given_path(chosen.weights))
         return WeightsInfo(path=path, origin="your file", size=path.stat().st_size)
 
     def load(self, options: BaseOptions) -> BackboneModule:
@@ -143,7 +148,13 @@ class VisionBackbone(Backbone):
         pretrained = source_of(chosen) == "pretrained"
         state = self._read_pretrained(found.path) if pretrained else read_state_dict(found.path)
         network = self._built(chosen)
-        self._fill(network, state, found.path, chosen)
+        try:
+            self._fill(network, state, found.path, chosen)
+        except WeightsError as error:
+            from tlstudio_vision.nearest import nearest
+
+            sentence = nearest(state, self.library) or error.remedy
+            raise WeightsError(error.what, sentence, path=found.path, field=error.field) from error
         self._check_size(network, chosen)
         return network
 

@@ -12,7 +12,8 @@ class VisionOptions(Options):
         "pretrained",
         title="Weights",
         help="'pretrained' takes what is already on this machine (starter package or cache), 'random' starts from "
-        "scratch; otherwise the path of a weight file, or of a folder with model.safetensors. Nothing is downloaded.",
+        "scratch; otherwise the path of a weight file, of a folder with model.safetensors, or of a zip file or wheel "
+        "that holds one. Nothing is downloaded.",
         browse="any",
     )
     image_size: int | None = option(

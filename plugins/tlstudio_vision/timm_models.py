@@ -33,6 +33,8 @@ class TimmBackbone(VisionBackbone):
         description: What it is and when to choose it.
     """
 
+    library = "timm"
+
     def __init__(self, architecture: str, *, name: str = "", title: str = "", description: str = "") -> None:
         super().__init__(
             name or architecture,

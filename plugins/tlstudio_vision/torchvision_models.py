@@ -34,6 +34,8 @@ class TorchvisionBackbone(VisionBackbone):
         description: What it is and when to choose it.
     """
 
+    library = "torchvision"
+
     def __init__(self, architecture: str, *, title: str = "", description: str = "") -> None:
         super().__init__(
             architecture,
@@ -76,6 +78,8 @@ class TorchvisionBackbone(VisionBackbone):
 
         if not isinstance(network, TorchvisionNetwork):
             raise TypeError(f"not a torchvision network: {type(network).__name__}")
+        if self.name == "mobilenet_v2" and "features.2.conv.7.weight" in state:
+            state = {_mobilenet_key(key): value for key, value in state.items()}
         if self.name.startswith("densenet"):
             state = {_densenet_key(key): value for key, value in state.items()}
         table = "encoder.pos_embedding"
@@ -139,6 +143,19 @@ def _settings(weights: WeightsEnum) -> InputSettings:
 def _densenet_key(key: str) -> str:
     # torchvision's published DenseNet files still have the names of 2017: norm.1 for what is now norm1.
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)
+
+
+_MOBILENET_FIRST = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
+_MOBILENET_LATER = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7": "3"}
+
+
+def _mobilenet_key(key: str) -> str:
+    # As before torchvision joined a convolution with its normalisation and activation: many files have these names.
+    found = re.fullmatch(r"features\.(\d+)\.conv\.(\d)\.(\w+)", key)
+    if found is None:
+        return key
+    names = _MOBILENET_FIRST if found[1] == "1" else _MOBILENET_LATER
+    return f"features.{found[1]}.conv.{names.get(found[2], found[2])}.{found[3]}"
 
 
 def _resized_table(table: Tensor, wanted: Tensor) -> Tensor:
