@@ -75,6 +75,17 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
     return (sound, own) if rate is None or rate == own else (_resampled(sound, own, rate), rate)
 
 
+def sound_seconds(path: Path) -> float:
+    """Length of a sound by the head of its file, without decoding it; 0 where that cannot be told."""
+    import soundfile
+
+    try:
+        with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
+            return float(file.frames / file.samplerate)
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError):
+        return 0.0  # opening it will say what is wrong
+
+
 def _resampled(sound: NDArray[np.float32], own: int, rate: int) -> NDArray[np.float32]:
     import math
 

@@ -1,0 +1,139 @@
+"""Audio backbones: any folder of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tlstudio.api import Augmentation, Backbone, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
+from tlstudio.api import Options as BaseOptions
+from tlstudio.api.model_folders import FIELD, read_weights, weight_files
+from tlstudio_audio.folder import filled_model, new_model, read_config, read_extractor
+from tlstudio_audio.options import AudioOptions
+
+if TYPE_CHECKING:
+    from tlstudio.api.nn import BackboneModule
+    from tlstudio_audio.preprocessor import SoundPreprocessor
+
+
+class AudioModelBackbone(Backbone):
+    """Any model of sounds in a folder of the user's."""
+
+    name = "auto_audio"
+    title = "Audio model folder"
+    description = (
+        "Your own model of sounds (wav2vec 2.0, HuBERT, UniSpeech, Audio Spectrogram Transformer, Whisper's "
+        "encoder) from a folder in Hugging Face's layout. Code in the folder is never run."
+    )
+    modality = "audio"
+    Options: ClassVar[type[BaseOptions]] = AudioOptions
+
+    def info(self) -> BackboneInfo:
+        """Give what is known before a folder is chosen; width and size depend on it and are given as 0."""
+        return BackboneInfo(
+            modality="audio",
+            provides=frozenset({"pooled", "tokens"}),
+            num_features=0,
+            num_parameters=0,
+            license="that of your model",
+            input="sound of any sampling rate, one channel; how long depends on the model",
+            source="arXiv:2006.11477 (wav2vec 2.0), arXiv:2106.07447 (HuBERT), arXiv:2104.01778 (AST), "
+            "arXiv:2212.04356 (Whisper)",
+        )
+
+    def find_weights(self, options: BaseOptions) -> WeightsInfo:
+        """Say where the weights are that `load` would read.
+
+        Raises:
+            WeightsError: They are not on this machine.
+        """
+        parts = _parts(_audio(options))
+        if not parts:
+            return WeightsInfo(path=None, origin="random weights")
+        return WeightsInfo(
+            path=parts[0] if len(parts) == 1 else parts[0].parent,
+            origin="your file",
+            size=sum(part.stat().st_size for part in parts),
+        )
+
+    def load(self, options: BaseOptions) -> BackboneModule:
+        """Build the model with its pretrained weights.
+
+        Raises:
+            WeightsError: Missing, unsafe or damaged weights, or keys or shapes that do not fit.
+        """
+        from tlstudio_audio.network import network_of
+
+        chosen = _audio(options)
+        folder = _folder(chosen)
+        parts = _parts(chosen)
+        config = read_config(folder)
+        if not parts:
+            return network_of(new_model(config, folder), chosen.pooling)
+        return network_of(filled_model(config, read_weights(parts), parts[0]), chosen.pooling)
+
+    def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
+        """Build the same model from the assets, without weights."""
+        from tlstudio_audio.network import network_of
+
+        return network_of(new_model(read_config(assets), assets), _audio(options).pooling)
+
+    def preprocessor(
+        self,
+        options: BaseOptions,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
+    ) -> SoundPreprocessor:
+        """Make the preprocessor.
+
+        Raises:
+            WeightsError: The feature extractor is missing, damaged, or not that of the model.
+        """
+        from tlstudio_audio.preprocessor import SoundPreprocessor
+
+        chosen = _audio(options)
+        folder = assets if assets is not None else _folder(chosen)
+        config = read_config(folder)
+        return SoundPreprocessor(
+            read_extractor(folder, config), config, max_seconds=chosen.max_seconds, augmentation=augmentation
+        )
+
+    def save_assets(self, options: BaseOptions, folder: Path) -> None:
+        """Write ``config.json`` and ``preprocessor_config.json``."""
+        source = _folder(_audio(options))
+        config = read_config(source)
+        config.save_pretrained(folder)
+        read_extractor(source, config).save_pretrained(folder)
+
+
+def _folder(options: AudioOptions) -> Path:
+    given = options.folder or ("" if options.weights == "random" else options.weights)
+    if not given:
+        raise WeightsError(
+            "auto_audio does not know which model to load.",
+            "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
+            field=FIELD if options.weights != "random" else "backbone.folder",
+        )
+    folder = Path(given).expanduser()
+    return folder.parent if folder.is_file() else folder
+
+
+def _parts(options: AudioOptions) -> list[Path]:
+    """The files of the weights; none where they are random.
+
+    Raises:
+        WeightsError: There are none where they should be.
+    """
+    if options.weights == "random":
+        return []
+    if not options.weights:
+        _folder(options)  # tells that nothing is chosen
+    return weight_files(Path(options.weights or options.folder).expanduser())
+
+
+def _audio(options: BaseOptions) -> AudioOptions:
+    if not isinstance(options, AudioOptions):
+        raise TypeError(f"audio backbones take AudioOptions, not {type(options).__name__}")
+    return options

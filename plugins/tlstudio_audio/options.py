@@ -1,0 +1,42 @@
+"""Options of the audio backbones."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tlstudio.api import Options, option
+
+
+class AudioOptions(Options):
+    """How an audio backbone is built and fed."""
+
+    weights: str = option(
+        "",
+        title="Model folder",
+        help="Folder of a Hugging Face model: config.json, model.safetensors and preprocessor_config.json. 'random' "
+        "starts from scratch, with the architecture of the folder below.",
+        browse="folder",
+    )
+    folder: str = option(
+        "",
+        title="Architecture folder",
+        help="Folder with config.json and preprocessor_config.json, where the weights are elsewhere or random.",
+        advanced=True,
+        browse="folder",
+    )
+    max_seconds: float = option(
+        20.0,
+        title="Longest recording",
+        help="Recordings are cut after this many seconds, or after what the model can take if that is less. Longer "
+        "takes more time and memory.",
+        unit="s",
+        gt=0,
+        le=600,
+    )
+    pooling: Literal["mean", "max"] = option(
+        "mean",
+        title="Pooling",
+        help="How one vector is made of all moments of a recording: their mean, or the largest value of each feature, "
+        "which suits short events in long recordings.",
+        advanced=True,
+    )
