@@ -1,4 +1,4 @@
-"""Task heads that come with TL Studio: one label or several, a number, marked parts of a text, answers, boxes."""
+"""Task heads that come with TL Studio, for every task on features of every kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tlstudio.api import TaskHead, hookimpl
 from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
+from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
 
 TLSTUDIO_API = "1.0"
@@ -15,4 +16,12 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_task_heads() -> Sequence[TaskHead]:
     """Return the task heads of this plugin."""
-    return [Classification(), MultiLabel(), Regression(), TokenClassification(), QuestionAnswering(), Detection()]
+    return [
+        Classification(),
+        MultiLabel(),
+        Regression(),
+        TokenClassification(),
+        QuestionAnswering(),
+        Detection(),
+        Segmentation(),
+    ]

@@ -27,31 +27,33 @@ PRIOR = 0.01
 class Pyramid(nn.Module):
     """Maps of one width from fine to coarse: a feature pyramid network (Lin et al. 2017, arXiv:1612.03144).
 
-    Maps finer than `FINEST` are left out. Where the finest is coarser (a vision transformer has a single map), finer
-    ones are made from it by transposed convolutions, as Li et al. 2022 do it (arXiv:2203.16527); coarser ones up to
-    `COARSEST` are made by convolutions from the last.
+    Maps finer than wanted are left out. Where the finest is coarser (a vision transformer has a single map), finer
+    ones are made from it by transposed convolutions, as Li et al. 2022 do it (arXiv:2203.16527); coarser ones are made
+    by convolutions from the last.
 
     Args:
         shape: What the backbone gives.
         width: Channels of each level.
+        finest: Pixels of the input for one cell of the first level, about.
+        coarsest: The same for the last, at least; 0: as the backbone has it.
 
     Attributes:
         strides: Pixels of the input for one cell of each level.
     """
 
-    def __init__(self, shape: FeatureShape, width: int) -> None:
+    def __init__(self, shape: FeatureShape, width: int, *, finest: int = FINEST, coarsest: int = COARSEST) -> None:
         super().__init__()
-        usable = [place for place, stride in enumerate(shape.map_strides) if stride >= 0.8 * FINEST]
+        usable = [place for place, stride in enumerate(shape.map_strides) if stride >= 0.8 * finest]
         self._used = usable or [len(shape.map_strides) - 1]
         channels = [shape.map_channels[place] for place in self._used]
         strides = [float(shape.map_strides[place]) for place in self._used]
         finer: list[nn.Module] = []
-        while strides[0] / 2 >= 0.8 * FINEST:
+        while strides[0] / 2 >= 0.8 * finest:
             finer.append(nn.ConvTranspose2d(channels[0], width, 2, stride=2))
             channels.insert(0, width)
             strides.insert(0, strides[0] / 2)
         coarser: list[nn.Module] = []
-        while strides[-1] < COARSEST:
+        while strides[-1] < coarsest:
             coarser.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
             strides.append(strides[-1] * 2)
         self.finer = nn.ModuleList(finer)

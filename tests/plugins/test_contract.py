@@ -30,7 +30,9 @@ from tlstudio_strategies.probe import LinearProbe
 
 POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression")
 ON_TOKENS: tuple[Task, ...] = ("token_classification", "question_answering")
+ON_MAPS: tuple[Task, ...] = ("segmentation", "detection")
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
+SMALL_HEADS: dict[str, dict[str, object]] = {"detection": {"width": 16, "depth": 1}}
 # The smallest networks of torchvision and timm: each kind of layer, in a second or less.
 VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test_resnet", "test_vit")
 BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION)
@@ -39,7 +41,7 @@ WITHOUT_ATTENTION = ("tiny_conv_net", *VISION[:4])
 COMBINATIONS = [
     (backbone, head, strategy)
     for backbone in BACKBONES
-    for head in (*POOLED, *(ON_TOKENS if backbone in ("tiny_text_encoder", "bert") else ()))
+    for head in (*POOLED, *(ON_TOKENS if backbone in ("tiny_text_encoder", "bert") else ON_MAPS))
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
 ]
@@ -112,7 +114,7 @@ def build(registry: Registry, bert_folder: Path) -> dict[str, Built]:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[Sample]]:
     """Two samples for each modality and task."""
     folder = tmp_path_factory.mktemp("samples")
-    wanted: dict[Modality, tuple[Task, ...]] = {"image": POOLED, "text": (*POOLED, *ON_TOKENS)}
+    wanted: dict[Modality, tuple[Task, ...]] = {"image": (*POOLED, *ON_MAPS), "text": (*POOLED, *ON_TOKENS)}
     return {
         (modality, task): tiny_samples(modality, task, folder, count=2)
         for modality, tasks in wanted.items()
@@ -143,6 +145,7 @@ def test_what_fits_together_trains_what_it_says_and_is_restored_exactly(
         tmp_path,
         options=tuning.Options.model_validate(options),
         backbone_options=used.options,
+        head_options=registry.head(head).Options.model_validate(SMALL_HEADS.get(head, {})),
         epochs=used.groups + 1 if chosen == "gradual_unfreezing" else 2,
     )
 

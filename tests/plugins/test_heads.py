@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from sklearn import metrics as sk
 
-from tlstudio.api import DataError, FeatureShape, Label, TargetInfo, Task, TaskHead
+from tlstudio.api import DataError, FeatureShape, Label, Modality, TargetInfo, Task, TaskHead
 from tlstudio.api.features import Features
 from tlstudio.api.nn import HeadModule
 from tlstudio.testing import check_head, tiny_samples, tiny_target
@@ -43,7 +43,8 @@ def softmax64(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("options", [{}, {"hidden": 6, "dropout": 0.3}], ids=["plain", "changed"])
 def test_each_head_keeps_the_contract(head: TaskHead, options: dict[str, Any], tmp_path: Path) -> None:
     known = {name: value for name, value in options.items() if name in head.Options.model_fields}
-    for modality in ("image", "text") if head.requires == "pooled" else ("text",):
+    modalities: dict[str, tuple[Modality, ...]] = {"pooled": ("image", "text"), "maps": ("image",)}
+    for modality in modalities.get(head.requires, ("text",)):
         samples = tiny_samples(modality, head.task, tmp_path, count=5)
         check_head(head, tiny_target(head.task), samples, options=head.Options.model_validate(known))
 

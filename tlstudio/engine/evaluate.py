@@ -17,6 +17,7 @@ from tlstudio.api import (
     TASKS,
     Label,
     LabelKind,
+    Mask,
     RunError,
     Span,
     Split,
@@ -26,6 +27,7 @@ from tlstudio.api import (
     label_names,
     label_values,
 )
+from tlstudio.api.masks import pixel_confusion
 from tlstudio.engine.box_matching import box_counts
 from tlstudio.engine.target import read_target
 from tlstudio.store.files import reason, refuse_links, remedy
@@ -69,6 +71,7 @@ class ClassResult:
         recall: Share of the items of this class that were found.
         f1: Harmonic mean of the two.
         support: Number of items of this class.
+        iou: Intersection over union of masks, of which precision, recall, F1 and support count pixels.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ClassResult:
     recall: float
     f1: float
     support: int
+    iou: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,9 @@ def _per_class(target: TargetInfo, items: Sequence[ItemResult]) -> tuple[ClassRe
         precision = hits[name] / found[name] if found[name] else 0.0
         recall = hits[name] / support[name] if support[name] else 0.0
         f1 = 2 * precision * recall / (precision + recall) if hits[name] else 0.0
-        rows.append(ClassResult(name, precision, recall, f1, support[name]))
+        either = support[name] + found[name] - hits[name]
+        iou = (hits[name] / either if either else 0.0) if TASKS[target.task].label == "mask" else None
+        rows.append(ClassResult(name, precision, recall, f1, support[name], iou))
     return tuple(rows)
 
 
@@ -176,6 +182,11 @@ def _counts(target: TargetInfo, item: ItemResult) -> tuple[Counter[str], Counter
     """How often an item has each class, how often it was predicted, and how often rightly."""
     if TASKS[target.task].label == "boxes":
         return box_counts(item.label, item.predicted)
+    if isinstance(item.label, Mask) and isinstance(item.predicted, Mask):
+        counts = pixel_confusion(item.label, item.predicted, target.classes)
+        each = (counts.sum(axis=1), counts.sum(axis=0), counts.diagonal())
+        support, found, hits = (Counter(dict(zip(target.classes, map(int, part), strict=True))) for part in each)
+        return support, found, hits
     truth, predicted = set(_parts(item.label)), set(_parts(item.predicted))
     true_names, predicted_names, right = ([name for name, _ in each] for each in (truth, predicted, truth & predicted))
     return Counter(true_names), Counter(predicted_names), Counter(right)

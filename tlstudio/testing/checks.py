@@ -305,6 +305,8 @@ def check_strategy(
     astray = moved - declared
     require(not astray, f"These moved although updates() does not name them: {sorted(astray)[:5]}.")
     still = {name for name, _ in model.named_parameters() if name in declared} - set(reached)
+    if head.requires != "pooled":
+        still -= setup.aside(batch, targets)
     require(not still, f"updates() names these, but no gradient came to them: {sorted(still)[:5]}.")
     stuck = {name for name, gradient in reached.items() if gradient > 1e-6} - moved
     require(not stuck, f"These had a gradient but did not move: {sorted(stuck)[:5]}.")
@@ -322,6 +324,7 @@ def check_strategy(
     scale = max(1.0, float(expected.abs().max()))
     require(apart <= 1e-4 * scale, f"merge() changed the outputs by {apart:.2g}.")
     plain = backbone.restore(setup.backbone_options, setup.assets(folder))
+    plain.wanted = head.requires
     merged = {name: tensor.clone() for name, tensor in rebuilt.backbone.state_dict().items()}
     require(set(merged) == set(plain.state_dict()), "After merge() the backbone has other names in its state dict.")
     plain.load_state_dict(merged)

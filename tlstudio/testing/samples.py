@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlstudio.api import TASKS, Label, Modality, Sample, Span, TargetInfo, Task
+from tlstudio.api import TASKS, Box, Label, Modality, Sample, Span, TargetInfo, Task
 
 __all__ = ["CLASSES", "tiny_samples", "tiny_target", "write_image_folder", "write_text_table"]
 
@@ -54,6 +54,10 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
         if modality == "image":
             path = folder / f"{identity}.png"
             _write_image(path, name, made)
+            if TASKS[task].label == "mask":
+                label = _paint_half(path, name, CLASSES[(number + 1) % len(CLASSES)])
+            if TASKS[task].label == "boxes":
+                label = (Box(name, 4.0, 3.0, 36.0, 32.0),)
             samples.append(Sample(identity, image=path, label=label, source=path.name))
         else:
             text = _sentence(name, made)
@@ -121,6 +125,22 @@ def _write_image(path: Path, name: str, made: random.Random) -> None:
         min(255, max(0, channel + made.randrange(-40, 41))) for _ in range(width * height) for channel in base
     )
     Image.frombytes("RGB", (width, height), pixels).save(path)
+
+
+def _paint_half(path: Path, name: str, other: str) -> Label:
+    """Give the right half of an image another colour; the mask tells the two."""
+    import numpy as np
+    from PIL import Image
+
+    from tlstudio.api.masks import mask_of
+
+    with Image.open(path) as image:
+        half = (image.width // 2, 0, image.width, image.height)
+        image.paste(_COLOURS[other], half)
+        values = np.zeros((image.height, image.width), dtype=np.uint8)
+        image.save(path)
+    values[:, half[0] :] = 1
+    return mask_of(values, (name, other))
 
 
 def _sentence(name: str, made: random.Random) -> str:

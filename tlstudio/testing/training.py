@@ -51,6 +51,17 @@ class Setup:
         items = [preprocess(sample) for sample in samples]
         return preprocess.collate(items), head.encoder()([sample.label for sample in samples], items)
 
+    def aside(self, batch: dict[str, Tensor], target: Tensor) -> set[str]:
+        """Name the parameters of the backbone that the features which the head takes do not come from.
+
+        A classifier's last layer makes pooled features alone, for instance.
+        """
+        model = self.new_model().requires_grad_(True)
+        set_train_mode(model)
+        torch.autograd.backward(model.head.loss(model(batch), target).mean())
+        named = model.named_parameters()
+        return {name for name, parameter in named if name.startswith("backbone.") and parameter.grad is None}
+
     def _prepared(self, module: BackboneModule) -> TransferModel:
         module.wanted = self.head.requires
         head = self.head.build(module.shape, self.target, self.head_options)
