@@ -15,6 +15,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.coco import CocoBoxes
     from tlstudio_formats.image_folder import ImageFolder
     from tlstudio_formats.image_table import ImageTable
+    from tlstudio_formats.image_text_table import ImageTextTable
     from tlstudio_formats.marked_texts import MarkedTexts
     from tlstudio_formats.questions import Questions
     from tlstudio_formats.series import SeriesTable
@@ -32,6 +33,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     return [
         ImageFolder(),
         ImageTable(),
+        ImageTextTable(),
         TextFolder(),
         TextTable(),
         TaggedWords(),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 from tlstudio import api
-from tlstudio.api import option
+from tlstudio.api import Preview, option
+from tlstudio_formats.columns import guess_columns
 from tlstudio_formats.media_table import MediaTable
 from tlstudio_formats.table_options import TableOptions
 
@@ -33,3 +39,14 @@ class ImageTable(MediaTable):
     modality = "image"
     role = "image"
     Options = ImageTableOptions
+
+    def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
+        """Do the same, and say where there are texts that a model could learn from as well."""
+        preview = super().preview(path, options)
+        taken = {str(preview.options[f"{role}_column"]) for role in ("image", "label", "group", "split")}
+        free = [name for name in preview.columns if name not in taken]
+        text = guess_columns(free, [[row.get(name, "") for name in free] for row in preview.rows], ("text",))["text"]
+        if not text:
+            return preview
+        note = f'The column "{text}" seems to hold texts: the format for images with texts learns from both.'
+        return replace(preview, notes=(*preview.notes, note))

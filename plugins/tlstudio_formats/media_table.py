@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tlstudio import api
 from tlstudio.api import MODALITIES, DataError, DatasetFormat, Preview, Rejected, Sample, Task
@@ -20,9 +20,11 @@ class MediaTable(DatasetFormat):
 
     Attributes:
         role: What the files are: ``"image"`` or ``"audio"``. The options are named after it.
+        with_text: Whether each row has a text, too, in a column that the option ``text_column`` names.
     """
 
-    role: ClassVar[str]
+    role: ClassVar[Literal["image", "audio"]]
+    with_text: ClassVar[bool] = False
     Options: ClassVar[type[TableOptions]] = TableOptions
 
     def detect(self, path: Path) -> float:
@@ -31,17 +33,17 @@ class MediaTable(DatasetFormat):
             if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
                 return 0.0
             table = open_table(path)
-            found = guess_columns(table.columns, table.head(100), (self.role, "label"))
+            found = guess_columns(table.columns, table.head(100), (*self._roles, "label"))
         except (DataError, OSError, ValueError):
             return 0.0
-        if not found[self.role]:
+        if not all(found[role] for role in self._roles):
             return 0.0
         return 0.95 if found["label"] else 0.65
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, guess the columns and find the folder that the paths start from."""
         given = dict(options or {})
-        preview, table, rows = preview_table(path, given, self.role)
+        preview, table, rows = preview_table(path, given, *self._roles)
         suggested = dict(preview.options)
         notes = list(preview.notes)
         column = suggested[f"{self.role}_column"]
@@ -53,7 +55,7 @@ class MediaTable(DatasetFormat):
             base = _base(path, str(suggested.get(self._folder_option, "")))
             missing = [text for text in paths if text and not _is_file(base, text)]
             if missing:
-                items = MODALITIES[self.modality].items
+                items = MODALITIES[self.role].items
                 notes.append(
                     f"{len(missing)} of the first {len(paths)} {items} are not in {base}: {missing[0]}, for instance. "
                     f"Choose the {self.role} folder."
@@ -67,22 +69,23 @@ class MediaTable(DatasetFormat):
         chosen = options.model_dump()
         column, folder = str(chosen[f"{self.role}_column"]), str(chosen[self._folder_option])
         table = open_with(path, options)
-        if not column:
+        columns = {name: str(chosen[name]) for name in (f"{role}_column" for role in self._roles)}
+        if lacking := next((role for role in self._roles if not columns[f"{role}_column"]), ""):
             listed = ", ".join(f'"{name}"' for name in table.columns)
             raise DataError(
-                f"No {self.role} column is chosen for {path.name}. Its columns are: {listed}.",
-                "Choose the column that holds the paths.",
+                f"No {lacking} column is chosen for {path.name}. Its columns are: {listed}.",
+                f"Choose the column that holds the {'paths' if lacking == self.role else 'texts'}.",
                 path=path,
-                field=f"{self.role}_column",
+                field=f"{lacking}_column",
             )
         base = _base(path, folder)
         if not base.is_dir():
             raise DataError(
-                f"There is no folder {base} to look for {MODALITIES[self.modality].items} in.",
+                f"There is no folder {base} to look for {MODALITIES[self.role].items} in.",
                 f"Choose the {self.role} folder.",
                 field=self._folder_option,
             )
-        reader = RowReader(table, options, task, {f"{self.role}_column": column})
+        reader = RowReader(table, options, task, columns)
         seen: set[str] = set()
         for row in table.rows(reader.columns):
             if isinstance(row, Rejected):
@@ -98,11 +101,18 @@ class MediaTable(DatasetFormat):
             if why:
                 yield Rejected(read.source, why, remedy)
                 continue
+            words = None
+            if self.with_text:
+                words = as_text(reader.cell(cells, columns["text_column"])).replace("\0", "").strip()
+                if not words:
+                    yield Rejected(read.source, "It has no text.", "Write its text, or leave the row out.")
+                    continue
             name = text if text not in seen else f"{text} (row {number})"
             seen.add(text)
             file = _resolve(base, text)
             yield Sample(
                 id=name,
+                text=words,
                 image=file if self.role == "image" else None,
                 audio=file if self.role == "audio" else None,
                 label=read.label,
@@ -116,11 +126,15 @@ class MediaTable(DatasetFormat):
         return {"label_column": "", "group_column": "", "split_column": ""}
 
     @property
+    def _roles(self) -> tuple[str, ...]:
+        return (self.role, "text") if self.with_text else (self.role,)
+
+    @property
     def _folder_option(self) -> str:
         return f"{self.role}_folder"
 
     def _why_not(self, base: Path, text: str) -> tuple[str, str]:
-        item = MODALITIES[self.modality].item
+        item = MODALITIES[self.role].item
         if not text:
             return f"It names no {item}.", f"Write the path of its {item}, or leave the row out."
         if text.casefold().startswith(("http://", "https://", "s3://", "gs://", "ftp://")):

@@ -73,13 +73,15 @@ def open_with(path: Path, options: TableOptions) -> Table:
     return open_table(path, encoding=options.encoding, delimiter=options.delimiter, has_header=options.has_header)
 
 
-def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple[Preview, Table, list[tuple[Any, ...]]]:
+def preview_table(
+    path: Path, given: Mapping[str, Any], *item_roles: str
+) -> tuple[Preview, Table, list[tuple[Any, ...]]]:
     """Look at a table and guess its columns.
 
     Args:
         path: The file.
         given: Options that the user has set.
-        item_role: ``"text"`` or ``"image"``; ``""``: no single column holds the items.
+        item_roles: What columns hold the items: ``"text"``, ``"image"``, both; none: all that have no other role.
 
     Returns:
         The preview, the table and its first rows.
@@ -94,7 +96,7 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
         delimiter=str(given.get("delimiter", "")),
         has_header=None if header is None else bool(header),
     )
-    roles = tuple(role for role in (item_role, "label", "group", "split") if role)
+    roles = (*item_roles, "label", "group", "split")
     chosen = {f"{role}_column": str(given[f"{role}_column"]) for role in roles if f"{role}_column" in given}
     table.check_columns(chosen)
     rows = table.head()
@@ -118,8 +120,8 @@ def preview_table(path: Path, given: Mapping[str, Any], item_role: str) -> tuple
             notes.append(f"{missing} of the first {len(values)} {word} no label and will be left out.")
     elif "label_column" not in given:
         notes.append("No label column was found: choose one.")
-    if item_role and not mapping[f"{item_role}_column"]:
-        notes.append(f"No {item_role} column was found: choose one.")
+    missing_roles = (role for role in item_roles if not mapping[f"{role}_column"])
+    notes += [f"No {role} column was found: choose one." for role in missing_roles]
     options = {**mapping, **{name: value for name, value in given.items() if name not in mapping}}
     if "has_header" not in options and hasattr(table, "has_header"):
         options["has_header"] = bool(table.has_header)

@@ -84,10 +84,10 @@ class ValueTable(DatasetFormat):
         if "label_column" not in given:
             table = open_table(path, encoding=str(given.get("encoding", "")), delimiter=str(given.get("delimiter", "")))
             guess, sure = guess_label(table, table.head(200))
-            found, table, rows = preview_table(path, {**given, "label_column": guess}, "")
+            found, table, rows = preview_table(path, {**given, "label_column": guess})
             notes = [] if sure else [f'No column is named as what is to be learned: the last, "{guess}", is suggested.']
         else:
-            found, table, rows = preview_table(path, given, "")
+            found, table, rows = preview_table(path, given)
             notes = []
         suggested = dict(found.options)
         if "leave_out" not in given and not given.get("columns"):

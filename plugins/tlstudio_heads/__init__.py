@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tlstudio.api import TaskHead, hookimpl
 from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.forecast_heads import Forecasting
+from tlstudio_heads.fusion_heads import GatedFusion
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
@@ -25,5 +26,6 @@ def register_task_heads() -> Sequence[TaskHead]:
         QuestionAnswering(),
         Detection(),
         Forecasting(),
+        GatedFusion(),
         Segmentation(),
     ]

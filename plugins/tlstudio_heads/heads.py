@@ -12,7 +12,7 @@ from tlstudio_heads.common import as_options, must_be
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
 
-__all__ = ["Classification", "HeadOptions", "MultiLabel", "Regression"]
+__all__ = ["Classification", "HeadOptions", "MultiLabel", "Regression", "check_classes"]
 
 
 class HeadOptions(Options):
@@ -94,13 +94,7 @@ class Classification(TaskHead):
 
         chosen = as_options(ClassificationOptions, options)
         must_be(self, target)
-        if len(target.classes) < 2:
-            only = f" ({target.classes[0]!r})" if target.classes else ""
-            raise DataError(
-                f"Classification needs at least two classes, but the data has {len(target.classes)}{only}.",
-                "Add samples of another class, or choose the label column that tells the classes apart.",
-                field="dataset",
-            )
+        check_classes(target)
         return ClassificationModule(
             features.num_features,
             target,
@@ -108,6 +102,21 @@ class Classification(TaskHead):
             hidden=chosen.hidden,
             label_smoothing=chosen.label_smoothing,
             balanced=chosen.class_weights == "balanced",
+        )
+
+
+def check_classes(target: TargetInfo) -> None:
+    """Refuse a target with fewer than two classes.
+
+    Raises:
+        DataError: There is nothing to tell apart.
+    """
+    if len(target.classes) < 2:
+        only = f" ({target.classes[0]!r})" if target.classes else ""
+        raise DataError(
+            f"Classification needs at least two classes, but the data has {len(target.classes)}{only}.",
+            "Add samples of another class, or choose the label column that tells the classes apart.",
+            field="dataset",
         )
 
 

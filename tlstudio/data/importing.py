@@ -83,7 +83,8 @@ def import_dataset(
     dataset_folder = datasets_folder / name
     _check_name(datasets_folder, name)
     with staging_folder(datasets_folder) as staging:
-        collected = _Collected(request.count or 0, 1 if request.format.modality == "image" else 256, on_progress)
+        every = 256 if request.format.modality in ("text", "table") else 1  # files take a while each
+        collected = _Collected(request.count or 0, every, on_progress)
         rows = RowWriter(staging, request.task)
         try:
             for item in _prepared(request, staging, collected, cancelled):
@@ -198,7 +199,8 @@ def _prepared(
     if request.copy_files:
         check_space(staging.parent, _bytes_of(listed))
     media = staging / MEDIA_FOLDER if request.copy_files else None
-    yield from prepare_files(listed, request.task, media, cancelled)
+    with_text = request.format.modality == "image+text"
+    yield from prepare_files(listed, request.task, media, cancelled, with_text=with_text)
 
 
 def _reading(request: ImportRequest) -> Iterator[Sample | Rejected]:

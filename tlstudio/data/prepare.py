@@ -27,7 +27,7 @@ class Prepared:
 
     Attributes:
         sample: The sample; its label has the type of the task.
-        hash: SHA-256 of the file, the text or the row.
+        hash: SHA-256 of the file, the text, both or the row.
         file: Path of its image or sound as it is stored: relative to the revision or absolute; `None`: it has none.
         width: Pixels of an image, upright.
         height: Pixels of an image, upright.
@@ -103,7 +103,12 @@ def prepare_rows(
 
 
 def prepare_files(
-    samples: Iterable[Sample | Rejected], task: Task, media: Path | None, cancelled: Callable[[], bool]
+    samples: Iterable[Sample | Rejected],
+    task: Task,
+    media: Path | None,
+    cancelled: Callable[[], bool],
+    *,
+    with_text: bool = False,
 ) -> Iterator[Prepared | Rejected]:
     """Decode, hash and copy images or sounds in a few threads, in their order.
 
@@ -112,6 +117,7 @@ def prepare_files(
         task: What their labels are for.
         media: Folder that the files are copied into, named by content; `None` leaves them where they are.
         cancelled: Asked before each file.
+        with_text: Whether each must have a text, too.
 
     Raises:
         Cancelled: As soon as `cancelled` says so; files under way (one a thread) are finished first.
@@ -124,7 +130,7 @@ def prepare_files(
         for sample in samples:
             if cancelled():
                 raise Cancelled
-            waiting.append(pool.submit(_prepare_file, sample, task, media))
+            waiting.append(pool.submit(_prepare_file, sample, task, media, with_text=with_text))
             if len(waiting) >= 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -135,13 +141,16 @@ def prepare_files(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None) -> Prepared | Rejected:
+def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None, *, with_text: bool) -> Prepared | Rejected:
     if isinstance(sample, Rejected):
         return sample
     source = sample.source or sample.id
     path = sample.image or sample.audio
     if path is None:
         return Rejected(source, "It has no file.", "Give the path of its file, or take it out.")
+    text = plain_text(sample.text) if with_text and sample.text is not None else None
+    if with_text and not (text and text.strip()):
+        return Rejected(source, "It has no text.", "Write its text, or take it out.")
     try:
         facts = _image_facts(path) if sample.image is not None else _sound_facts(path)
         digest = file_hash(path)
@@ -150,20 +159,21 @@ def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None) -> 
     except OSError as error:
         return Rejected(source, f"The file cannot be read: {error.strerror}.", "Copy it again or check its disk.")
     size = (facts["width"], facts["height"]) if sample.image is not None else None
-    checked = _checked(sample, task, size=size)
+    checked = _checked(sample, task, text, size=size)
     if isinstance(checked, Rejected):
         return checked
+    content = digest if text is None else text_hash(f"{digest}\x1e{text}")
     if media is None:
         stored = str(path.absolute())
         if plain_text(stored) != stored:
             return Rejected(source, "Its path is not valid text (UTF-8).", "Rename it, or import with copying.")
-        return Prepared(checked, digest, stored, **facts)
+        return Prepared(checked, content, stored, **facts)
     suffix = path.suffix.lower()
     known = suffix in (IMAGE_SUFFIXES if sample.image is not None else SOUND_SUFFIXES)
     # Named by content alone: nothing of the source's names or ids can lead out of the folder.
     relative = Path(digest[:2]) / f"{digest[2:34]}{suffix if known else '.img' if sample.image is not None else '.snd'}"
     _copy(path, media / relative)
-    return Prepared(checked, digest, f"{MEDIA_FOLDER}/{relative.as_posix()}", **facts)
+    return Prepared(checked, content, f"{MEDIA_FOLDER}/{relative.as_posix()}", **facts)
 
 
 def _image_facts(path: Path) -> dict[str, Any]:

@@ -43,16 +43,16 @@ def class_histogram(revision: Revision) -> ClassHistogram:
 
 
 def image_sizes(revision: Revision) -> tuple[Counts, Counts]:
-    """Return widths and heights in pixels ``[N]``; empty for texts."""
-    if revision.modality != "image":
+    """Return widths and heights in pixels ``[N]``; empty where there are no images."""
+    if revision.modality not in ("image", "image+text"):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     width, height = (revision.table.column(name).to_numpy().astype(np.int64) for name in ("width", "height"))
     return width, height
 
 
 def text_lengths(revision: Revision) -> Counts:
-    """Return the lengths of the texts in characters ``[N]``; empty for images."""
-    if revision.modality != "text":
+    """Return the lengths of the texts in characters ``[N]``; empty where there are none."""
+    if revision.modality not in ("text", "image+text"):
         return np.zeros(0, dtype=np.int64)
     lengths: Counts = pc.utf8_length(revision.table.column("text")).to_numpy().astype(np.int64)
     return lengths

@@ -74,7 +74,8 @@ def check_format(format_: DatasetFormat, path: Path, task: Task, options: Option
     require(len(set(ids)) == len(ids), "read() gave two samples the same id.")
     for sample in samples:
         content = {"image": sample.image, "text": sample.text, "audio": sample.audio, "table": sample.values}
-        require(content[format_.modality] is not None, f"Sample {sample.id} has no {format_.modality}.")
+        missing = [part for part in format_.modality.split("+") if content[part] is None]
+        require(not missing, f"Sample {sample.id} has no {' and no '.join(missing)}.")
         require(sample.source, f"Sample {sample.id} does not say where it came from (source is empty).")
     return samples
 

@@ -24,6 +24,7 @@ from tlstudio.api import (
     WeightsInfo,
     option,
 )
+from tlstudio.plugins.joined import join
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,8 @@ __all__ = ["TinyConvNet", "TinyTextEncoder", "tiny_backbones"]
 
 def tiny_backbones(modality: Modality | None = None) -> list[Backbone]:
     """Return the tiny backbones of a modality, or all."""
-    every: list[Backbone] = [TinyConvNet(), TinyTextEncoder()]
+    image, text = TinyConvNet(), TinyTextEncoder()
+    every: list[Backbone] = [image, text, join(image, text)]
     return [backbone for backbone in every if modality in (None, backbone.modality)]
 
 

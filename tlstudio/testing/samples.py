@@ -20,7 +20,7 @@ _FILLERS = ["the", "a", "of", "and", "some", "one", "near", "with"]
 def modality_of(sample: Sample) -> Modality:
     """Tell what a sample is."""
     if sample.image is not None:
-        return "image"
+        return "image" if sample.text is None else "image+text"
     if sample.audio is not None:
         return "audio"
     return "text" if sample.values is None else "table"
@@ -39,7 +39,7 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
     """Make labelled samples that can be learned: the class is the main colour of an image or in the words of a text.
 
     Args:
-        modality: Images of 40 x 36 pixels, written as PNG, or texts of different lengths.
+        modality: Images of 40 x 36 pixels, written as PNG, texts of different lengths, or both in each sample.
         task: What the labels are.
         folder: Where images are written; must exist.
         count: How many.
@@ -51,14 +51,15 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
         name = CLASSES[number % len(CLASSES)]
         label = _label(task, number)
         identity = f"{name}_{number}"
-        if modality == "image":
+        if modality in ("image", "image+text"):
             path = folder / f"{identity}.png"
             _write_image(path, name, made)
             if TASKS[task].label == "mask":
                 label = _paint_half(path, name, CLASSES[(number + 1) % len(CLASSES)])
             if TASKS[task].label == "boxes":
                 label = (Box(name, 4.0, 3.0, 36.0, 32.0),)
-            samples.append(Sample(identity, image=path, label=label, source=path.name))
+            words = _sentence(name, made) if modality == "image+text" else None
+            samples.append(Sample(identity, image=path, text=words, label=label, source=path.name))
         else:
             text = _sentence(name, made)
             question = None
