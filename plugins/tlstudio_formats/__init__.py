@@ -13,11 +13,14 @@ TLSTUDIO_API = "1.0"
 def register_dataset_formats() -> Sequence[DatasetFormat]:
     """Return the formats."""
     from tlstudio_formats.coco import CocoBoxes
+    from tlstudio_formats.conversations import Conversations
     from tlstudio_formats.image_folder import ImageFolder
     from tlstudio_formats.image_table import ImageTable
     from tlstudio_formats.image_text_table import ImageTextTable
     from tlstudio_formats.marked_texts import MarkedTexts
+    from tlstudio_formats.prompt_table import PromptTable
     from tlstudio_formats.questions import Questions
+    from tlstudio_formats.running_text import RunningText
     from tlstudio_formats.series import SeriesTable
     from tlstudio_formats.sound_folder import SoundFolder
     from tlstudio_formats.sound_table import SoundTable
@@ -39,6 +42,9 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
         TaggedWords(),
         MarkedTexts(),
         Questions(),
+        PromptTable(),
+        Conversations(),
+        RunningText(),
         CocoBoxes(),
         YoloBoxes(),
         VocBoxes(),

@@ -8,6 +8,7 @@ from tlstudio.api import TaskHead, hookimpl
 from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.fusion_heads import GatedFusion
+from tlstudio_heads.generation_heads import TextGeneration
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
@@ -24,6 +25,7 @@ def register_task_heads() -> Sequence[TaskHead]:
         Regression(),
         TokenClassification(),
         QuestionAnswering(),
+        TextGeneration(),
         Detection(),
         Forecasting(),
         GatedFusion(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from typing import Literal
 
 from peft import LoraConfig, inject_adapter_in_model
@@ -61,7 +62,8 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
 
     Layers qualify that adapters can stand beside and be folded into exactly: plain linear layers and convolutions
     without groups. Subclasses that compute their weight or padding (timm's "same" padding, weight standardisation)
-    do not, nor do layers of which the network takes the weight instead of calling them (torchvision's Swin).
+    do not, nor do layers of which the network takes the weight instead of calling them (torchvision's Swin), nor those
+    that share it with another (the output layer of most language models).
 
     Args:
         network: The network.
@@ -72,9 +74,12 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
         Names of modules, and names of parameters (the joint input projection of `nn.MultiheadAttention`).
     """
     modules, parameters = [], []
+    uses = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     for name, module in network.named_modules():
         if type(module) is nn.MultiheadAttention and module.in_proj_weight is not None:
             parameters.append(f"{name}.in_proj_weight")
+        elif any(uses[id(parameter)] > 1 for parameter in module.parameters(recurse=False)):
+            continue  # folding in would change the layer that it shares its weight with: an embedding
         elif _can_be_adapted(module) and not _bypassed(network, name):
             modules.append(name)
     if target == "all-linear":

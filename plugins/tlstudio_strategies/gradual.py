@@ -66,7 +66,9 @@ class GradualUnfreezing(FineTuningStrategy):
 
     def on_epoch_start(self, model: TransferModel, epoch: int, options: api.Options) -> None:
         """Let as many groups learn as the epoch's number says, and nothing else: a resumed run is the same."""
-        learn_from_the_top(model, epoch // options_as(GradualUnfreezingOptions, options).epochs_per_group)
+        groups = epoch // options_as(GradualUnfreezingOptions, options).epochs_per_group
+        # A head that has nothing of its own to learn, as in text generation, cannot begin alone.
+        learn_from_the_top(model, groups + (next(model.head.parameters(), None) is None))
 
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float

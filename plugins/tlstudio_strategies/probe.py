@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation, option
+from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option
 from tlstudio_strategies.common import options_as
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class LinearProbe(FineTuningStrategy):
         "the right first try, and often the best one for up to a few hundred samples."
     )
     Options = LinearProbeOptions
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse heads on logits: the layer that makes these belongs to the backbone; see `FineTuningStrategy`."""
+        if head.requires == "logits":
+            return f"{head.title} has no layer of its own that could learn beside a frozen backbone."
+        return None
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend settings under which the head comes close to the minimum; see `FineTuningStrategy`.

@@ -1,4 +1,4 @@
-"""Text backbones: the starter encoder, the Hugging Face cache, and any model folder."""
+"""Text backbones: the starter encoder, the Hugging Face cache, and any folder of an encoder or language model."""
 
 from __future__ import annotations
 
@@ -13,5 +13,6 @@ TLSTUDIO_API = "1.0"
 def register_backbones() -> Sequence[Backbone | BackboneFamily]:
     """Return the backbones. Imports neither torch nor transformers."""
     from tlstudio_text.backbones import AutoModelBackbone, HuggingFaceCache, MiniLM
+    from tlstudio_text.writing_backbones import LanguageModel
 
-    return [MiniLM(), AutoModelBackbone(), HuggingFaceCache()]
+    return [MiniLM(), AutoModelBackbone(), LanguageModel(), HuggingFaceCache()]

@@ -23,3 +23,8 @@ DECODERS = _names(
 """Language models, whose token features serve as those of an encoder."""
 
 SUPPORTED = ENCODERS | DECODERS
+
+WRITERS = (DECODERS - _names("ctrl modernbert-decoder openai-gpt xlnet")) | _names(
+    "bart blenderbot-small longt5 mt5 pegasus t5 umt5"
+)
+"""Language models that write texts from left to right, and pairs of encoder and decoder, by ``model_type``."""

@@ -22,7 +22,7 @@ from tlstudio_text.folder import (
     read_config,
     read_tokenizer,
 )
-from tlstudio_text.options import AutoModelOptions, TextOptions
+from tlstudio_text.options import AutoModelOptions, ModelFolder, TextOptions
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule
@@ -215,11 +215,11 @@ class AutoModelBackbone(TextBackbone):
         )
 
     def _folder(self, options: TextOptions) -> Path:
-        given = options.folder if isinstance(options, AutoModelOptions) else ""
+        given = options.folder if isinstance(options, ModelFolder) else ""
         given = given or ("" if options.weights in {"random", "pretrained"} else options.weights)
         if not given:
             raise WeightsError(
-                "auto_model does not know which model to load.",
+                f"{self.name} does not know which model to load.",
                 "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
                 field=FIELD if options.weights != "random" else "backbone.folder",
             )
@@ -278,7 +278,10 @@ class HuggingFaceCache(BackboneFamily):
             config = raw_config(folder)
         except WeightsError:
             return None
-        return CachedBackbone(name, folder) if "model_type" in config else None
+        from tlstudio_text.writing_backbones import CachedLanguageModel
+        from tlstudio_text.writing_folder import writes
+
+        return (CachedLanguageModel if writes(config) else CachedBackbone)(name, folder)
 
 
 def snapshot(repository: str) -> Path | None:

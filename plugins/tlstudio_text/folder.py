@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio.api import WeightsError, model_folders
 from tlstudio.api.model_folders import FIELD, first_line, quiet
-from tlstudio_text.architectures import SUPPORTED
+from tlstudio_text.architectures import SUPPORTED, WRITERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def raw_config(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: See `model_folders.raw_config`.
     """
-    return model_folders.raw_config(folder, SUPPORTED, _no_encoder)
+    return model_folders.raw_config(folder, SUPPORTED | WRITERS, _no_encoder)
 
 
 def _no_encoder(folder: Path, kind: str) -> WeightsError:
@@ -48,7 +48,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Raises:
         WeightsError: See `model_folders.read_config`; or it is not a model for texts.
     """
-    config = model_folders.read_config(folder, SUPPORTED, _no_encoder)
+    config = model_folders.read_config(folder, SUPPORTED | WRITERS, _no_encoder)
     model_class(config, folder)
     return config
 

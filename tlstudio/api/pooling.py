@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pooling = Literal["mean", "cls", "max"]
+Pooling = Literal["mean", "cls", "max", "last"]
 
 
 def pool(tokens: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
@@ -23,6 +23,9 @@ def pool(tokens: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """
     if pooling == "cls":
         return tokens[:, 0]
+    if pooling == "last":
+        last = mask.long().cumsum(dim=1).argmax(dim=1)  # the first place at which all real ones are counted
+        return tokens.gather(1, last.view(-1, 1, 1).expand(-1, 1, tokens.shape[2])).squeeze(1)
     real = mask.unsqueeze(-1)
     if pooling == "max":
         return tokens.masked_fill(~real, float("-inf")).amax(dim=1)

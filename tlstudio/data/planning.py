@@ -112,7 +112,7 @@ def plan_import(
     preview: Preview | None = None
     filled: Options | None = None
     try:
-        chosen, failed = choose_format(registry_formats, source, format)
+        chosen, failed = choose_format(registry_formats, source, format, task)
         filled, preview = suggest_options(chosen, source, options or {})
         preview = replace(preview, notes=(*preview.notes, *failed))
     except TLStudioError as error:
@@ -141,9 +141,15 @@ def plan_import(
 
 
 def choose_format(
-    formats: Iterable[DatasetFormat], source: Path, name: str = ""
+    formats: Iterable[DatasetFormat], source: Path, name: str = "", task: Task | None = None
 ) -> tuple[DatasetFormat, Sequence[str]]:
     """Return the format of that name, or the one that fits a source best; and sentences on those that failed.
+
+    Args:
+        formats: The formats to choose from.
+        source: Folder or file.
+        name: Name of the format; ``""`` lets them look.
+        task: A format that fits the source and is read for this task goes before all others.
 
     Raises:
         DataError: There is no such source, no format of that name, or none that fits.
@@ -174,7 +180,8 @@ def choose_format(
             f"What can be read: {titles}. The Data page of the help shows an example of each.",
             path=source,
         )
-    return ranked[0][1], failed
+    able = (item for score, item in ranked if score > 0 and task in item.tasks)
+    return next(able, ranked[0][1]), failed
 
 
 def detect_all(formats: Iterable[DatasetFormat], source: Path) -> tuple[list[tuple[float, DatasetFormat]], list[str]]:

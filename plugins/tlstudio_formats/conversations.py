@@ -1,0 +1,83 @@
+"""Conversations of which the last reply is to be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tlstudio import api
+from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task
+from tlstudio_formats.json_records import records
+
+_LISTS = ("messages", "conversations", "conversation")
+_ROLES, _CONTENTS = ("role", "from"), ("content", "value")
+_REPLIES = {"assistant", "gpt", "model", "bot"}
+
+
+class Conversations(DatasetFormat):
+    """JSONL or JSON with lists of messages, as chat models are fine-tuned with."""
+
+    name = "conversations"
+    title = "Conversations (JSON)"
+    description = (
+        'JSONL or JSON in which each record has a list of "messages", each with role and content (also '
+        '"conversations", with from and value). The last reply is learned, all before it is the prompt.'
+    )
+    modality = "text"
+    tasks: tuple[Task, ...] = ("generation",)
+
+    def detect(self, path: Path) -> float:
+        """Look at the first records."""
+        if path.suffix.lower() not in {".jsonl", ".ndjson", ".json"} or not path.is_file():
+            return 0.0
+        try:
+            found = [item for item in islice(records(path), 20) if not isinstance(item, Rejected)]
+        except (OSError, DataError):
+            return 0.0
+        return 0.96 if any(_messages(record) for _, record in found) else 0.0
+
+    def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
+        """Show the first prompts with their replies."""
+        rows = [
+            {"prompt": (item.text or "")[:300], "reply": str(item.label)[:300]}
+            for item in islice(self.read(path, self.Options(), "generation"), 20)
+            if isinstance(item, Sample)
+        ]
+        return Preview(("prompt", "reply"), tuple(rows), options={}, task="generation")
+
+    def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
+        """Yield one sample a conversation."""
+        for number, item in enumerate(records(path), start=1):
+            yield item if isinstance(item, Rejected) else _sample(number, *item)
+
+
+def _messages(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Who says what; nothing where it is no conversation."""
+    listed = next((record[name] for name in _LISTS if isinstance(record.get(name), list)), [])
+    turns = []
+    for message in listed:
+        if not isinstance(message, dict):
+            return []
+        role, content = (next((message[k] for k in keys if k in message), None) for keys in (_ROLES, _CONTENTS))
+        if not isinstance(role, str) or not isinstance(content, str):
+            return []
+        turns.append((role.casefold(), content.replace("\0", "").strip()))
+    return turns
+
+
+def _sample(number: int, where: str, record: Mapping[str, Any]) -> Sample | Rejected:
+    turns = _messages(record)
+    last = max((place for place, (role, _) in enumerate(turns) if role in _REPLIES), default=0)
+    before = [(role, content) for role, content in turns[:last] if content]
+    if not before:
+        return Rejected(
+            where,
+            "It has no message before a reply of the assistant.",
+            'Write it as {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}.',
+        )
+    # A single question stands for itself; where several speak, it is told who.
+    alone = len(before) == 1
+    text = before[0][1] if alone else "\n".join(f"{role}: {content}" for role, content in before)
+    return Sample(f"conversation {number}", text=text, label=turns[last][1] or None, source=where)
