@@ -117,7 +117,7 @@ def check_head(
     if not module.decodes_in_place:
         require(output.ndim == 2, f"forward() gave {tuple(output.shape)} instead of [{count}, K].")
     encoder = pickle.loads(pickle.dumps(module.encoder()))  # noqa: S301  our own
-    encoded = encoder(labels, items if module.decodes_in_place else ())
+    encoded = encoder(labels, items if module.decodes_in_place or head.reads_inputs else ())
     require(len(encoded) == count, f"The encoder gave {len(encoded)} rows for {count} labels.")
     losses = module.loss(output, encoded)
     require(losses.shape == (count,), f"loss() gave {tuple(losses.shape)} instead of one number a sample.")
@@ -174,6 +174,8 @@ def check_backbone(
     info = backbone.info()
     require(info.modality == backbone.modality, f"info() says {info.modality}, the backbone {backbone.modality}.")
     require(info.license and info.input, "info() must say what the licence is and what goes in.")
+    require(backbone.why_not(samples[0]) is None, "why_not() refuses samples that it is to be checked with.")
+    backbone = backbone.fit(chosen, samples)
     found = backbone.find_weights(chosen)
     require(found.origin, "find_weights() must say where the weights come from.")
     module = backbone.load(chosen).eval()
@@ -278,7 +280,7 @@ def check_strategy(
 
     setup = Setup(
         strategy,
-        backbone,
+        backbone.fit(backbone_options if backbone_options is not None else backbone.Options(), samples),
         head,
         target,
         options if options is not None else strategy.Options(),

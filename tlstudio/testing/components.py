@@ -36,8 +36,10 @@ __all__ = ["TinyConvNet", "TinyTextEncoder", "tiny_backbones"]
 
 def tiny_backbones(modality: Modality | None = None) -> list[Backbone]:
     """Return the tiny backbones of a modality, or all."""
+    from tlstudio.testing.rows import TinyRowNet
+
     image, text = TinyConvNet(), TinyTextEncoder()
-    every: list[Backbone] = [image, text, join(image, text)]
+    every: list[Backbone] = [image, text, join(image, text), TinyRowNet()]
     return [backbone for backbone in every if modality in (None, backbone.modality)]
 
 
@@ -47,7 +49,9 @@ class TinyOptions(Options):
     seed: int = option(0, title="Seed", help="From which the random weights are drawn.", ge=0)
 
 
-class _TinyBackbone(Backbone):
+class TinyBackbone(Backbone):
+    """What the tiny backbones have in common."""
+
     Options = TinyOptions
     _provides: frozenset[FeatureKind]
     _input: str
@@ -82,7 +86,7 @@ class _TinyBackbone(Backbone):
             return self.restore(options, Path())
 
 
-class TinyConvNet(_TinyBackbone):
+class TinyConvNet(TinyBackbone):
     """Three convolutions with BatchNorm on images of 32 x 32 pixels."""
 
     name = "tiny_conv_net"
@@ -110,7 +114,7 @@ class TinyConvNet(_TinyBackbone):
         return ConvNet()
 
 
-class TinyTextEncoder(_TinyBackbone):
+class TinyTextEncoder(TinyBackbone):
     """Two transformer layers on hashed words."""
 
     name = "tiny_text_encoder"

@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812  the name that torch itself u
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, LayerGroup
 
-__all__ = ["ConvNet", "TextEncoder"]
+__all__ = ["ConvNet", "RowNet", "TextEncoder"]
 
 
 class ConvNet(BackboneModule):
@@ -46,6 +46,28 @@ def _convolution(inputs: int, outputs: int, *, kernel: int = 3, groups: int = 1)
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
+
+
+class RowNet(BackboneModule):
+    """A linear layer with a ReLU; 16 features.
+
+    Args:
+        numbers: Numbers of a row.
+    """
+
+    num_features = 16
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(numbers, self.num_features)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        """Compute features of ``numbers``, ``[B, N]``."""
+        return Features(pooled=F.relu(self.layer(inputs["numbers"])))
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return the layer."""
+        return [LayerGroup("layer", (self.layer,))]
 
 
 class TextEncoder(BackboneModule):

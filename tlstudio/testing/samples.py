@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlstudio.api import TASKS, Box, Label, Modality, Sample, Span, TargetInfo, Task
+from tlstudio.testing.rows import HORIZON, tiny_row
 
 __all__ = ["CLASSES", "tiny_samples", "tiny_target", "write_image_folder", "write_text_table"]
 
@@ -32,6 +33,8 @@ def tiny_target(task: Task) -> TargetInfo:
         return TargetInfo(task, mean=3.0, std=2.0)
     if task == "question_answering":
         return TargetInfo(task, classes=("answer",), class_counts=(3,))
+    if task == "forecasting":
+        return TargetInfo(task, mean=0.0, std=1.0, size=HORIZON)
     return TargetInfo(task, classes=CLASSES, class_counts=(3, 2, 1))
 
 
@@ -51,6 +54,11 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
         name = CLASSES[number % len(CLASSES)]
         label = _label(task, number)
         identity = f"{name}_{number}"
+        if modality == "table":
+            values, following = tiny_row(name, number, made, series=task == "forecasting")
+            label = following if task == "forecasting" else label
+            samples.append(Sample(identity, values=values, label=label, source=f"row {number + 1}"))
+            continue
         if modality in ("image", "image+text"):
             path = folder / f"{identity}.png"
             _write_image(path, name, made)
