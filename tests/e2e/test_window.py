@@ -115,12 +115,12 @@ def test_a_dropped_folder_becomes_a_model_that_names_new_images(
     window.go_to("predict")
     predict = window.panel("predict")
     assert isinstance(predict, PredictPanel)
-    assert drop(predict.one.drop, shapes_folder / "circle" / "circle_00.png")
+    assert drop(predict.one.image.drop, shapes_folder / "circle" / "circle_00.png")
     qtbot.waitUntil(lambda: predict.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
-    assert {bar.name for bar in predict.one.bars.bars} == set(SHAPES)
-    assert predict.one.bars.bars[0].name == predict.one.answer
-    assert sum(bar.share for bar in predict.one.bars.bars) == pytest.approx(1.0, abs=1e-3)
+    assert {bar.name for bar in predict.one.answer_card.bars.bars} == set(SHAPES)
+    assert predict.one.answer_card.bars.bars[0].name == predict.one.answer
+    assert sum(bar.share for bar in predict.one.answer_card.bars.bars) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_window_and_command_line_make_the_same_run(

@@ -117,8 +117,8 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     runs.table.selectAll()
     yield "runs-compare", window
     window.go_to("predict")
-    predict.one.take_image(sorted((images / "花卉").glob("*.jpg"))[0])
-    wait_until(lambda: bool(predict.one.bars.bars))
+    predict.one.take_file(sorted((images / "花卉").glob("*.jpg"))[0])
+    wait_until(lambda: bool(predict.one.answer_card.bars.bars))
     yield "predict-result", window
     window.go_to("train")
     values = {"strategy": {"name": "full"}, "training": {"epochs": 12, "batch_size": 8, "threads": 1}}

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.gallery import Gallery, Tile
-from tlstudio.gui.widgets.thumbnails import ThumbnailLoader, load_picture
+from tlstudio.gui.widgets.thumbnails import ThumbnailLoader, file_thumb, load_picture
 
 
 def test_a_million_items_are_drawn_by_asking_only_for_those_that_are_seen(state: AppState, qtbot: QtBot) -> None:
@@ -62,15 +62,16 @@ def test_the_gallery_is_walked_and_selected_by_keyboard_and_mouse(state: AppStat
 
 
 def test_thumbnails_are_made_in_the_background_newest_wish_first(qtbot: QtBot, tmp_path: Path) -> None:
-    paths = []
+    thumbs = []
     for number in range(12):
-        paths.append(tmp_path / f"{number}.png")
-        Image.new("RGB", (300, 200), (number * 20, 0, 0)).save(paths[-1])
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (300, 200), (number * 20, 0, 0)).save(path)
+        thumbs.append(file_thumb(path))
     loader = ThumbnailLoader(64)
-    assert loader.get(paths[0]) is None
-    loader.want(paths)
-    qtbot.waitUntil(lambda: all(loader.get(path) is not None for path in paths))
-    pixmap = loader.get(paths[3])
+    assert loader.get(thumbs[0]) is None
+    loader.want(thumbs)
+    qtbot.waitUntil(lambda: all(loader.get(thumb) is not None for thumb in thumbs))
+    pixmap = loader.get(thumbs[3])
     assert pixmap is not None
     assert (pixmap.width(), pixmap.height()) == (64, 43)
     loader.close()

@@ -54,15 +54,15 @@ def test_without_a_run_the_page_leads_to_the_train_page(state: AppState, project
 def test_a_dropped_image_gets_its_classes_with_probabilities(
     page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
 ) -> None:
-    page.one.drop.dropped.emit(next(pictures.glob("circle/*.png")))
+    page.one.image.drop.dropped.emit(next(pictures.glob("circle/*.png")))
     qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
-    bars = page.one.bars.bars
+    bars = page.one.answer_card.bars.bars
     assert {bar.name for bar in bars} == set(SHAPES)
     assert sum(bar.share for bar in bars) == pytest.approx(1.0, abs=1e-3)
     assert bars[0].name == page.one.answer
     assert bars[0].strong
-    assert page.one.picture.isVisible()
+    assert page.one.image.view.isVisible()
 
 
 def test_an_image_is_pasted(page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot) -> None:
@@ -77,8 +77,8 @@ def test_an_image_is_pasted(page: PredictPanel, state: AppState, pictures: Path,
 def test_a_damaged_image_is_refused_with_a_sentence(
     page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
 ) -> None:
-    page.one.take_image(pictures / "broken.png")
-    qtbot.waitUntil(lambda: "broken.png" in page.one._sure.text(), timeout=LONG)
+    page.one.take_file(pictures / "broken.png")
+    qtbot.waitUntil(lambda: "broken.png" in page.one.answer_card.sure.text(), timeout=LONG)
     wait_for_jobs(state, qtbot)
     assert page.one.answer == "—"
 
@@ -126,20 +126,20 @@ def test_an_exported_folder_predicts_the_same_without_a_project(
     page: PredictPanel, state: AppState, pictures: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     picture = next(pictures.glob("circle/*.png"))
-    page.one.take_image(picture)
+    page.one.take_file(picture)
     qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
-    before = page.one.bars.bars
+    before = page.one.answer_card.bars.bars
     page.export_card.export(tmp_path / "exported")
     qtbot.waitUntil(lambda: page.export_card.result.isVisible(), timeout=LONG)
     wait_for_jobs(state, qtbot)
     state.close_project()
     page.use_folder(tmp_path / "exported")
     wait_for_jobs(state, qtbot)
-    page.one.take_image(picture)
+    page.one.take_file(picture)
     qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
-    assert page.one.bars.bars == before
+    assert page.one.answer_card.bars.bars == before
     assert not page.export_card.isVisible()
 
 
@@ -159,11 +159,11 @@ def test_several_labels_and_numbers_are_shown(state: AppState, qtbot: QtBot) -> 
     one.set_model("text", TargetInfo("multi_label", ("plot", "cast", "music"), (1, 1, 1)))
     one.show_prediction(sample, Prediction(("plot", "cast"), (("plot", 0.9), ("cast", 0.7), ("music", 0.2))))
     assert one.answer == "plot, cast"
-    assert [bar.strong for bar in one.bars.bars] == [True, True, False]
+    assert [bar.strong for bar in one.answer_card.bars.bars] == [True, True, False]
     one.set_model("text", TargetInfo("regression"))
     one.show_prediction(sample, Prediction(3.25))
     assert one.answer == "3.250"
-    assert one.bars.bars == ()
+    assert one.answer_card.bars.bars == ()
 
 
 def test_marked_parts_stand_in_their_text_and_answers_are_told(state: AppState, qtbot: QtBot) -> None:
@@ -174,13 +174,17 @@ def test_marked_parts_stand_in_their_text_and_answers_are_told(state: AppState, 
     found = (Span("PER", 0, 10), Span("LOC", 25, 31))
     one.show_prediction(Sample("x", text=text), Prediction(found, certainty=0.9))
     assert one.answer == "PER, LOC"
-    assert one.marked.toPlainText().replace("\xa0", " ") == "Anna Maria PER <b>was</b> in Berlin LOC"
+    assert one.answer_card.view.texts is not None
+    assert (
+        one.answer_card.view.texts.predicted.toPlainText().replace("\xa0", " ")
+        == "Anna Maria PER <b>was</b> in Berlin LOC"
+    )
     one.set_model("text", TargetInfo("question_answering", ("answer",), (1,), pairs=True))
-    one.text.setPlainText(text)
-    assert not one.go.isEnabled(), "a question is missing"
-    one.pair.setText("Where was she?")
+    one.text.text.setPlainText(text)
+    assert not one.text.go.isEnabled(), "a question is missing"
+    one.text.pair.setText("Where was she?")
     with qtbot.waitSignal(one.sample_given) as given:
-        one.go.click()
+        one.text.go.click()
     assert given.args[0] == Sample("text", text=text, pair="Where was she?", source="the text")
     one.show_prediction(given.args[0], Prediction((Span("answer", 25, 31),), certainty=0.9))
     assert one.answer == "Berlin"

@@ -17,6 +17,7 @@ from tlstudio.engine.events import (
     RunEvent,
     RunStarted,
     StepLogged,
+    TextsWritten,
 )
 from tlstudio.gui.state import RunPhase, RunState
 from tlstudio.gui.widgets.figures import count_text, number_text
@@ -62,6 +63,7 @@ class RunStory:
             Resumed: self._on_resumed,
             Note: self._on_note,
             RunEnded: self._on_ended,
+            TextsWritten: lambda _event: None,  # shown, not told
         }
 
     def take(self, events: Iterable[RunEvent]) -> None:

@@ -207,6 +207,32 @@ def stylesheet(theme: Theme, base: int = 13) -> str:
     return re.sub(r"@([a-z_]+)", lambda match: words[match.group(1)], text)
 
 
+def mixed(one: str, other: str, share: float) -> str:
+    """Mix two colours.
+
+    Args:
+        one: A colour.
+        other: Another one.
+        share: Part of the first, in 0..1.
+    """
+    a, b = QColor(one), QColor(other)
+    pairs = ((a.red(), b.red()), (a.green(), b.green()), (a.blue(), b.blue()))
+    return QColor(*(round(share * x + (1 - share) * y) for x, y in pairs)).name()
+
+
+def class_colour(theme: Theme, place: int) -> str:
+    """Return the colour of a class by its place: one of the curves, and beyond these the same ones stronger or paler.
+
+    Args:
+        theme: The appearance.
+        place: Its place among the classes, from 0.
+    """
+    turn, colour = divmod(place, len(theme.curves))
+    if turn == 0:
+        return theme.curves[colour]
+    return mixed(theme.curves[colour], theme.text if turn % 2 else theme.surface, 0.6 if turn < 3 else 0.4)
+
+
 @lru_cache(maxsize=512)
 def icon(name: str, color: str, size: int = 18) -> QIcon:
     """Return a line icon of ``resources/icons`` in a colour, sharp at every scale.

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from tlstudio.api import BackboneFamily, Component
+from PySide6.QtCore import QCoreApplication
+
+from tlstudio.api import MODALITIES, BackboneFamily, Component, Modality
 from tlstudio.plugins import Registry
+
+
+def item_word(modality: Modality) -> str:
+    """What one sample is called: ``"image"``."""
+    return QCoreApplication.translate("Modality", MODALITIES[modality].item)
+
+
+def items_word(modality: Modality) -> str:
+    """What several samples are called: ``"images"``."""
+    return QCoreApplication.translate("Modality", MODALITIES[modality].items)
 
 
 def component_title(registry: Registry, kind: str, name: str) -> str:

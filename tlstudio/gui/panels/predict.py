@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import TASKS, Modality, Prediction, Rejected, Sample, TargetInfo, TLStudioError
+from tlstudio.api import SPLITS, TASKS, Cell, Modality, Prediction, Rejected, Sample, TargetInfo, TLStudioError
 from tlstudio.engine.target import read_target
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title
@@ -170,7 +170,7 @@ class PredictPanel(QWidget):
         else:
             self.empty.set_texts(
                 self.tr("No model yet"),
-                self.tr("Train something first; then drop images or texts here and see what it says."),
+                self.tr("Train something first; then give it something new here and see what it says."),
                 self.tr("Go to &Train"),
             )
             self._empty_goes = "train"
@@ -226,6 +226,30 @@ class PredictPanel(QWidget):
         self._modality = modality
         self.one.set_model(modality, target)
         self.many.set_modality(modality)
+        if modality == "table":
+            self._show_row()
+
+    def _show_row(self) -> None:
+        """Fill the form of a row with an item of the data that the model has learned from, where they are here."""
+        project, source = self._state.project, self._loaded
+        self.one.set_row({})
+        if project is None or source is None or source[0] != "run":
+            return
+
+        def read(_context: JobContext) -> Mapping[str, Cell]:
+            try:
+                summary = project.run(source[1]).summary()
+                revision = project.dataset(summary.dataset, summary.revision)
+            except TLStudioError:  # the data are gone: a row can still be pasted
+                return {}
+            held_out = [index for split in reversed(SPLITS) for index in revision.indices(split)[:1]]
+            return (revision.sample(int(held_out[0])).values or {}) if held_out else {}
+
+        def show(values: Mapping[str, Cell]) -> None:
+            if source == self._loaded:
+                self.one.set_row(values)
+
+        self._state.jobs.start(read, self.tr("Reading the columns of the data"), show, key="predict columns")
 
     def _show_facts(self, source: Source) -> None:
         project = self._state.project

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QLocale, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from tlstudio.api import TASKS, Modality, Task, TLStudioError
+from tlstudio.api import MODALITIES, TASKS, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import component_title
+from tlstudio.gui.titles import component_title, items_word
 from tlstudio.gui.widgets.card import Card, Clickable
 from tlstudio.gui.widgets.figures import metric_title, moment_text
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
@@ -263,10 +263,9 @@ class ProjectOverview(QWidget):
         if facts.problem:
             icon, second = IconLabel(self._state, "warning", "bad", 18), facts.problem
         else:
-            icon = IconLabel(self._state, "image" if facts.modality == "image" else "text", "second", 18)
+            icon = IconLabel(self._state, MODALITIES[facts.modality].icon if facts.modality else "data", "second", 18)
             count = QLocale().toString(facts.count)
-            kind = self.tr("{0} images") if facts.modality == "image" else self.tr("{0} texts")
-            parts = [kind.format(count)]
+            parts = [f"{count} {items_word(facts.modality)}" if facts.modality else count]
             if facts.classes:
                 parts.append(self.tr("{0} classes").format(facts.classes))
             else:

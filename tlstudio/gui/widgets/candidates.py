@@ -20,6 +20,7 @@ from tlstudio.api import (
     TLStudioError,
     WeightsError,
 )
+from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.figures import count_text, size_text
 from tlstudio.plugins import Registry
 
@@ -96,7 +97,7 @@ def members(registry: Registry, situation: Situation) -> list[Candidate]:
     for family in registry.families.values():
         if family.modality != situation.modality:
             why = _tr("All of it takes {0}, the data set has {1}.").format(
-                _plural(family.modality), _plural(situation.modality)
+                items_word(family.modality), items_word(situation.modality)
             )
             result.append(Candidate("", family.title, reasons=(why,), read=True, family=family.title))
         else:
@@ -155,7 +156,9 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
         reasons = registry.why_not(backbone, head, strategy, modality=situation.modality, task=situation.task)
     elif backbone.modality != situation.modality:
         reasons = [
-            _tr("It takes {0}, the data set has {1}.").format(_plural(backbone.modality), _plural(situation.modality))
+            _tr("It takes {0}, the data set has {1}.").format(
+                items_word(backbone.modality), items_word(situation.modality)
+            )
         ]
     return replace(
         candidate,
@@ -219,10 +222,6 @@ def _default_options(model: type[Options]) -> tuple[Options | None, list[Problem
 def fitting_first(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Order candidates: those that fit (or may fit), then the others, each in the order given."""
     return sorted(candidates, key=lambda each: bool(each.reasons))
-
-
-def _plural(modality: Modality) -> str:
-    return _tr("images") if modality == "image" else _tr("texts")
 
 
 def _tr(text: str) -> str:

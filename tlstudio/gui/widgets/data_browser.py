@@ -9,6 +9,7 @@ from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import LIGHT
 from tlstudio.gui.widgets.data_overview import WIDTH, DataOverview, Measures, measure
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.filter_bar import FilterBar
@@ -16,7 +17,8 @@ from tlstudio.gui.widgets.gallery import Gallery, Indices, Tile
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.item_details import ItemDetails
 from tlstudio.gui.widgets.sample_filter import matching
-from tlstudio.gui.widgets.samples_model import label_text
+from tlstudio.gui.widgets.sample_thumbs import row_thumb
+from tlstudio.gui.widgets.samples_model import short_label
 from tlstudio.gui.widgets.samples_table import SamplesTable
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -310,17 +312,22 @@ class DataBrowser(QWidget):
 
         def tile(position: int) -> Tile:
             index = int(rows[position])
-            sample = revision.sample(index)
-            text = "" if sample.text is None else revision.sample_text(index, 400)
-            return Tile(sample.image, text, label_text(sample.label), self._split_word(sample.split or ""))
+            thumb = row_thumb(revision, index, self._state.theme)
+            text = "" if thumb is not None else revision.sample_text(index, 400)
+            return Tile(thumb, text, short_label(revision, index), self._split_word(revision.split(index)))
 
         in_table = self.tabs.currentIndex() == 1
         if not in_table:
-            self.gallery.set_items(len(rows), tile, images=revision.modality == "image")
+            self.gallery.set_items(len(rows), tile, images=self._has_pictures(revision))
         if not len(rows):
             self._views.setCurrentWidget(self._nothing)
         else:
             self._views.setCurrentWidget(self.table if in_table else self.gallery)
+
+    @staticmethod
+    def _has_pictures(revision: Revision) -> bool:
+        """Whether its items are told by how they look: images, sounds, series."""
+        return len(revision) > 0 and row_thumb(revision, 0, LIGHT) is not None
 
     def _split_word(self, split: str) -> str:
         return {"train": "", "validation": self.tr("validation"), "test": self.tr("test")}.get(split, split)

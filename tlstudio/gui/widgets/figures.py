@@ -87,9 +87,9 @@ def setting_text(value: object) -> str:
 
 def label_words(label: Label) -> str:
     """Write a label of any task; ``"—"`` where there is none."""
-    if isinstance(label, tuple):
-        return label_text(label) if label else "—"
-    return number_text(label) if isinstance(label, float) else label or "—"
+    if label is None or label == () or label == "":
+        return "—"
+    return number_text(label) if isinstance(label, float) else label_text(label)
 
 
 def percent(share: float) -> str:
@@ -113,6 +113,11 @@ def metric_title(name: str, *, short: bool = False) -> str:
         "average_precision_macro": QCoreApplication.translate("Metrics", "Avg. precision"),
         "mae": QCoreApplication.translate("Metrics", "MAE"),
         "rmse": QCoreApplication.translate("Metrics", "RMSE"),
+        "map": QCoreApplication.translate("Metrics", "mAP"),
+        "map_50": QCoreApplication.translate("Metrics", "mAP at 0.50"),
+        "map_75": QCoreApplication.translate("Metrics", "mAP at 0.75"),
+        "wer": QCoreApplication.translate("Metrics", "WER"),
+        "cer": QCoreApplication.translate("Metrics", "CER"),
     }
     if short and name in shorter:
         return shorter[name]
@@ -128,19 +133,43 @@ def metric_title(name: str, *, short: bool = False) -> str:
         "mae": QCoreApplication.translate("Metrics", "Mean absolute error"),
         "rmse": QCoreApplication.translate("Metrics", "Root mean squared error"),
         "r2": QCoreApplication.translate("Metrics", "R²"),
+        "f1": QCoreApplication.translate("Metrics", "F1"),
+        "precision_micro": QCoreApplication.translate("Metrics", "Micro precision"),
+        "recall_micro": QCoreApplication.translate("Metrics", "Micro recall"),
+        "exact_match": QCoreApplication.translate("Metrics", "Exact match"),
+        "mean_iou": QCoreApplication.translate("Metrics", "Mean IoU"),
+        "mean_dice": QCoreApplication.translate("Metrics", "Mean Dice"),
+        "pixel_accuracy": QCoreApplication.translate("Metrics", "Pixel accuracy"),
+        "map": QCoreApplication.translate("Metrics", "Mean average precision"),
+        "map_50": QCoreApplication.translate("Metrics", "Mean average precision at 0.50"),
+        "map_75": QCoreApplication.translate("Metrics", "Mean average precision at 0.75"),
+        "token_accuracy": QCoreApplication.translate("Metrics", "Token accuracy"),
+        "wer": QCoreApplication.translate("Metrics", "Word error rate"),
+        "cer": QCoreApplication.translate("Metrics", "Character error rate"),
+        "rouge1": "ROUGE-1",
+        "rouge2": "ROUGE-2",
+        "rougeL": "ROUGE-L",
+        "bleu": "BLEU",
+        "chrf": "chrF",
+        "smape": "sMAPE",
+        "mase": "MASE",
+        "auroc": "AUROC",
     }
     return titles.get(name) or name.replace("_", " ").capitalize()
 
 
 def metric_ceiling(name: str) -> float | None:
     """What a metric cannot exceed: 1 for shares and R², `None` for all others."""
-    shares = ("accuracy", "f1", "precision", "recall", "average_precision", "r2")
-    return 1.0 if any(part in name for part in shares) else None
+    shares = ("accuracy", "f1", "precision", "recall", "r2", "iou", "dice", "exact_match", "rouge", "auroc")
+    return 1.0 if any(part in name for part in shares) or name.startswith(("map", "ap(")) else None
 
 
 def main_metrics(metrics: Mapping[str, float], count: int = 3) -> list[str]:
     """Name the metrics that a person looks at first, in that order; the loss only where there is nothing else."""
-    order = ("accuracy", "f1_macro", "average_precision_macro", "f1_micro", "r2", "mae", "rmse")
+    order = (
+        *("mean_iou", "map", "wer", "rougeL", "bleu", "exact_match"),  # what a task is judged by above all
+        *("accuracy", "f1_macro", "average_precision_macro", "f1_micro", "r2", "mae", "rmse"),
+    )
     known = [name for name in order if name in metrics]
     known += [name for name in metrics if name not in known and name != "loss"]
     return known[:count] or list(metrics)[:count]

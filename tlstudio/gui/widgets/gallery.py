@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from PySide6.QtWidgets import QAbstractScrollArea, QWidget
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.texts import draw_lines
-from tlstudio.gui.widgets.thumbnails import ThumbnailLoader
+from tlstudio.gui.widgets.thumbnails import Thumb, ThumbnailLoader
 
 Indices = npt.NDArray[np.int64]
 
@@ -40,13 +39,13 @@ class Tile:
     """What one cell shows.
 
     Attributes:
-        image: Image file, or `None` for a text.
+        thumb: Its small picture, or `None` for a text.
         text: The text of a text sample (its beginning will do).
         caption: Line below: the label.
         corner: Short mark at the end of that line: the split.
     """
 
-    image: Path | None
+    thumb: Thumb | None
     text: str
     caption: str
     corner: str = ""
@@ -266,7 +265,7 @@ class Gallery(QAbstractScrollArea):
         self.viewport().update()
 
     @Slot(object)
-    def _picture_ready(self, _path: object) -> None:
+    def _picture_ready(self, _thumb: object) -> None:
         self.viewport().update()
 
     # Drawing ----------------------------------------------------------------------------------------------------
@@ -278,24 +277,24 @@ class Gallery(QAbstractScrollArea):
         painter = QPainter(self.viewport())
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        wanted: list[Path] = []
+        wanted: list[Thumb] = []
         for position in self._visible():
             tile = self._tile(position)
             rect = self._rect(position)
             if self._images:
-                if tile.image is not None and self._loader.get(tile.image) is None:
-                    wanted.append(tile.image)
+                if tile.thumb is not None and self._loader.get(tile.thumb) is None:
+                    wanted.append(tile.thumb)
                 self._draw_picture(painter, rect, tile, position)
             else:
                 self._draw_text(painter, rect, tile, position)
         painter.end()
         self._loader.want(wanted)
 
-    def _frame(self, painter: QPainter, rect: QRectF, position: int) -> None:
+    def _frame(self, painter: QPainter, rect: QRectF, position: int, *, white: bool = False) -> None:
         theme = self._state.theme
         chosen = position in self._selected
         line = theme.accent if chosen else theme.faint if position == self._hover else theme.line
-        if self._images and theme.name == "dark" and not chosen and position != self._hover:
+        if white and theme.name == "dark" and not chosen and position != self._hover:
             # A picture's ground is white: a dark line around it would only fray its corners.
             return
         width = 2.0 if chosen else 1.0
@@ -313,9 +312,10 @@ class Gallery(QAbstractScrollArea):
         box = QRectF(rect.x(), rect.y(), rect.width(), rect.height() - foot)
         path = QPainterPath()
         path.addRoundedRect(box, 8, 8)
-        # Pictures stand on white in both themes: most have a white ground of their own.
-        painter.fillPath(path, QColor("#FFFFFF"))
-        pixmap = self._loader.get(tile.image) if tile.image is not None else None
+        # Photographs stand on white in both themes: most have a white ground of their own.
+        white = tile.thumb is None or tile.thumb.white
+        painter.fillPath(path, QColor("#FFFFFF" if white else theme.ground))
+        pixmap = self._loader.get(tile.thumb) if tile.thumb is not None else None
         if pixmap is not None and not pixmap.isNull():
             inner = box.adjusted(6, 6, -6, -6)
             size = QSize(pixmap.width(), pixmap.height()).scaled(
@@ -327,7 +327,7 @@ class Gallery(QAbstractScrollArea):
         elif pixmap is not None:
             painter.setPen(QColor(theme.bad))
             painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), self.tr("cannot be read"))
-        self._frame(painter, box, position)
+        self._frame(painter, box, position, white=white)
         line = QRect(rect.x() + 2, rect.bottom() - foot + 5, rect.width() - 4, metrics.height())
         self._draw_caption(painter, line, tile, metrics)
 

@@ -66,7 +66,7 @@ class ImportForm(QWidget):
         self.copy_box = QComboBox()
         self.copy_box.addItem(self.tr("Copy into the project"), True)
         self.copy_box.addItem(self.tr("Leave where they are"), False)
-        self._copy_label = self._add(column, "import_copy", self.tr("&Image files"), self.copy_box)
+        self._copy_label = self._add(column, "import_copy", self.tr("Fi&les"), self.copy_box)
         self._size = text_label("", "small", "import_size", wrap=True)
         column.addWidget(self._size)
         self.copy_box.activated.connect(self._emit)
@@ -170,9 +170,9 @@ class ImportForm(QWidget):
         preview = plan.preview
         values = plan.request.options.model_dump() if plan.request else dict(preview.options) if preview else {}
         self._build_options(chosen, values, preview.columns if preview else ())
-        images = chosen in self._registry.formats and self._registry.formats[chosen].modality == "image"
+        modality = self._registry.formats[chosen].modality if chosen in self._registry.formats else "text"
         for widget in (self.copy_box, self._copy_label, self._size):
-            widget.setVisible(images)
+            widget.setVisible(modality in ("image", "audio"))
         self._mark(plan.problems)
 
     def _show_tasks(self, format_name: str, chosen: Task | None) -> None:
@@ -187,7 +187,7 @@ class ImportForm(QWidget):
 
     def show_size(self, size: int, complete: bool) -> None:
         """Say how much would be copied."""
-        pattern = self.tr("{0} of images") if complete else self.tr("More than {0} of images")
+        pattern = self.tr("{0} of files") if complete else self.tr("More than {0} of files")
         self._size.setText(pattern.format(size_text(size)))
 
     # Options of the format --------------------------------------------------------------------------------------

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import Preview, Problem, ProblemsError, Task, TLStudioError
+from tlstudio.api import TASKS, Preview, Problem, ProblemsError, Sample, Task, TLStudioError
 from tlstudio.api.images import IMAGE_SUFFIXES
+from tlstudio.api.sounds import SOUND_SUFFIXES
 from tlstudio.gui.workers import JobContext
 from tlstudio.plugins import Registry
 
 if TYPE_CHECKING:
     from tlstudio.data.importing import ImportRequest
 
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | SOUND_SUFFIXES
+SHOWN_SAMPLES = 20
+_FOLDERS = ("image_folder", "audio_folder", "sound_folder", "folder")  # options that say where a table's files lie
 COUNTED_FILES = 200_000
 """So many files are added up for the size; a larger folder is said to have more."""
 
@@ -52,7 +57,7 @@ class Plan:
         formats: Names of formats that fit, best first.
         request: Ready to be imported; `None` if there are problems.
         preview: What was found; `None` if nothing usable is there.
-        images: Image files of the first rows.
+        samples: The first samples, of those kinds that are told by how they look.
         problems: Everything that is in the way.
     """
 
@@ -60,7 +65,7 @@ class Plan:
     formats: tuple[str, ...]
     request: ImportRequest | None
     preview: Preview | None
-    images: tuple[Path, ...] = ()
+    samples: tuple[Sample, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -85,12 +90,11 @@ def make_plan(wish: Wish, registry: Registry) -> Plan:
     except TLStudioError as error:
         problem = Problem(error.field, error.what, error.remedy)
         return Plan(wish, formats, None, _preview_alone(wish, formats, registry), problems=(problem,))
-    images = _images_of(preview, wish.source) if request.format.modality == "image" else ()
-    return Plan(wish, formats, request, preview, images)
+    return Plan(wish, formats, request, preview, _first_samples(request, preview))
 
 
 def source_size(source: Path, context: JobContext) -> tuple[int, bool]:
-    """Add up the image files of a source.
+    """Add up the images and sounds of a source.
 
     Returns:
         Bytes, and whether all files were counted.
@@ -100,7 +104,7 @@ def source_size(source: Path, context: JobContext) -> tuple[int, bool]:
     total = files = 0
     for folder, _, names in os.walk(source):
         for name in names:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if Path(name).suffix.lower() in MEDIA_SUFFIXES:
                 files += 1
                 try:
                     total += (Path(folder) / name).stat().st_size
@@ -122,15 +126,32 @@ def _preview_alone(wish: Wish, formats: tuple[str, ...], registry: Registry) -> 
         return None
 
 
-def _images_of(preview: Preview, source: Path) -> tuple[Path, ...]:
-    """Find the image files that the first rows name."""
+def _first_samples(request: ImportRequest, preview: Preview) -> tuple[Sample, ...]:
+    """The first samples: read, where a label lies in an image or the sample is a row; else the files of the preview."""
+    modality, kind = request.format.modality, TASKS[request.task].label
+    if modality == "text":
+        return ()
+    if modality == "table" or kind in ("mask", "boxes"):
+        items = request.format.read(request.source, request.options, request.task)
+        try:
+            return tuple(item for item in islice(items, SHOWN_SAMPLES) if isinstance(item, Sample))
+        except TLStudioError:
+            return ()  # the import will tell it
+    files = _files_of(preview, request.source, IMAGE_SUFFIXES if modality == "image" else SOUND_SUFFIXES)
+    if modality == "image":
+        return tuple(Sample(str(path), image=path) for path in files)
+    return tuple(Sample(str(path), audio=path) for path in files)
+
+
+def _files_of(preview: Preview, source: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:
+    """Find the files that the first rows name."""
     base = source if source.is_dir() else source.parent
-    folder = preview.options.get("image_folder") or preview.options.get("folder") or ""
+    folder = next((preview.options[name] for name in _FOLDERS if preview.options.get(name)), "")
     bases = [base, *([base / str(folder), Path(str(folder))] if folder else [])]
     found: list[Path] = []
     for row in preview.rows:
         for value in row.values():
-            if Path(value).suffix.lower() not in IMAGE_SUFFIXES:
+            if Path(value).suffix.lower() not in suffixes:
                 continue
             path = next((each / value for each in bases if (each / value).is_file()), None)
             if path is not None:

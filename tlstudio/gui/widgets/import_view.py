@@ -18,12 +18,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from tlstudio.api import Mask, Sample, label_names, label_text
+from tlstudio.data.targets import sort_classes
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.gallery import Gallery, Tile
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.import_form import ImportForm
 from tlstudio.gui.widgets.import_plan import Plan, make_plan, source_size
+from tlstudio.gui.widgets.sample_thumbs import sample_thumb
 from tlstudio.gui.widgets.samples_table import style_table
 from tlstudio.gui.widgets.status_bar import duration_text
 from tlstudio.gui.widgets.texts import push_button, text_label
@@ -250,13 +253,19 @@ class ImportView(QWidget):
             self.table.setColumnWidth(place, max(96, min(360, self.table.columnWidth(place) + 16)))
 
     def _fill_gallery(self, plan: Plan) -> None:
-        images = plan.images
-        self.gallery.setVisible(bool(images))
+        classes = sort_classes({name for sample in plan.samples for name in label_names(sample.label)})
+        tiles = [tile for sample in plan.samples if (tile := self._tile(sample, classes)) is not None]
+        self.gallery.setVisible(bool(tiles))
+        self.gallery.set_items(len(tiles), tiles.__getitem__, images=True)
 
-        def tile(position: int) -> Tile:
-            return Tile(images[position], "", images[position].parent.name)
-
-        self.gallery.set_items(len(images), tile, images=True)
+    def _tile(self, sample: Sample, classes: tuple[str, ...]) -> Tile | None:
+        label = sample.label
+        marked = isinstance(label, (Mask, tuple))
+        marks = (lambda: label) if marked else None
+        thumb = sample_thumb(sample, self._state.theme, marks=marks, classes=classes, key=f"{id(label)}")
+        file = sample.image or sample.audio
+        caption = label_text(label) if label is not None else file.parent.name if file is not None else ""
+        return None if thumb is None else Tile(thumb, "", caption)
 
     # Importing --------------------------------------------------------------------------------------------------
 

@@ -1,60 +1,27 @@
-"""One sample, large: picture or text, label, split, where it came from."""
+"""One sample, large: what it is, its label, its split, where it came from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QPainter, QPaintEvent, QPixmap
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QUrl, Signal, Slot
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
+from tlstudio.api import Sample
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.icons import keep_icon
-from tlstudio.gui.widgets.marked_text import MarkedText
+from tlstudio.gui.widgets.sample_view import Case, SampleView
 from tlstudio.gui.widgets.samples_model import label_text
 from tlstudio.gui.widgets.texts import push_button, text_label
-from tlstudio.gui.widgets.thumbnails import load_picture
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
 
 PICTURE = 220
 """Height of the picture in device-independent pixels."""
-
-
-class Picture(QWidget):
-    """Draws an image as large as there is room, on white."""
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName(name)
-        self.setFixedHeight(PICTURE)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._pixmap = QPixmap()
-
-    def set_image(self, image: QImage) -> None:
-        """Show an image; a null one shows nothing."""
-        self._pixmap = QPixmap.fromImage(image)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # Qt override
-        """Draw it in the middle."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(Qt.GlobalColor.white)
-        painter.drawRoundedRect(self.rect(), 8, 8)
-        if not self._pixmap.isNull():
-            area = self.rect().adjusted(8, 8, -8, -8)
-            size = QSize(self._pixmap.size()).scaled(area.size(), Qt.AspectRatioMode.KeepAspectRatio)
-            target = area.adjusted(0, 0, 0, 0)
-            target.setSize(size)
-            target.moveCenter(area.center())
-            painter.drawPixmap(target, self._pixmap)
-        painter.end()
 
 
 class ItemDetails(Card):
@@ -91,10 +58,8 @@ class ItemDetails(Card):
         self.column.addLayout(head)
         self._label = text_label("", "heading", "item_label", wrap=True)
         self.column.addWidget(self._label)
-        self._picture = Picture("item_picture")
-        self.column.addWidget(self._picture)
-        self._text = MarkedText("item_text", self.tr("Text of the item"), state)
-        self.column.addWidget(self._text, 1)
+        self.view = SampleView("item_view", state, picture_height=PICTURE)
+        self.column.addWidget(self.view, 1)
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(12)
         self._grid.setVerticalSpacing(6)
@@ -134,25 +99,17 @@ class ItemDetails(Card):
     def show_item(self, revision: Revision, index: int) -> None:
         """Show a sample by its row in the revision."""
         sample = revision.sample(index)
-        self._path = sample.image
+        kind = revision.label_kind
+        self._path = sample.image or sample.audio
         self._label.setText(label_text(sample.label) or self.tr("(no label)"))
-        self._picture.setVisible(sample.image is not None)
-        self._text.setVisible(sample.text is not None)
-        size = ""
-        if sample.image is not None:
-            self._load(sample.image)
-            width = revision.table.column("width")[index].as_py()
-            height = revision.table.column("height")[index].as_py()
-            size = self.tr("{0} × {1} px").format(width, height) if width else ""  # noqa: RUF001  the sign for sizes
-        if sample.text is not None:
-            self._text.show_text(sample.text, sample.pair, sample.label, revision.classes)
-            size = self.tr("{0} characters").format(len(sample.text))
+        self._label.setVisible(kind not in ("text", "numbers") or sample.label is None)  # these are shown as a whole
+        self.view.show_case(Case(sample, kind, sample.label, classes=revision.classes))
         facts = {
             "split": sample.split or "",
-            "size": size,
+            "size": self._size(revision, index, sample),
             "group": sample.group,
             "source": sample.source,
-            "path": str(sample.image or ""),
+            "path": str(self._path or ""),
             "id": sample.id,
         }
         for key, text in facts.items():
@@ -160,24 +117,17 @@ class ItemDetails(Card):
             value.setText(text)
             caption.setVisible(bool(text))
             value.setVisible(bool(text))
-        self._open.setVisible(sample.image is not None)
-        self._copy.setVisible(sample.image is not None)
+        self._open.setVisible(self._path is not None)
+        self._copy.setVisible(self._path is not None)
 
-    def _load(self, path: Path) -> None:
-        """Read the picture off the window's thread: it may be very large."""
-        edge = round(PICTURE * 1.5 * self.devicePixelRatioF())
-        self._picture.set_image(QImage())
-
-        def show(image: QImage) -> None:
-            if path == self._path:
-                self._picture.set_image(image)
-
-        self._state.jobs.start(
-            lambda _context: load_picture(path, edge),
-            self.tr("Opening {0}").format(path.name),
-            show,
-            key="item_picture",
-        )
+    def _size(self, revision: Revision, index: int, sample: Sample) -> str:
+        if sample.image is not None:
+            width, height = (revision.table.column(name)[index].as_py() for name in ("width", "height"))
+            return self.tr("{0} × {1} px").format(width, height) if width else ""  # noqa: RUF001  the sign for sizes
+        if sample.audio is not None:
+            seconds = revision.table.column("seconds")[index].as_py()
+            return self.tr("{0} s").format(f"{seconds:.2f}") if seconds else ""
+        return self.tr("{0} characters").format(len(sample.text)) if sample.text is not None else ""
 
     @Slot()
     def _previous(self) -> None:

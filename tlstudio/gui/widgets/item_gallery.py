@@ -1,10 +1,9 @@
-"""A small gallery of images or texts with a caption each: the most wrong items of a run, and the like."""
+"""A small gallery of pictures or texts with a caption each: the most wrong items of a run, and the like."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
@@ -14,6 +13,7 @@ from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOpti
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.texts import draw_lines
+from tlstudio.gui.widgets.thumbnails import Thumb
 from tlstudio.gui.workers import JobContext
 
 ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -30,14 +30,14 @@ class GalleryItem:
     Attributes:
         id: Id of the sample.
         caption: What is told below it: ``"bird → bug 0.91"``.
-        image: Its image file, if it is an image.
-        text: Its text, if it is one.
+        thumb: Its small picture, if it has one.
+        text: Its text, if it has none.
         tip: What the tooltip says.
     """
 
     id: str
     caption: str
-    image: Path | None = None
+    thumb: Thumb | None = None
     text: str = ""
     tip: str = ""
 
@@ -48,7 +48,7 @@ class GalleryModel(QAbstractListModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.items: tuple[GalleryItem, ...] = ()
-        self.pictures: dict[Path, QPixmap | None] = {}
+        self.pictures: dict[Thumb, QPixmap] = {}
 
     def set_items(self, items: Sequence[GalleryItem]) -> None:
         """Show other items."""
@@ -72,13 +72,13 @@ class GalleryModel(QAbstractListModel):
         if role == ITEM_ROLE:
             return item
         if role == PICTURE_ROLE:
-            return self.pictures.get(item.image) if item.image is not None else None
+            return self.pictures.get(item.thumb) if item.thumb is not None else None
         return None
 
-    def take(self, pictures: dict[Path, QImage | None]) -> None:
-        """Keep loaded pictures (`None`: it cannot be read) and show them."""
-        for path, picture in pictures.items():
-            self.pictures[path] = None if picture is None else QPixmap.fromImage(picture)
+    def take(self, pictures: dict[Thumb, QImage]) -> None:
+        """Keep pictures (a null one: it cannot be made) and show them."""
+        for thumb, picture in pictures.items():
+            self.pictures[thumb] = QPixmap.fromImage(picture)
         while len(self.pictures) > _KEPT:
             self.pictures.pop(next(iter(self.pictures)))
         if self.items:
@@ -112,10 +112,10 @@ class _ItemDelegate(QStyledItemDelegate):
         lit = bool(option.state & (QStyle.StateFlag.State_MouseOver | QStyle.StateFlag.State_HasFocus))
         path = QPainterPath()
         path.addRoundedRect(frame.toRectF().adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
-        # Pictures lie on white in both themes: most have white around them.
-        painter.fillPath(path, QColor("#FFFFFF") if item.image is not None else QColor(theme.ground))
+        # Photographs lie on white in both themes: most have white around them.
+        painter.fillPath(path, QColor("#FFFFFF" if item.thumb is not None and item.thumb.white else theme.ground))
         picture: QPixmap | None = index.data(PICTURE_ROLE)
-        if picture is not None:
+        if picture is not None and not picture.isNull():
             room = frame.adjusted(3, 3, -3, -3).size()
             fitted = picture.size().scaled(room, Qt.AspectRatioMode.KeepAspectRatio)
             place = QRect(0, 0, fitted.width(), fitted.height())
@@ -216,7 +216,7 @@ class ItemGallery(QListView):
         width, height = self.viewport().width() - 2, self.viewport().height() - 1
         if self._scrolls and not self.verticalScrollBar().isVisible():
             width -= self.verticalScrollBar().sizeHint().width()  # it would take this much as soon as it came
-        texts = bool(items) and items[0].image is None
+        texts = bool(items) and items[0].thumb is None
         least_width, least_height = (160, 74) if texts else (88, 70)
         best = QSize(0, 0)
         most = max(1, min(self._columns, width // least_width))
@@ -234,9 +234,9 @@ class ItemGallery(QListView):
 
     def _load(self) -> None:
         wanted = [
-            item.image
+            item.thumb
             for item in self._model.items
-            if item.image is not None and item.image not in self._model.pictures
+            if item.thumb is not None and item.thumb not in self._model.pictures
         ]
         if not wanted:
             return
@@ -245,12 +245,12 @@ class ItemGallery(QListView):
             return
         self._loading = True
 
-        def work(context: JobContext) -> dict[Path, QImage | None]:
-            return {path: load_picture(path, _EDGE * 2) for path in wanted if not context.cancelled()}
+        def work(context: JobContext) -> dict[Thumb, QImage]:
+            return {thumb: thumb.make(_EDGE * 2) for thumb in wanted if not context.cancelled()}
 
         self._state.jobs.start(work, self.tr("Loading pictures"), self._loaded, self._loading_failed)
 
-    def _loaded(self, pictures: dict[Path, QImage | None]) -> None:
+    def _loaded(self, pictures: dict[Thumb, QImage]) -> None:
         self._loading = False
         self._model.take(pictures)
         if self._again:
@@ -267,23 +267,3 @@ class ItemGallery(QListView):
     def _take_theme(self) -> None:
         self._item_delegate.theme = self._state.theme
         self.viewport().update()
-
-
-def load_picture(path: Path, edge: int) -> QImage | None:
-    """Read an image file scaled down to an edge, or `None` if it cannot be read. Needs no window.
-
-    Args:
-        path: The file.
-        edge: Longest side of the result in pixels.
-    """
-    from tlstudio.api import DataError
-    from tlstudio.api.images import open_image
-
-    try:
-        image = open_image(path, at_most=edge)
-    except DataError:
-        return None
-    image.thumbnail((edge, edge))
-    data = image.tobytes()
-    picture = QImage(data, image.width, image.height, 3 * image.width, QImage.Format.Format_RGB888)
-    return picture.copy()  # the bytes go with `data`

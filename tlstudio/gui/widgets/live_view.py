@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
 
 from tlstudio.api import TLStudioError
-from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged, TextsWritten
 from tlstudio.gui.run_reading import can_go_on
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState, RunPhase
 from tlstudio.gui.theme import mono_font
+from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.end_card import EndCard
 from tlstudio.gui.widgets.error_card import ErrorCard
 from tlstudio.gui.widgets.figures import (
     duration_text,
-    label_words,
     main_metrics,
     metric_ceiling,
     metric_title,
@@ -27,17 +27,16 @@ from tlstudio.gui.widgets.figures import (
     size_text,
 )
 from tlstudio.gui.widgets.icons import IconLabel
-from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.stat_card import StatCard
 from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.worst_card import WorstCard
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.store.run import Run
 
 _LOG_LINES = 500
-_WORST_EVERY_MS = 700
 
 
 class LiveView(QWidget):
@@ -64,12 +63,9 @@ class LiveView(QWidget):
         self._dirty = False
         self._end_drawn = False
         self._metric = ""
-        self._worst: tuple[tuple[str, str, float], ...] = ()
+        self._worst: tuple[tuple[str, str, float], ...] | None = None
+        self._written: TextsWritten | None = None
         self._build()
-        self._worst_timer = QTimer(self)
-        self._worst_timer.setSingleShot(True)
-        self._worst_timer.setInterval(_WORST_EVERY_MS)
-        self._worst_timer.timeout.connect(self._show_worst)
         state.theme_changed.connect(self._take_theme)
 
     def _build(self) -> None:
@@ -99,14 +95,8 @@ class LiveView(QWidget):
         self.rate_plot = MetricPlot("train_plot_rate", self.tr("Learning rate"), theme)
         self.memory_plot = MetricPlot("train_plot_memory", self.tr("GPU memory (GB)"), theme)
         self.memory_plot.hide()
-        self.worst_card = Card("train_worst", margins=(14, 10, 8, 8))
-        self.worst_card.column.addWidget(text_label(self.tr("Most wrong right now"), "section", "train_worst_title"))
-        self.gallery = ItemGallery("train_worst_gallery", self._state, self.tr("Most wrong right now"))
-        self._worst_hint = text_label("", "second", "train_worst_hint", wrap=True)
-        self.gallery.hide()
-        self.worst_card.column.addWidget(self._worst_hint, 1, Qt.AlignmentFlag.AlignTop)
-        self.worst_card.column.addWidget(self.gallery, 1)
-        self.gallery.opened.connect(self._open_item)
+        self.worst_card = WorstCard(self._state)
+        self.worst_card.opened.connect(self._open_item)
         self._grid = QGridLayout()
         self._grid.setSpacing(12)
         for number, widget in enumerate((self.loss_plot, self.metric_plot, self.rate_plot, self.worst_card)):
@@ -176,7 +166,8 @@ class LiveView(QWidget):
         self._revision = revision
         self.story = RunStory()
         self.story.run = run_id
-        self._worst, self._end_drawn = (), False
+        self._end_drawn = False
+        self._worst = self._written = None
         for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
             plot.clear()
             plot.set_growing(True)
@@ -187,12 +178,7 @@ class LiveView(QWidget):
         self.error_card.hide()
         self.waiting_card.hide()
         self.summary.hide()
-        self.gallery.show_items(())
-        self.gallery.hide()
-        self._worst_hint.setText(
-            self.tr("After the first epoch the validation items with the highest loss are shown here.")
-        )
-        self._worst_hint.show()
+        self.worst_card.begin(revision)
         self.log.clear()
         self.story.log.append(self.tr("Getting ready: the libraries are loaded when they are first needed."))
         self.time_card.set_caption(self.tr("Time left"))
@@ -203,7 +189,10 @@ class LiveView(QWidget):
     def show_data(self, revision: Revision) -> None:
         """Take the data of the run, once they are open."""
         self._revision = revision
-        self._worst = self.story.epoch.worst if self.story.epoch is not None else ()
+        if self.story.epoch is not None:
+            self.worst_card.show_data(revision, self.story.epoch.worst)
+        else:
+            self.worst_card.begin(revision)
         self._dirty = True
 
     def take(self, events: Iterable[RunEvent]) -> None:
@@ -215,6 +204,8 @@ class LiveView(QWidget):
                 self._add_step(event)
             elif isinstance(event, EpochEnded):
                 self._add_epoch(event)
+            elif isinstance(event, TextsWritten):
+                self._written = event
             elif isinstance(event, RunStarted):
                 self._add_curves(event)
 
@@ -287,12 +278,11 @@ class LiveView(QWidget):
             self.log.appendPlainText("\n".join(self.story.log))
             self._log_line.setText(self.story.log[-1])
             self.story.log.clear()
-        if self._worst and not self._worst_timer.isActive():
-            self._worst_timer.start()
-        elif self.story.epoch is not None and not self.story.epoch.worst:
-            self.gallery.hide()
-            self._worst_hint.setText(self.tr("Nothing in the validation split is wrong right now."))
-            self._worst_hint.show()
+        if self._written is not None:
+            self.worst_card.take_texts(self._written)
+        elif self._worst is not None:
+            self.worst_card.take_worst(self._worst)
+        self._written = self._worst = None
         if self.story.ended is not None and not self._end_drawn:
             self._end_drawn = True
             self._draw_end(self.story.ended)
@@ -314,7 +304,8 @@ class LiveView(QWidget):
             steps = self.tr("step {0} of {1}").format(f"{step.step:,}", f"{total:,}") if step else ""
             self.epoch_card.show_figure(f"{story.epoch_now} / {started.epochs}", steps)
         if step is not None:
-            text = self.tr("texts a second") if self._is_text() else self.tr("images a second")
+            items = items_word(self._revision.modality) if self._revision is not None else self.tr("items")
+            text = self.tr("{0} a second").format(items)
             self.speed_card.show_figure(number_of_items(step.samples_per_second), text)
             left = "—" if step.seconds_left is None else duration_text(step.seconds_left)
             so_far = self.tr("{0} so far").format(duration_text(story.seconds))
@@ -325,9 +316,6 @@ class LiveView(QWidget):
         self.bar.setRange(0, 0 if fraction is None else 1000)
         if fraction is not None:
             self.bar.setValue(round(fraction * 1000))
-
-    def _is_text(self) -> bool:
-        return self._revision is not None and self._revision.modality == "text"
 
     def _draw_end(self, ended: RunEnded) -> None:
         self.time_card.set_caption(self.tr("Time"))
@@ -343,8 +331,7 @@ class LiveView(QWidget):
             can_go_on=run is not None and can_go_on(run, ended.status),
             kept=run is not None and run.best_checkpoint.is_dir(),
         )
-        if self._worst:
-            self._show_worst()
+        self.worst_card.draw()
 
     def _find_run(self) -> Run | None:
         project = self._state.project
@@ -370,17 +357,6 @@ class LiveView(QWidget):
             values[section] = {**values[section], name: value}
         self._state.train_requested.emit(Recipe.model_validate(values))
 
-    @Slot()
-    def _show_worst(self) -> None:
-        self._worst_timer.stop()
-        if self._revision is None or not self._worst:
-            return
-        worst, self._worst = self._worst, ()
-        items = [item for item in (wrong_item(self._revision, *each) for each in worst[:8]) if item is not None]
-        self._worst_hint.setVisible(not items)
-        self.gallery.setVisible(bool(items))
-        self.gallery.show_items(items)
-
     def _open_item(self, sample_id: str) -> None:
         if self._revision is not None:
             self._state.show_items.emit(self._revision, [sample_id], self.tr("Most wrong right now"))
@@ -393,18 +369,6 @@ class LiveView(QWidget):
     def _take_theme(self) -> None:
         for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
             plot.set_theme(self._state.theme)
-
-
-def wrong_item(revision: Revision, sample_id: str, predicted: str, loss: float) -> GalleryItem | None:
-    """Make the gallery item of a sample that was predicted wrong; `None` if the data have no such sample."""
-    try:
-        sample = revision.sample(revision.index_of(sample_id))
-    except (TLStudioError, KeyError):
-        return None
-    label = label_words(sample.label)
-    caption = f"{label} → {predicted} {number_text(loss, 2)}"
-    tip = f"{sample.source or sample_id}\n{caption}"
-    return GalleryItem(sample_id, caption, sample.image, (sample.text or "")[:240], tip)
 
 
 def number_of_items(rate: float) -> str:

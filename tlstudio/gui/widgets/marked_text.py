@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QTextBrowser, QWidget
 
 from tlstudio.api import Label, Span
 from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import class_colour, mixed
 
 _GROUND = 0.28  # of the colour of a name in the ground that its parts stand on: text stays readable on it
 _MOST_SHOWN = 200_000  # characters; laying out more would hold the window up
@@ -66,8 +66,7 @@ class MarkedText(QTextBrowser):
     def _part(self, text: str, name: str, classes: Sequence[str]) -> str:
         theme = self._state.theme
         place = classes.index(name) if name in classes else len(classes)
-        colour = theme.curves[place % len(theme.curves)]
-        ground = _mixed(colour, theme.surface, _GROUND)
+        ground = mixed(class_colour(theme, place), theme.surface, _GROUND)
         tag = ""
         if len(classes) > 1:
             tag = f'<span style="color:{theme.second};font-size:small">&nbsp;{_escaped(name)}</span>'
@@ -77,9 +76,3 @@ class MarkedText(QTextBrowser):
 def _escaped(text: str | None) -> str:
     """Text as HTML that is nothing but text: whoever wrote it can name no picture or link."""
     return html.escape(text or "").replace("\n", "<br>")
-
-
-def _mixed(one: str, other: str, share: float) -> str:
-    a, b = QColor(one), QColor(other)
-    pairs = ((a.red(), b.red()), (a.green(), b.green()), (a.blue(), b.blue()))
-    return QColor(*(round(share * x + (1 - share) * y) for x, y in pairs)).name()

@@ -97,11 +97,14 @@ class PredictMany(QWidget):
     def set_modality(self, modality: Modality) -> None:
         """Take images or texts."""
         self._modality = modality
-        self.drop.set_title(
-            self.tr("Drop a folder of images, or a table with a column of image files")
-            if modality == "image"
-            else self.tr("Drop a table (CSV, TSV, Parquet, JSONL) with a column of texts, or a folder of text files")
-        )
+        titles: dict[Modality, str] = {
+            "image": self.tr("Drop a folder of images, or a table with a column of image files"),
+            "text": self.tr("Drop a table (CSV, Parquet, JSONL) with a column of texts, or a folder of text files"),
+            "audio": self.tr("Drop a folder of recordings, or a table with a column of sound files"),
+            "table": self.tr("Drop a table (CSV, Parquet, JSONL) with the columns that the model knows"),
+            "image+text": self.tr("Drop a table with a column of image files and a column of texts"),
+        }
+        self.drop.set_title(titles[modality])
         self.reset()
 
     def reset(self) -> None:

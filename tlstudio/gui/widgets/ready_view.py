@@ -10,11 +10,14 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QS
 from tlstudio.api import SPLITS, Problem
 from tlstudio.gui.recipe_draft import Checked
 from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
-from tlstudio.gui.widgets.figures import count_text, duration_text, label_words, size_text
+from tlstudio.gui.widgets.figures import count_text, duration_text, size_text
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
+from tlstudio.gui.widgets.sample_thumbs import row_thumb
+from tlstudio.gui.widgets.samples_model import short_label
 from tlstudio.gui.widgets.stat_card import StatCard
 from tlstudio.gui.widgets.texts import text_label
 
@@ -187,7 +190,7 @@ class ReadyView(QScrollArea):
             self._data.show_figure("—")
             return
         sizes = {split: len(revision.indices(split)) for split in SPLITS}
-        unit = self.tr("images") if revision.modality == "image" else self.tr("texts")
+        unit = items_word(revision.modality)
         rest = self.tr("{0}, {1} to check on").format(unit, f"{sizes['validation'] + sizes['test']:,}")
         self._data.show_figure(f"{sizes['train']:,}", rest)
         self._show_examples(revision)
@@ -207,9 +210,11 @@ class ReadyView(QScrollArea):
         picked = indices[:: max(1, len(indices) // 16)][:16]
         items = []
         for index in picked:
-            sample = revision.sample(int(index))
-            label = label_words(sample.label)
-            items.append(GalleryItem(sample.id, label, sample.image, (sample.text or "")[:240], sample.source))
+            row = int(index)
+            thumb = row_thumb(revision, row, self._state.theme)
+            told = "" if thumb is not None else revision.sample_text(row, 240)
+            name, source = (str(revision.table.column(column)[row].as_py()) for column in ("id", "source"))
+            items.append(GalleryItem(name, short_label(revision, row) or "—", thumb, told, source))
         self._gallery.show_items(items)
         self._examples.setVisible(bool(items))
 

@@ -23,6 +23,7 @@ from tlstudio.gui.widgets.figures import (
     wilson_interval,
 )
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
+from tlstudio.gui.widgets.sample_thumbs import row_thumb
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
 from tlstudio.gui.widgets.stat_card import StatCard
 from tlstudio.gui.widgets.texts import push_button, text_label
@@ -256,11 +257,13 @@ class RunMistakes(QWidget):
     def _item(self, details: RunDetails, result: ItemResult) -> GalleryItem | None:
         if details.revision is None:
             return None
-        sample = details.revision.sample(details.revision.index_of(result.id))
+        revision = details.revision
+        row = revision.index_of(result.id)
         sure = "" if result.confidence is None else f" {round(result.confidence * 100)} %"
         caption = f"{label_words(result.label)} → {label_words(result.predicted)}{sure}"
-        tip = f"{sample.source or sample.id}\n{caption}"
-        return GalleryItem(sample.id, caption, sample.image, (sample.text or "")[:240], tip)
+        tip = f"{revision.table.column('source')[row].as_py() or result.id}\n{caption}"
+        thumb = row_thumb(revision, row, self._state.theme)
+        return GalleryItem(result.id, caption, thumb, "" if thumb is not None else revision.sample_text(row, 240), tip)
 
     def _open(self, sample_id: str) -> None:
         if self._details is not None and self._details.revision is not None:

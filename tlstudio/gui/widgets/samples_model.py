@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from tlstudio import api
-from tlstudio.api import Label
+from tlstudio.api import Cell, Label
+from tlstudio.data.cells import cell_text, cells_from
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -17,15 +20,29 @@ if TYPE_CHECKING:
 Indices = npt.NDArray[np.int64]
 AnyIndex = QModelIndex | QPersistentModelIndex
 NO_PARENT = QModelIndex()
+_OWN = "values."
+_ROWS_LOOKED_AT = 20
+_MOST_OWN = 40  # columns of the user's table that are shown
 
 
 def label_text(label: Label) -> str:
     """Write a label for people."""
-    if label is None:
+    if label is None or label == ():
         return ""
-    if isinstance(label, tuple):
-        return api.label_text(label) if label else ""
-    return f"{label:g}" if isinstance(label, float) else label
+    return f"{label:g}" if isinstance(label, float) else api.label_text(label)
+
+
+def short_label(revision: Revision, index: int) -> str:
+    """Write the label of a row; of a mask the names alone, so that its pixels need not be read."""
+    if revision.label_kind == "mask":
+        return ", ".join(revision.table.column("labels")[index].as_py() or ())
+    return label_text(revision.label(index))
+
+
+def value_columns(revision: Revision) -> tuple[str, ...]:
+    """Names of the columns of a table's rows, as its first rows have them."""
+    texts = revision.table.column("values").slice(0, _ROWS_LOOKED_AT).to_pylist()
+    return tuple(dict.fromkeys(name for text in texts if text is not None for name in cells_from(text)))
 
 
 class SamplesModel(QAbstractTableModel):
@@ -36,6 +53,7 @@ class SamplesModel(QAbstractTableModel):
         self._revision: Revision | None = None
         self._rows: Indices = np.zeros(0, dtype=np.int64)
         self._columns: tuple[tuple[str, str], ...] = ()
+        self._last: tuple[int, Mapping[str, Cell]] = (-1, {})
 
     @property
     def rows(self) -> Indices:
@@ -46,25 +64,28 @@ class SamplesModel(QAbstractTableModel):
         """Show these samples of a revision."""
         self.beginResetModel()
         self._revision, self._rows = revision, rows
+        self._last = (-1, {})
         if revision is None:
             self._columns = ()
         else:
-            content = (
-                (("text", self.tr("Text")), ("label", self.tr("Label")), ("split", self.tr("Split")))
-                if revision.modality == "text"
-                else (
-                    ("source", self.tr("File")),
-                    ("label", self.tr("Label")),
-                    ("split", self.tr("Split")),
-                    ("size", self.tr("Size")),
-                )
-            )
-            rest = (("source", self.tr("Source")),) if revision.modality == "text" else ()
-            # A group is rare: its column is there only if somebody has one.
-            grouped = any(str(name) for name in revision.table.column("group").unique().to_pylist())
-            group = (("group", self.tr("Group")),) if grouped else ()
-            self._columns = (*content, *group, *rest)
+            self._columns = self._columns_of(revision)
         self.endResetModel()
+
+    def _columns_of(self, revision: Revision) -> tuple[tuple[str, str], ...]:
+        told = (("label", self.tr("Label")), ("split", self.tr("Split")))
+        file, source = ("source", self.tr("File")), ("source", self.tr("Source"))
+        # A group is rare: its column is there only if somebody has one.
+        grouped = any(str(name) for name in revision.table.column("group").unique().to_pylist())
+        group = (("group", self.tr("Group")),) if grouped else ()
+        match revision.modality:
+            case "image":
+                return (file, *told, ("size", self.tr("Size")), *group)
+            case "audio":
+                return (file, *told, ("seconds", self.tr("Length")), *group)
+            case "text":
+                return (("text", self.tr("Text")), *told, *group, source)
+        own = tuple((f"{_OWN}{name}", name) for name in value_columns(revision)[:_MOST_OWN])
+        return (*own, *told, *group, source)
 
     def rowCount(self, parent: AnyIndex = NO_PARENT) -> int:
         """Number of samples shown."""
@@ -100,7 +121,13 @@ class SamplesModel(QAbstractTableModel):
         revision = cast("Revision", self._revision)
         index = int(self._rows[row])
         if column == "label":
-            return label_text(revision.label(index))
+            return short_label(revision, index)
+        if column.startswith(_OWN):
+            cell = self._values(index).get(column.removeprefix(_OWN))
+            return "" if cell is None else cell_text(cell)
+        if column == "seconds":
+            seconds = revision.table.column("seconds")[index].as_py()
+            return "" if seconds is None else self.tr("{0} s").format(f"{seconds:.2f}")
         if column == "size":
             width = revision.table.column("width")[index].as_py()
             height = revision.table.column("height")[index].as_py()
@@ -108,6 +135,13 @@ class SamplesModel(QAbstractTableModel):
         if column == "text":
             return revision.sample_text(index, 500)
         return str(revision.table.column(column)[index].as_py() or "")
+
+    def _values(self, index: int) -> Mapping[str, Cell]:
+        """The columns of a row; those of the last one are kept, as its cells are asked for one after the other."""
+        if self._last[0] != index:
+            text = cast("Revision", self._revision).table.column("values")[index].as_py()
+            self._last = (index, {} if text is None else cells_from(text))
+        return self._last[1]
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column."""
@@ -121,15 +155,29 @@ class SamplesModel(QAbstractTableModel):
             ).astype(float)
             ranks = np.argsort(keys, kind="stable")
         else:
-            if name == "label":
-                name = {"name": "label", "number": "value"}.get(self._revision.label_kind, "labels")
-            values = table.column(name).to_pylist()
-            if name == "labels":
-                values = [", ".join(value or []) for value in values]
-            empty: Any = 0.0 if name == "value" else ""
+            values, empty = self._sort_keys(table, name)
             ranks = np.asarray(sorted(range(len(values)), key=lambda i: values[i] or empty), dtype=np.int64)
         if order == Qt.SortOrder.DescendingOrder:
             ranks = ranks[::-1]
         self.layoutAboutToBeChanged.emit()
         self._rows = self._rows[ranks]
         self.layoutChanged.emit()
+
+    def _sort_keys(self, table: pa.Table, name: str) -> tuple[Sequence[Any], Any]:
+        """What the rows are sorted by, and what stands for nothing."""
+        if name.startswith(_OWN):
+            column = name.removeprefix(_OWN)
+            cells = [
+                None if text is None else cells_from(text).get(column) for text in table.column("values").to_pylist()
+            ]
+            plain = [cell if isinstance(cell, (str, float)) else None for cell in cells]
+            # Numbers before words, as a column may hold both.
+            return [None if cell is None else (isinstance(cell, str), cell) for cell in plain], (False, 0.0)
+        kind = cast("Revision", self._revision).label_kind
+        if name == "label":
+            own = {"name": "label", "number": "value", "text": "annotation", "numbers": "annotation"}
+            name = own.get(kind, "labels")
+        values = table.column(name).to_pylist()
+        if name == "labels":
+            values = [", ".join(value or []) for value in values]
+        return values, 0.0 if name in ("value", "seconds") else ""

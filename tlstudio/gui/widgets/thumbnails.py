@@ -1,11 +1,12 @@
-"""Small pictures of image files, made off the window's thread and kept while there is room."""
+"""Small pictures of samples, made off the window's thread and kept while there is room."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,21 @@ KEPT = 1500
 AT_ONCE = 2
 
 
+@dataclass(frozen=True)
+class Thumb:
+    """A small picture that can be made.
+
+    Attributes:
+        key: Two of the same key look the same.
+        make: Makes it with so many pixels a side at most, in any thread; a null image if it cannot.
+        white: Whether it lies on white in both themes, as photographs and drawings do.
+    """
+
+    key: str
+    make: Callable[[int], QImage] = field(compare=False)
+    white: bool = True
+
+
 def load_picture(path: Path, edge: int) -> QImage:
     """Read an image file at a size of at most so many pixels a side; a null image if it cannot be read."""
     try:
@@ -32,6 +48,11 @@ def load_picture(path: Path, edge: int) -> QImage:
     return QImage(data, picture.width, picture.height, 3 * picture.width, QImage.Format.Format_RGB888).copy()
 
 
+def file_thumb(path: Path) -> Thumb:
+    """The small picture of an image file."""
+    return Thumb(str(path), lambda edge: load_picture(path, edge))
+
+
 class ThumbnailLoader(QObject):
     """Makes thumbnails in the background; what is wanted last is made first.
 
@@ -40,7 +61,7 @@ class ThumbnailLoader(QObject):
         parent: Parent.
 
     Signals:
-        ready(object): The path (a `Path`) whose thumbnail has arrived.
+        ready(object): The `Thumb` whose picture has arrived.
     """
 
     ready = Signal(object)
@@ -49,24 +70,24 @@ class ThumbnailLoader(QObject):
     def __init__(self, edge: int, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._edge = edge
-        self._cache: OrderedDict[Path, QPixmap] = OrderedDict()
+        self._cache: OrderedDict[Thumb, QPixmap] = OrderedDict()
         self._lock = threading.Lock()
-        self._wanted: list[Path] = []
-        self._working: set[Path] = set()
+        self._wanted: list[Thumb] = []
+        self._working: set[Thumb] = set()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="thumbnails")
         self._made.connect(self._keep)
 
-    def get(self, path: Path) -> QPixmap | None:
-        """Return a thumbnail that is there (a null one if the file cannot be read), or `None`."""
-        pixmap = self._cache.get(path)
+    def get(self, thumb: Thumb) -> QPixmap | None:
+        """Return a picture that is there (a null one if it cannot be made), or `None`."""
+        pixmap = self._cache.get(thumb)
         if pixmap is not None:
-            self._cache.move_to_end(path)
+            self._cache.move_to_end(thumb)
         return pixmap
 
-    def want(self, paths: Sequence[Path]) -> None:
+    def want(self, thumbs: Sequence[Thumb]) -> None:
         """Ask for these, the first ones first, and forget what was asked for before."""
         with self._lock:
-            wanted = [path for path in paths if path not in self._cache and path not in self._working]
+            wanted = [thumb for thumb in thumbs if thumb not in self._cache and thumb not in self._working]
             fresh = len(wanted) - len(self._wanted)
             self._wanted = list(reversed(wanted))
         for _ in range(max(0, fresh)):
@@ -79,7 +100,7 @@ class ThumbnailLoader(QObject):
             self._cache.clear()
 
     def close(self) -> None:
-        """End the threads; takes as long as one image at most."""
+        """End the threads; takes as long as one picture at most."""
         with self._lock:
             self._wanted.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -88,16 +109,16 @@ class ThumbnailLoader(QObject):
         with self._lock:
             if not self._wanted:
                 return
-            path = self._wanted.pop()
-            self._working.add(path)
-        self._made.emit((path, load_picture(path, self._edge)))
+            thumb = self._wanted.pop()
+            self._working.add(thumb)
+        self._made.emit((thumb, thumb.make(self._edge)))
 
     @Slot(object)
     def _keep(self, made: object) -> None:
-        path, image = cast(tuple[Path, QImage], made)
+        thumb, image = cast(tuple[Thumb, QImage], made)
         with self._lock:
-            self._working.discard(path)
-        self._cache[path] = QPixmap.fromImage(image)
+            self._working.discard(thumb)
+        self._cache[thumb] = QPixmap.fromImage(image)
         while len(self._cache) > KEPT:
             self._cache.popitem(last=False)
-        self.ready.emit(path)
+        self.ready.emit(thumb)

@@ -1,0 +1,117 @@
+"""What the model says of one item, in the way of its task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtWidgets import QStackedWidget, QWidget
+
+from tlstudio.api import TASKS, LabelKind, Prediction, Sample, TargetInfo
+from tlstudio.engine.answers import words
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.bar_list import Bar, BarList
+from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.figures import label_words, percent
+from tlstudio.gui.widgets.sample_view import Case, SampleView
+from tlstudio.gui.widgets.texts import text_label
+
+_TOP = 12
+_SEEN: frozenset[LabelKind] = frozenset({"spans", "mask", "boxes", "numbers", "text"})
+"""Kinds of label that are shown in or beside their sample; all others are told by bars."""
+
+
+class PredictAnswer(Card):
+    """Shows a prediction: what it is in large letters, how sure it is, and the whole of it below."""
+
+    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
+        super().__init__("predict_answer_card", parent, margins=(16, 12, 14, 12), spacing=4)
+        self._target = TargetInfo("classification")
+        self._answer = text_label("—", "figure", "predict_answer", elide=True)
+        self.sure = text_label("", "second", "predict_sure", elide=True)
+        self.bars = BarList("predict_bars", state, self.tr("Classes with their probability"), row_height=30, columns=1)
+        self.view = SampleView("predict_seen", state)
+        self._below = QStackedWidget()
+        self._below.setObjectName("predict_below")
+        self._below.addWidget(self.bars)
+        self._below.addWidget(self.view)
+        self.column.addWidget(text_label(self.tr("PREDICTION"), "caption", "predict_answer_caption"))
+        self.column.addWidget(self._answer)
+        self.column.addWidget(self.sure)
+        self.column.addSpacing(6)
+        self.column.addWidget(self._below, 1)
+
+    @property
+    def answer(self) -> str:
+        """The predicted label as it is shown."""
+        return self._answer.text()
+
+    def set_target(self, target: TargetInfo) -> None:
+        """Show what a model of this target gives."""
+        self._target = target
+        self._below.setCurrentIndex(1 if TASKS[target.task].label in _SEEN else 0)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the last answer."""
+        self._say("—", self.tr("What the model says, and how sure it is, appears here."))
+        self.bars.show_bars(())
+        self.view.clear()
+
+    def show_waiting(self) -> None:
+        """Show that the answer is on its way."""
+        self._say("…", "")
+
+    def show_refusal(self, sentence: str) -> None:
+        """Say why there is no prediction."""
+        self._say("—", sentence)
+        self.sure.setToolTip(sentence)
+        self.bars.show_bars(())
+        self.view.clear()
+
+    def _say(self, answer: str, sure: str) -> None:
+        self._answer.setText(answer)
+        self._answer.setToolTip("")
+        self._answer.show()
+        self.sure.setText(sure)
+
+    def show_prediction(self, sample: Sample, prediction: Prediction) -> None:
+        """Show what the model says of a sample."""
+        kind = TASKS[self._target.task].label
+        if kind in _SEEN:
+            self._show_seen(sample, prediction, kind)
+            return
+        confidence, value = prediction.confidence, prediction.value
+        several = isinstance(value, tuple)
+        sure = "" if confidence is None else self.tr("{0} sure").format(percent(confidence))
+        self._say(label_words(value), self.tr("Every class above one half") if several else sure)
+        chosen = value if isinstance(value, tuple) else (value,)
+        self.bars.show_bars(
+            [Bar(name, score, percent(score), name in chosen) for name, score in prediction.scores[:_TOP]]
+        )
+
+    def _show_seen(self, sample: Sample, prediction: Prediction, kind: LabelKind) -> None:
+        value, confidence = prediction.value, prediction.confidence
+        sure = "" if confidence is None else self.tr("{0} sure").format(percent(confidence))
+        if kind == "spans":
+            self._say_spans(sample, prediction)
+        elif kind in ("mask", "boxes"):
+            self._say(label_words(value) if value else self.tr("Nothing found"), sure)
+        else:
+            self._say("", sure)
+            self._answer.hide()  # the text or the plot below is the answer
+        if kind == "text":  # what it was made from stands at the left
+            sample = replace(sample, image=None, text=None, pair=None, audio=None, values=None)
+        if self._target.task == "question_answering":
+            sample = replace(sample, pair=None)
+        self.view.show_case(Case(sample, kind, predicted=value, classes=self._target.classes))
+
+    def _say_spans(self, sample: Sample, prediction: Prediction) -> None:
+        asked = self._target.task == "question_answering"
+        found = words(prediction.value, sample) if prediction.value else ""
+        sentence = self.tr("{0} sure") if asked else self.tr("{0} sure of its least certain word")
+        sure = sentence.format(percent(prediction.confidence or 0.0))
+        if asked:
+            self._say(found or self.tr("No answer in this text"), sure)
+        else:
+            self._say(label_words(prediction.value) if prediction.value else self.tr("Nothing found"), sure)
+        self._answer.setToolTip(found)
