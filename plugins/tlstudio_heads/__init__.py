@@ -12,6 +12,7 @@ from tlstudio_heads.generation_heads import TextGeneration
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
+from tlstudio_heads.speech_heads import Ctc
 
 TLSTUDIO_API = "1.0"
 
@@ -30,4 +31,5 @@ def register_task_heads() -> Sequence[TaskHead]:
         Forecasting(),
         GatedFusion(),
         Segmentation(),
+        Ctc(),
     ]

@@ -226,6 +226,8 @@ class TargetInfo:
         std: Standard deviation of the training targets, above 0 (regression, forecasting).
         pairs: Whether each sample has a second text.
         size: Number of values in each label (forecasting).
+        characters: The characters of the training texts, each once, in the order of their numbers (labels that are
+            texts).
     """
 
     task: Task
@@ -235,6 +237,7 @@ class TargetInfo:
     std: float = 1.0
     pairs: bool = False
     size: int = 0
+    characters: str = ""
 
 
 @dataclass(frozen=True, slots=True)

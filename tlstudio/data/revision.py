@@ -253,10 +253,17 @@ class Revision:
         if self.label_kind == "numbers":
             return self._numbers_info()
         if self.label_kind not in NAMED:
-            return TargetInfo(self.task, pairs=self.has_pairs)
+            return TargetInfo(self.task, pairs=self.has_pairs, characters=self._characters())
         counts = self.class_counts()["train"]
         listed = tuple(counts[name] for name in self.classes)
         return TargetInfo(self.task, self.classes, listed, pairs=self.has_pairs)
+
+    def _characters(self) -> str:
+        """The characters of the texts that the train split has as labels."""
+        found: set[str] = set()
+        for label in self.labels(self.indices("train")):
+            found.update(str(label))
+        return "".join(sorted(found))
 
     def _numbers_info(self) -> TargetInfo:
         labels = np.array(self.labels(self.indices("train")), dtype=np.float64)  # an import made sure of equal lengths

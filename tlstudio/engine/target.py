@@ -23,6 +23,7 @@ def target_values(target: TargetInfo) -> dict[str, Any]:
         "std": target.std,
         "pairs": target.pairs,
         "size": target.size,
+        "characters": target.characters,
     }
 
 
@@ -45,7 +46,10 @@ def target_from(values: dict[str, Any]) -> TargetInfo:
     size = values.get("size", 0)
     if type(size) is not int or size < 0:
         raise TypeError("the number of values in a label is no number")
-    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, bool(values.get("pairs", False)), size)
+    characters, pairs = values.get("characters", ""), bool(values.get("pairs", False))
+    if not isinstance(characters, str):
+        raise TypeError("the characters are no text")
+    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, pairs, size, characters)
 
 
 def read_target(run: Run) -> TargetInfo:
