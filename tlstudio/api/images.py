@@ -36,6 +36,37 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
     Raises:
         DataError: Missing, empty, damaged, not an image, or larger than `MAX_PIXELS`.
     """
+    with _opened(path, at_most) as image:
+        return _upright(_to_rgb(image, path), _orientation(image))
+
+
+def open_unconverted(path: Path) -> Image.Image:
+    """Open an image upright but with the pixels as they are in the file: the indices of a palette, 16 bits, colours.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: See `open_image`.
+    """
+    with _opened(path) as image:
+        return _upright(image.copy(), _orientation(image))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height in pixels as `open_image` gives them, from the header alone: fast.
+
+    Raises:
+        DataError: Missing, empty, or not an image.
+    """
+    with _in_words(path), path.open("rb") as file, _identify(file) as image:
+        lies_on_its_side = _orientation(image) >= 5
+        return (image.height, image.width) if lies_on_its_side else (image.width, image.height)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, at_most: int | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Read an image that is not too large; of a JPEG at a size of at least `at_most` pixels a side."""
     with _in_words(path), path.open("rb") as file, _identify(file) as image:
         # The decoder of WEBP takes twice the memory of the others.
         most = MAX_PIXELS // 2 if image.format == "WEBP" else MAX_PIXELS
@@ -49,18 +80,7 @@ def open_image(path: Path, *, at_most: int | None = None) -> Image.Image:
         if at_most is not None and image.format in {"JPEG", "MPO"}:
             image.draft("RGB", (at_most, at_most))
         image.load()
-        return _upright(_to_rgb(image, path), _orientation(image))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels as `open_image` gives them, from the header alone: fast.
-
-    Raises:
-        DataError: Missing, empty, or not an image.
-    """
-    with _in_words(path), path.open("rb") as file, _identify(file) as image:
-        lies_on_its_side = _orientation(image) >= 5
-        return (image.height, image.width) if lies_on_its_side else (image.width, image.height)
+        yield image
 
 
 @contextlib.contextmanager
