@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,6 +84,22 @@ def layerwise_groups(
     return grouped_parameters([*named, ("head", model.head.parameters(), head_rate)], weight_decay=weight_decay)
 
 
+def _for_rows(situation: Situation, learning_rate: float) -> dict[str, Any]:
+    """Networks for rows are small and often begin with random weights: many steps, which cost little."""
+    batch_size = 32 if situation.num_train < 1_000 else 128 if situation.num_train < 20_000 else 512
+    steps = math.ceil(max(1, situation.num_train) / batch_size)
+    return {
+        "epochs": min(60, max(10, round(3_000 / steps))),
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "augmentation": "none",
+    }
+
+
 def fine_tuning_options(situation: Situation, *, learning_rate: float) -> dict[str, Any]:
     """Recommend training options for strategies that change the backbone.
 
@@ -90,6 +107,8 @@ def fine_tuning_options(situation: Situation, *, learning_rate: float) -> dict[s
         situation: The data, the backbone and the machine.
         learning_rate: Peak learning rate of the backbone's last layers.
     """
+    if situation.modality == "table":
+        return _for_rows(situation, max(learning_rate, 1e-3))
     few = situation.num_train < 2_000
     on_gpu, on_cpu = (20, 10), (8, 3)  # on the CPU minutes count, and each epoch is dear
     return {

@@ -188,6 +188,10 @@ class Preprocessor(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no tokens that are a text")
 
+    def remark(self, sample: Sample) -> str:
+        """Say in a sentence what of a sample is left aside, such as columns that the model does not know."""
+        return ""
+
     def describe(self) -> dict[str, Any]:
         """Everything needed to do the same elsewhere, as plain JSON values; written into exports."""
         return {}

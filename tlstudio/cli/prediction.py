@@ -79,9 +79,11 @@ def predict(
         if source is not None and csv is not None:
             return _to_csv(output, predictor, registry, source, csv, columns)
         if source is not None:
-            samples = samples_in(source, predictor.modality, registry, columns)
+            samples = samples_in(source, predictor.modality, registry, columns, predictor.takes)
         else:
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
+        for note in predictor.notes(samples):
+            output.hint(f"Note: {note}")
         return _to_screen(output, predictor, samples)
 
 
@@ -193,6 +195,8 @@ def _to_csv(
     if report.rejected:
         show_rejected(output, report.rejected, "not predicted")
     output.say(f"Wrote {report.rows:,} predictions to {report.output}.")
+    for note in report.notes:
+        output.hint(f"Note: {note}")
     if report.cancelled:
         output.hint("Cancelled before the end.")
     output.result(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tlstudio.api import MODALITIES, DataError, DatasetFormat, Modality, Rejected, Sample
+from tlstudio.api import MODALITIES, DataError, DatasetFormat, Modality, Rejected, Sample, TLStudioError
 from tlstudio.data.names import plain_text
 from tlstudio.data.planning import detect_all, suggest_options
 
@@ -16,7 +16,11 @@ NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 def samples_in(
-    source: Path, formats: Iterable[DatasetFormat], modality: Modality, columns: Mapping[str, str] = NO_COLUMNS
+    source: Path,
+    formats: Iterable[DatasetFormat],
+    modality: Modality,
+    columns: Mapping[str, str] = NO_COLUMNS,
+    takes: Callable[[Sample], bool] = lambda _: True,
 ) -> list[Sample | Rejected]:
     """Read what is to be predicted: one file, a folder (flat or nested) or a table.
 
@@ -26,6 +30,8 @@ def samples_in(
         modality: What the model takes.
         columns: Columns of a table by the option that names them, such as ``text_column``; what is ``""`` or missing
             is guessed.
+        takes: Whether the model can read a sample. Where several formats fit (rows of a table may be a series), the
+            first counts that gives such samples.
 
     Returns:
         The samples in the order of the source, without labels; what cannot be read is `Rejected` in its place.
@@ -33,11 +39,25 @@ def samples_in(
     Raises:
         DataError: There is no such source, nothing in it is of that modality, or a column does not exist.
     """
-    chosen, given = reader_of(source, formats, modality, columns)
+    readers = readers_of(source, formats, modality, columns)
+    if len(readers) > 1:
+        readers = [reader for reader in readers if _gives(takes, source, *reader)] or readers
+    return [_plain(item) for item in _read(source, *readers[0])]
+
+
+def _read(source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> Iterator[Sample | Rejected]:
     options, _ = suggest_options(chosen, source, given)
     # Without labels, the task does not matter.
-    items = chosen.read(source, options, "classification")
-    return [_plain(item) for item in items]
+    return chosen.read(source, options, "classification")
+
+
+def _gives(takes: Callable[[Sample], bool], source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> bool:
+    """Whether the first sample that a format finds is one that the model takes."""
+    try:
+        first = next((item for item in _read(source, chosen, given) if isinstance(item, Sample)), None)
+    except TLStudioError:
+        return False
+    return first is not None and takes(first)
 
 
 def _plain(item: Sample | Rejected) -> Sample | Rejected:
@@ -51,6 +71,13 @@ def reader_of(
     source: Path, formats: Iterable[DatasetFormat], modality: Modality, columns: Mapping[str, str] = NO_COLUMNS
 ) -> tuple[DatasetFormat, dict[str, Any]]:
     """Find the format that reads what is to be predicted, and its options; arguments and errors of `samples_in`."""
+    return readers_of(source, formats, modality, columns)[0]
+
+
+def readers_of(
+    source: Path, formats: Iterable[DatasetFormat], modality: Modality, columns: Mapping[str, str] = NO_COLUMNS
+) -> list[tuple[DatasetFormat, dict[str, Any]]]:
+    """Find all formats that could read it, the best first; see `reader_of`."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     columns = {name: value for name, value in columns.items() if value}
@@ -71,4 +98,4 @@ def reader_of(
             f"Choose one of the {plural}, a folder of them, or a table with a column of them.",
             path=source,
         )
-    return fitting[0], {**(fitting[0].without_labels() or {}), **columns}
+    return [(item, {**(item.without_labels() or {}), **columns}) for item in fitting]

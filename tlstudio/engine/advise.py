@@ -191,6 +191,8 @@ def _default(section: str, revision: Revision, registry: Registry) -> str:
             raise PluginError(f"No plugin brings a head for {TASKS[revision.task].title.lower()}.")
         return found[0].name
     wanted = "linear_probe"
+    if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
+        wanted = "full"
     if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
         wanted = "full"
     if wanted not in registry.strategies and not registry.strategies:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlstudio.api import DataError, Label, Preprocessor, RunError
+from tlstudio.api import DataError, Label, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TargetEncoder
 from tlstudio.data.revision import Revision
 from tlstudio.engine.processes import quick_processes
@@ -131,9 +131,16 @@ class SampleDataset(Dataset[tuple[dict[str, Any], Label, int]]):
         return len(self._indices)
 
     def __getitem__(self, key: Key) -> tuple[dict[str, Any], Label, int]:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[dict[str, Any], Label, int]]:
+        """Prepare the samples of a batch: the table is read many times faster so than one by one."""
+        samples = self._revision.samples(self._indices[[position for _, position in keys]])
+        return [self._prepared(key, sample) for key, sample in zip(keys, samples, strict=True)]
+
+    def _prepared(self, key: Key, sample: Sample) -> tuple[dict[str, Any], Label, int]:
         epoch, position = key
         index = int(self._indices[position])
-        sample = self._revision.sample(index)
         seed = sample_seed(self._seed, epoch, index) if epoch >= 0 else None
         try:
             return self._preprocessor(sample, seed), sample.label, position
@@ -352,7 +359,7 @@ class EvalLoader:
 
 def sample_lengths(revision: Revision, indices: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
     """Measure each sample's length as its preprocessor does, ``[N]`` int64; images all have the same."""
-    if revision.modality == "image":
+    if type(preprocessor).length is Preprocessor.length:
         return np.ones(len(indices), dtype=np.int64)
     lengths = (preprocessor.length(sample) for sample in revision.samples(indices))
     return np.fromiter(lengths, dtype=np.int64, count=len(indices))

@@ -50,12 +50,14 @@ class PredictReport:
         rejected: Items that could not be read.
         output: The file.
         cancelled: Whether it was cancelled before the end; the rows so far are in the file.
+        notes: Sentences on what of the items was left aside.
     """
 
     rows: int
     rejected: tuple[Rejected, ...]
     output: Path
     cancelled: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -130,6 +132,20 @@ class Predictor:
         """Whether it takes two texts at once: the sample's text and the `pair` that belongs to it."""
         return self._model.head.target.pairs
 
+    def takes(self, sample: Sample) -> bool:
+        """Whether it can read a sample."""
+        try:
+            self._prepared(sample)
+        except DataError:
+            return False
+        return True
+
+    def notes(self, samples: Iterable[Sample | Rejected]) -> tuple[str, ...]:
+        """Say what of samples it leaves aside, by the first of them: those of one source have the same columns."""
+        first = next((item for item in samples if isinstance(item, Sample)), None)
+        remark = "" if first is None else self._preprocessor.remark(first)
+        return (remark,) if remark else ()
+
     def outputs(self, samples: list[Sample]) -> torch.Tensor:
         """Compute raw outputs, ``[len(samples), ...]`` on the CPU.
 
@@ -203,7 +219,11 @@ def load_predictor(folder: str | Path) -> Predictor:
 
 
 def samples_in(
-    source: Path, modality: Modality, registry: Registry, columns: Mapping[str, str] = NO_COLUMNS
+    source: Path,
+    modality: Modality,
+    registry: Registry,
+    columns: Mapping[str, str] = NO_COLUMNS,
+    takes: Callable[[Sample], bool] = lambda _: True,
 ) -> list[Sample | Rejected]:
     """List the samples of an image, a text file, a folder or a table; labels are not needed.
 
@@ -213,11 +233,12 @@ def samples_in(
         registry: The formats.
         columns: Columns of a table by the option that names them (``text_column``, ``pair_column``,
             ``image_column``), where they are not found by themselves.
+        takes: Whether the model can read a sample, where several formats fit: `Predictor.takes`.
 
     Raises:
         DataError: Nothing usable is there.
     """
-    return list(read_samples(source, registry.formats.values(), modality, columns))
+    return list(read_samples(source, registry.formats.values(), modality, columns, takes))
 
 
 def predict_to_csv(
@@ -259,7 +280,7 @@ def predict_to_csv(
             path=output,
         )
     refuse_as_output(output)
-    items = samples_in(source, predictor.modality, registry, columns)
+    items = samples_in(source, predictor.modality, registry, columns, predictor.takes)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
     if not samples:
@@ -292,7 +313,7 @@ def predict_to_csv(
         ) from error
     finally:
         staging.unlink(missing_ok=True)
-    return PredictReport(rows, tuple(rejected), output, was_cancelled)
+    return PredictReport(rows, tuple(rejected), output, was_cancelled, predictor.notes(samples))
 
 
 def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[str]:
