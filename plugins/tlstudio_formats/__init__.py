@@ -18,6 +18,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.image_table import ImageTable
     from tlstudio_formats.image_text_table import ImageTextTable
     from tlstudio_formats.marked_texts import MarkedTexts
+    from tlstudio_formats.mask_folder import MaskFolder
     from tlstudio_formats.prompt_table import PromptTable
     from tlstudio_formats.questions import Questions
     from tlstudio_formats.running_text import RunningText
@@ -45,6 +46,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
         PromptTable(),
         Conversations(),
         RunningText(),
+        MaskFolder(),
         CocoBoxes(),
         YoloBoxes(),
         VocBoxes(),
