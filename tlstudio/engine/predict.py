@@ -294,6 +294,7 @@ def predict_to_csv(
             writer = csv.writer(file)
             text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality == "text" else []
             header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.scored)]
+            header += [f"value {number}" for number in range(1, predictor.target.size + 1)]
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
@@ -327,4 +328,5 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
-    return [sample.id, origin, *text, value, confidence, *shares]
+    following = prediction.value if predictor.target.size and isinstance(prediction.value, tuple) else ()
+    return [sample.id, origin, *text, value, confidence, *shares, *(repr(number) for number in following)]
