@@ -147,7 +147,7 @@ class RecipeDraft(QObject):
     def chosen(self, kind: str) -> str:
         """Name of the chosen or recommended component of a kind; ``""``: not known yet."""
         part = self._values.get(kind)
-        if part:
+        if part and part.get("name"):
             return str(part["name"])
         recipe = self.result.recipe
         return str(getattr(recipe, kind).name) if recipe is not None and kind in KINDS else ""
@@ -170,9 +170,9 @@ class RecipeDraft(QObject):
                 raise TLStudioError(f"'{key}' in the recipe must be a table of settings.")
             if key in KINDS:
                 options = part.get("options", {})
-                if not isinstance(options, Mapping) or not part.get("name"):
+                if not isinstance(options, Mapping) or not (part.get("name") or part.get("start_from")):
                     raise TLStudioError(f"'{key}' in the recipe needs a name and a table of options.")
-                fresh[key] = {**part, "name": str(part["name"]), "options": dict(options)}
+                fresh[key] = {**part, "options": dict(options)}
             else:
                 fresh[key] = dict(part)
         if "dataset" not in fresh and "dataset" in self._values:
@@ -181,6 +181,16 @@ class RecipeDraft(QObject):
         self._loaded = True
         self._kind_of_data = ("", "")
         self._touch()
+
+    def start_from(self, run: str) -> None:
+        """Take the backbone of a finished run, with what it has learned."""
+        self._values["backbone"] = {"start_from": run, "options": {}}
+        self._touch()
+
+    @property
+    def source(self) -> str:
+        """The run or exported model that the backbone is taken from; ``""``: none."""
+        return str(self._values.get("backbone", {}).get("start_from", ""))
 
     def situation(self) -> Situation | None:
         """What a picked component has to fit, or `None` while the data are not known."""

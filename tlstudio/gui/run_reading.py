@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.figures import setting_text
 from tlstudio.store.run_record import RunSummary
 
@@ -57,6 +58,7 @@ class RunDetails:
         has_checkpoint: Whether it has kept an epoch, which can be evaluated.
         can_go_on: Whether it has ended too early and can go on.
         problems: Sentences on what cannot be read.
+        lineage: Titles of the runs that it goes back to, the oldest first.
         missing: Sentences on plugins that it was made with and that are gone: it can be read, and no more.
     """
 
@@ -69,6 +71,7 @@ class RunDetails:
     has_checkpoint: bool = False
     can_go_on: bool = False
     problems: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
@@ -164,7 +167,21 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         has_checkpoint=run.best_checkpoint.is_dir(),
         can_go_on=can_go_on(run, summary.status),
         problems=tuple(problems),
+        lineage=_lineage(run, registry),
         missing=tuple(missing_plugins(run, registry)),
+    )
+
+
+def _lineage(run: Run, registry: Registry) -> tuple[str, ...]:
+    from tlstudio.engine.source import lineage_of
+
+    try:
+        ancestors = lineage_of(run)
+    except TLStudioError:  # its recipe cannot be read, which is told by itself
+        return ()
+    return tuple(
+        f"{run_title(each.run, registry)} ({each.dataset})" if each.dataset else run_title(each.run, registry)
+        for each in ancestors
     )
 
 

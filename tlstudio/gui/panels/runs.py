@@ -262,6 +262,9 @@ class RunsPanel(QWidget):
             self.evaluate(details.summary.id)
         elif action == "export":
             self._ask_export(details.summary.id)
+        elif action == "start_from":
+            self._state.navigate.emit("train")
+            self._state.start_requested.emit(details.summary.id)
         elif action == "predict":
             self._state.navigate.emit("predict")
             self._state.predict_requested.emit(details.summary.id)

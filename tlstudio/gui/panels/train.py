@@ -106,6 +106,7 @@ class TrainPanel(QWidget):
         self._state.dataset_selected.connect(self._on_dataset_selected)
         self._state.train_requested.connect(self.train_recipe)
         self._state.edit_requested.connect(self.edit_recipe)
+        self._state.start_requested.connect(self.start_from)
         self._state.resume_requested.connect(self.resume)
         self._state.theme_changed.connect(self._on_theme)
 
@@ -247,6 +248,15 @@ class TrainPanel(QWidget):
         else:
             self.plan(True)
         self.setup.load_values(recipe)
+
+    @Slot(str)
+    def start_from(self, run_id: str) -> None:
+        """Show the form for a run that starts from another one, on the data that all pages talk about."""
+        if self._session is None:
+            self._train_again()
+        else:
+            self.plan(True)
+        self.draft.start_from(run_id)
 
     # -- the queue ------------------------------------------------------------------------------------------
 

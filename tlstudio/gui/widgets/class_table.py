@@ -70,9 +70,11 @@ class FigureTable(QTableView):
 
     Signals:
         row_opened(str): A row was double-clicked or Enter was pressed on it; carries the text of its first cell.
+        row_chosen(str): Another row is current; carries the text of its first cell.
     """
 
     row_opened = Signal(str)
+    row_chosen = Signal(str)
 
     def __init__(self, name: str, accessible: str, *, sortable: bool = True, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,6 +102,7 @@ class FigureTable(QTableView):
         if sortable:
             header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.activated.connect(lambda index: self.row_opened.emit(str(index.siblingAtColumn(0).data())))
+        self.selectionModel().currentRowChanged.connect(self._choose)
 
     def show_rows(self, titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, stretch: bool = False) -> None:
         """Show other rows.
@@ -114,3 +117,7 @@ class FigureTable(QTableView):
         for column in range(len(titles)):
             mode = QHeaderView.ResizeMode.Stretch if stretch or column == 0 else QHeaderView.ResizeMode.ResizeToContents
             header.setSectionResizeMode(column, mode)
+
+    def _choose(self, current: Index, _before: Index) -> None:
+        if current.isValid():
+            self.row_chosen.emit(str(current.siblingAtColumn(0).data()))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
+from tlstudio.api import Label, label_names
 from tlstudio.gui.run_reading import RunDetails
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.confusion_matrix import ConfusionMatrix
 from tlstudio.gui.widgets.figures import (
+    count_text,
     duration_text,
     label_words,
     main_metrics,
@@ -22,17 +23,14 @@ from tlstudio.gui.widgets.figures import (
     number_text,
     wilson_interval,
 )
-from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
-from tlstudio.gui.widgets.sample_thumbs import row_thumb
+from tlstudio.gui.widgets.run_items import RunItems
+from tlstudio.gui.widgets.run_mistakes import MOST_ITEMS, worst_items
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
 from tlstudio.gui.widgets.stat_card import StatCard
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import text_label
 
 if TYPE_CHECKING:
-    from tlstudio.api import Label
-    from tlstudio.engine.evaluate import Evaluation, ItemResult
-
-_MOST_ITEMS = 120
+    from tlstudio.engine.evaluate import Evaluation
 
 
 class RunResult(QWidget):
@@ -50,6 +48,7 @@ class RunResult(QWidget):
             stats.addWidget(card, 4 if number else 5)  # the first tells an interval
         self.classes = FigureTable("run_classes", self.tr("Classes"))
         self.classes.row_opened.connect(self._open_class)
+        self.classes.row_chosen.connect(self._choose_row)
         left = QVBoxLayout()
         left.setSpacing(12)
         left.addLayout(stats)
@@ -66,7 +65,9 @@ class RunResult(QWidget):
         self._right = QStackedWidget()
         self._right.setObjectName("run_result_right")
         self._right.addWidget(self._matrix_card)
-        self._right.addWidget(QWidget())
+        self.items = RunItems("run_item", state)
+        self.items.opened.connect(lambda item: self._open_ids([item], self.tr("One item")))
+        self._right.addWidget(self.items)
         self._scatter: ScatterPlot | None = None
         self._residuals: ScatterPlot | None = None
         row = QHBoxLayout(self)
@@ -83,32 +84,53 @@ class RunResult(QWidget):
         if evaluation is None:
             return
         self._show_stats(evaluation)
-        if evaluation.label_kind == "number":
+        kind = evaluation.label_kind
+        if kind == "number":
             self._show_furthest(evaluation)
+        elif kind in ("text", "numbers"):
+            self._show_worst(details, evaluation)
         else:
             self._show_classes(evaluation)
-        self._right.setVisible(evaluation.confusion is not None or evaluation.label_kind == "number")
         if evaluation.confusion is not None:
             self.matrix.show_counts(evaluation.confusion, evaluation.classes)
             self._right.setCurrentIndex(0)
-        elif evaluation.label_kind == "number":
+        elif kind == "number":
             self._show_scatter(evaluation)
+        else:
+            self.items.show_items(details.revision, evaluation, worst_items(details)[:MOST_ITEMS])
+            self._right.setCurrentIndex(1)
 
     def _show_classes(self, evaluation: Evaluation) -> None:
-        figures = [
-            (
-                (each.name, each.name.casefold()),
-                *((f"{value:.3f}", value) for value in (each.precision, each.recall, each.f1)),
-                (f"{each.support:,}", each.support),
-            )
-            for each in evaluation.per_class
-        ]
-        titles = (self.tr("Class"), self.tr("Precision"), self.tr("Recall"), self.tr("F1"), self.tr("Items"))
-        self.classes.show_rows(titles, figures)
+        of_masks = any(each.iou is not None for each in evaluation.per_class)
+        precisions = {name: evaluation.metrics.get(f"ap({name})") for name in evaluation.classes}
+        of_boxes = any(value is not None for value in precisions.values())
+        rows = []
+        for each in evaluation.per_class:
+            special = [each.iou] if of_masks else [precisions.get(each.name)] if of_boxes else []
+            values = [*special, each.precision, each.recall, each.f1]
+            figures = [("—", -1.0) if value is None else (f"{value:.3f}", value) for value in values]
+            count = (count_text(each.support) if of_masks else f"{each.support:,}", each.support)
+            rows.append([(each.name, each.name.casefold()), *figures, count])
+        kind = [self.tr("IoU")] if of_masks else [self.tr("AP")] if of_boxes else []
+        counted = {"mask": self.tr("Pixels"), "boxes": self.tr("Boxes"), "spans": self.tr("Parts")}
+        last = counted.get(evaluation.label_kind, self.tr("Items"))
+        titles = (self.tr("Class"), *kind, self.tr("Precision"), self.tr("Recall"), self.tr("F1"), last)
+        self.classes.show_rows(titles, rows)
+
+    def _show_worst(self, details: RunDetails, evaluation: Evaluation) -> None:
+        """List what was expected and what was written, or only how far off a forecast was."""
+        texts = evaluation.label_kind == "text"
+        rows = []
+        for item in worst_items(details)[:MOST_ITEMS]:
+            told = [label_words(item.label), label_words(item.predicted)] if texts else []
+            cells = [(text[:200], text) for text in told]
+            rows.append([(item.id, item.id), *cells, (number_text(item.loss), item.loss)])
+        words = (self.tr("Expected"), self.tr("Written")) if texts else ()
+        self.classes.show_rows((self.tr("Item"), *words, self.tr("Loss")), rows, stretch=texts)
 
     def _show_furthest(self, evaluation: Evaluation) -> None:
         rows = []
-        for item in evaluation.items[:_MOST_ITEMS]:
+        for item in evaluation.items[:MOST_ITEMS]:
             true, predicted = _number(item.label), _number(item.predicted)
             cells = [(number_text(value), value) for value in (true, predicted, true - predicted)]
             rows.append([(item.id, item.id), *cells])
@@ -187,12 +209,20 @@ class RunResult(QWidget):
         ids = [item.id for item in evaluation.items if item.label == true and item.predicted == predicted]
         self._open_ids(ids, self.tr("“{0}” taken for “{1}”").format(true, predicted))
 
+    def _choose_row(self, name: str) -> None:
+        evaluation = self._details.evaluation if self._details else None
+        if evaluation is not None and evaluation.label_kind in ("text", "numbers"):
+            self.items.show_id(name)
+
     def _open_class(self, name: str) -> None:
         evaluation = self._details.evaluation if self._details else None
         if evaluation is None:
             return
         if evaluation.label_kind == "number":
             self._open_ids([name], self.tr("One item"))
+            return
+        if evaluation.label_kind in ("text", "numbers"):
+            self.items.show_id(name)
             return
         ids = [item.id for item in evaluation.items if _has(item.label, name) != _has(item.predicted, name)]
         self._open_ids(ids, self.tr("Mistakes with “{0}”").format(name))
@@ -210,73 +240,8 @@ class RunResult(QWidget):
                 plot.set_theme(self._state.theme)
 
 
-class RunMistakes(QWidget):
-    """The most wrong items of a run, with what was predicted and how sure it was."""
-
-    def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("run_mistakes")
-        self._state = state
-        self._details: RunDetails | None = None
-        self._ids: list[str] = []
-        self._text = text_label("", "second", "run_mistakes_text", elide=True)
-        self._all = push_button(self.tr("Show all on the &Data page"), "link", "run_mistakes_all")
-        self._all.clicked.connect(self._open_all)
-        self.gallery = ItemGallery("run_mistakes_gallery", state, self.tr("Most wrong items"), columns=9, fitted=False)
-        self.gallery.opened.connect(self._open)
-        head = QHBoxLayout()
-        head.addWidget(self._text, 1)
-        head.addWidget(self._all)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addLayout(head)
-        column.addWidget(self.gallery, 1)
-
-    def show_details(self, details: RunDetails) -> None:
-        """Show the mistakes of a run."""
-        self._details = details
-        evaluation = details.evaluation
-        wrong: Sequence[ItemResult] = ()
-        if evaluation is not None:
-            wrong = [item for item in evaluation.items if item.predicted != item.label]
-        self._ids = [item.id for item in wrong]
-        self._all.setVisible(bool(wrong) and details.revision is not None)
-        count = len(evaluation.items) if evaluation else 0
-        if evaluation is not None and evaluation.label_kind == "number":
-            text = self.tr("The {0} items that are furthest off, worst first.").format(min(len(wrong), _MOST_ITEMS))
-        elif wrong:
-            text = self.tr("{0} of {1} items are wrong; the ones it was most wrong about come first.").format(
-                len(wrong), count
-            )
-        else:
-            text = self.tr("Nothing is wrong here.") if count else self.tr("There is no result to show.")
-        self._text.setText(text)
-        self.gallery.show_items([item for each in wrong[:_MOST_ITEMS] if (item := self._item(details, each))])
-
-    def _item(self, details: RunDetails, result: ItemResult) -> GalleryItem | None:
-        if details.revision is None:
-            return None
-        revision = details.revision
-        row = revision.index_of(result.id)
-        sure = "" if result.confidence is None else f" {round(result.confidence * 100)} %"
-        caption = f"{label_words(result.label)} → {label_words(result.predicted)}{sure}"
-        tip = f"{revision.table.column('source')[row].as_py() or result.id}\n{caption}"
-        thumb = row_thumb(revision, row, self._state.theme)
-        return GalleryItem(result.id, caption, thumb, "" if thumb is not None else revision.sample_text(row, 240), tip)
-
-    def _open(self, sample_id: str) -> None:
-        if self._details is not None and self._details.revision is not None:
-            self._state.show_items.emit(self._details.revision, [sample_id], self.tr("One mistake"))
-
-    def _open_all(self) -> None:
-        if self._details is not None and self._details.revision is not None:
-            title = self.tr("Mistakes of {0}").format(self._details.summary.id)
-            self._state.show_items.emit(self._details.revision, self._ids, title)
-
-
 def _has(label: Label, name: str) -> bool:
-    return name in label if isinstance(label, tuple) else label == name
+    return name in label_names(label)
 
 
 def _number(label: Label) -> float:

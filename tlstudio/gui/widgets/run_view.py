@@ -14,19 +14,20 @@ from tlstudio.gui.widgets.dialogs import text_box
 from tlstudio.gui.widgets.error_card import ErrorCard
 from tlstudio.gui.widgets.figures import main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves
-from tlstudio.gui.widgets.run_result import RunMistakes, RunResult
+from tlstudio.gui.widgets.run_mistakes import RunMistakes
+from tlstudio.gui.widgets.run_result import RunResult
 from tlstudio.gui.widgets.run_table import status_words
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 ACTIONS = ("open_folder", "delete", "export", "edit", "again", "predict")
-"""Buttons beside the title; ``"evaluate"`` and ``"go_on"`` have their place below, on a run that ended early."""
+"""Buttons beside the title; others have their place below."""
 
 
 class RunView(QWidget):
     """Shows one run.
 
     Signals:
-        action(str): One of `ACTIONS`, ``"evaluate"`` or ``"go_on"`` is wanted for the run that is shown.
+        action(str): One of `ACTIONS`, ``"start_from"``, ``"evaluate"`` or ``"go_on"`` is wanted for the run.
     """
 
     action = Signal(str)
@@ -97,10 +98,27 @@ class RunView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addLayout(head)
+        layout.addLayout(self._make_lineage())
         layout.addWidget(self.missing)
         layout.addWidget(self.error)
         layout.addWidget(self.kept)
         layout.addWidget(self.tabs, 1)
+
+    def _make_lineage(self) -> QHBoxLayout:
+        self._lineage = text_label("", "second", "run_lineage", elide=True)
+        button = push_button(
+            self.tr("S&tart the next run from this one"),
+            "link",
+            "run_start_from",
+            hint=self.tr("Takes the backbone as this run has trained it, for other data or another task"),
+        )
+        button.clicked.connect(lambda: self.action.emit("start_from"))
+        self.buttons["start_from"] = button
+        row = QHBoxLayout()
+        row.setSpacing(10)
+        row.addWidget(self._lineage, 1)
+        row.addWidget(button)
+        return row
 
     def _make_kept(self) -> Card:
         card = Card("run_kept", margins=(16, 10, 10, 10))
@@ -176,6 +194,9 @@ class RunView(QWidget):
         self.buttons["delete"].setEnabled(writable and not going)
         for key in ("again", "edit"):
             self.buttons[key].setEnabled(writable and whole and bool(details.recipe))
+        came = self.tr("Started from {0}").format(" → ".join(details.lineage)) if details.lineage else ""
+        self._lineage.setText(came or self.tr("Learned from {0} {1}").format(summary.dataset, summary.revision))
+        self.buttons["start_from"].setEnabled(writable and whole and summary.status in ("done", "stopped"))
         self._show_kept(details)
         self.buttons["evaluate"].setEnabled(writable and whole and details.revision is not None)
         self.buttons["go_on"].setEnabled(writable and whole and bool(details.recipe))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
@@ -19,6 +20,7 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import set_role
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
 from tlstudio.gui.widgets.place_box import PlaceBox
@@ -291,10 +293,16 @@ class TrainSetup(QWidget):
 
     def _card_facts(self, kind: Kind, checked: Checked) -> str:
         revision = checked.revision
+        if kind == "backbone" and self._draft.source:
+            source = self._draft.source
+            title = Path(source).name if Path(source).is_absolute() else run_title(source, self._state.registry)
+            return self.tr("As {0} has trained it").format(title)
         if kind != "head" or revision is None:
             return ""  # the one line of facts says it
         if revision.label_kind == "number":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
+        if not revision.classes:
+            return ""
         count, width = len(revision.classes), checked.facts["backbone"].num_features
         return self.tr("{0} classes · {1} → {0}").format(count, f"{width:,}")
 
