@@ -83,7 +83,6 @@ def test_new_makes_a_project_that_opens(tlstudio: Tlstudio, tmp_path: Path) -> N
         (["runs", "PROJECT", "2026-01-01-001-x"], "There is no run"),
         (["export", "PROJECT", "latest", "out"], "has no run yet"),
         (["predict", "PROJECT"], "either a SOURCE or --text"),
-        (["predict", "PROJECT", "x.jpg", "--text", "x"], "either a SOURCE or --text"),
         (["predict", "no such model", "--text", "x"], "There is no folder"),
         (["backbones", "--family", "none"], "there is no family"),
     ],

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tlstudio.store.run import Run
 
 TOP_CLASSES = 5
+EITHER = "Give either a SOURCE or --text."
 
 
 @command(
@@ -34,7 +36,9 @@ TOP_CLASSES = 5
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path), required=False)
 @click.option("--run", "run_id", default="", help="Run of the project MODEL: its id, latest or best.  [default: best]")
-@click.option("--text", help="Predict this text instead of a SOURCE.")
+@click.option(
+    "--text", help="Predict this text instead of a SOURCE; with an image as SOURCE, its text, for a model of both."
+)
 @click.option("--output", "csv", type=click.Path(path_type=Path), help="CSV file; printed here if left out.")
 @click.option("--pair", help="The second text, or the question, for a model that takes two; goes with --text.")
 @click.option("--text-column", default="", help="Column with the texts of a table.")
@@ -58,13 +62,14 @@ def predict(
 
     MODEL is an exported folder or a project; SOURCE is what to predict.
     """
-    if (source is None) == (text is None):
-        raise click.UsageError("Give either a SOURCE or --text.")
+    if source is None and text is None:
+        raise click.UsageError(EITHER)
     if text is not None and csv is not None:
         raise click.UsageError("--output goes with a SOURCE; a --text is printed.")
     if pair is not None and text is None:
         raise click.UsageError("--pair goes with --text; of a table, give the --pair-column.")
     from tlstudio.api import DataError, Sample
+    from tlstudio.data.names import plain_text
     from tlstudio.data.own_folders import refuse_as_output
 
     if source is not None and not source.exists():
@@ -72,13 +77,18 @@ def predict(
         raise DataError(f"There is no file or folder {source}.", "Check the path.", path=source)
     if csv is not None:
         refuse_as_output(csv, suffix=".csv")
-    check = functools.partial(_check_source, source, columns=columns)
+    check = functools.partial(_check_source, source, text, columns=columns)
     with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
         from tlstudio.engine.predict import samples_in
 
         if source is not None and csv is not None:
             return _to_csv(output, predictor, registry, source, csv, columns)
-        if source is not None:
+        if source is not None and text is not None:
+            check(registry, predictor.modality)
+            with_text = functools.partial(replace, text=plain_text(text))
+            images = samples_in(source, "image", registry)
+            samples = [with_text(item) if isinstance(item, Sample) else item for item in images]
+        elif source is not None:
             samples = samples_in(source, predictor.modality, registry, columns, predictor.takes)
         else:
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
@@ -87,15 +97,23 @@ def predict(
         return _to_screen(output, predictor, samples)
 
 
-def _check_source(source: Path | None, registry: Registry, modality: Modality, *, columns: dict[str, str]) -> None:
+def _check_source(
+    source: Path | None, text: str | None, registry: Registry, modality: Modality, *, columns: dict[str, str]
+) -> None:
     """Make sure that a model takes what is to be predicted."""
     from tlstudio.api import MODALITIES, RunError
     from tlstudio.data.unlabelled import reader_of
 
-    if source is not None:
+    known = MODALITIES[modality]
+    if source is not None and text is not None:
+        if modality != "image+text":
+            raise RunError(f"This model takes {known.items}, not images with texts.", EITHER)
+        reader_of(source, registry.formats.values(), "image")
+    elif source is not None:
         reader_of(source, registry.formats.values(), modality, columns)
+    elif modality == "image+text":
+        raise RunError(f"This model takes {known.items}.", "Give the image as SOURCE, or a table of both.")
     elif modality != "text":
-        known = MODALITIES[modality]
         what = f"This model takes {known.items}, not texts."
         raise RunError(what, f"Give one {known.item}, a folder or a table as SOURCE.")
 

@@ -9,12 +9,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from tlstudio.cli.common import command
 from tlstudio.cli.output import Output
 from tlstudio.cli.prediction import load_model
+
+if TYPE_CHECKING:
+    from tlstudio.api import Modality
+    from tlstudio.plugins import Registry
 
 PORT = 8765
 
@@ -45,7 +50,7 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
     with contextlib.closing(ModelServer(port)) as server:
         from tlstudio.cli.web_model import ServedModel, model_facts
 
-        with load_model(output, model, run_id, device) as (predictor, _registry, run):
+        with load_model(output, model, run_id, device, _check_served) as (predictor, _registry, run):
             facts = model_facts(predictor, run, model)
         with until_stopped(), tempfile.TemporaryDirectory(prefix="tlstudio-serve-") as folder:
             served = ServedModel(predictor, facts, Path(folder))
@@ -59,6 +64,15 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
                 server.close()
                 served.close()
     return 0
+
+
+def _check_served(_registry: Registry, modality: Modality) -> None:
+    """Refuse a model that takes more at once than one request brings."""
+    from tlstudio.api import MODALITIES, RunError
+
+    if modality == "image+text":
+        what = f"This model takes {MODALITIES[modality].items}, and a request brings one or the other."
+        raise RunError(what, "Use it with: tlstudio predict.")
 
 
 @contextlib.contextmanager

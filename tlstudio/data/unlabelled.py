@@ -93,9 +93,12 @@ def readers_of(
     fitting = [item for score, item in ranked if score > 0 or (columns and source.is_file())]
     if not fitting:
         plural = MODALITIES[modality].items
+        remedy = f"Choose one of the {plural}, a folder of them, or a table with a column of them."
+        if modality == "image+text":
+            remedy = "Choose a table with a column of image paths and one of texts, or give one image and its text."
         raise DataError(
             " ".join([f"There are no {plural} to predict in {source}.", *failed]),
-            f"Choose one of the {plural}, a folder of them, or a table with a column of them.",
+            remedy,
             path=source,
         )
     return [(item, {**(item.without_labels() or {}), **columns}) for item in fitting]

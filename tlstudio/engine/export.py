@@ -167,6 +167,7 @@ _EXAMPLES: dict[Modality, tuple[str, str]] = {
     "text": ('text="some text"', "texts.csv"),
     "audio": ('audio=Path("recording.wav")', "recording.wav"),
     "table": ('values={"column": 1.0}', "rows.csv"),
+    "image+text": ('image=Path("photo.jpg"), text="some text"', "images_and_texts.csv"),
 }
 
 

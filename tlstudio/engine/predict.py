@@ -40,6 +40,8 @@ from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
+_WITH_TEXT: tuple[Modality, ...] = ("text", "image+text")
+
 
 @dataclass(frozen=True, slots=True)
 class PredictReport:
@@ -292,7 +294,7 @@ def predict_to_csv(
     try:
         with staging.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
-            text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality == "text" else []
+            text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality in _WITH_TEXT else []
             header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.scored)]
             header += [f"value {number}" for number in range(1, predictor.target.size + 1)]
             writer.writerow([harmless(cell) for cell in header])
@@ -319,7 +321,7 @@ def predict_to_csv(
 
 def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[str]:
     text = [sample.text or "", *([sample.pair or ""] if predictor.pairs else [])]
-    text = text if predictor.modality == "text" else []
+    text = text if predictor.modality in _WITH_TEXT else []
     confidence = "" if prediction.confidence is None else f"{prediction.confidence:.6f}"
     scores = dict(prediction.scores)
     value = repr(prediction.value) if isinstance(prediction.value, float) else words(prediction.value, sample)

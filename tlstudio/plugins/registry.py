@@ -131,6 +131,14 @@ class Registry:
             log.exception("names of the family %s", family.name)
             return ()
 
+    def present(self, family: BackboneFamily) -> tuple[str, ...]:
+        """Name the members of a family whose weights are on this machine; none where its plugin fails."""
+        try:
+            return tuple(family.present())
+        except Exception:  # whatever a plugin raises is its own failure
+            log.exception("what is present of the family %s", family.name)
+            return ()
+
     def head(self, name: str) -> TaskHead:
         """Return a task head by name, or raise `PluginError`."""
         return _look_up("task head", self._heads, name)
@@ -174,7 +182,8 @@ class Registry:
         info = backbone.info()
         if head.requires not in info.provides:
             given = " and ".join(sorted(info.provides))
-            sentences.append(f"{head.title} needs {head.requires} features, {backbone.title} gives {given}.")
+            needed = "several kinds of" if head.requires == "parts" else head.requires
+            sentences.append(f"{head.title} needs {needed} features, {backbone.title} gives {given}.")
         if strategy is not None and (reason := strategy.why_not(info, head)):
             sentences.append(reason)
         return sentences
