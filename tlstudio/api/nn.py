@@ -106,7 +106,8 @@ class BackboneModule(nn.Module, ABC):
         map_strides: Pixels of the input for one cell of each map.
         vocabulary: Number of tokens that its logits are for; 0 where it gives none.
         parts: Widths of what lies side by side in its pooled features; empty where they are of one piece.
-        wanted: The kind of features that the head takes: `forward` fills it, and may leave out what costs more.
+        wanted: The kind of features that the head takes, set before anything else is done with the backbone. `forward`
+            fills it, and may leave out what costs more; layers that nothing then needs may be taken away.
     """
 
     num_features: int

@@ -218,6 +218,7 @@ def check_backbone(
         assets.mkdir()
         backbone.save_assets(chosen, assets)
         restored = backbone.restore(chosen, assets).eval()
+        restored.wanted = "pooled"
         restored.load_state_dict(module.state_dict())
         same = restored(backbone.preprocessor(chosen, assets=assets).collate([plain(s) for s in samples]))
         require(torch.equal(same.require("pooled"), pooled), "Restored from its assets it gives other features.")
