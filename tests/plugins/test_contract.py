@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.plugins.audio_models import write_audio_model
 from tlstudio.api import Backbone, Modality, Options, Sample, Task
 from tlstudio.api.nn import TransferModel
 from tlstudio.plugins import PluginManager, Registry
@@ -35,13 +36,21 @@ STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "
 SMALL_HEADS: dict[str, dict[str, object]] = {"detection": {"width": 16, "depth": 1}}
 # The smallest networks of torchvision and timm: each kind of layer, in a second or less.
 VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test_resnet", "test_vit")
-BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION)
+AUDIO = ("tiny_sound_encoder", "wav2vec2", "ast", "whisper")
+BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO)
+ON_SOUNDS: tuple[str, ...] = ("classification", "ctc")
+HEADS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("tiny_text_encoder", "bert"), (*POOLED, *ON_TOKENS)),
+    **dict.fromkeys(("tiny_conv_net", *VISION), (*POOLED, *ON_MAPS)),
+    **dict.fromkeys(AUDIO, ON_SOUNDS),
+    "wav2vec2": (*POOLED, "ctc"),
+}
 WITHOUT_ATTENTION = ("tiny_conv_net", *VISION[:4])
 
 COMBINATIONS = [
     (backbone, head, strategy)
     for backbone in BACKBONES
-    for head in (*POOLED, *(ON_TOKENS if backbone in ("tiny_text_encoder", "bert") else ON_MAPS))
+    for head in HEADS[backbone]
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
 ]
@@ -96,7 +105,7 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def build(registry: Registry, bert_folder: Path) -> dict[str, Built]:
+def build(registry: Registry, bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
     """Backbones that were built already; those of the libraries are slow to build."""
     built: dict[str, Built] = {}
     for backbone in tiny_backbones():
@@ -107,6 +116,10 @@ def build(registry: Registry, bert_folder: Path) -> dict[str, Built]:
         vision = registry.backbone(name)
         options = vision.Options.model_validate({"weights": "random", "image_size": 32})
         built[name] = Built(vision, options, 20)
+    audio = registry.backbone("auto_audio")
+    for family in AUDIO[1:]:
+        folder = write_audio_model(tmp_path_factory.mktemp(family), family)
+        built[family] = Built(audio, audio.Options.model_validate({"weights": str(folder)}), 8)
     return built
 
 
@@ -114,7 +127,11 @@ def build(registry: Registry, bert_folder: Path) -> dict[str, Built]:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[Sample]]:
     """Two samples for each modality and task."""
     folder = tmp_path_factory.mktemp("samples")
-    wanted: dict[Modality, tuple[Task, ...]] = {"image": (*POOLED, *ON_MAPS), "text": (*POOLED, *ON_TOKENS)}
+    wanted: dict[Modality, tuple[Task, ...]] = {
+        "image": (*POOLED, *ON_MAPS),
+        "text": (*POOLED, *ON_TOKENS),
+        "audio": (*POOLED, "speech_recognition"),
+    }
     return {
         (modality, task): tiny_samples(modality, task, folder, count=2)
         for modality, tasks in wanted.items()

@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tlstudio.api import DataError, Features, FeatureShape, Prediction, Sample, TargetInfo
 from tlstudio.api.nn import HeadModule
+from tlstudio.testing import check_head, tiny_samples, tiny_target
 from tlstudio_heads.speech_heads import Ctc, CtcOptions
 from tlstudio_heads.speech_metrics import TranscriptMetrics
 from tlstudio_heads.transcripts import Writing
@@ -82,6 +84,11 @@ def test_transcripts_without_a_letter_that_can_be_learned_have_a_finite_loss() -
     module = head()
     output = module(Features(tokens=torch.randn(2, 3, 5)))
     assert torch.isfinite(module.loss(output, module.encoder()(["xyz", "?"], ()))).all()
+
+
+def test_the_head_keeps_the_contract(tmp_path: Path) -> None:
+    samples = tiny_samples("audio", "speech_recognition", tmp_path)
+    check_head(Ctc(), tiny_target("speech_recognition"), samples)
 
 
 def test_letters_are_written_as_chosen_and_what_was_never_seen_is_left_out() -> None:

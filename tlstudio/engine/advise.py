@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from tlstudio.api import (
     TASKS,
     Backbone,
     Component,
+    FeatureKind,
     Modality,
     PluginError,
     Problem,
@@ -146,13 +147,22 @@ def _filled(values: Mapping[str, Any], revision: Revision, registry: Registry) -
         filled[section] = {"options": {}, **table}
         if "name" not in table:
             try:
-                filled[section]["name"] = _default(section, revision, registry)
+                provided = _provided(filled, registry) if section == "head" else ()
+                filled[section]["name"] = _default(section, revision, registry, provided)
             except TLStudioError as error:
                 problems.append(Problem(f"{section}.name", error.what, error.remedy))
                 filled[section]["name"] = ""
     training = _table(filled.get("training"))
     filled["training"] = {**_recommended(filled, revision, registry), **training}
     return filled, problems
+
+
+def _provided(filled: Mapping[str, Any], registry: Registry) -> Collection[FeatureKind]:
+    """The kinds of features that the chosen backbone gives; none where there is no such backbone."""
+    try:
+        return registry.backbone(str(_table(filled.get("backbone")).get("name"))).info().provides
+    except TLStudioError:
+        return ()  # told by the check
 
 
 def _continued(table: Mapping[str, Any], revision: Revision) -> dict[str, Any]:
@@ -178,7 +188,8 @@ def _lenient(filled: Mapping[str, Any], wrong: set[str]) -> Recipe | None:
         return None
 
 
-def _default(section: str, revision: Revision, registry: Registry) -> str:
+def _default(section: str, revision: Revision, registry: Registry, provided: Collection[FeatureKind]) -> str:
+    """Name what suits; of heads, one that takes what the backbone gives."""
     if section == "backbone":
         sample = revision.sample(0)
         if revision.modality == "image+text":
@@ -189,7 +200,8 @@ def _default(section: str, revision: Revision, registry: Registry) -> str:
         found = [head for head in registry.heads.values() if head.task == revision.task]
         if not found:
             raise PluginError(f"No plugin brings a head for {TASKS[revision.task].title.lower()}.")
-        return found[0].name
+        able = [head for head in found if head.requires in provided]
+        return (able or found)[0].name
     wanted = "linear_probe"
     if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
         wanted = "full"

@@ -37,9 +37,10 @@ __all__ = ["TinyConvNet", "TinyTextEncoder", "tiny_backbones"]
 def tiny_backbones(modality: Modality | None = None) -> list[Backbone]:
     """Return the tiny backbones of a modality, or all."""
     from tlstudio.testing.rows import TinyRowNet
+    from tlstudio.testing.sounds import TinySoundEncoder
 
     image, text = TinyConvNet(), TinyTextEncoder()
-    every: list[Backbone] = [image, text, join(image, text), TinyRowNet()]
+    every: list[Backbone] = [image, text, join(image, text), TinyRowNet(), TinySoundEncoder()]
     return [backbone for backbone in every if modality in (None, backbone.modality)]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name that torch itself uses
 
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, LayerGroup
 
-__all__ = ["ConvNet", "RowNet", "TextEncoder"]
+__all__ = ["ConvNet", "RowNet", "SoundEncoder", "TextEncoder"]
 
 
 class ConvNet(BackboneModule):
@@ -98,6 +99,34 @@ class TextEncoder(BackboneModule):
         return [
             LayerGroup("embedding", (self.embedding,)),
             *(LayerGroup(f"layer {number}", (layer,)) for number, layer in enumerate(self.layers, start=1)),
+        ]
+
+
+class SoundEncoder(BackboneModule):
+    """Two convolutions without overlap and a transformer layer, 16 wide; one token for 64 samples."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv1d(1, 8, 8, stride=8), nn.GELU())
+        self.stage = nn.Sequential(nn.Conv1d(8, self.num_features, 8, stride=8), nn.GELU())
+        self.layer = EncoderLayer(self.num_features)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        """Compute features of ``sound``, ``[B, T]``, and ``steps``, ``[B]``."""
+        x = self.stage(self.stem(inputs["sound"].unsqueeze(1))).transpose(1, 2)
+        steps = inputs["steps"].unsqueeze(1)
+        mask = torch.arange(x.shape[1], device=x.device) < steps
+        x = self.layer(x, mask)
+        return Features(pooled=(x * mask.unsqueeze(2)).sum(1) / steps, tokens=x, mask=mask)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return the convolutions and the layer."""
+        return [
+            LayerGroup("stem", (self.stem,)),
+            LayerGroup("stage", (self.stage,)),
+            LayerGroup("layer", (self.layer,)),
         ]
 
 

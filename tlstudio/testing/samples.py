@@ -9,12 +9,14 @@ from pathlib import Path
 
 from tlstudio.api import TASKS, Box, Label, Modality, Sample, Span, TargetInfo, Task
 from tlstudio.testing.rows import HORIZON, tiny_row
+from tlstudio.testing.sounds import write_tone
 
 __all__ = ["CLASSES", "tiny_samples", "tiny_target", "write_image_folder", "write_text_table"]
 
 CLASSES = ("blue", "green", "red")
 _COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (200, 50, 40)}
 _WORDS = {"blue": "sea sky ice", "green": "leaf grass moss", "red": "fire rose brick"}
+_PITCHES = {"blue": 250.0, "green": 700.0, "red": 1800.0}
 _FILLERS = ["the", "a", "of", "and", "some", "one", "near", "with"]
 
 
@@ -31,6 +33,8 @@ def tiny_target(task: Task) -> TargetInfo:
     """Return the target of `tiny_samples` of a task: three classes, or numbers with mean 3 and deviation 2."""
     if task == "regression":
         return TargetInfo(task, mean=3.0, std=2.0)
+    if task == "speech_recognition":
+        return TargetInfo(task, characters="bdeglnru")
     if task == "question_answering":
         return TargetInfo(task, classes=("answer",), class_counts=(3,))
     if task == "forecasting":
@@ -44,7 +48,7 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
     Args:
         modality: Images of 40 x 36 pixels, written as PNG, texts of different lengths, or both in each sample.
         task: What the labels are.
-        folder: Where images are written; must exist.
+        folder: Where images and sounds are written; must exist.
         count: How many.
         seed: Two calls with the same seed make the same samples.
     """
@@ -68,6 +72,11 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
                 label = (Box(name, 4.0, 3.0, 36.0, 32.0),)
             words = _sentence(name, made) if modality == "image+text" else None
             samples.append(Sample(identity, image=path, text=words, label=label, source=path.name))
+        elif modality == "audio":
+            path = folder / f"{identity}.wav"
+            write_tone(path, _PITCHES[name], 0.1 + 0.05 * (number % 3))
+            label = name if task == "speech_recognition" else label
+            samples.append(Sample(identity, audio=path, label=label, source=path.name))
         else:
             text = _sentence(name, made)
             question = None
