@@ -15,7 +15,7 @@ _WAYS = ("", *(f"{day}{time}" for day in _DAYS for time in _TIMES))
 """How dates are written; ``""`` is year, month, day and maybe a time, as ISO 8601 has it, with any sign between."""
 
 _ENOUGH = 0.95
-_NUMBER = re.compile(r"[+-]?[\d.,]+")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
 class DateReader:

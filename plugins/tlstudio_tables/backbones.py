@@ -34,6 +34,7 @@ class FittedBackbone(Backbone, Generic[Facts]):
     """A backbone that is shaped by the columns of its data. There are no weights for all data: one's own come first."""
 
     modality: Modality = "table"
+    free_options = ("dropout",)
     facts: Facts | None = None
     _provides: frozenset[FeatureKind] = frozenset({"pooled"})
     _input: str

@@ -43,7 +43,7 @@ class TablePreprocessor(Preprocessor):
             series = series_in(sample)
             what = f"a series in the column {series[0]!r}" if series else f"the columns {_listed(list(sample.values))}"
             raise DataError(
-                f"{where} has no column {_listed(missing)}, which the model takes; it has {what}.",
+                f"{where} lacks {_listed(missing)}, which the model takes; it has {what}.",
                 "Name the columns as in the data that the model was trained on.",
             )
         numbers = []

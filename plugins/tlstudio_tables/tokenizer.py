@@ -52,7 +52,7 @@ class Scale(nn.Module):
         values, table = numbers.T.contiguous(), self.quantiles.contiguous()
         # Where many rows share a value its rank is the middle of theirs.
         rank = (self._rank(values, table, right=True) + self._rank(values, table, right=False)).T / 2
-        return torch.special.ndtri(rank.clamp(_RANKS, 1 - _RANKS))
+        return math.sqrt(2) * torch.erfinv(2 * rank.clamp(_RANKS, 1 - _RANKS) - 1)
 
     def _rank(self, values: Tensor, table: Tensor, *, right: bool) -> Tensor:
         """Ranks in 0..1 of ``[N, B]`` among the quantiles ``[N, Q]``, straight between two of them."""
