@@ -15,7 +15,7 @@ from tlstudio.api import DataError, DatasetFormat, Mask, Preview, Rejected, Samp
 from tlstudio.api.images import IMAGE_SUFFIXES
 from tlstudio_formats.mask_classes import CLASS_FILES, MaskClass, MaskReader, classes_in, written_classes
 from tlstudio_formats.values import SPLIT_WORDS
-from tlstudio_formats.walking import entries, relative, walk
+from tlstudio_formats.walking import entries, relative, subfolders, walk
 
 MASK_SUFFIXES = frozenset({".png", ".bmp", ".gif", ".tif", ".tiff"})
 """Kinds of file that keep every pixel as it was."""
@@ -45,7 +45,7 @@ class MaskFolderOptions(api.Options):
         "",
         title="File of classes",
         help="One name a line; or CSV or JSON with id, name and, for coloured masks, r, g and b. Empty: classes.txt, "
-        "classes.csv or the like beside the images.",
+        "classes.csv or the like in the folder or beside the masks.",
         browse="file",
     )
     ignored: int | None = option(
@@ -225,9 +225,14 @@ def _classes(path: Path, options: MaskFolderOptions) -> tuple[list[MaskClass], s
     if options.classes_file.strip():
         file = path / Path(options.classes_file.strip()).expanduser()
         return classes_in(file), file.name
-    present = {entry.name.casefold(): Path(entry.path) for entry in entries(path) if entry.is_file()}
-    found = next((present[name] for name in CLASS_FILES if name in present), None)
-    return (classes_in(found), found.name) if found else ([], "")
+    for folder in (path, *subfolders(path)):
+        try:
+            present = {entry.name.casefold(): Path(entry.path) for entry in entries(folder) if entry.is_file()}
+        except OSError:
+            continue  # images in it are told one by one
+        if found := next((present[name] for name in CLASS_FILES if name in present), None):
+            return classes_in(found), relative(found, path)
+    return [], ""
 
 
 def _reader(path: Path, options: MaskFolderOptions) -> MaskReader:

@@ -197,8 +197,12 @@ def _show_evaluation(output: Output, result: Evaluation) -> None:
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:
         output.say()
-        rows = [[row.name, row.precision, row.recall, row.f1, row.support] for row in result.per_class]
-        output.table(["class", "precision", "recall", "f1", "support"], rows)
+        masks = result.label_kind == "mask"
+        rows = [
+            [row.name, row.precision, row.recall, row.f1, *([row.iou] if masks else []), row.support]
+            for row in result.per_class
+        ]
+        output.table(["class", "precision", "recall", "f1", *(["iou"] if masks else []), "support"], rows)
     if result.confusion is not None:
         output.say()
         _show_confusion(output, result.classes, result.confusion.tolist())

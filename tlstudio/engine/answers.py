@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlstudio.api import Box, Label, Sample, Span, label_text
+from tlstudio.api import Box, Label, Mask, Sample, Span, label_text
+from tlstudio.api.masks import pixel_shares
 
 
 def told(value: Label, sample: Sample) -> Any:  # noqa: ANN401  whatever JSON can hold
     """What was predicted, for programs: marked parts with the words that they mark, boxes with their edges in pixels.
 
-    All else is as it is.
+    Of a mask it is the share of the pixels that each class has. All else is as it is.
     """
+    if isinstance(value, Mask):
+        return {name: round(share, 6) for name, share in pixel_shares(value).items()}
     boxes = [part for part in value if isinstance(part, Box)] if isinstance(value, tuple) else []
     if boxes:
         return [
@@ -32,7 +35,12 @@ def told(value: Label, sample: Sample) -> Any:  # noqa: ANN401  whatever JSON ca
 
 
 def words(value: Label, sample: Sample) -> str:
-    """What was predicted, for people: the answer to a question, marked parts with their names, all else as a label."""
+    """What was predicted, for people: the answer to a question, marked parts with their names, all else as a label.
+
+    Of a mask it is how much of the image each class has.
+    """
+    if isinstance(value, Mask):
+        return ", ".join(f"{name} {share:.1%}" for name, share in pixel_shares(value).items())
     spans = [part for part in value if isinstance(part, Span)] if isinstance(value, tuple) else []
     text = sample.text or ""
     if sample.pair is not None and spans:

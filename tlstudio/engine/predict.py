@@ -17,6 +17,7 @@ from tlstudio.api import (
     TASKS,
     DataError,
     LabelKind,
+    Mask,
     Modality,
     Prediction,
     Preprocessor,
@@ -35,6 +36,7 @@ from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
+from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.measuring import generate
 from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
@@ -256,6 +258,7 @@ def predict_to_csv(
     """Predict everything in a source and write a CSV file (UTF-8 with BOM, so that spreadsheets read it right).
 
     Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class.
+    Masks are written as PNG into a folder beside the file, named after it, and the column ``mask`` tells which.
     What a spreadsheet would run as a formula gets an apostrophe; `tlstudio.engine.spreadsheet.original` takes it away.
 
     Args:
@@ -290,12 +293,14 @@ def predict_to_csv(
         raise DataError(f"There is nothing to predict in {source}: {reason}", path=source)
     rows = 0
     was_cancelled = False
+    masks = PredictedMasks(output, predictor.classes) if predictor.label_kind == "mask" else None
     staging = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with staging.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality in _WITH_TEXT else []
-            header = ["id", "source", *text, "prediction", "confidence", *(f"p({c})" for c in predictor.scored)]
+            scored = ["mask"] if masks else [f"p({c})" for c in predictor.scored]
+            header = ["id", "source", *text, "prediction", "confidence", *scored]
             header += [f"value {number}" for number in range(1, predictor.target.size + 1)]
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
@@ -303,12 +308,16 @@ def predict_to_csv(
                     rejected.append(prediction)
                 else:
                     cells = _row(predictor, sample, prediction)
+                    if masks is not None and isinstance(prediction.value, Mask):
+                        cells.append(masks.write(sample, prediction.value))
                     writer.writerow([harmless(plain_text(cell)) for cell in cells])
                     rows += 1
                 on_progress(done, len(samples))
                 if cancelled():
                     was_cancelled = done < len(samples)
                     break
+        if masks is not None:
+            masks.finish()
         staging.replace(output)
     except OSError as error:
         raise RunError(
@@ -316,6 +325,8 @@ def predict_to_csv(
         ) from error
     finally:
         staging.unlink(missing_ok=True)
+        if masks is not None:
+            masks.discard()
     return PredictReport(rows, tuple(rejected), output, was_cancelled, predictor.notes(samples))
 
 
@@ -325,7 +336,7 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     confidence = "" if prediction.confidence is None else f"{prediction.confidence:.6f}"
     scores = dict(prediction.scores)
     value = repr(prediction.value) if isinstance(prediction.value, float) else words(prediction.value, sample)
-    if predictor.label_kind == "boxes" or (predictor.label_kind == "spans" and not predictor.pairs):
+    if predictor.label_kind in ("boxes", "mask") or (predictor.label_kind == "spans" and not predictor.pairs):
         value = json.dumps(told(prediction.value, sample), ensure_ascii=False)
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
