@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections import Counter
 from typing import Literal
 
@@ -54,7 +55,10 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
         target_modules="|".join(re.escape(name) for name in modules) if modules else [],
         target_parameters=parameters or None,
     )
-    inject_adapter_in_model(config, network)
+    with warnings.catch_warnings():
+        # PEFT sees by itself which layers hold their weights the other way round (GPT-2's), and says so of each.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        inject_adapter_in_model(config, network)
 
 
 def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list[str]]:
