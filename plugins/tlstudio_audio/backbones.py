@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api import Augmentation, Backbone, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
-from tlstudio.api.model_folders import FIELD, read_weights, weight_files
-from tlstudio_audio.folder import filled_model, new_model, read_config, read_extractor
+from tlstudio.api.archives import given_path
+from tlstudio.api.model_folders import FIELD, read_json, read_weights, weight_files
+from tlstudio_audio.folder import SUPPORTED, filled_model, new_model, read_config, read_extractor
 from tlstudio_audio.options import AudioOptions
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class AudioModelBackbone(Backbone):
         "encoder) from a folder in Hugging Face's layout. Code in the folder is never run."
     )
     modality = "audio"
+    free_options = ("max_seconds", "pooling")
     Options: ClassVar[type[BaseOptions]] = AudioOptions
 
     def info(self) -> BackboneInfo:
@@ -107,6 +110,14 @@ class AudioModelBackbone(Backbone):
         config.save_pretrained(folder)
         read_extractor(source, config).save_pretrained(folder)
 
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Take a folder whose ``config.json`` names a model of sounds."""
+        try:
+            known = read_json(path / "config.json").get("model_type") in SUPPORTED
+        except WeightsError:
+            return None
+        return {"weights": str(path)} if known else None
+
 
 def _folder(options: AudioOptions) -> Path:
     given = options.folder or ("" if options.weights == "random" else options.weights)
@@ -116,7 +127,7 @@ def _folder(options: AudioOptions) -> Path:
             "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
             field=FIELD if options.weights != "random" else "backbone.folder",
         )
-    folder = Path(given).expanduser()
+    folder = given_path(given)
     return folder.parent if folder.is_file() else folder
 
 
@@ -130,7 +141,7 @@ def _parts(options: AudioOptions) -> list[Path]:
         return []
     if not options.weights:
         _folder(options)  # tells that nothing is chosen
-    return weight_files(Path(options.weights or options.folder).expanduser())
+    return weight_files(given_path(options.weights or options.folder))
 
 
 def _audio(options: BaseOptions) -> AudioOptions:

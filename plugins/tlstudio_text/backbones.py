@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
@@ -227,6 +227,19 @@ class AutoModelBackbone(TextBackbone):
         return folder.parent if folder.is_file() else folder
 
 
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Take a folder of an encoder with its tokenizer."""
+        return {"weights": str(path)} if self._reads(path) else None
+
+    def _reads(self, folder: Path) -> bool:
+        from tlstudio_text.writing_folder import writes
+
+        try:
+            return has_tokenizer(folder) and not writes(raw_config(folder))
+        except WeightsError:
+            return False
+
+
 class CachedBackbone(TextBackbone):
     """An encoder in Hugging Face's cache.
 
@@ -259,6 +272,10 @@ class HuggingFaceCache(BackboneFamily):
     name = "huggingface_cache"
     title = "Hugging Face cache"
     modality = "text"
+
+    def present(self) -> Sequence[str]:
+        """List them: all are on this machine."""
+        return self.names()
 
     def names(self) -> Sequence[str]:
         """List repositories that have a configuration and a tokenizer."""

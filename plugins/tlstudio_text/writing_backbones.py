@@ -9,9 +9,9 @@ from tlstudio.api import Augmentation, BackboneInfo, FeatureKind, Preprocessor, 
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.model_folders import read_weights
 from tlstudio_text.backbones import AutoModelBackbone, CachedBackbone, TextBackbone
-from tlstudio_text.folder import check_vocabulary, read_tokenizer
+from tlstudio_text.folder import check_vocabulary, has_tokenizer, read_tokenizer
 from tlstudio_text.options import LanguageModelOptions, WritingOptions
-from tlstudio_text.writing_folder import end_tokens, filled_writer, new_writer, read_writer_config
+from tlstudio_text.writing_folder import end_tokens, filled_writer, new_writer, read_writer_config, reads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -127,6 +127,10 @@ class LanguageModel(WritingBackbone, AutoModelBackbone):
             input="text; how long depends on the model",
             source="https://huggingface.co/docs/transformers",
         )
+
+
+    def _reads(self, folder: Path) -> bool:
+        return has_tokenizer(folder) and reads(folder)
 
 
 class CachedLanguageModel(WritingBackbone, CachedBackbone):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["end_tokens", "filled_writer", "new_writer", "read_writer_config", "writes"]
+__all__ = ["end_tokens", "filled_writer", "new_writer", "read_writer_config", "reads", "writes"]
 
 
 def read_writer_config(folder: Path) -> PreTrainedConfig:
@@ -35,6 +35,14 @@ def writes(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") in WRITERS and any(
         kind.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")) for kind in kinds
     )
+
+
+def reads(folder: Path) -> bool:
+    """Whether a folder is of such a model, by its ``config.json`` alone."""
+    try:
+        return writes(model_folders.raw_config(folder, WRITERS, _no_writer))
+    except WeightsError:
+        return False
 
 
 def _no_writer(folder: Path, kind: str) -> WeightsError:

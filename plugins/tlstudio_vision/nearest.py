@@ -1,15 +1,21 @@
-"""Saying what weights are of that do not fit where they were given. Imports torch."""
+"""Seeing which common network weights are of, that do not fit where they were given or come without a name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tlstudio.api import WeightsError
+from tlstudio.api.weights import read_state_dict, weight_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Shapes = Mapping[str, tuple[int, ...]]
+OLD_MOBILENET_KEY = "features.2.conv.7.weight"
+"""Of MobileNetV2 as torchvision named its layers before it joined a convolution with what follows."""
 
 _HEAD = 2  # keys of the layer that names the classes, which is of any width or left out
 _NEAR = 0.3  # share of the keys; names that two networks have in common by chance are fewer
@@ -50,6 +56,23 @@ _SIGNS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The network that weights are most like.
+
+    Attributes:
+        name: Its name as a backbone.
+        same: How many of its keys they have in its shape.
+        keys: How many it has.
+        exact: Whether nothing differs but the layer that names the classes.
+    """
+
+    name: str
+    same: int
+    keys: int
+    exact: bool
+
+
 def nearest(state: Mapping[str, Tensor], library: str) -> str:
     """Say in a sentence which of the common networks a state dict is of, or is nearest to; ``""``: of none.
 
@@ -57,14 +80,43 @@ def nearest(state: Mapping[str, Tensor], library: str) -> str:
         state: The weights.
         library: ``"torchvision"`` or ``"timm"``, whichever is to be tried first.
     """
+    libraries = ("timm", "torchvision") if library == "timm" else ("torchvision", "timm")
+    found = best_match(state, libraries)
+    if found is None:
+        return ""
+    if found.exact:
+        return f"They are those of {found.name}: choose that backbone."
+    return f"Nearest to them is {found.name}: {found.same:,} of its {found.keys:,} keys fit."
+
+
+def recognised(path: Path, library: str) -> str | None:
+    """Name the network of a library that a weight file is of, or return `None`.
+
+    Args:
+        path: The file, or a folder with one.
+        library: ``"torchvision"`` or ``"timm"``.
+    """
+    try:
+        state = read_state_dict(weight_file(path))
+    except WeightsError:
+        return None
+    if library == "torchvision" and OLD_MOBILENET_KEY in state:
+        return "mobilenet_v2"
+    found = best_match(state, (library,))
+    return found.name if found is not None and found.exact else None
+
+
+def best_match(state: Mapping[str, Tensor], libraries: Sequence[str]) -> Match | None:
+    """Compare a state dict with the common networks of some libraries, by the shapes of their keys."""
     import torch
 
     given = {key: tuple(value.shape) for key, value in state.items()}
-    best, found = _NEAR, ""
+    best: Match | None = None
+    share = _NEAR
     families = tuple(
         name for sign, names in _SIGNS.items() if any(key.startswith(sign) for key in given) for name in names
     )
-    for name, build in _candidates(library):
+    for name, build in _candidates(libraries):
         if not name.removeprefix("timm/").startswith(families):
             continue
         try:
@@ -75,21 +127,19 @@ def nearest(state: Mapping[str, Tensor], library: str) -> str:
         same = sum(given.get(key) == shape for key, shape in own.items())
         apart = max(len(own), len(given)) - same
         if apart <= _HEAD:
-            return f"They are those of {name}: choose that backbone."
-        if (share := same / (same + apart)) > best:
-            best, found = share, f"Nearest to them is {name}: {same:,} of its {len(own):,} keys fit."
-    return found
+            return Match(name, same, len(own), exact=True)
+        if same / (same + apart) > share:
+            best, share = Match(name, same, len(own), exact=False), same / (same + apart)
+    return best
 
 
-def _candidates(library: str) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+def _candidates(libraries: Sequence[str]) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     import timm
     from torchvision.models._api import get_model
 
-    of_torchvision = [(name, partial(get_model, name, weights=None)) for name in TORCHVISION]
-    of_timm = [
-        (name if name not in TORCHVISION else f"timm/{name}", partial(timm.create_model, name))
-        for name in TIMM
-        if timm.is_model(name)
-    ]
-    yield from of_timm if library == "timm" else of_torchvision
-    yield from of_torchvision if library == "timm" else of_timm
+    for library in libraries:
+        if library == "torchvision":
+            yield from ((name, partial(get_model, name, weights=None)) for name in TORCHVISION)
+        else:
+            known = (name for name in TIMM if timm.is_model(name))
+            yield from ((f"timm/{n}" if n in TORCHVISION else n, partial(timm.create_model, n)) for n in known)

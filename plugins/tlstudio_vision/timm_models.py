@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 from tlstudio.api import Backbone, BackboneFamily, TLStudioError, WeightsError, WeightsInfo
 from tlstudio.api.weights import FOLDER_NAMES, fit_state_dict, read_state_dict
 from tlstudio_vision.base import Facts, Pretrained, VisionBackbone
-from tlstudio_vision.cache import hash_prefix, hugging_face_folder, in_hugging_face_cache, in_torch_hub
+from tlstudio_vision.cache import (
+    file_name,
+    hash_prefix,
+    hugging_face_folder,
+    in_hugging_face_cache,
+    in_torch_hub,
+    torch_hub_folder,
+)
 from tlstudio_vision.images import CROP_MODES, INTERPOLATIONS, InputSettings
+from tlstudio_vision.nearest import recognised
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.starter import STARTER_WEIGHTS
 
@@ -209,6 +217,27 @@ class TimmFamily(BackboneFamily):
         import timm
 
         return [PREFIX + n if self._taken.get(n) is not None else n for n in timm.list_models()]
+
+    def present(self) -> Sequence[str]:
+        """List the members of which Hugging Face's or torch's cache has weights."""
+        import timm
+
+        folders = (hugging_face_folder(), torch_hub_folder())
+        found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
+        if not found:
+            return []
+        names = []
+        for name in timm.list_pretrained():
+            config = timm.get_pretrained_cfg(name)
+            hub, url = (config.hf_hub_id, config.url) if config is not None else (None, None)
+            kept = {f"models--{hub.replace('/', '--')}" if hub else "", file_name(url) if isinstance(url, str) else ""}
+            if (kept - {""}) & found:
+                names.append(name)
+        return names
+
+    def recognise(self, path: Path) -> str | None:
+        """Name the network that a weight file is of, if it is a common one."""
+        return recognised(path, "timm")
 
     def get(self, name: str) -> Backbone | None:
         """Return a member by name, or `None`."""

@@ -12,6 +12,7 @@ from tlstudio.api.weights import fit_state_dict, read_state_dict
 from tlstudio_vision.base import Facts, Pretrained, VisionBackbone
 from tlstudio_vision.cache import file_name, hash_prefix, in_torch_hub, torch_hub_folder
 from tlstudio_vision.images import InputSettings
+from tlstudio_vision.nearest import OLD_MOBILENET_KEY, recognised
 from tlstudio_vision.options import VisionOptions
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class TorchvisionBackbone(VisionBackbone):
 
         if not isinstance(network, TorchvisionNetwork):
             raise TypeError(f"not a torchvision network: {type(network).__name__}")
-        if self.name == "mobilenet_v2" and "features.2.conv.7.weight" in state:
+        if self.name == "mobilenet_v2" and OLD_MOBILENET_KEY in state:
             state = {_mobilenet_key(key): value for key, value in state.items()}
         if self.name.startswith("densenet"):
             state = {_densenet_key(key): value for key, value in state.items()}
@@ -192,6 +193,20 @@ class TorchvisionFamily(BackboneFamily):
         from torchvision.models._api import list_models
 
         return list_models(module=models)
+
+    def present(self) -> Sequence[str]:
+        """List the members of which torch's cache has a file."""
+        from torchvision.models._api import get_model_weights
+
+        folder = torch_hub_folder()
+        files = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+        if not files:
+            return []
+        return [name for name in self.names() if files & {file_name(one.url) for one in get_model_weights(name)}]
+
+    def recognise(self, path: Path) -> str | None:
+        """Name the network that a weight file is of, if it is a common one."""
+        return recognised(path, "torchvision")
 
     def get(self, name: str) -> Backbone | None:
         """Return a member by name, or `None`."""

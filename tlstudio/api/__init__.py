@@ -57,6 +57,7 @@ from tlstudio.api.errors import (
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.options import OptionField, Options, describe, option, problems_of
+from tlstudio.api.own_models import module_backbone
 from tlstudio.api.version import API_VERSION
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "label_names",
     "label_text",
     "label_values",
+    "module_backbone",
     "option",
     "problems_of",
 ]

@@ -165,11 +165,16 @@ def _members(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
     return wanted
 
 
+def is_model_file(name: str) -> bool:
+    """Whether a file is a part of a model: weights, configuration, tokenizer, licence; never code."""
+    lower = name.lower()
+    return lower.endswith((*WEIGHT_SUFFIXES, *_BESIDE)) or lower in _BESIDE_NAMES
+
+
 def _is_wanted(path: PurePosixPath) -> bool:
     if not path.parts or any(part.endswith((".dist-info", ".egg-info", "__pycache__")) for part in path.parts[:-1]):
         return False
-    name = path.name.lower()
-    return name.endswith((*WEIGHT_SUFFIXES, *_BESIDE)) or name.startswith(_BESIDE_NAMES)
+    return is_model_file(path.name)
 
 
 def _forget_old(folder: Path) -> None:

@@ -281,6 +281,17 @@ class Backbone(Component):
     def restore(self, options: Options, assets: Path) -> BackboneModule:
         """Build the same network without pretrained weights; its state dict is loaded by the caller."""
 
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Give the options under which `load` reads a model of the user's, or `None` if it is not one of this kind.
+
+        For backbones that stand for any model of a kind, such as a folder in the layout of a library. Looks at names
+        and configuration, not at the weights; never raises.
+
+        Args:
+            path: A folder or a weight file.
+        """
+        return None
+
 
 class BackboneFamily(ABC):
     """Many backbones of one library, found by name; so that listing them costs nothing until it is asked for.
@@ -302,6 +313,14 @@ class BackboneFamily(ABC):
     @abstractmethod
     def get(self, name: str) -> Backbone | None:
         """Return a member by name, or `None` if the library has none of that name."""
+
+    def present(self) -> Sequence[str]:
+        """List the members whose pretrained weights are on this machine, without reading them."""
+        return ()
+
+    def recognise(self, path: Path) -> str | None:
+        """Name the member that a weight file of the user's is of, or return `None`. Never raises."""
+        return None
 
 
 class TaskHead(Component):

@@ -12,6 +12,7 @@ import click
 from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
+from tlstudio.cli.models import models
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
@@ -41,6 +42,7 @@ COMMANDS = {
         serve,
         plugins,
         backbones,
+        models,
         demo,
         install_shortcut,
         uninstall_shortcut,
