@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.plugins.audio_models import write_audio_model
+from tests.plugins.writing_helpers import write_language_model
 from tlstudio.api import Backbone, Modality, Options, Sample, Task
 from tlstudio.api.nn import TransferModel
 from tlstudio.plugins import PluginManager, Registry
@@ -37,13 +38,15 @@ SMALL_HEADS: dict[str, dict[str, object]] = {"detection": {"width": 16, "depth":
 # The smallest networks of torchvision and timm: each kind of layer, in a second or less.
 VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test_resnet", "test_vit")
 AUDIO = ("tiny_sound_encoder", "wav2vec2", "ast", "whisper")
-BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO)
+LANGUAGE = ("gpt2", "llama", "t5")
+BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO, *LANGUAGE)
 ON_SOUNDS: tuple[str, ...] = ("classification", "ctc")
 HEADS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tiny_text_encoder", "bert"), (*POOLED, *ON_TOKENS)),
     **dict.fromkeys(("tiny_conv_net", *VISION), (*POOLED, *ON_MAPS)),
     **dict.fromkeys(AUDIO, ON_SOUNDS),
     "wav2vec2": (*POOLED, "ctc"),
+    **dict.fromkeys(LANGUAGE, ("classification", "generation")),
 }
 WITHOUT_ATTENTION = ("tiny_conv_net", *VISION[:4])
 
@@ -53,6 +56,7 @@ COMBINATIONS = [
     for head in HEADS[backbone]
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
+    if strategy != "linear_probe" or head != "generation"  # which has no layer of its own
 ]
 
 
@@ -120,6 +124,10 @@ def build(registry: Registry, bert_folder: Path, tmp_path_factory: pytest.TempPa
     for family in AUDIO[1:]:
         folder = write_audio_model(tmp_path_factory.mktemp(family), family)
         built[family] = Built(audio, audio.Options.model_validate({"weights": str(folder)}), 8)
+    language = registry.backbone("language_model")
+    for kind in LANGUAGE:
+        folder = write_language_model(tmp_path_factory.mktemp(kind), kind)
+        built[kind] = Built(language, language.Options.model_validate({"weights": str(folder)}), 6)
     return built
 
 
@@ -129,7 +137,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], l
     folder = tmp_path_factory.mktemp("samples")
     wanted: dict[Modality, tuple[Task, ...]] = {
         "image": (*POOLED, *ON_MAPS),
-        "text": (*POOLED, *ON_TOKENS),
+        "text": (*POOLED, *ON_TOKENS, "generation"),
         "audio": (*POOLED, "speech_recognition"),
     }
     return {
