@@ -36,8 +36,8 @@ from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
-from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.measuring import generate
+from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.spreadsheet import harmless
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
