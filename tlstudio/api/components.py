@@ -181,6 +181,19 @@ class Preprocessor(ABC):
         """Cheap measure of a sample's length, by which batches are bucketed; constant: no bucketing."""
         return 1
 
+    def is_cut(self, sample: Sample) -> bool:
+        """Whether the end of a sample is left out, because it is longer than what is taken. Cheap; never raises."""
+        return False
+
+    @property
+    def limit(self) -> str:
+        """How much of a sample is taken, for people (``"20 s"``); ``""``: all of it."""
+        return ""
+
+    def too_long(self, sample: Sample) -> bool:
+        """Whether a part of a sample is left out because the backbone does not take more."""
+        return False
+
     def texts(self, tokens: Tensor) -> list[str]:
         """Turn tokens ``[B, L]``, as the backbone writes them, into B texts without marks.
 

@@ -27,8 +27,8 @@ _MOST_LAYERS = 1000
 _MOST_LABELS = 20_000  # transformers makes a name for each
 _WIDEST = 2**18
 _MOST_ROWS = 2**24  # of a table of embeddings
-_ROWS = ("vocab_size", "n_positions", "n_ctx", "max_position_embeddings", "hash_buckets")
-_WIDTHS = ("hidden_size", "intermediate_size", "embedding_size", "d_model", "d_ff", "d_kv", "n_embd", "n_inner", "dim")
+_ROWS = ("vocab_size", "n_positions", "n_ctx", "max_position_embeddings", "_positions", "hash_buckets")
+_WIDTHS = ("_size", "_groups", "_bins", "d_model", "d_ff", "d_kv", "n_embd", "n_inner", "dim")
 
 
 @contextmanager
@@ -58,6 +58,8 @@ def too_large(config: Mapping[str, Any]) -> str:
     for key, value in config.items():
         if isinstance(value, dict) and (inner := too_large(value)):  # of the half of a model, such as its encoder
             return inner
+        if isinstance(value, list) and key.endswith(_WIDTHS):  # of one layer after the other
+            value = max((size for size in value if type(size) is int), default=0)
         if not isinstance(value, int) or isinstance(value, bool):
             continue
         if any(part in key for part in ("layers", "n_layer", "num_heads", "n_head", "attention_heads", "num_blocks")):
@@ -66,7 +68,7 @@ def too_large(config: Mapping[str, Any]) -> str:
             most = _MOST_LABELS
         elif any(part in key for part in _ROWS):
             most = _MOST_ROWS
-        elif key.endswith((*_WIDTHS, "_dim", "_size", "_groups")):
+        elif key.endswith(_WIDTHS):
             most = _WIDEST
         else:
             continue
