@@ -35,7 +35,8 @@ class GatedUnit(nn.Module):
         parts = x.split(self._parts, dim=1)
         values = torch.stack([torch.tanh(layer(part)) for layer, part in zip(self.values, parts, strict=True)], dim=1)
         gates = self.gates(x).view(values.shape).softmax(dim=1)
-        return (gates * values).sum(dim=1)
+        fused: Tensor = (gates * values).sum(dim=1)
+        return fused
 
 
 class GatedFusionModule(ClassificationModule):
@@ -63,10 +64,11 @@ class GatedFusionModule(ClassificationModule):
         super().__init__(
             sum(parts), target, dropout=dropout, hidden=hidden, label_smoothing=label_smoothing, balanced=balanced
         )
-        self.hidden = GatedUnit(parts, hidden)
+        self.hidden = None  # the gated unit stands in its place
+        self.fusion = GatedUnit(parts, hidden)
 
     def forward(self, features: Features) -> Tensor:
         """Compute logits ``[B, K]`` from parts ``[B, D1 + D2 + ...]``."""
         x = self.dropout(self.centre(features.require("parts")))
-        output: Tensor = self.output(self.dropout(self.hidden(x)))
+        output: Tensor = self.output(self.dropout(self.fusion(x)))
         return output

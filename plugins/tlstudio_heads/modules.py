@@ -73,7 +73,7 @@ class PooledHead(HeadModule):
         self.target = target
         self.centre = Centre(num_features)
         self.dropout = nn.Dropout(dropout)
-        self.hidden: nn.Module | None = nn.Linear(num_features, hidden) if hidden else None
+        self.hidden = nn.Linear(num_features, hidden) if hidden else None
         self.output = nn.Linear(hidden or num_features, num_outputs)
         # Small weights and no bias: at the start all outputs are nearly alike, and the loss is that of guessing.
         nn.init.trunc_normal_(self.output.weight, std=0.01)

@@ -44,6 +44,7 @@ def softmax64(logits: np.ndarray) -> np.ndarray:
 def test_each_head_keeps_the_contract(head: TaskHead, options: dict[str, Any], tmp_path: Path) -> None:
     known = {name: value for name, value in options.items() if name in head.Options.model_fields}
     modalities: dict[str, tuple[Modality, ...]] = {"pooled": ("image", "text"), "maps": ("image",)}
+    modalities["parts"] = ("image+text",)
     for modality in modalities.get(head.requires, ("text",)):
         samples = tiny_samples(modality, head.task, tmp_path, count=5)
         check_head(head, tiny_target(head.task), samples, options=head.Options.model_validate(known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def plan_import(
     preview: Preview | None = None
     filled: Options | None = None
     try:
-        chosen, failed = choose_format(registry_formats, source, format, task)
+        chosen, failed = choose_format(registry_formats, source, format, task, options or {})
         filled, preview = suggest_options(chosen, source, options or {})
         preview = replace(preview, notes=(*preview.notes, *failed))
     except TLStudioError as error:
@@ -141,7 +141,11 @@ def plan_import(
 
 
 def choose_format(
-    formats: Iterable[DatasetFormat], source: Path, name: str = "", task: Task | None = None
+    formats: Iterable[DatasetFormat],
+    source: Path,
+    name: str = "",
+    task: Task | None = None,
+    options: Collection[str] = (),
 ) -> tuple[DatasetFormat, Sequence[str]]:
     """Return the format of that name, or the one that fits a source best; and sentences on those that failed.
 
@@ -150,6 +154,7 @@ def choose_format(
         source: Folder or file.
         name: Name of the format; ``""`` lets them look.
         task: A format that fits the source and is read for this task goes before all others.
+        options: Options that the user has set: of these, a format that has them all goes before the others.
 
     Raises:
         DataError: There is no such source, no format of that name, or none that fits.
@@ -180,8 +185,9 @@ def choose_format(
             f"What can be read: {titles}. The Data page of the help shows an example of each.",
             path=source,
         )
-    able = (item for score, item in ranked if score > 0 and task in item.tasks)
-    return next(able, ranked[0][1]), failed
+    fitting = [item for score, item in ranked if score > 0]
+    able = [item for item in fitting if task in item.tasks] or fitting
+    return next((item for item in able if set(options) <= set(item.Options.model_fields)), able[0]), failed
 
 
 def detect_all(formats: Iterable[DatasetFormat], source: Path) -> tuple[list[tuple[float, DatasetFormat]], list[str]]:

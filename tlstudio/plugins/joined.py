@@ -202,14 +202,18 @@ def _joined_options(image: type[Options], text: type[Options]) -> type[Options]:
     fields: dict[str, Any] = {}
     for side, model in models.items():
         for name, info in model.model_fields.items():
+            given: dict[str, Any] = {"default": info.default}
+            if info.default_factory is not None:
+                given = {"default_factory": info.default_factory}
             field = Field(
-                info.default,
-                default_factory=info.default_factory,
+                **given,
                 title=f"{side.capitalize()}: {info.title or name}",
                 description=info.description,
                 json_schema_extra=info.json_schema_extra,
             )
-            annotation = functools.reduce(lambda kind, rule: Annotated[kind, rule], info.metadata, info.annotation)
+            annotation: Any = info.annotation
+            for rule in info.metadata:
+                annotation = Annotated[annotation, rule]
             fields[f"{side}_{name}"] = (annotation, field)
 
     def check(options: Options) -> Options:
