@@ -9,7 +9,7 @@ from tlstudio.api import DataError, Preprocessor, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
 
 CHARACTERS_PER_TOKEN = 64
 """More than any text in a natural language has on average: what lies beyond would be cut off anyway."""
@@ -47,9 +47,9 @@ class TextPreprocessor(Preprocessor):
             )
         return self._tokens(sample.text, sample.pair)
 
-    def _tokens(self, text: str, pair: str | None = None) -> dict[str, Any]:
+    def _encoded(self, text: str, pair: str | None = None) -> BatchEncoding:
         most = self.max_length * CHARACTERS_PER_TOKEN
-        encoded = self.tokenizer(
+        return self.tokenizer(
             text[:most],
             pair if pair is None else pair[:most],
             truncation=True,
@@ -57,6 +57,9 @@ class TextPreprocessor(Preprocessor):
             return_attention_mask=True,
             return_offsets_mapping=self.tokenizer.is_fast,
         )
+
+    def _tokens(self, text: str, pair: str | None = None) -> dict[str, Any]:
+        encoded = self._encoded(text, pair)
         values: dict[str, Any] = {str(key): list(value) for key, value in encoded.items()}
         if self.tokenizer.is_fast:
             places: Any = zip(values.pop("offset_mapping"), encoded.sequence_ids(), strict=True)
@@ -85,6 +88,17 @@ class TextPreprocessor(Preprocessor):
         """Estimate the number of tokens: about one in four bytes of UTF-8, in any script."""
         text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_length * 8]
         return min(self.max_length, 2 + len(text.encode("utf-8", "replace")) // 4)
+
+    def too_long(self, sample: Sample) -> bool:
+        """Whether a text, or the one that belongs to it, is cut."""
+        texts = [text for text in (sample.text, sample.pair) if text is not None]
+        if any(len(text) > self.max_length * CHARACTERS_PER_TOKEN for text in texts):
+            return True
+        encoded = self._encoded(*texts) if texts else None
+        # Slow tokenizers do not tell what they cut off; a text that fills all there is has most likely been cut.
+        if encoded is None or encoded.encodings is None:
+            return encoded is not None and len(encoded["input_ids"]) >= self.max_length
+        return any(part.overflowing for part in encoded.encodings)
 
     def describe(self) -> dict[str, Any]:
         """Give tokenizer, cut and padding; the tokenizer's files lie beside the model."""

@@ -53,7 +53,7 @@ class WritingPreprocessor(Preprocessor):
         self._end, self._first = end, first
         pad = tokenizer.pad_token_id
         self._pad = int(pad) if isinstance(pad, int) else end
-        self._around = len(self._ids("", ""))
+        self._room = max(1, self.max_prompt - len(self._ids("", "")))
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
         """Return lists of integers: ``input_ids``, ``attention_mask``, `TARGETS`, and what the network asks for."""
@@ -85,7 +85,7 @@ class WritingPreprocessor(Preprocessor):
 
     def _fitting(self, text: str) -> str:
         """Cut a text, and not what stands around it, to the room that there is."""
-        room = max(1, self.max_prompt - self._around)
+        room = self._room
         text = text[: room * CHARACTERS_PER_TOKEN]
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) <= room:
@@ -141,6 +141,16 @@ class WritingPreprocessor(Preprocessor):
         label = sample.label if isinstance(sample.label, str) else ""
         text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_prompt * 8] + label[: self.max_answer * 8]
         return min(self.max_prompt + self.max_answer, 2 + len(text.encode("utf-8", "replace")) // 4)
+
+    def too_long(self, sample: Sample) -> bool:
+        """Whether a text, or what is to be written of it, is cut."""
+        label = sample.label if isinstance(sample.label, str) else ""
+        parts = ((sample.text or "", self._room), (label, self.max_answer - 1))  # the answer has a mark at its end
+        return any(
+            len(text) > most * CHARACTERS_PER_TOKEN
+            or len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) > most
+            for text, most in parts
+        )
 
     def describe(self) -> dict[str, Any]:
         """Give tokenizer, prompt and cut; the tokenizer's files lie beside the model."""
