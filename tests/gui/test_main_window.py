@@ -148,6 +148,7 @@ def test_help_opens_with_f1_and_tells_the_shortcuts(window: MainWindow, qtbot: Q
     assert isinstance(dialog, QDialog)
     texts = {label.text() for label in dialog.findChildren(QLabel)}
     assert {"Ctrl+N", "Ctrl+1", "F1"} <= texts
+    assert {"images: Object detection", "texts: Question answering", "coco_boxes", "linear_probe"} <= texts
     available = QGuiApplication.primaryScreen().availableSize()
     assert dialog.sizeHint().height() <= available.height()
     dialog.close()

@@ -27,6 +27,7 @@ from tlstudio.gui.widgets.notice_bar import NoticeBar
 from tlstudio.gui.widgets.rail import Rail
 from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.gui.widgets.top_bar import TopBar
+from tlstudio.plugins.catalogue import catalogue
 from tlstudio.startup import plugins_folder
 from tlstudio.store.project import Project
 
@@ -281,7 +282,7 @@ class MainWindow(QMainWindow):
         ]
         if self.state.project is not None:
             places.insert(0, (self.tr("This project"), str(self.state.project.folder)))
-        HelpDialog(self._commands.commands, places, self).open()
+        HelpDialog(self._commands.commands, places, catalogue(self.state.registry), self).open()
 
     @Slot(object)
     def show_error(self, error: object) -> None:

@@ -12,6 +12,7 @@ from tlstudio import __version__
 from tlstudio.gui.commands import Command
 from tlstudio.gui.widgets.dialogs import Sheet
 from tlstudio.gui.widgets.texts import text_label
+from tlstudio.plugins.catalogue import Table
 
 
 class HelpDialog(Sheet):
@@ -20,10 +21,17 @@ class HelpDialog(Sheet):
     Args:
         commands: The table of commands, for the shortcuts.
         places: ``(what, where)``: where the studio keeps things.
+        tables: What the plugins bring.
         parent: The window.
     """
 
-    def __init__(self, commands: Sequence[Command], places: Sequence[tuple[str, str]], parent: QWidget) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        places: Sequence[tuple[str, str]],
+        tables: Sequence[Table],
+        parent: QWidget,
+    ) -> None:
         super().__init__("help_dialog", QCoreApplication.translate("HelpDialog", "Help"), parent, width=720)
         page = QWidget()
         page.setProperty("role", "bare")
@@ -48,6 +56,11 @@ class HelpDialog(Sheet):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             grid.addWidget(label, index, 1)
         column.addLayout(grid)
+        titles = (self.tr("Tasks"), self.tr("Backbones"), self.tr("Formats of data"), self.tr("Strategies"))
+        for number, (title, table) in enumerate(zip(titles, tables, strict=True)):
+            column.addSpacing(8)
+            column.addWidget(text_label(title, "section", f"help_catalogue_{number}"))
+            column.addLayout(self._listed(table, number))
         column.addStretch()
         area = QScrollArea()
         area.setObjectName("help_scroll")
@@ -60,6 +73,21 @@ class HelpDialog(Sheet):
         self.body.addWidget(area)
         self.buttons.insertWidget(0, text_label(f"TL Studio {__version__}", "small", "help_version"))
         self.add_button(self.tr("C&lose"), "primary", "help_close", self.accept)
+
+    def _listed(self, table: Table, number: int) -> QGridLayout:
+        """Name in front, the rest behind it."""
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(16)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        first = 2 if table.headers[0] == "data" else 1  # a task is one of some kind of data
+        for index, row in enumerate(table.rows):
+            name, rest = ": ".join(row[:first]), " · ".join(row[first:])
+            label = text_label(name, "", f"help_name_{number}_{index}", wrap=True)
+            label.setMinimumWidth(170)
+            grid.addWidget(label, index, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(text_label(rest, "second", f"help_text_{number}_{index}", wrap=True), index, 1)
+        return grid
 
     def _steps(self) -> QVBoxLayout:
         column = QVBoxLayout()
