@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
@@ -28,7 +29,12 @@ class BoxMetrics(LabelMetrics):
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
         self._index = {name: number for number, name in enumerate(self._classes)}
-        self._precision = MeanAveragePrecision(class_metrics=True)
+        # In 64 bits, as pycocotools has them: rounded to 32, a recall of exactly 0.3 is below the threshold.
+        self._precision = MeanAveragePrecision(
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
+            class_metrics=True,
+        )
         self._precision.warn_on_many_detections = False
 
     def update(self, predictions: Sequence[Prediction], samples: Sequence[Sample]) -> None:

@@ -202,9 +202,9 @@ class BoxEncoder(TargetEncoder):
         unknown = [box.name for box in boxes if box.name not in self._index]
         if unknown:
             raise DataError(f"The name {unknown[0]!r} is none of the classes that the model learns.")
-        edges = torch.tensor([(box.left, box.top, box.right, box.bottom) for box in boxes]).reshape(-1, 4)
+        edges = [(box.left, box.top, box.right, box.bottom) for box in boxes]
         height, width = _input_size(item)
-        whole = to_input(edges, item[GEOMETRY])
+        whole = to_input(torch.tensor(edges, dtype=torch.float32).reshape(-1, 4), item[GEOMETRY])
         most = torch.tensor([width, height, width, height])
         seen = torch.minimum(whole.clamp(min=0), most)
         sides, all_sides = (part[:, 2:] - part[:, :2] for part in (seen, whole))

@@ -120,10 +120,12 @@ class DetectionNetwork(nn.Module):
 
 
 def _tower(width: int, depth: int) -> nn.Sequential:
+    groups = math.gcd(32, width)
+    groups = groups // 2 if groups == width else groups  # a single value cannot be normalised
     layers: list[nn.Module] = []
     for _ in range(depth):
         convolution = nn.Conv2d(width, width, 3, padding=1)
-        layers += [convolution, nn.GroupNorm(math.gcd(32, width), width), nn.ReLU()]
+        layers += [convolution, nn.GroupNorm(groups, width), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
