@@ -18,7 +18,7 @@ MISSING = words_in("?, -, NA, none")
 """What stands in a cell for a missing value, in small letters."""
 
 _TIME_NAMES = words_in(
-    "date, time, datetime, timestamp, day, month, year, hour, week, ds, when, datum, zeit, zeitpunkt"
+    "t, date, time, datetime, timestamp, day, month, year, hour, week, ds, when, datum, zeit, zeitpunkt"
 )
 
 
@@ -53,7 +53,8 @@ def time_column(table: Table, rows: Sequence[Sequence[Any]]) -> str:
             return name
     for place, name in enumerate(table.columns):
         numbers = [parse_number(row[place], decimal_comma=table.decimal_comma) for row in rows]
-        if named(name, _TIME_NAMES) > 0 and numbers and all(number is not None for number in numbers):
+        known = [number for number in numbers if number is not None]
+        if named(name, _TIME_NAMES) > 0 and known and len(known) == len(numbers) and known == sorted(known):
             return name
     return ""
 

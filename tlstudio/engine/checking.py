@@ -37,8 +37,10 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
                 parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
             )
             problems += [Problem("recipe", sentence) for sentence in sentences]
-            if not sentences and (reason := parts.backbone.why_not(revision.sample(0))):
-                problems.append(Problem("backbone.name", reason, "Choose another backbone."))
+            refused = None if sentences else parts.backbone.why_not(revision.sample(0))
+            if refused:
+                problems.append(Problem("backbone.name", refused, "Choose another backbone."))
+                build = False  # it cannot even look at the data
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
         fits = not problems and not against_target
