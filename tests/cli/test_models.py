@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.models import get_model
+from torchvision.models._api import get_model
 
 from tests.cli.conftest import TINY, Tlstudio
 from tests.plugins.test_text import write_model, write_tokenizer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save
-from torchvision.models import get_model
+from torchvision.models._api import get_model
 
 from tests.plugins.test_text import write_model, write_tokenizer
 from tlstudio.api import WeightsError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api.archives import given_path
 from tlstudio.api.components import (
@@ -19,20 +19,22 @@ from tlstudio.api.components import (
 from tlstudio.api.data import MODALITIES, Modality, Sample
 from tlstudio.api.errors import DataError, PluginError
 from tlstudio.api.features import FeatureKind, Features
-from tlstudio.api.options import Options, option
+from tlstudio.api.options import Options as BaseOptions
+from tlstudio.api.options import option
 from tlstudio.api.weights import fit_state_dict, read_state_dict, weight_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tlstudio.api.nn import BackboneModule
+    from tlstudio.api.own_networks import OwnNetwork
 
 __all__ = ["ModuleBackbone", "module_backbone"]
 
 _WEIGHTS = "backbone.weights"
 
 
-class ModuleOptions(Options):
+class ModuleOptions(BaseOptions):
     """How an architecture of one's own is filled."""
 
     weights: str = option(
@@ -47,7 +49,7 @@ class ModuleOptions(Options):
 class ModuleBackbone(Backbone):
     """A backbone around any `torch.nn.Module`; see `module_backbone`."""
 
-    Options = ModuleOptions
+    Options: ClassVar[type[BaseOptions]] = ModuleOptions
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class ModuleBackbone(Backbone):
                 self._info = self._measured(self._module())
         return self._info
 
-    def find_weights(self, options: Options) -> WeightsInfo:
+    def find_weights(self, options: BaseOptions) -> WeightsInfo:
         """Say where the weights are."""
         chosen = str(options.model_dump()["weights"])
         given = self._weights if chosen in ("pretrained", "") else chosen
@@ -102,7 +104,7 @@ class ModuleBackbone(Backbone):
         path = weight_file(given_path(given))
         return WeightsInfo(path, "your file", path.stat().st_size)
 
-    def load(self, options: Options) -> BackboneModule:
+    def load(self, options: BaseOptions) -> BackboneModule:
         """Build the network and fill it."""
         path = self.find_weights(options).path
         module = self._module()
@@ -111,13 +113,13 @@ class ModuleBackbone(Backbone):
             fit_state_dict(module.module, state, path=path, optional=lambda key: key.startswith(self._left_out))
         return self._with_shape(module)
 
-    def restore(self, options: Options, assets: Path) -> BackboneModule:
+    def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same network."""
         return self._with_shape(self._module())
 
     def preprocessor(
         self,
-        options: Options,
+        options: BaseOptions,
         *,
         augmentation: Augmentation = "none",
         assets: Path | None = None,
@@ -128,18 +130,18 @@ class ModuleBackbone(Backbone):
             return OwnPreprocessor(self._prepare, self._shape)
         return SquareImage(self._shape, self._mean, self._std, mirrored=augmentation != "none", placed=wanted == "maps")
 
-    def _module(self) -> Any:  # noqa: ANN401  the class of it needs torch
+    def _module(self) -> OwnNetwork:
         from tlstudio.api.own_networks import OwnNetwork
 
         return OwnNetwork(self._build(), self.name)
 
-    def _with_shape(self, module: Any) -> Any:  # noqa: ANN401  as above
+    def _with_shape(self, module: OwnNetwork) -> OwnNetwork:
         shape = self.info().shape
         module.num_features = shape.num_features
         module.map_channels, module.map_strides = shape.map_channels, shape.map_strides
         return module
 
-    def _measured(self, module: Any) -> BackboneInfo:  # noqa: ANN401  as above
+    def _measured(self, module: OwnNetwork) -> BackboneInfo:
         import torch
 
         from tlstudio.api.nn import count_parameters
@@ -227,8 +229,8 @@ class SquareImage(Preprocessor):
         _, height, width = self._shape
         image = open_image(sample.image)
         across, down = width / image.width, height / image.height
-        pixels = np.asarray(image.resize((width, height)), dtype=np.float32) / 255.0
-        pixels = (pixels - np.asarray(self._mean, np.float32)) / np.asarray(self._std, np.float32)
+        mean, std = (np.asarray(values, dtype=np.float32) for values in (self._mean, self._std))
+        pixels = (np.asarray(image.resize((width, height)), dtype=np.float32) / np.float32(255) - mean) / std
         turned = self._mirrored and seed is not None and np.random.default_rng(seed).random() < 0.5
         if turned:
             pixels = pixels[:, ::-1]

@@ -85,8 +85,10 @@ class HelpDialog(Sheet):
             name, rest = ": ".join(row[:first]), " · ".join(row[first:])
             label = text_label(name, "", f"help_name_{number}_{index}", wrap=True)
             label.setMinimumWidth(170)
-            grid.addWidget(label, index, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(text_label(rest, "second", f"help_text_{number}_{index}", wrap=True), index, 1)
+            text = text_label(rest, "second", f"help_text_{number}_{index}", wrap=True)
+            for column, one in enumerate((label, text)):
+                one.setAlignment(Qt.AlignmentFlag.AlignTop)
+                grid.addWidget(one, index, column)
         return grid
 
     def _steps(self) -> QVBoxLayout:
