@@ -226,7 +226,6 @@ class AutoModelBackbone(TextBackbone):
         folder = given_path(given)
         return folder.parent if folder.is_file() else folder
 
-
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Take a folder of an encoder with its tokenizer."""
         return {"weights": str(path)} if self._reads(path) else None

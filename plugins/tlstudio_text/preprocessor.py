@@ -89,7 +89,12 @@ class TextPreprocessor(Preprocessor):
         text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_length * 8]
         return min(self.max_length, 2 + len(text.encode("utf-8", "replace")) // 4)
 
-    def too_long(self, sample: Sample) -> bool:
+    @property
+    def limit(self) -> str:
+        """How much of a text is taken."""
+        return f"{self.max_length:,} tokens"
+
+    def is_cut(self, sample: Sample) -> bool:
         """Whether a text, or the one that belongs to it, is cut."""
         texts = [text for text in (sample.text, sample.pair) if text is not None]
         if any(len(text) > self.max_length * CHARACTERS_PER_TOKEN for text in texts):

@@ -128,7 +128,6 @@ class LanguageModel(WritingBackbone, AutoModelBackbone):
             source="https://huggingface.co/docs/transformers",
         )
 
-
     def _reads(self, folder: Path) -> bool:
         return has_tokenizer(folder) and reads(folder)
 

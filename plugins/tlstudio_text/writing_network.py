@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from tlstudio.api import FeatureKind, Features
+from tlstudio.api import FeatureKind, Features, WeightsError
 from tlstudio.api.layers import natural_groups, stacks
 from tlstudio.api.nn import BackboneModule, Generation, LayerGroup
 from tlstudio.api.pooling import Pooling, pool
+from tlstudio.api.weights import fit_state_dict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,6 +58,7 @@ class LanguageNetwork(BackboneModule):
             do_sample=False,
         )
         self._wanted: FeatureKind | None = None
+        self._writes = True
 
     @property
     def wanted(self) -> FeatureKind:
@@ -64,12 +67,32 @@ class LanguageNetwork(BackboneModule):
 
     @wanted.setter
     def wanted(self, kind: FeatureKind) -> None:
-        if self._wanted not in (None, "logits", kind) and kind == "logits":
-            raise ValueError("the part that gives logits has been taken away")
+        if kind == "logits" and not self._writes:
+            raise WeightsError(
+                "The model has lost the part that writes, as an earlier run did not need it.",
+                "Start from a run that wrote texts, or from the pretrained model.",
+                field="backbone.start_from",
+            )
         if kind != "logits" and self._wanted in (None, "logits"):
-            model: Any = self.model
-            self.model = model.get_encoder() if self.paired else model.base_model
+            self.model, self._writes = self._reader(), False
         self._wanted = kind
+
+    def _reader(self) -> nn.Module:
+        """The part that only reads: the decoder without its output layer, or the encoder."""
+        model: Any = self.model
+        reader: nn.Module = model.get_encoder() if self.paired else model.base_model
+        return reader
+
+    def take_over(self, state: Mapping[str, Tensor], assets: Path) -> list[str]:
+        """Take over what an earlier run has learned, be it a whole model or the part that reads."""
+        whole = self.state_dict()
+        if self._wanted is not None or any(name in whole for name in state):
+            return super().take_over(state, assets)
+        prefix = "model."
+        part = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        fit_state_dict(self._reader(), part, path=assets.parent)
+        self._writes = False
+        return []
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features of ``input_ids`` and ``attention_mask``, both ``[B, T]``."""

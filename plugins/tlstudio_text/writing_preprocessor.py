@@ -142,7 +142,12 @@ class WritingPreprocessor(Preprocessor):
         text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_prompt * 8] + label[: self.max_answer * 8]
         return min(self.max_prompt + self.max_answer, 2 + len(text.encode("utf-8", "replace")) // 4)
 
-    def too_long(self, sample: Sample) -> bool:
+    @property
+    def limit(self) -> str:
+        """How much of a prompt, and of its answer, is taken."""
+        return f"{self.max_prompt:,} tokens (of an answer, {self.max_answer:,})"
+
+    def is_cut(self, sample: Sample) -> bool:
         """Whether a text, or what is to be written of it, is cut."""
         label = sample.label if isinstance(sample.label, str) else ""
         parts = ((sample.text or "", self._room), (label, self.max_answer - 1))  # the answer has a mark at its end

@@ -105,7 +105,10 @@ def test_the_scores_are_those_of_transformers(kind: str, tmp_path: Path) -> None
         given = {"input_ids": batch["input_ids"], "labels": torch.tensor([answer])}
     else:
         ids = torch.cat([batch["input_ids"], torch.tensor([[END]])], dim=1)
-        given = {"input_ids": ids, "labels": torch.where(torch.arange(ids.shape[1]) < batch["prompt_length"], -100, ids)}
+        given = {
+            "input_ids": ids,
+            "labels": torch.where(torch.arange(ids.shape[1]) < batch["prompt_length"], -100, ids),
+        }
     with torch.inference_mode():
         logits = network(batch).logits
         assert logits is not None
@@ -146,8 +149,33 @@ def test_a_decoder_that_classifies_leaves_its_output_layer_behind(tmp_path: Path
     before = sum(parameter.numel() for parameter in network.parameters())
     network.wanted = "pooled"
     assert before - sum(parameter.numel() for parameter in network.parameters()) == network.vocabulary * 32
-    with pytest.raises(ValueError, match="taken away"):
+    with pytest.raises(WeightsError, match="lost the part that writes"):
         network.wanted = "logits"
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5", "bart"])
+def test_a_run_goes_on_from_one_that_wrote_or_only_read(kind: str, tmp_path: Path) -> None:
+    folder = write_language_model(tmp_path / "model", kind)
+    whole, reader, fresh, other = (loaded(folder)[0] for _ in range(4))
+    reader.wanted = "pooled"
+    for network in (whole, reader):
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter)
+    assert fresh.take_over(whole.state_dict(), tmp_path) == []
+    fresh.wanted = "tokens"
+    expected = dict(loaded_like(whole).named_parameters())
+    assert all(torch.equal(parameter, expected[name]) for name, parameter in fresh.named_parameters())
+    assert other.take_over(reader.state_dict(), tmp_path) == []
+    with pytest.raises(WeightsError, match="lost the part that writes"):
+        other.wanted = "logits"
+    other.wanted = "pooled"
+    assert all(torch.equal(one, two) for one, two in zip(other.parameters(), reader.parameters(), strict=True))
+
+
+def loaded_like(network: LanguageNetwork) -> LanguageNetwork:
+    """The same, reduced to what reads."""
+    network.wanted = "pooled"
+    return network
 
 
 def test_the_last_token_is_the_last_real_one() -> None:

@@ -47,6 +47,10 @@ backbone gives logits for the sample, so that the logits ``[t]`` are compared wi
 """
 
 
+CONTEXT = "context"
+"""Input that the head takes besides features: what its `TargetEncoder.context` says of each sample, ``[B, ...]``."""
+
+
 class Component(ABC):
     """Base of everything that a plugin brings.
 
@@ -189,10 +193,6 @@ class Preprocessor(ABC):
     def limit(self) -> str:
         """How much of a sample is taken, for people (``"20 s"``); ``""``: all of it."""
         return ""
-
-    def too_long(self, sample: Sample) -> bool:
-        """Whether a part of a sample is left out because the backbone does not take more."""
-        return False
 
     def texts(self, tokens: Tensor) -> list[str]:
         """Turn tokens ``[B, L]``, as the backbone writes them, into B texts without marks.

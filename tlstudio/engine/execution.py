@@ -47,7 +47,6 @@ from tlstudio.engine.events import (
 )
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, TrainLoader
-from tlstudio.engine.long_samples import told_too_long
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
@@ -67,7 +66,7 @@ from tlstudio.store.run import Run
 
 EventListener = Callable[[RunEvent], None]
 T = TypeVar("T")
-_LOOKED_AT = 10_000
+_LOOKED_AT = 2_000
 """Samples that are looked at to see how many are longer than what the backbone takes."""
 
 
@@ -238,8 +237,6 @@ class Execution:
         )
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
         if resumption is None:
-            if too_long := told_too_long(revision, indices, preprocessor):
-                self.say(Note(too_long, "warning"))
             self.say(
                 RunStarted(
                     run=self.run.id,
