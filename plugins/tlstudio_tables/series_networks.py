@@ -53,6 +53,7 @@ class SeriesNetwork(BackboneModule):
         own, others = ([each.name for each in facts.channels] for facts in (self.facts, source))
         if len(own) == len(others) == 1:
             others = own
+        self.channels.weight.data.zero_()  # a new channel adds nothing at first
         pairs = [(place, others.index(name)) for place, name in enumerate(own) if name in others]
         rows_by_name(self.channels.weight, weight, pairs)
         rest = {name: value for name, value in state.items() if name != "channels.weight"}

@@ -107,6 +107,8 @@ class ColumnTokens(nn.Module):
     def take_over(self, state: Mapping[str, Tensor], prefix: str, source: TableFacts) -> list[str]:
         """Take over the columns that another table has as well, by name, and of categories the values by name.
 
+        What is new adds nothing at first, so that it does not disturb what was learned without it.
+
         Args:
             state: State dict of the network that was trained on the other table.
             prefix: Name of its column tokens there, with a dot.
@@ -116,6 +118,8 @@ class ColumnTokens(nn.Module):
             Sentences on columns that begin anew and on those that were left behind.
         """
         own, others = self.facts, source
+        for parameter in self.parameters():
+            parameter.data.zero_()
         places = {each.name: place for place, each in enumerate(others.numbers)}
         numbers = [(place, places[each.name]) for place, each in enumerate(own.numbers) if each.name in places]
         for name in ("weight", "missing", "scale.mean", "scale.std", "scale.quantiles"):

@@ -104,7 +104,16 @@ def test_what_one_table_taught_goes_on_in_the_next_by_column(tlstudio: Tlstudio,
     assert tlstudio("export", project, "latest", model).code == 0
     second = write_people(tmp_path / "second.csv", 300, 3, columns=("height", "joined", "town", "age"))
     imported(tlstudio, project, second, "--splits", "10,10,80")
-    options = ("--dataset", "second", "-o", "training.epochs=4", "-o", "training.learning_rate=0.0005")
+    options = (
+        "--dataset",
+        "second",
+        "-o",
+        "training.epochs=4",
+        "-o",
+        "training.learning_rate=0.0005",
+        "-o",
+        "training.keep=last",
+    )
     alone = train(tlstudio, project, "--backbone", "table_mlp", *options)
     for source in (alone["run"].replace("002", "001"), model):
         result = tlstudio("train", project, "--start-from", source, *options, "-o", "training.threads=1")

@@ -52,8 +52,6 @@ def cache_path(
         "backbone": backbone.name,
         "options": options.model_dump(mode="json"),
         "weights": [_identity(part, seed) for part in weights.parts or (weights,)],
-        # A network for another table than its weights were learned on has columns that begin with random ones.
-        "seed": seed if revision.modality == "table" else None,
         "preprocessing": preprocessor.describe(),
         "libraries": [metadata.version(name) for name in ("torch", "torchvision", "timm", "transformers", "pillow")],
     }
