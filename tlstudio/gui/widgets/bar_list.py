@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPainterPath, QPaintEvent
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QWidget
 
 from tlstudio.gui.state import AppState
@@ -115,13 +115,13 @@ class BarList(QAbstractScrollArea):
         rows = -(-len(self._bars) // columns)
         gap = 28
         width = (self.viewport().width() - gap * (columns - 1)) // columns
-        metrics = self.fontMetrics()
-        names = max(metrics.horizontalAdvance(bar.name) for bar in self._bars) + 10
-        names = min(names, max(60, int(width * 0.42)))
-        figures = max(metrics.horizontalAdvance(bar.text) for bar in self._bars) + 10
-        offset = self.verticalScrollBar().value()
         strong_font = QFont(self.font())
         strong_font.setWeight(QFont.Weight.DemiBold)
+        widest = QFontMetrics(strong_font)
+        names = max(widest.horizontalAdvance(bar.name) for bar in self._bars) + 12
+        names = min(names, max(60, int(width * 0.42)))
+        figures = max(widest.horizontalAdvance(bar.text) for bar in self._bars) + 10
+        offset = self.verticalScrollBar().value()
         for number, bar in enumerate(self._bars):
             x = (number // rows) * (width + gap)
             y = (number % rows) * self._row - offset

@@ -100,7 +100,8 @@ class ClassHistogram(QWidget):
         theme, metrics = self._state.theme, self.fontMetrics()
         colours = self.split_colours()
         self._draw_legend(painter, colours)
-        names = min(self.width() * 2 // 5, max((metrics.horizontalAdvance(bar.name) for bar in self._bars), default=0))
+        widest = max((metrics.horizontalAdvance(bar.name) for bar in self._bars), default=0)
+        names = min(self.width() * 2 // 5, widest + 4)  # glyphs may stand out of what they advance
         locale = QLocale()
         most = max((bar.total for bar in self._bars), default=0) or 1
         figures = metrics.horizontalAdvance(locale.toString(most)) + 4

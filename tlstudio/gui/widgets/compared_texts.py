@@ -45,10 +45,16 @@ class ComparedTexts(QWidget):
             column.addWidget(box, 1)
         state.theme_changed.connect(self._mark)
 
-    def show_texts(self, expected: str | None, predicted: str | None) -> None:
-        """Show two texts; `None`: that one is not there."""
+    def show_texts(self, expected: str | None, predicted: str | None, *, titled: bool = False) -> None:
+        """Show two texts.
+
+        Args:
+            expected: What was expected; `None`: it is not known.
+            predicted: What was written; `None`: nothing was.
+            titled: Whether a text that is alone has its caption, too: it stands beside others.
+        """
         self._texts = (expected, predicted) if expected is not None and predicted is not None else None
-        self._show_boxes(expected is not None, predicted is not None)
+        self._show_boxes(expected is not None, predicted is not None, titled=titled)
         self.expected.show_text(expected or "")
         self.predicted.show_text(predicted or "")
         self._mark()
@@ -62,11 +68,10 @@ class ComparedTexts(QWidget):
         self.expected.show_text(text, pair, expected, classes)
         self.predicted.show_text(text, None if expected is not None else pair, predicted, classes)
 
-    def _show_boxes(self, expected: bool, predicted: bool) -> None:
-        both = expected and predicted
+    def _show_boxes(self, expected: bool, predicted: bool, *, titled: bool = False) -> None:
         for name, box, there in (("expected", self.expected, expected), ("predicted", self.predicted, predicted)):
             box.setVisible(there)
-            self._captions[name].setVisible(both)
+            self._captions[name].setVisible(there and (titled or (expected and predicted)))
 
     def _mark(self) -> None:
         if self._texts is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tlstudio.data.audit import Finding
     from tlstudio.data.revision import Revision
     from tlstudio.store.project import Project
+
+_TILES_KEPT = 2000  # what was once seen is not read again while the gallery is scrolled
 
 
 class DataBrowser(QWidget):
@@ -148,6 +151,7 @@ class DataBrowser(QWidget):
         for view in (self.gallery, self.table, self._nothing, self._trouble, self._loading):
             self._views.addWidget(view)
         self.tabs.currentChanged.connect(self._show_rows)
+        self._state.theme_changed.connect(self._show_rows)
 
         self._count = text_label("", "small", "data_count")
         foot = QHBoxLayout()
@@ -310,6 +314,7 @@ class DataBrowser(QWidget):
             self.gallery.set_items(0, _no_tile, images=True)
             return
 
+        @lru_cache(maxsize=_TILES_KEPT)
         def tile(position: int) -> Tile:
             index = int(rows[position])
             thumb = row_thumb(revision, index, self._state.theme)

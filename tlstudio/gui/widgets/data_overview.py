@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from tlstudio.api import SPLITS
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.class_histogram import ClassHistogram
+from tlstudio.gui.widgets.class_table import FigureTable
+from tlstudio.gui.widgets.column_facts import ColumnFacts, measure_columns
 from tlstudio.gui.widgets.distribution import Distribution
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.texts import push_button, text_label
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
 
 WIDTH = 336
+_COLUMNS_SHOWN = 12
 _ICONS = {"error": ("error", "bad"), "warning": ("warning", "caution"), "info": ("info", "second")}
 
 
@@ -32,13 +36,15 @@ class Measures:
 
     Attributes:
         counts: Samples in train, validation and test.
-        values: Shorter side in pixels, or length in characters, of each sample.
-        targets: Regression targets; empty for other tasks.
+        values: Shorter side in pixels, length in characters or in seconds, of each sample; empty of rows.
+        targets: Regression targets, or lengths of texts that are to be written; empty for other tasks.
+        columns: What the columns of a table hold.
     """
 
     counts: tuple[int, ...]
     values: npt.NDArray[np.float64]
     targets: npt.NDArray[np.float64]
+    columns: tuple[ColumnFacts, ...] = ()
 
 
 def measure(revision: Revision) -> Measures:
@@ -46,15 +52,22 @@ def measure(revision: Revision) -> Measures:
     import pyarrow.compute as pc
 
     table = revision.table
-    if revision.modality == "image":
+    if revision.modality in ("image", "image+text"):
         width = table.column("width").to_numpy(zero_copy_only=False).astype(np.float64)
         height = table.column("height").to_numpy(zero_copy_only=False).astype(np.float64)
         values = np.minimum(width, height)
+    elif revision.modality == "audio":
+        values = table.column("seconds").to_numpy(zero_copy_only=False).astype(np.float64)
     else:
         values = pc.utf8_length(table.column("text")).to_numpy(zero_copy_only=False).astype(np.float64)
-    targets = revision.values() if revision.label_kind == "number" else np.zeros(0)
+    targets = np.zeros(0)
+    if revision.label_kind == "number":
+        targets = revision.values()
+    elif revision.label_kind == "text":  # as JSON: two quotation marks more
+        targets = pc.utf8_length(table.column("annotation")).to_numpy(zero_copy_only=False).astype(np.float64) - 2
     counts = tuple(len(revision.indices(split)) for split in SPLITS)
-    return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)])
+    columns = measure_columns(revision) if revision.modality == "table" else ()
+    return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)], columns)
 
 
 class DataOverview(QScrollArea):
@@ -93,7 +106,8 @@ class DataOverview(QScrollArea):
         self._classes.column.addWidget(self.histogram)
         column.addWidget(self._classes)
         self._targets = Card("data_targets", spacing=8)
-        self._targets.column.addWidget(text_label(self.tr("Values"), "section", "data_targets_title"))
+        self._targets_title = text_label("", "section", "data_targets_title")
+        self._targets.column.addWidget(self._targets_title)
         self._target_plot = Distribution("data_target_plot", state, self.tr("Distribution of the values"))
         self._targets.column.addWidget(self._target_plot)
         column.addWidget(self._targets)
@@ -103,6 +117,14 @@ class DataOverview(QScrollArea):
         self._size_plot = Distribution("data_size_plot", state, self.tr("Distribution of sizes"))
         self._sizes.column.addWidget(self._size_plot)
         column.addWidget(self._sizes)
+        self._columns = Card("data_columns", spacing=8, margins=(5, 12, 5, 6))
+        self._columns_title = text_label("", "section", "data_columns_title")
+        self._columns_title.setContentsMargins(11, 0, 11, 0)
+        self._columns.column.addWidget(self._columns_title)
+        self.columns = FigureTable("data_columns_table", self.tr("Columns"))
+        self.columns.setProperty("role", "bare")
+        self._columns.column.addWidget(self.columns)
+        column.addWidget(self._columns)
         column.addStretch()
         self.setWidget(inner)
 
@@ -144,11 +166,36 @@ class DataOverview(QScrollArea):
             self.histogram.set_counts(counts, sorted(revision.classes, key=lambda name: -totals[name]))
         self._targets.setVisible(bool(measures.targets.size))
         self._target_plot.set_values(measures.targets)
-        images = revision.modality == "image"
-        self._sizes_title.setText(self.tr("Shorter side in pixels") if images else self.tr("Length in characters"))
+        written = revision.label_kind == "text"
+        self._targets_title.setText(self.tr("Length of the labels in characters") if written else self.tr("Values"))
+        titles: dict[str, str] = {
+            "text": self.tr("Length in characters"),
+            "audio": self.tr("Length in seconds"),
+        }
+        self._sizes_title.setText(titles.get(revision.modality, self.tr("Shorter side in pixels")))
         self._sizes.setVisible(bool(measures.values.size))
         self._size_plot.set_values(measures.values)
+        self._show_columns(measures.columns)
         self.show_findings(None)
+
+    def _show_columns(self, columns: tuple[ColumnFacts, ...]) -> None:
+        self._columns.setVisible(bool(columns))
+        self._columns_title.setText(self.tr("{0} columns").format(QLocale().toString(len(columns))))
+        rows = []
+        for each in columns:
+            held = ""
+            if math.isfinite(each.low):
+                held = self.tr("{0} to {1}").format(f"{each.low:.4g}", f"{each.high:.4g}")
+            if each.different:
+                held = self.tr("{0} different").format(QLocale().toString(each.different))
+            if each.steps:
+                held += " · " + self.tr("{0} steps").format(QLocale().toString(each.steps))
+            missing = f"{100 * each.missing:.0f} %" if each.missing >= 0.005 or not each.missing else "< 1 %"
+            rows.append(((each.name, each.name.casefold()), (held, each.low), (missing, each.missing)))
+        self.columns.show_rows((self.tr("Column"), self.tr("Holds"), self.tr("Missing")), rows)
+        header, line = self.columns.horizontalHeader(), self.columns.verticalHeader()
+        height = line.defaultSectionSize() * min(len(rows), _COLUMNS_SHOWN)
+        self.columns.setFixedHeight(max(header.sizeHint().height(), 34) + height + 4)
 
     def show_findings(self, findings: tuple[Finding, ...] | None) -> None:
         """List the problems that were found; `None` while they are being looked for."""

@@ -113,6 +113,8 @@ def metric_title(name: str, *, short: bool = False) -> str:
         "average_precision_macro": QCoreApplication.translate("Metrics", "Avg. precision"),
         "mae": QCoreApplication.translate("Metrics", "MAE"),
         "rmse": QCoreApplication.translate("Metrics", "RMSE"),
+        "pixel_accuracy": QCoreApplication.translate("Metrics", "Pixel acc."),
+        "token_accuracy": QCoreApplication.translate("Metrics", "Token acc."),
         "map": QCoreApplication.translate("Metrics", "mAP"),
         "map_50": QCoreApplication.translate("Metrics", "mAP at 0.50"),
         "map_75": QCoreApplication.translate("Metrics", "mAP at 0.75"),

@@ -99,9 +99,11 @@ class ImageView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        column.addWidget(self.picture, 1)
+        column.addWidget(self.picture, 0 if height else 1)
         column.addWidget(self._controls)
         column.addWidget(self.legend)
+        if height:
+            column.addStretch(1)  # the room that is left stays below
         state.theme_changed.connect(self._show_legend)
         self._arrange()
 

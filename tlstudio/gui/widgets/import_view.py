@@ -26,6 +26,7 @@ from tlstudio.gui.widgets.gallery import Gallery, Tile
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.import_form import ImportForm
 from tlstudio.gui.widgets.import_plan import Plan, make_plan, source_size
+from tlstudio.gui.widgets.picture import is_ground
 from tlstudio.gui.widgets.sample_thumbs import sample_thumb
 from tlstudio.gui.widgets.samples_table import style_table
 from tlstudio.gui.widgets.status_bar import duration_text
@@ -264,7 +265,12 @@ class ImportView(QWidget):
         marks = (lambda: label) if marked else None
         thumb = sample_thumb(sample, self._state.theme, marks=marks, classes=classes, key=f"{id(label)}")
         file = sample.image or sample.audio
-        caption = label_text(label) if label is not None else file.parent.name if file is not None else ""
+        if isinstance(label, Mask):
+            caption = ", ".join(name for name in label.names if not is_ground(name))
+        elif file is None:
+            caption = sample.id  # of a forecast: it tells the time, and numbers would tell nothing
+        else:
+            caption = file.parent.name if label is None else label_text(label)
         return None if thumb is None else Tile(thumb, "", caption)
 
     # Importing --------------------------------------------------------------------------------------------------

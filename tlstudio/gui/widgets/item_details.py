@@ -14,7 +14,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.sample_view import Case, SampleView
-from tlstudio.gui.widgets.samples_model import label_text
+from tlstudio.gui.widgets.samples_model import short_label
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class ItemDetails(Card):
             (
                 ("split", self.tr("Split")),
                 ("size", self.tr("Size")),
+                ("length", self.tr("Length")),
                 ("group", self.tr("Group")),
                 ("source", self.tr("Source")),
                 ("path", self.tr("File")),
@@ -101,12 +102,14 @@ class ItemDetails(Card):
         sample = revision.sample(index)
         kind = revision.label_kind
         self._path = sample.image or sample.audio
-        self._label.setText(label_text(sample.label) or self.tr("(no label)"))
+        told = short_label(revision, index) if sample.label is not None else ""
+        self._label.setText(told or self.tr("(no label)"))
         self._label.setVisible(kind not in ("text", "numbers") or sample.label is None)  # these are shown as a whole
         self.view.show_case(Case(sample, kind, sample.label, classes=revision.classes))
         facts = {
             "split": sample.split or "",
-            "size": self._size(revision, index, sample),
+            "size": self._size(revision, index) if sample.image is not None else "",
+            "length": self._length(revision, index, sample),
             "group": sample.group,
             "source": sample.source,
             "path": str(self._path or ""),
@@ -120,10 +123,11 @@ class ItemDetails(Card):
         self._open.setVisible(self._path is not None)
         self._copy.setVisible(self._path is not None)
 
-    def _size(self, revision: Revision, index: int, sample: Sample) -> str:
-        if sample.image is not None:
-            width, height = (revision.table.column(name)[index].as_py() for name in ("width", "height"))
-            return self.tr("{0} × {1} px").format(width, height) if width else ""  # noqa: RUF001  the sign for sizes
+    def _size(self, revision: Revision, index: int) -> str:
+        width, height = (revision.table.column(name)[index].as_py() for name in ("width", "height"))
+        return self.tr("{0} × {1} px").format(width, height) if width else ""  # noqa: RUF001  the sign for sizes
+
+    def _length(self, revision: Revision, index: int, sample: Sample) -> str:
         if sample.audio is not None:
             seconds = revision.table.column("seconds")[index].as_py()
             return self.tr("{0} s").format(f"{seconds:.2f}") if seconds else ""

@@ -214,8 +214,10 @@ class ItemGallery(QListView):
         """Find the largest size at which all items fit; where none does, scroll at the smallest."""
         items = self._model.items
         width, height = self.viewport().width() - 2, self.viewport().height() - 1
-        if self._scrolls and not self.verticalScrollBar().isVisible():
-            width -= self.verticalScrollBar().sizeHint().width()  # it would take this much as soon as it came
+        if self._scrolls:
+            # The list keeps this much free for its scroll bar, whether it is there or not.
+            extent = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent, None, self.verticalScrollBar())
+            width = self.maximumViewportSize().width() - max(extent, self.verticalScrollBar().sizeHint().width()) - 2
         texts = bool(items) and items[0].thumb is None
         least_width, least_height = (160, 74) if texts else (88, 70)
         best = QSize(0, 0)

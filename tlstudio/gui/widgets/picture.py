@@ -233,6 +233,11 @@ def colour_table(classes: Sequence[str], theme: Theme) -> list[int]:
     return table
 
 
+def colour_names(classes: Sequence[str], theme: Theme) -> tuple[str, ...]:
+    """Colour of each class, and one more for a class that is none of them."""
+    return tuple(class_colour(theme, place) for place in range(len(classes) + 1))
+
+
 def readable_on(colour: str) -> str:
     """Black or white, whichever reads better on a colour (WCAG 2.1, relative luminance)."""
     parts = (QColor(colour).redF(), QColor(colour).greenF(), QColor(colour).blueF())

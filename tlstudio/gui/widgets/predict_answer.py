@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from tlstudio.api import TASKS, LabelKind, Prediction, Sample, TargetInfo
+from tlstudio.api import TASKS, LabelKind, Prediction, Sample, TargetInfo, label_names
 from tlstudio.engine.answers import words
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import label_words, percent
+from tlstudio.gui.widgets.picture import is_ground
 from tlstudio.gui.widgets.sample_view import Case, SampleView
 from tlstudio.gui.widgets.texts import text_label
 
@@ -95,7 +96,9 @@ class PredictAnswer(Card):
         if kind == "spans":
             self._say_spans(sample, prediction)
         elif kind in ("mask", "boxes"):
-            self._say(label_words(value) if value else self.tr("Nothing found"), sure)
+            names = [name for name in label_names(value) if not is_ground(name)]
+            found = ", ".join(names) if kind == "mask" else label_words(value) if value else ""
+            self._say(found or self.tr("Nothing found"), sure)
         else:
             self._say("", sure)
             self._answer.hide()  # the text or the plot below is the answer

@@ -124,7 +124,7 @@ def _time_text(run: RunSummary) -> str:
 
 def _metric_text(run: RunSummary) -> str:
     found = shown_metric(run)
-    return f"{metric_title(found[0])} {number_text(found[1])}" if found else "—"
+    return f"{metric_title(found[0], short=True)} {number_text(found[1])}" if found else "—"
 
 
 class RunModel(QAbstractTableModel):

@@ -137,8 +137,10 @@ class SampleView(QWidget):
             expected = () if nothing else case.expected  # at least the text itself
             self.texts.show_spans(case.sample.text or "", case.sample.pair, expected, case.predicted, case.classes)
         else:
-            parts = (case.expected, case.predicted)
-            self.texts.show_texts(*(None if part is None else str(part) for part in parts))
+            sample = case.sample
+            others = sample.text is not None or sample.image is not None or sample.audio is not None
+            parts = (None if part is None else str(part) for part in (case.expected, case.predicted))
+            self.texts.show_texts(*parts, titled=others)
         self.texts.show()
 
     def _added(self, view: _View, stretch: int) -> _View:

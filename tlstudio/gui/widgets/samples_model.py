@@ -13,6 +13,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from tlstudio import api
 from tlstudio.api import Cell, Label
 from tlstudio.data.cells import cell_text, cells_from
+from tlstudio.gui.widgets.picture import is_ground
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -33,9 +34,15 @@ def label_text(label: Label) -> str:
 
 
 def short_label(revision: Revision, index: int) -> str:
-    """Write the label of a row; of a mask the names alone, so that its pixels need not be read."""
+    """Write the label of a row; of a mask the names alone, so that its pixels need not be read.
+
+    Of a forecast it is the name of the row, which tells the time: numbers would tell nothing.
+    """
     if revision.label_kind == "mask":
-        return ", ".join(revision.table.column("labels")[index].as_py() or ())
+        names = revision.table.column("labels")[index].as_py() or ()
+        return ", ".join(name for name in names if not is_ground(name)) or ", ".join(names)
+    if revision.label_kind == "numbers":
+        return str(revision.table.column("id")[index].as_py())
     return label_text(revision.label(index))
 
 
@@ -85,7 +92,7 @@ class SamplesModel(QAbstractTableModel):
             case "text":
                 return (("text", self.tr("Text")), *told, *group, source)
         own = tuple((f"{_OWN}{name}", name) for name in value_columns(revision)[:_MOST_OWN])
-        return (*own, *told, *group, source)
+        return (*told, *own, *group, source)
 
     def rowCount(self, parent: AnyIndex = NO_PARENT) -> int:
         """Number of samples shown."""
@@ -121,7 +128,8 @@ class SamplesModel(QAbstractTableModel):
         revision = cast("Revision", self._revision)
         index = int(self._rows[row])
         if column == "label":
-            return short_label(revision, index)
+            numbers = revision.label_kind == "numbers"
+            return label_text(revision.label(index)) if numbers else short_label(revision, index)
         if column.startswith(_OWN):
             cell = self._values(index).get(column.removeprefix(_OWN))
             return "" if cell is None else cell_text(cell)

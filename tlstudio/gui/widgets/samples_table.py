@@ -70,7 +70,8 @@ class SamplesTable(QTableView):
         self._model.show(revision, rows)
         columns = self._model.columnCount()
         if len(widths) != columns:
-            widths = [360 if column == 0 else 120 for column in range(columns)]
+            table = revision is not None and revision.modality == "table"
+            widths = [360 if column == 0 and not table else 120 for column in range(columns)]
         for column, width in enumerate(widths[:-1]):
             self.setColumnWidth(column, width)
 

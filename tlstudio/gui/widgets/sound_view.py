@@ -134,6 +134,8 @@ class SoundView(QWidget):
         view.hideButtons()
         view.setStyleSheet("background: transparent; border: 0;")
         view.setMinimumHeight(64)
+        for side in ("left", "bottom"):  # before any label, which would else scale the ticks
+            view.getAxis(side).enableAutoSIPrefix(False)
         view.getPlotItem().setContentsMargins(0, 2, 4, 0)
         return view
 
@@ -197,6 +199,5 @@ class SoundView(QWidget):
                 axis.setPen(self._pg.mkPen(theme.line))
                 axis.setTextPen(self._pg.mkPen(QColor(theme.second)))
                 axis.setStyle(tickLength=0, tickFont=font)
-                axis.enableAutoSIPrefix(False)
             view.getAxis("left").setWidth(44)
         self._wave.getAxis("bottom").setStyle(showValues=False)

@@ -8,13 +8,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage, QPixmap
 
 from tlstudio.api import TLStudioError
 from tlstudio.api.images import open_image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 KEPT = 1500
 """Thumbnails that are kept: at 2x and 120 px about 350 MB at most, at 1x a quarter of that."""
@@ -43,9 +46,16 @@ def load_picture(path: Path, edge: int) -> QImage:
     except TLStudioError:
         return QImage()
     picture.thumbnail((edge, edge))
-    data = picture.tobytes("raw", "RGB")
+    return as_image(picture)
+
+
+def as_image(picture: Image.Image) -> QImage:
+    """Turn a picture with or without transparency into one of Qt; no painter, so it may be done in any thread."""
+    clear = picture.mode == "RGBA"
+    data = picture.tobytes()
+    kind = QImage.Format.Format_RGBA8888 if clear else QImage.Format.Format_RGB888
     # copy(): the image must own its pixels, `data` goes when this function ends.
-    return QImage(data, picture.width, picture.height, 3 * picture.width, QImage.Format.Format_RGB888).copy()
+    return QImage(data, picture.width, picture.height, (4 if clear else 3) * picture.width, kind).copy()
 
 
 def file_thumb(path: Path) -> Thumb:
