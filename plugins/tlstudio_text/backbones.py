@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,7 +37,7 @@ class TextBackbone(Backbone):
     """A text backbone that transformers builds from a folder."""
 
     modality = "text"
-    free_options = ("max_length", "pooling")
+    free_options: Collection[str] = ("max_length", "pooling")
     Options: ClassVar[type[BaseOptions]] = TextOptions
 
     @abstractmethod

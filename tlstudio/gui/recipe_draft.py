@@ -219,7 +219,8 @@ class RecipeDraft(QObject):
             values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
 
         def work(context: JobContext) -> _Outcome:
-            from tlstudio.engine.advise import command_line, complete, own_settings, preflight
+            from tlstudio.engine.advise import complete, preflight
+            from tlstudio.engine.said_again import command_line, own_settings
 
             revision = project.dataset(name, revision_id)
             now = (str(revision.modality), str(revision.task))
