@@ -18,7 +18,7 @@ class DetectionOptions(Options):
     """Options of the detection head."""
 
     threshold: float = option(
-        0.3,
+        0.5,
         title="Score threshold",
         help="A box is given where its score is at least this. Lower finds more and errs more; mAP does not depend on "
         "it.",
