@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from tlstudio.data.columns import column_facts
 from tlstudio.data.near import near_groups
 from tlstudio.data.revision import Revision
 from tlstudio.data.statistics import class_histogram, image_sizes, sound_lengths, sound_peaks, text_lengths
@@ -34,6 +35,8 @@ LONG_SOUND = 30.0
 """Seconds; most models take the beginning of such a sound alone."""
 SILENCE = 0.001
 """Largest sample of a sound that counts as silent: 60 dB below full scale."""
+MOSTLY_EMPTY = 0.1
+"""Share of the rows in which a column should hold something."""
 OUTLIER = 6.0
 """Standard deviations that a regression target may be away from the mean."""
 
@@ -66,6 +69,7 @@ def find_problems(revision: Revision) -> tuple[Finding, ...]:
         *_targets(revision),
         *_images(revision),
         *_texts(revision),
+        *_columns(revision),
         *_sounds(revision),
         *_left_out(revision),
     ]
@@ -309,6 +313,44 @@ def _sounds(revision: Revision) -> Iterator[Finding]:
             _ids(revision, long.tolist()),
             "info",
         )
+
+
+def _columns(revision: Revision) -> Iterator[Finding]:
+    facts = column_facts(revision)
+    telling = [each.name for each in facts if each.tells_target]
+    if telling:
+        yield Finding(
+            "target_leak",
+            "A column gives the label away",
+            f"{some(telling)} {_is_or_are(telling)} the label in other words: each value goes with one label, and the "
+            "other way round. A model will look at nothing else. If it is not known beforehand, import the table again "
+            "without it.",
+            (),
+            "error",
+        )
+    empty = [each.name for each in facts if each.filled < MOSTLY_EMPTY]
+    if empty:
+        yield Finding(
+            "empty_columns",
+            "Columns with hardly anything in them",
+            f"{some(empty)} {_is_or_are(empty)} empty in more than {1 - MOSTLY_EMPTY:.0%} of the rows. That is allowed; "
+            "leave them out if what is missing tells nothing.",
+            (),
+            "info",
+        )
+    constant = [each.name for each in facts if each.constant and each.filled >= MOSTLY_EMPTY]
+    if constant:
+        yield Finding(
+            "constant_columns",
+            "Columns that never change",
+            f"{some(constant)} {_is_or_are(constant)} the same in each row: there is nothing to learn from that.",
+            (),
+            "info",
+        )
+
+
+def _is_or_are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _left_out(revision: Revision) -> Iterator[Finding]:
