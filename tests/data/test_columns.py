@@ -53,6 +53,6 @@ def test_a_sound_table_and_a_sound_series_have_no_such_problems(registry: Regist
     rows += [(f"{n * 37 % 61}", ("Oslo", "Rome", "Bern")[n % 3], "ab"[n // 5 % 2]) for n in range(60)]
     assert by_kind(bring(registry, tmp_path / "a.csv", rows)) == {}
     path = tmp_path / "b.csv"
-    path.write_text("t,x\n" + "\n".join(f"{n},{n * 37 % 61}" for n in range(200)), encoding="utf-8")
+    path.write_text("t,x\n" + "\n".join(f"{n},{n * 37 % 61 + n / 1000}" for n in range(200)), encoding="utf-8")
     request, _ = plan_import(registry.formats.values(), path, format="series", options={"length": 8, "horizon": 2})
     assert by_kind(import_dataset(request, tmp_path / "datasets").revision) == {}

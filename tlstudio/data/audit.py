@@ -333,8 +333,8 @@ def _columns(revision: Revision) -> Iterator[Finding]:
         yield Finding(
             "empty_columns",
             "Columns with hardly anything in them",
-            f"{some(empty)} {_is_or_are(empty)} empty in more than {1 - MOSTLY_EMPTY:.0%} of the rows. That is allowed; "
-            "leave them out if what is missing tells nothing.",
+            f"{some(empty)} {_is_or_are(empty)} empty in more than {1 - MOSTLY_EMPTY:.0%} of the rows. That is "
+            "allowed; leave them out if what is missing tells nothing.",
             (),
             "info",
         )
