@@ -55,7 +55,7 @@ class Conversations(DatasetFormat):
 
 def _messages(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Who says what; nothing where it is no conversation."""
-    listed = next((record[name] for name in _LISTS if isinstance(record.get(name), list)), [])
+    listed: list[Any] = next((record[name] for name in _LISTS if isinstance(record.get(name), list)), [])
     turns = []
     for message in listed:
         if not isinstance(message, dict):

@@ -49,7 +49,7 @@ class TextPreprocessor(Preprocessor):
 
     def _encoded(self, text: str, pair: str | None = None) -> BatchEncoding:
         most = self.max_length * CHARACTERS_PER_TOKEN
-        return self.tokenizer(
+        encoded: BatchEncoding = self.tokenizer(
             text[:most],
             pair if pair is None else pair[:most],
             truncation=True,
@@ -57,6 +57,7 @@ class TextPreprocessor(Preprocessor):
             return_attention_mask=True,
             return_offsets_mapping=self.tokenizer.is_fast,
         )
+        return encoded
 
     def _tokens(self, text: str, pair: str | None = None) -> dict[str, Any]:
         encoded = self._encoded(text, pair)

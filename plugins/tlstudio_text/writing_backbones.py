@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tlstudio.api import Augmentation, BackboneInfo, FeatureKind, Preprocessor, WeightsError
+from tlstudio.api import Augmentation, BackboneInfo, FeatureKind, WeightsError
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.model_folders import read_weights
 from tlstudio_text.backbones import AutoModelBackbone, CachedBackbone, TextBackbone
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from tlstudio.api.nn import BackboneModule
+    from tlstudio_text.preprocessor import TextPreprocessor
 
 PROVIDES: frozenset[FeatureKind] = frozenset({"logits", "pooled", "tokens"})
 
@@ -52,7 +53,7 @@ class WritingBackbone(TextBackbone):
         augmentation: Augmentation = "none",
         assets: Path | None = None,
         wanted: FeatureKind = "pooled",
-    ) -> Preprocessor:
+    ) -> TextPreprocessor:
         """Make the preprocessor. Texts are not varied, whatever the augmentation.
 
         Raises:

@@ -43,6 +43,7 @@ class LanguageNetwork(BackboneModule):
         self.pooling = pooling
         self.longest = longest
         config: Any = model.config
+        settings: Any = GenerationConfig  # it has no types
         self.num_features = int(config.hidden_size)
         self.vocabulary = int(config.vocab_size)
         self.paired = bool(config.is_encoder_decoder)
@@ -51,7 +52,7 @@ class LanguageNetwork(BackboneModule):
         first = getattr(config, "decoder_start_token_id", None)
         self._first = int(first if isinstance(first, int) else self._pad)
         # What a folder says of sampling and the like is not taken over: texts are written without chance.
-        model.generation_config = GenerationConfig(
+        model.generation_config = settings(
             eos_token_id=list(ends),
             pad_token_id=self._pad,
             decoder_start_token_id=self._first if self.paired else None,

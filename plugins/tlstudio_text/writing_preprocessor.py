@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import TARGETS, DataError, Preprocessor, Sample
-from tlstudio_text.preprocessor import CHARACTERS_PER_TOKEN
+from tlstudio.api import TARGETS, DataError, Sample
+from tlstudio_text.preprocessor import CHARACTERS_PER_TOKEN, TextPreprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["WritingPreprocessor"]
 
 IGNORED = -100
+USUAL_PROMPT = 1024
 SEPARATORS = {"newline": "\n", "blank line": "\n\n", "space": " ", "none": ""}
 
 
-class WritingPreprocessor(Preprocessor):
+class WritingPreprocessor(TextPreprocessor):
     """Puts a prompt before a language model, and behind it, where there is a label, what is to be written.
 
     Args:
@@ -40,20 +41,18 @@ class WritingPreprocessor(Preprocessor):
         end: int,
         first: int | None,
     ) -> None:
-        self.tokenizer = tokenizer
+        max_answer, max_prompt = options.max_answer, options.max_length or longest or USUAL_PROMPT
+        if longest is not None:
+            # The answer has its room, also where none is given: a prompt is then cut as it was in training.
+            max_answer = min(max_answer, max(1, longest // 2))
+            max_prompt = min(max_prompt, longest - (max_answer if first is None else 0))
+        super().__init__(tokenizer, max_prompt)
+        self.max_answer = max_answer
         self.prompt = options.prompt
         self.chat = options.style == "chat"
         self.separator = SEPARATORS[options.separator] if first is None and not self.chat else ""
-        self.max_answer = options.max_answer
-        self.max_prompt = options.max_length or longest or 1024
-        if longest is not None:
-            # The answer has its room, also where none is given: a prompt is then cut as it was in training.
-            self.max_answer = min(self.max_answer, max(1, longest // 2))
-            self.max_prompt = min(self.max_prompt, longest - (self.max_answer if first is None else 0))
         self._end, self._first = end, first
-        pad = tokenizer.pad_token_id
-        self._pad = int(pad) if isinstance(pad, int) else end
-        self._room = max(1, self.max_prompt - len(self._ids("", "")))
+        self._room = max(1, max_prompt - len(self._ids("", "")))
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
         """Return lists of integers: ``input_ids``, ``attention_mask``, `TARGETS`, and what the network asks for."""
@@ -62,7 +61,7 @@ class WritingPreprocessor(Preprocessor):
                 f"{sample.source or sample.id} has no text.",
                 "Language models need text samples: choose another backbone.",
             )
-        prompt = self._ids(self._fitting(sample.text), sample.pair or "")[-self.max_prompt :] or [self._end]
+        prompt = self._ids(self._fitting(sample.text), sample.pair or "")[-self.max_length :] or [self._end]
         answer = self._answer(sample.label)
         if self._first is not None:
             targets = answer if answer is not None else [IGNORED]
@@ -139,13 +138,13 @@ class WritingPreprocessor(Preprocessor):
     def length(self, sample: Sample) -> int:
         """Estimate the number of tokens: about one in four bytes of UTF-8, in any script."""
         label = sample.label if isinstance(sample.label, str) else ""
-        text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_prompt * 8] + label[: self.max_answer * 8]
-        return min(self.max_prompt + self.max_answer, 2 + len(text.encode("utf-8", "replace")) // 4)
+        text = f"{sample.text or ''}{sample.pair or ''}"[: self.max_length * 8] + label[: self.max_answer * 8]
+        return min(self.max_length + self.max_answer, 2 + len(text.encode("utf-8", "replace")) // 4)
 
     @property
     def limit(self) -> str:
         """How much of a prompt, and of its answer, is taken."""
-        return f"{self.max_prompt:,} tokens (of an answer, {self.max_answer:,})"
+        return f"{self.max_length:,} tokens (of an answer, {self.max_answer:,})"
 
     def is_cut(self, sample: Sample) -> bool:
         """Whether a text, or what is to be written of it, is cut."""
@@ -165,7 +164,7 @@ class WritingPreprocessor(Preprocessor):
             "prompt": self.prompt,
             "chat": self.chat,
             "separator": self.separator,
-            "max_prompt": self.max_prompt,
+            "max_prompt": self.max_length,
             "max_answer": self.max_answer,
             "end_token_id": self._end,
             "pad_token_id": self._pad,

@@ -77,11 +77,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_layers=2,
         num_heads=4,
         dropout_rate=0.0,
-        decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=2,
     )
     torch.manual_seed(0)
+    config.update({"decoder_start_token_id": 0})
     T5ForConditionalGeneration(config).save_pretrained(folder)
     return folder
 

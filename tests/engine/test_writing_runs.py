@@ -31,7 +31,7 @@ class PowerCut(BaseException):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small GPT-2 with dropout, so that a step draws random numbers."""
-    changes = {"resid_pdrop": 0.1, "attn_pdrop": 0.1, "embd_pdrop": 0.1}
+    changes: dict[str, Any] = {"resid_pdrop": 0.1, "attn_pdrop": 0.1, "embd_pdrop": 0.1}
     return write_language_model(tmp_path_factory.mktemp("gpt2"), "gpt2", **changes)
 
 

@@ -20,10 +20,11 @@ from torch import nn
 
 from tlstudio.api import DataError, Sample, WeightsError
 from tlstudio.api.nn import LayerGroup
+from tlstudio.api.pooling import pool
 from tlstudio_text.architectures import SUPPORTED
 from tlstudio_text.backbones import AutoModelBackbone, HuggingFaceCache, MiniLM
 from tlstudio_text.folder import model_class
-from tlstudio_text.network import TextNetwork, pool
+from tlstudio_text.network import TextNetwork
 from tlstudio_text.options import AutoModelOptions, TextOptions
 from tlstudio_text.preprocessor import TextPreprocessor
 
