@@ -105,7 +105,7 @@ def write_coco(folder: Path, splits: Mapping[str, Sequence[Scene]], things: Sequ
     ids = {str(category["name"]): category["id"] for category in categories}
     for split, scenes in splits.items():
         (folder / f"{split}2017").mkdir()
-        images, annotations = [], []
+        images, annotations = list[dict[str, object]](), list[dict[str, object]]()
         for number, scene in enumerate(scenes, start=1):
             name = f"{scene.name}.jpg"
             scene.image.save(folder / f"{split}2017" / name, quality=90)
