@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -220,3 +221,28 @@ def test_weights_that_are_nearly_those_of_a_network_are_told_with_how_many_fit(t
     assert backbone is not None
     with pytest.raises(WeightsError, match=r"Nearest to them is mobilenet_v3_small: \d+ of its \d+ keys fit"):
         backbone.load(VisionOptions(weights=str(tmp_path / "own.pth")))
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "told"),
+    [
+        ("bert", {"num_hidden_layers": 5}, "those of BERT or RoBERTa with 5 layers and width "),
+        ("distilbert", {}, "those of DistilBERT with "),
+        ("gpt2", {}, "those of GPT-2 with "),
+    ],
+)
+def test_weights_of_another_transformer_are_told_with_its_kind_and_size(
+    tmp_path: Path, given: str, changes: dict[str, int], told: str
+) -> None:
+    folder, other = tmp_path / "bert", tmp_path / "other"
+    for place in (folder, other):
+        place.mkdir()
+    write_model(folder, "bert")
+    write_tokenizer(folder)
+    write_model(other, given, **changes)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        AutoModelBackbone().load(AutoModelOptions(weights=str(folder)))
+    assert "do not fit this backbone" in caught.value.what
+    assert told in caught.value.remedy
+    assert "config.json describes bert as BERT or RoBERTa with 3 layers" in caught.value.remedy

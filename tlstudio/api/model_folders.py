@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio.api.errors import WeightsError
 from tlstudio.api.files import read_text
+from tlstudio.api.model_signs import read_signs
 from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
 
 if TYPE_CHECKING:
@@ -262,7 +263,8 @@ def filled_model(
     if any(complaints):
         raise WeightsError(
             f"The weights in {source.name} do not fit this backbone: {'; '.join(c for c in complaints if c)}.",
-            "Choose the weights that were made for it, with their own config.json.",
+            f"They look like those of {read_signs(state)}, and config.json describes {config.model_type} as "
+            f"{read_signs(model.state_dict())}: choose weights and config.json of one model.",
             path=source,
             field=FIELD,
         )
