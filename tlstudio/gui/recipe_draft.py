@@ -182,9 +182,15 @@ class RecipeDraft(QObject):
         self._kind_of_data = ("", "")
         self._touch()
 
-    def start_from(self, run: str) -> None:
-        """Take the backbone of a finished run, with what it has learned."""
-        self._values["backbone"] = {"start_from": run, "options": {}}
+    def set_backbone(self, part: Mapping[str, Any]) -> None:
+        """Take a backbone as it stands in a recipe: with its options, or one that an earlier run has trained.
+
+        Head and strategy are what is recommended for it: it may be of quite another kind than the one before.
+        """
+        for kind in KINDS:
+            self._values.pop(kind, None)
+        self._kind_of_data = ("", "")
+        self._values["backbone"] = {**part, "options": dict(part.get("options", {}))}
         self._touch()
 
     @property
@@ -215,8 +221,9 @@ class RecipeDraft(QObject):
         values, kind_of_data, loaded = self.values, self._kind_of_data, self._loaded
         # Measuring steps would take the cores from a run, and a window that closes would wait for it.
         measured = not (self._state.run_state.active or self._state.queue.on)
-        if any(not part.get("name") for key, part in values.items() if key in KINDS):
-            values = {key: part for key, part in values.items() if key not in KINDS or part.get("name")}
+        values = {
+            key: part for key, part in values.items() if key not in KINDS or part.get("name") or part.get("start_from")
+        }
 
         def work(context: JobContext) -> _Outcome:
             from tlstudio.engine.advise import complete, preflight

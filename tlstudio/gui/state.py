@@ -74,7 +74,7 @@ class AppState(QObject):
         show_run(str): Show this run on the Runs page.
         resume_requested(str): Go on with this run from its last checkpoint, on the Train page.
         edit_requested(object): Fill the Train page with a recipe, to be changed and started by the user.
-        start_requested(str): Fill the Train page with a run that starts from this one.
+        start_requested(object): Fill the Train page with this backbone: a mapping as in a recipe.
         predict_requested(str): Use this run on the Predict page.
         train_requested(object): Fill the Train page with a recipe and start it.
         run_state_changed(): `run_state` is another one now.
@@ -92,7 +92,7 @@ class AppState(QObject):
     show_run = Signal(str)
     resume_requested = Signal(str)
     edit_requested = Signal(object)
-    start_requested = Signal(str)
+    start_requested = Signal(object)
     predict_requested = Signal(str)
     train_requested = Signal(object)
     run_state_changed = Signal()

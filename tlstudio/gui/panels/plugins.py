@@ -1,12 +1,13 @@
-"""The Plugins page: what can be added, what is broken, and a switch for each."""
+"""The Plugins page: what can be added, what is broken, and a switch for each; and the models on this machine."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import API_VERSION
+from tlstudio.gui.panels.models import ModelsPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title
 from tlstudio.gui.widgets.card import Card
@@ -67,7 +68,7 @@ class PluginsPanel(QWidget):
         inner = QWidget()
         inner.setProperty("role", "bare")
         column = QVBoxLayout(inner)
-        column.setContentsMargins(20, 16, 20, 16)
+        column.setContentsMargins(0, 16, 20, 16)
         column.setSpacing(12)
         column.addLayout(head)
         column.addWidget(self._notice)
@@ -89,9 +90,17 @@ class PluginsPanel(QWidget):
         area.setWidgetResizable(True)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inner)
+        self.models = ModelsPanel(state)
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("plugins_tabs")
+        self.tabs.setAccessibleName(self.tr("Plugins and models"))
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.tabs.addTab(area, self.tr("P&lugins"))
+        self.tabs.addTab(self.models, self.tr("&Models"))
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.setContentsMargins(20, 10, 0, 0)
+        layout.addWidget(self.tabs)
 
     def _make_notice(self, name: str, text: str) -> QFrame:
         notice = QFrame()

@@ -264,7 +264,7 @@ class RunsPanel(QWidget):
             self._ask_export(details.summary.id)
         elif action == "start_from":
             self._state.navigate.emit("train")
-            self._state.start_requested.emit(details.summary.id)
+            self._state.start_requested.emit({"start_from": details.summary.id})
         elif action == "predict":
             self._state.navigate.emit("predict")
             self._state.predict_requested.emit(details.summary.id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from PySide6.QtCore import QTimer, Slot
@@ -249,14 +249,14 @@ class TrainPanel(QWidget):
             self.plan(True)
         self.setup.load_values(recipe)
 
-    @Slot(str)
-    def start_from(self, run_id: str) -> None:
-        """Show the form for a run that starts from another one, on the data that all pages talk about."""
+    @Slot(object)
+    def start_from(self, backbone: Mapping[str, Any]) -> None:
+        """Show the form for a run with this backbone (as in a recipe), on the data that all pages talk about."""
         if self._session is None:
             self._train_again()
         else:
             self.plan(True)
-        self.draft.start_from(run_id)
+        self.draft.set_backbone(backbone)
 
     # -- the queue ------------------------------------------------------------------------------------------
 

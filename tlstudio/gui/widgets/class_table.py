@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 
 Index = QModelIndex | QPersistentModelIndex
 VALUE_ROLE = Qt.ItemDataRole.UserRole + 1
+KEY_ROLE = Qt.ItemDataRole.UserRole + 2
 Cell = tuple[str, Any]
 """What a cell shows, and what it is sorted by."""
 
@@ -19,12 +20,15 @@ class FigureModel(QAbstractTableModel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.keys: tuple[str, ...] = ()
+        self.texts = 1
         self._titles: tuple[str, ...] = ()
         self._rows: tuple[tuple[Cell, ...], ...] = ()
 
-    def show_rows(self, titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Show other rows."""
+    def show_rows(self, titles: Sequence[str], rows: Sequence[Sequence[Cell]], keys: Sequence[str] = ()) -> None:
+        """Show other rows; without keys, the text of its first cell is that of a row."""
         self.beginResetModel()
+        self.keys = tuple(keys) or tuple(row[0][0] for row in rows)
         self._titles, self._rows = tuple(titles), tuple(tuple(row) for row in rows)
         self.endResetModel()
 
@@ -56,12 +60,14 @@ class FigureModel(QAbstractTableModel):
             return text
         if role == VALUE_ROLE:
             return value
+        if role == KEY_ROLE:
+            return self.keys[index.row()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return self._alignment(index.column())
         return None
 
     def _alignment(self, column: int) -> int:
-        side = Qt.AlignmentFlag.AlignLeft if column == 0 else Qt.AlignmentFlag.AlignRight
+        side = Qt.AlignmentFlag.AlignLeft if column < self.texts else Qt.AlignmentFlag.AlignRight
         return int(side | Qt.AlignmentFlag.AlignVCenter)
 
 
@@ -69,8 +75,8 @@ class FigureTable(QTableView):
     """A table to read and sort; the first column takes the room that is left.
 
     Signals:
-        row_opened(str): A row was double-clicked or Enter was pressed on it; carries the text of its first cell.
-        row_chosen(str): Another row is current; carries the text of its first cell.
+        row_opened(str): A row was double-clicked or Enter was pressed on it; carries its key.
+        row_chosen(str): Another row is current; carries its key.
     """
 
     row_opened = Signal(str)
@@ -101,18 +107,35 @@ class FigureTable(QTableView):
         self.setSortingEnabled(sortable)
         if sortable:
             header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        self.activated.connect(lambda index: self.row_opened.emit(str(index.siblingAtColumn(0).data())))
+        self.activated.connect(lambda index: self.row_opened.emit(str(index.data(KEY_ROLE))))
         self.selectionModel().currentRowChanged.connect(self._choose)
 
-    def show_rows(self, titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, stretch: bool = False) -> None:
+    def choose(self, key: str) -> None:
+        """Make a row current by its key; nothing happens where there is none."""
+        if key in self.figures.keys:
+            row = self._sorted.mapFromSource(self.figures.index(self.figures.keys.index(key), 0))
+            self.setCurrentIndex(row)
+
+    def show_rows(
+        self,
+        titles: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        *,
+        keys: Sequence[str] = (),
+        stretch: bool = False,
+        texts: int = 1,
+    ) -> None:
         """Show other rows.
 
         Args:
             titles: Headings of the columns.
             rows: For each cell its text and what it is sorted by.
+            keys: By which rows are told apart, in their order; the text of the first cell if there are none.
             stretch: Whether all columns share the width, instead of the first taking what is left.
+            texts: How many columns at the left are texts, and stand at the left.
         """
-        self.figures.show_rows(titles, rows)
+        self.figures.texts = texts
+        self.figures.show_rows(titles, rows, keys)
         header = self.horizontalHeader()
         for column in range(len(titles)):
             mode = QHeaderView.ResizeMode.Stretch if stretch or column == 0 else QHeaderView.ResizeMode.ResizeToContents
@@ -120,4 +143,4 @@ class FigureTable(QTableView):
 
     def _choose(self, current: Index, _before: Index) -> None:
         if current.isValid():
-            self.row_chosen.emit(str(current.siblingAtColumn(0).data()))
+            self.row_chosen.emit(str(current.data(KEY_ROLE)))

@@ -146,7 +146,8 @@ class PredictMany(QWidget):
             "prediction": self.tr("Prediction"),
             "confidence": self.tr("Confidence"),
         }
-        self.table.show_rows([words[titles[i]] for i in wanted], rows, stretch="text" not in titles)
+        headings, shared = [words[titles[i]] for i in wanted], "text" not in titles
+        self.table.show_rows(headings, rows, stretch=shared, texts=len(wanted) - 1)
 
     def _ask_source(self) -> None:
         menu = QMenu(self)
