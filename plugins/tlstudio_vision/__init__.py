@@ -1,4 +1,4 @@
-"""Image backbones: every classification network of torchvision and timm, and the starter ones."""
+"""Image backbones: the starter ones, every network of torchvision and timm, and model folders of transformers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ TLSTUDIO_API = "1.0"
 
 @hookimpl
 def register_backbones() -> Sequence[Backbone | BackboneFamily]:
-    """Return the selection and the two families. Imports neither torch nor a model library."""
+    """Return the selection and the families. Imports neither torch nor a model library."""
+    from tlstudio_vision.folder_models import AutoImageModel, CachedImageModels
     from tlstudio_vision.selection import selection
     from tlstudio_vision.timm_models import TimmFamily
     from tlstudio_vision.torchvision_models import TorchvisionFamily
 
     torchvision = TorchvisionFamily()
-    return [*selection(), torchvision, TimmFamily(taken=torchvision)]
+    return [
+        *selection(),
+        AutoImageModel(),
+        torchvision,
+        TimmFamily(taken=torchvision),
+        CachedImageModels(),
+    ]

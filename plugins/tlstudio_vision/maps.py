@@ -43,4 +43,4 @@ def strides(maps: Sequence[Tensor], height: int) -> tuple[int, ...]:
 def grid(tokens: Tensor, height: int, width: int) -> Tensor:
     """Lay out the last ``height * width`` of the tokens ``[B, T, D]`` as a map ``[B, D, height, width]``."""
     patches = tokens[:, tokens.shape[1] - height * width :]
-    return patches.transpose(1, 2).unflatten(2, (height, width))
+    return patches.transpose(1, 2).reshape(len(tokens), -1, height, width)

@@ -1,11 +1,11 @@
-"""Options that all image backbones share."""
+"""Options of the image backbones."""
 
 from __future__ import annotations
 
 from tlstudio.api import Options, option
 
 
-class VisionOptions(Options):
+class ImageOptions(Options):
     """How an image backbone is built and fed."""
 
     weights: str = option(
@@ -25,6 +25,11 @@ class VisionOptions(Options):
         ge=16,
         le=2048,
     )
+
+
+class VisionOptions(ImageOptions):
+    """The same for the networks of torchvision and timm."""
+
     drop_path: float | None = option(
         None,
         title="Stochastic depth",
@@ -33,4 +38,23 @@ class VisionOptions(Options):
         advanced=True,
         ge=0.0,
         lt=1.0,
+    )
+
+
+class ImageModelOptions(ImageOptions):
+    """The same for a model of transformers that the user brings."""
+
+    weights: str = option(
+        "",
+        title="Model folder",
+        help="Folder of a Hugging Face model: config.json, model.safetensors and preprocessor_config.json. 'random' "
+        "starts from scratch, with the architecture of the folder below.",
+        browse="folder",
+    )
+    folder: str = option(
+        "",
+        title="Architecture folder",
+        help="Folder with config.json and preprocessor_config.json, where the weights are elsewhere or random.",
+        advanced=True,
+        browse="folder",
     )

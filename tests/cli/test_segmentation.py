@@ -22,7 +22,7 @@ def draw(image_path: Path, mask_path: Path, seed: int) -> None:
     size = (72, 54)
     mask = Image.new("L", size)
     pen = ImageDraw.Draw(mask)
-    x, y = rng.integers(14, 40), rng.integers(14, 40)
+    x, y = (int(place) for place in rng.integers(14, 40, 2))
     pen.rectangle((x + 14, 4, x + 26, 50), fill=2)
     pen.ellipse((x - 12, y - 12, x + 12, y + 12), fill=1)
     values = np.asarray(mask)

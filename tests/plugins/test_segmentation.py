@@ -45,10 +45,8 @@ def head(shape: FeatureShape = SHAPE, **options: object) -> HeadModule:
 
 def random_mask(rng: np.random.Generator, size: tuple[int, int]) -> Mask:
     """Patches of the three classes, and some pixels that nobody has labelled."""
-    values = np.kron(rng.integers(0, 3, (size[0] // 10 + 1, size[1] // 10 + 1)), np.ones((10, 10)))[
-        : size[0], : size[1]
-    ]
-    values = values.astype(np.uint8)
+    patches = rng.integers(0, 3, (size[0] // 10 + 1, size[1] // 10 + 1)).astype(np.uint8)
+    values: NDArray[np.uint8] = patches.repeat(10, axis=0).repeat(10, axis=1)[: size[0], : size[1]]
     values[rng.random(size) < 0.05] = UNLABELLED
     return mask_of(values, CLASSES)
 

@@ -16,6 +16,7 @@ from torch import nn
 from tests.plugins.vision_helpers import PHOTOS, check_groups, member, pixels, pooled
 from tlstudio.api import Backbone, Sample, WeightsError
 from tlstudio_vision import register_backbones
+from tlstudio_vision.base import VisionBackbone
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.starter import STARTER_WEIGHTS
 from tlstudio_vision.timm_models import TimmBackbone, TimmFamily
@@ -60,7 +61,7 @@ def test_listing_image_and_text_backbones_imports_no_heavy_library() -> None:
 def test_the_selection_has_unique_names_and_every_one_is_known_to_its_library(
     torchvision_family: TorchvisionFamily, timm_family: TimmFamily
 ) -> None:
-    found = [b for b in register_backbones() if isinstance(b, Backbone)]
+    found = [b for b in register_backbones() if isinstance(b, VisionBackbone)]
     names = [b.name for b in found]
     assert len(names) == len(set(names))
     for backbone in found:

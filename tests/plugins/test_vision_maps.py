@@ -101,9 +101,8 @@ def test_what_pooled_features_are_the_mean_of_is_the_coarsest_map() -> None:
 # Where pixels lie
 
 
-def settings(**changes: int) -> InputSettings:
-    sizes = {"height": 96, "width": 96, "resize_height": 110, "resize_width": 110} | changes
-    return InputSettings(**sizes, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+def settings(width: int = 96) -> InputSettings:
+    return InputSettings(96, width, 110, 110, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def marked_image(size: tuple[int, int], point: tuple[int, int], radius: int) -> Image.Image:
@@ -149,7 +148,7 @@ def test_a_point_lies_where_the_geometry_says(
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
-    stored.save(path, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    stored.save(path, exif=exif, quality=95)
     seen = 0
     modes: list[tuple[Augmentation, int | None]] = [("none", None), ("light", 0), ("light", 1), ("strong", 3)]
     for augmentation, seed in modes:
@@ -184,8 +183,9 @@ def test_variation_derives_from_the_seed_alone_and_keeps_boxes_upright(tmp_path:
     noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     sample = Sample("a", image=tmp_path / "a.png")
-    for augmentation in ("light", "strong"):
-        prepare = WholeImagePreprocessor(settings(), augmentation)  # type: ignore[arg-type]  # from a loop
+    modes: tuple[Augmentation, ...] = ("light", "strong")
+    for augmentation in modes:
+        prepare = WholeImagePreprocessor(settings(), augmentation)
         copy = pickle.loads(pickle.dumps(prepare))
         items = [prepare(sample, seed) for seed in range(12)]
         for seed, item in enumerate(items):
