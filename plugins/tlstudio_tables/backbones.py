@@ -15,11 +15,11 @@ from tlstudio.api import (
     DataError,
     FeatureKind,
     Modality,
-    Options,
     Preprocessor,
     Sample,
     WeightsInfo,
 )
+from tlstudio.api import Options as BaseOptions
 from tlstudio_tables.facts import TableFacts, fit_table, series_in
 from tlstudio_tables.options import TableOptions, TransformerOptions, options_as
 from tlstudio_tables.preprocessor import TablePreprocessor
@@ -52,27 +52,27 @@ class FittedBackbone(Backbone, Generic[Facts]):
             source=self._source,
         )
 
-    def find_weights(self, options: Options) -> WeightsInfo:
+    def find_weights(self, options: BaseOptions) -> WeightsInfo:
         """Say that weights are random: an earlier run is where others come from."""
         return WeightsInfo(path=None, origin="random weights")
 
-    def fit(self, options: Options, samples: Iterable[Sample]) -> Self:
+    def fit(self, options: BaseOptions, samples: Iterable[Sample]) -> Self:
         """Learn the columns of the training rows; see `Backbone.fit`."""
         fitted = copy.copy(self)
         fitted.facts = self._facts_of(options, samples)
         return fitted
 
-    def load(self, options: Options) -> BackboneModule:
+    def load(self, options: BaseOptions) -> BackboneModule:
         """Build the network with random weights for the columns that `fit` has learned."""
         return self._network(options, self._known(None))
 
-    def restore(self, options: Options, assets: Path) -> BackboneModule:
+    def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the network for the columns in the assets."""
         return self._network(options, self._known(assets))
 
     def preprocessor(
         self,
-        options: Options,
+        options: BaseOptions,
         *,
         augmentation: Augmentation = "none",
         assets: Path | None = None,
@@ -91,7 +91,7 @@ class FittedBackbone(Backbone, Generic[Facts]):
         return self.facts
 
     @abstractmethod
-    def _facts_of(self, options: Options, samples: Iterable[Sample]) -> Facts:
+    def _facts_of(self, options: BaseOptions, samples: Iterable[Sample]) -> Facts:
         """Look through the training rows."""
 
     @abstractmethod
@@ -99,11 +99,11 @@ class FittedBackbone(Backbone, Generic[Facts]):
         """Read what was learned of them."""
 
     @abstractmethod
-    def _network(self, options: Options, facts: Facts) -> BackboneModule:
+    def _network(self, options: BaseOptions, facts: Facts) -> BackboneModule:
         """Build the network."""
 
     @abstractmethod
-    def _preprocessor(self, options: Options, facts: Facts) -> Preprocessor:
+    def _preprocessor(self, options: BaseOptions, facts: Facts) -> Preprocessor:
         """Make the preprocessor."""
 
 
@@ -111,7 +111,7 @@ class TableBackbone(FittedBackbone[TableFacts]):
     """A network for rows of numbers, categories and dates."""
 
     _input = "numbers, categories and dates of a row"
-    Options: ClassVar[type[Options]] = TableOptions
+    Options: ClassVar[type[BaseOptions]] = TableOptions
 
     def why_not(self, sample: Sample) -> str | None:
         """Refuse series."""
@@ -119,17 +119,17 @@ class TableBackbone(FittedBackbone[TableFacts]):
             return f'{self.title} takes one value a column, and "{series[0]}" holds a series.'
         return None
 
-    def save_assets(self, options: Options, folder: Path) -> None:
+    def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write the columns."""
         self._known(None).write(folder)
 
-    def _facts_of(self, options: Options, samples: Iterable[Sample]) -> TableFacts:
+    def _facts_of(self, options: BaseOptions, samples: Iterable[Sample]) -> TableFacts:
         return fit_table(samples, max_categories=options_as(TableOptions, options).max_categories)
 
     def _read(self, assets: Path) -> TableFacts:
         return TableFacts.read(assets)
 
-    def _preprocessor(self, options: Options, facts: TableFacts) -> Preprocessor:
+    def _preprocessor(self, options: BaseOptions, facts: TableFacts) -> Preprocessor:
         return TablePreprocessor(facts)
 
 
@@ -142,11 +142,11 @@ class FTTransformer(TableBackbone):
         "A transformer whose tokens are the columns of a row: numbers, categories and dates. What one table has "
         "taught it about a column goes on with the column of the same name in the next."
     )
-    Options: ClassVar[type[Options]] = TransformerOptions
+    Options: ClassVar[type[BaseOptions]] = TransformerOptions
     _provides = frozenset({"pooled", "tokens"})
     _source = "arXiv:2106.11959"
 
-    def _network(self, options: Options, facts: TableFacts) -> BackboneModule:
+    def _network(self, options: BaseOptions, facts: TableFacts) -> BackboneModule:
         from tlstudio_tables.blocks import check_heads
         from tlstudio_tables.networks import TransformerNetwork
 
@@ -166,7 +166,7 @@ class TableMLP(TableBackbone):
     )
     _source = "arXiv:2106.11959"
 
-    def _network(self, options: Options, facts: TableFacts) -> BackboneModule:
+    def _network(self, options: BaseOptions, facts: TableFacts) -> BackboneModule:
         from tlstudio_tables.networks import ResidualNetwork
 
         return ResidualNetwork(facts, options_as(TableOptions, options))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tlstudio.api import Options, Preprocessor, Sample
+from tlstudio.api import Options as BaseOptions
+from tlstudio.api import Preprocessor, Sample
 from tlstudio_tables.backbones import FittedBackbone
 from tlstudio_tables.facts import series_in
 from tlstudio_tables.options import PatchOptions, SeriesOptions, options_as
@@ -21,23 +22,23 @@ class SeriesBackbone(FittedBackbone[SeriesFacts]):
 
     _provides = frozenset({"pooled", "tokens"})
     _input = "a window of one or several series"
-    Options: ClassVar[type[Options]] = SeriesOptions
+    Options: ClassVar[type[BaseOptions]] = SeriesOptions
 
     def why_not(self, sample: Sample) -> str | None:
         """Refuse rows without series."""
         return None if series_in(sample) else f"{self.title} takes series, and the data set has single values."
 
-    def save_assets(self, options: Options, folder: Path) -> None:
+    def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write channels and length."""
         self._known(None).write(folder)
 
-    def _facts_of(self, options: Options, samples: Iterable[Sample]) -> SeriesFacts:
+    def _facts_of(self, options: BaseOptions, samples: Iterable[Sample]) -> SeriesFacts:
         return fit_series(samples)
 
     def _read(self, assets: Path) -> SeriesFacts:
         return SeriesFacts.read(assets)
 
-    def _preprocessor(self, options: Options, facts: SeriesFacts) -> Preprocessor:
+    def _preprocessor(self, options: BaseOptions, facts: SeriesFacts) -> Preprocessor:
         return SeriesPreprocessor(facts, window_scaling=options_as(SeriesOptions, options).window_scaling)
 
 
@@ -50,10 +51,10 @@ class PatchTransformer(SeriesBackbone):
         "A transformer whose tokens are pieces of a time series, after PatchTST. For forecasting, and for telling "
         "what a window is."
     )
-    Options: ClassVar[type[Options]] = PatchOptions
+    Options: ClassVar[type[BaseOptions]] = PatchOptions
     _source = "arXiv:2211.14730"
 
-    def _network(self, options: Options, facts: SeriesFacts) -> BackboneModule:
+    def _network(self, options: BaseOptions, facts: SeriesFacts) -> BackboneModule:
         from tlstudio_tables.blocks import check_heads
         from tlstudio_tables.series_networks import PatchNetwork
 
@@ -72,7 +73,7 @@ class SeriesResNet(SeriesBackbone):
     )
     _source = "arXiv:1611.06455"
 
-    def _network(self, options: Options, facts: SeriesFacts) -> BackboneModule:
+    def _network(self, options: BaseOptions, facts: SeriesFacts) -> BackboneModule:
         from tlstudio_tables.series_networks import ConvolutionNetwork
 
         return ConvolutionNetwork(facts, options_as(SeriesOptions, options))

@@ -200,4 +200,5 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute ``[B, T, D]`` of ``[B, T, D]``."""
         output = self.convolutions(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-        return x + self.dropout(output)
+        mixed: Tensor = x + self.dropout(output)
+        return mixed

@@ -24,7 +24,7 @@ def by_kind(revision: Revision) -> dict[str, Finding]:
 
 
 def test_a_column_that_is_the_label_in_other_words_is_told(registry: Registry, tmp_path: Path) -> None:
-    rows = [("n", "code", "town", "label")]
+    rows: list[tuple[object, ...]] = [("n", "code", "town", "label")]
     rows += [(f"{n / 7:.4f}", 10 + n % 2, ("Oslo", "Rome")[n // 2 % 2], ("no", "yes")[n % 2]) for n in range(60)]
     found = by_kind(bring(registry, tmp_path / "a.csv", rows))
     assert found["target_leak"].severity == "error"

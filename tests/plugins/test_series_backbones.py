@@ -31,7 +31,8 @@ def test_scales_are_those_of_the_training_windows_and_gaps_do_not_count(tmp_path
     facts.write(tmp_path)
     assert SeriesFacts.read(tmp_path) == facts
     stored = json.loads((tmp_path / "channels.json").read_text())
-    for change in ({"length": 0}, {"channels": []}, {"shortest": 9}):
+    damaged: list[dict[str, object]] = [{"length": 0}, {"channels": []}, {"shortest": 9}]
+    for change in damaged:
         (tmp_path / "channels.json").write_text(json.dumps({**stored, **change}))
         with pytest.raises(WeightsError, match="cannot be read"):
             SeriesFacts.read(tmp_path)

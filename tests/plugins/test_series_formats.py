@@ -83,7 +83,7 @@ def test_rows_come_in_the_order_of_time_whatever_the_file_says(tmp_path: Path) -
     path = write_series(tmp_path / "a.csv")
     head, *rows = path.read_text().splitlines()
     (tmp_path / "b.csv").write_text("\n".join([head, *reversed(rows)]))
-    options = {"length": 12, "horizon": 5, "target_column": "sales", "time_column": "time"}
+    options: dict[str, Any] = {"length": 12, "horizon": 5, "target_column": "sales", "time_column": "time"}
     assert [s.values for s in samples(path, **options)] == [s.values for s in samples(tmp_path / "b.csv", **options)]
 
 
