@@ -138,7 +138,7 @@ def run(
 
 
 def deal(labels: Sequence[str], few: int, made: np.random.Generator) -> list[str]:
-    """Give each row its split: few to train, stratified; five a class to validation, which chooses nothing; else test."""
+    """Give each row its split: few to train, stratified; five a class to validation, which chooses nothing."""
     splits = np.full(len(labels), "test", dtype=object)
     for name in sorted(set(labels)):
         rows = made.permutation(np.flatnonzero(np.array(labels) == name))
