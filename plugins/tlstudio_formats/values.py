@@ -76,7 +76,10 @@ def parse_label(value: Any, task: Task, separator: str, *, decimal_comma: bool) 
 def parse_number(value: Any, *, decimal_comma: bool) -> float | None:  # noqa: ANN401  a cell of any table
     """Return a cell as a finite number, or `None` if it is none."""
     if isinstance(value, (bool, int, float)):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # JSON has whole numbers of any length
+            return None
     else:
         text = as_text(value).strip()
         if decimal_comma and _DECIMAL_COMMA.fullmatch(text):

@@ -109,6 +109,14 @@ def test_a_cell_that_is_no_finite_number_costs_its_row_and_says_so(tmp_path: Pat
     assert last.reason == f'Its "n" is no finite number: "{cell}".'
 
 
+def test_a_whole_number_of_json_that_no_computer_computes_with_is_refused(tmp_path: Path) -> None:
+    lines = [f'{{"n": {n}, "m": {n % 5}, "label": "{"ab"[n % 2]}"}}' for n in range(60)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, f'{{"n": {"9" * 400}, "m": 1, "label": "a"}}']))
+    last = read(tmp_path / "a.jsonl")[-1]
+    assert isinstance(last, Rejected)
+    assert last.reason.startswith('Its "n" is no finite number: "9999')
+
+
 def test_a_huge_number_is_kept(tmp_path: Path) -> None:
     rows = [("n", "m", "label"), *((str(n), str(n % 5), "ab"[n % 2]) for n in range(60)), ("1e300", "1", "a")]
     last = read(write(tmp_path / "a.csv", rows))[-1]
