@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.cli.conftest import Tlstudio
 from tests.scenes import Scene, compose, write_coco, write_yolo
+from tlstudio.cli.common import Output, metrics_table
 
 THINGS = ("flower", "roadsign")
 OPTIONS = {
@@ -23,6 +24,7 @@ OPTIONS = {
     "training.learning_rate": 0.004,
     "training.batch_size": 8,
     "training.threads": 1,
+    "training.monitor": "map",
 }
 
 
@@ -49,6 +51,8 @@ def test_things_are_found_from_coco_files_to_a_table(
     imported = tlstudio("import", project, source, "--name", "scenes", "--json")
     assert imported.code == 0, imported.err
     options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
+    wrong = tlstudio("train", project, "--backbone", "test_resnet", "-o", "training.monitor=accuracy")
+    assert "Choose one of loss, map." in wrong.err
     trained = tlstudio("train", project, "--backbone", "test_resnet", "--strategy", "full", *options, "--json")
     assert trained.code == 0, trained.err
     metrics = trained.json["metrics"]["test"]
@@ -123,3 +127,9 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_imported(
     assert "an edge that is no number" in reasons[labels[0].stem]
     assert "There is no class 7" in reasons[labels[1].stem]
     assert "juts out of the image" in reasons[labels[2].stem]
+
+
+def test_the_table_of_metrics_has_room_for_many_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    for count, shown in ((3, True), (80, False)):
+        metrics_table(Output(as_json=False), {"test": {"map": 0.5, **{f"ap({n})": 0.5 for n in range(count)}}})
+        assert ("ap(2)" in capsys.readouterr().out) == shown

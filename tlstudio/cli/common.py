@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from tlstudio.store.run_record import RunSummary
 
 FAILED, WRONG_USE, CANCELLED = 1, 2, 130
-SHOWN_METRICS = ("accuracy", "f1_macro", "f1_micro", "average_precision_macro", "rmse", "mae", "r2", "loss")
+SHOWN_METRICS = ("accuracy", "f1_macro", "f1_micro", "average_precision_macro", "map", "rmse", "mae", "r2", "loss")
 """Metrics in the order in which they are shown; a run is known by the first that it has."""
-JUDGING_METRICS = {"f1_macro": "max", "rmse": "min", "accuracy": "max", "loss": "min"}
+JUDGING_METRICS = {"f1_macro": "max", "map": "max", "rmse": "min", "accuracy": "max", "loss": "min"}
 """By which metric the best run is chosen, the first that it has, and whether more or less of it is better."""
+_MOST_COLUMNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +172,7 @@ def metrics_table(output: Output, metrics: Mapping[str, Mapping[str, float]]) ->
     # The known ones first, the loss last: it compares runs of one kind, but says little by itself.
     order = {name: place for place, name in enumerate(SHOWN_METRICS)}
     columns = sorted(found, key=lambda name: (name == "loss", order.get(name, len(order))))
+    if len(columns) > _MOST_COLUMNS:
+        columns = [name for name in columns if not name.endswith(")")]  # each class by itself, such as ap(cat)
     rows = [[split, *(values.get(name) for name in columns)] for split, values in metrics.items()]
     output.table(["", *columns], rows)

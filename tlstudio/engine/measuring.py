@@ -206,7 +206,7 @@ def monitored(head: HeadModule, options: TrainingOptions) -> tuple[str, str]:
     Raises:
         RunError: The head has no such metric.
     """
-    if not options.monitor:
+    if options.monitor in ("", head.monitor[0]):
         return head.monitor
     if options.monitor == "loss":
         return "loss", "min"
@@ -215,7 +215,7 @@ def monitored(head: HeadModule, options: TrainingOptions) -> tuple[str, str]:
     if options.monitor not in names:
         raise RunError(
             f"There is no metric '{options.monitor}' for this task.",
-            f"Choose one of loss, {', '.join(names)}.",
+            f"Choose one of {', '.join(dict.fromkeys(['loss', head.monitor[0], *names]))}.",
             field="training.monitor",
         )
     higher = getattr(collection[options.monitor], "higher_is_better", True)
