@@ -13,5 +13,6 @@ TLSTUDIO_API = "1.0"
 def register_backbones() -> Sequence[Backbone | BackboneFamily]:
     """Return the backbones. Imports neither torch nor transformers."""
     from tlstudio_audio.backbones import AudioModelBackbone
+    from tlstudio_audio.writing_backbones import SpeechModelBackbone
 
-    return [AudioModelBackbone()]
+    return [AudioModelBackbone(), SpeechModelBackbone()]

@@ -50,7 +50,7 @@ class AudioModelBackbone(Backbone):
         Raises:
             WeightsError: They are not on this machine.
         """
-        parts = _parts(_audio(options))
+        parts = weight_parts(_audio(options))
         if not parts:
             return WeightsInfo(path=None, origin="random weights")
         return WeightsInfo(
@@ -68,8 +68,8 @@ class AudioModelBackbone(Backbone):
         from tlstudio_audio.network import network_of
 
         chosen = _audio(options)
-        folder = _folder(chosen)
-        parts = _parts(chosen)
+        folder = model_folder(chosen)
+        parts = weight_parts(chosen)
         config = read_config(folder)
         if not parts:
             return network_of(new_model(config, folder), chosen.pooling)
@@ -97,7 +97,7 @@ class AudioModelBackbone(Backbone):
         from tlstudio_audio.preprocessor import SoundPreprocessor
 
         chosen = _audio(options)
-        folder = assets if assets is not None else _folder(chosen)
+        folder = assets if assets is not None else model_folder(chosen)
         config = read_config(folder)
         return SoundPreprocessor(
             read_extractor(folder, config), config, max_seconds=chosen.max_seconds, augmentation=augmentation
@@ -105,7 +105,7 @@ class AudioModelBackbone(Backbone):
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write ``config.json`` and ``preprocessor_config.json``."""
-        source = _folder(_audio(options))
+        source = model_folder(_audio(options))
         config = read_config(source)
         config.save_pretrained(folder)
         read_extractor(source, config).save_pretrained(folder)
@@ -119,7 +119,12 @@ class AudioModelBackbone(Backbone):
         return {"weights": str(path)} if known else None
 
 
-def _folder(options: AudioOptions) -> Path:
+def model_folder(options: AudioOptions) -> Path:
+    """The folder that describes the model.
+
+    Raises:
+        WeightsError: None is chosen.
+    """
     given = options.folder or ("" if options.weights == "random" else options.weights)
     if not given:
         raise WeightsError(
@@ -131,7 +136,7 @@ def _folder(options: AudioOptions) -> Path:
     return folder.parent if folder.is_file() else folder
 
 
-def _parts(options: AudioOptions) -> list[Path]:
+def weight_parts(options: AudioOptions) -> list[Path]:
     """The files of the weights; none where they are random.
 
     Raises:
@@ -140,7 +145,7 @@ def _parts(options: AudioOptions) -> list[Path]:
     if options.weights == "random":
         return []
     if not options.weights:
-        _folder(options)  # tells that nothing is chosen
+        model_folder(options)  # tells that nothing is chosen
     return weight_files(given_path(options.weights or options.folder))
 
 

@@ -35,25 +35,33 @@ _LIMITS = {
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
-    """Read the configuration of an audio model, with the layers that are left out at random while it learns put in.
-
-    wav2vec 2.0 and its kin mask parts of a recording and leave out whole layers by random numbers of their own; what
-    is varied here derives from the seed of the run.
+    """Read the configuration of an audio model.
 
     Raises:
         WeightsError: See `model_folders.read_config`; or its sizes cannot be.
     """
-    config: Any = model_folders.read_config(folder, SUPPORTED, _unknown)
-    for name in ("mask_time_prob", "mask_feature_prob", "layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
+    config: Any = without_chance(model_folders.read_config(folder, SUPPORTED, _unknown))
     if config.model_type in WAVEFORM:
         sizes = [config.conv_kernel, config.conv_stride, config.conv_dim]
         whole = all(isinstance(size, int) and size > 0 for listed in sizes for size in listed)
         if not whole or len({len(listed) for listed in sizes}) > 1 or not sizes[0]:
-            raise _cannot_be(folder, "its convolutions have no whole sizes")
+            raise cannot_be(folder, "its convolutions have no whole sizes")
     result: PreTrainedConfig = config
     return result
+
+
+def without_chance(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Return a configuration by which no parts of a recording and no whole layers are left out at random.
+
+    wav2vec 2.0 and its kin draw for that from generators that a run does not keep; what is varied here derives from
+    the seed of the run.
+    """
+    for name in ("mask_time_prob", "mask_feature_prob", "layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = False
+    return config
 
 
 def _unknown(folder: Path, kind: str) -> WeightsError:
@@ -65,7 +73,8 @@ def _unknown(folder: Path, kind: str) -> WeightsError:
     )
 
 
-def _cannot_be(folder: Path, why: str) -> WeightsError:
+def cannot_be(folder: Path, why: str) -> WeightsError:
+    """The error for a configuration that no model has."""
     return WeightsError(
         f"{folder / 'config.json'} describes a model that cannot be: {why}.",
         "Copy the folder again.",
@@ -150,7 +159,7 @@ def new_model(config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
         with quiet():
             model: PreTrainedModel = kind(config).float()
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
-        raise _cannot_be(folder, first_line(error).rstrip(".")) from error
+        raise cannot_be(folder, first_line(error).rstrip(".")) from error
     return model
 
 
@@ -167,7 +176,7 @@ def filled_model(config: PreTrainedConfig, state: Mapping[str, Tensor], source: 
     """
     if config.model_type == WHISPER:
         state = _encoder_half(state)
-    # The vector that stands for masked parts is not used: see `read_config`.
+    # The vector that stands for masked parts is not used: see `without_chance`.
     kept = {name: tensor for name, tensor in state.items() if not name.endswith("masked_spec_embed")}
     return model_folders.filled_model(_model_class(config), config, kept, source)
 

@@ -60,7 +60,7 @@ class WaveformNetwork(SoundNetwork):
         frames = self._convolved(values, lengths)
         projected = m.feature_projection(frames)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT's gives one thing alone
-        mask = _first(counts, hidden.shape[1])
+        mask = first_places(counts, hidden.shape[1])
         tokens: Tensor = m.encoder(hidden, attention_mask=mask, return_dict=True).last_hidden_state
         return tokens, mask
 
@@ -110,7 +110,7 @@ class SpectrogramNetwork(SoundNetwork):
         moments = (config.max_length - config.patch_size) // config.time_stride + 1
         tokens = patches[:, 2:].unflatten(1, (-1, moments)).mean(dim=1)
         begun = torch.div(lengths - 1, config.time_stride, rounding_mode="floor") + 1
-        return tokens, _first(begun.clamp(max=moments), moments)
+        return tokens, first_places(begun.clamp(max=moments), moments)
 
 
 class WhisperNetwork(SoundNetwork):
@@ -119,7 +119,7 @@ class WhisperNetwork(SoundNetwork):
     def tokens(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one token for every 20 ms."""
         tokens: Tensor = self.model(values).last_hidden_state
-        return tokens, _first((lengths + 1) // 2, tokens.shape[1])
+        return tokens, first_places((lengths + 1) // 2, tokens.shape[1])
 
 
 def network_of(model: PreTrainedModel, pooling: Pooling) -> SoundNetwork:
@@ -128,6 +128,6 @@ def network_of(model: PreTrainedModel, pooling: Pooling) -> SoundNetwork:
     return kinds.get(model.config.model_type, WaveformNetwork)(model, pooling)
 
 
-def _first(counts: Tensor, length: int) -> Tensor:
+def first_places(counts: Tensor, length: int) -> Tensor:
     """A mask ``[B, length]`` that is True for the first so many of each row."""
     return torch.arange(length, device=counts.device) < counts.unsqueeze(1)

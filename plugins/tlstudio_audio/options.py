@@ -40,3 +40,28 @@ class AudioOptions(Options):
         "which suits short events in long recordings.",
         advanced=True,
     )
+
+
+class SpeechOptions(AudioOptions):
+    """The same for a model that writes down what is said."""
+
+    weights: str = option(
+        "",
+        title="Model folder",
+        help="Folder of a Whisper model: config.json, model.safetensors, preprocessor_config.json and tokenizer.json. "
+        "'random' starts from scratch, with the architecture of the folder below.",
+        browse="folder",
+    )
+    max_seconds: float = option(
+        30.0,
+        title="Longest recording",
+        help="Recordings are cut after this many seconds, or after what the model can take if that is less (30 s).",
+        unit="s",
+        gt=0,
+        le=600,
+    )
+    language: str = option(
+        "en",
+        title="Language",
+        help="What is spoken and written, as a code such as en, de or zh. Models for English alone do not need it.",
+    )

@@ -10,9 +10,10 @@ from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.fusion_heads import GatedFusion
 from tlstudio_heads.generation_heads import TextGeneration
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
+from tlstudio_heads.recommendation_heads import Recommendation
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
-from tlstudio_heads.speech_heads import Ctc
+from tlstudio_heads.speech_heads import Ctc, SpeechWriting
 
 TLSTUDIO_API = "1.0"
 
@@ -31,5 +32,7 @@ def register_task_heads() -> Sequence[TaskHead]:
         Forecasting(),
         GatedFusion(),
         Segmentation(),
+        Recommendation(),
         Ctc(),
+        SpeechWriting(),
     ]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
 from tlstudio_heads.common import as_options, must_be
+from tlstudio_heads.generation_heads import WritingOptions
 from tlstudio_heads.transcripts import Writing
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
 
-__all__ = ["Ctc", "CtcOptions"]
+__all__ = ["Ctc", "CtcOptions", "SpeechWriting", "SpeechWritingOptions"]
 
 
 class CtcOptions(Options):
@@ -66,3 +67,47 @@ class Ctc(TaskHead):
                 field="dataset",
             )
         return CtcModule(features.num_features, target, writing, dropout=chosen.dropout)
+
+
+class SpeechWritingOptions(WritingOptions):
+    """How transcripts are written and compared."""
+
+    max_new_tokens: int = option(
+        200,
+        title="Longest transcript",
+        help="A transcript ends after this many tokens at the latest; a token is a word or a part of one.",
+        unit="tokens",
+        ge=1,
+        le=32_768,
+    )
+    compare: Literal["letters", "all"] = option(
+        "letters",
+        title="Error rates count",
+        help="letters: error rates leave out punctuation and whether letters are small or large, as nobody hears "
+        "them. all: they count as well.",
+    )
+
+
+class SpeechWriting(TaskHead):
+    """Learns to write down what is said: the likelihood of each next token is raised (Radford et al. 2022)."""
+
+    name = "speech_writing"
+    title = "Speech recognition (by writing)"
+    description = (
+        "Writes down what is said, word by word, with large letters and punctuation as in the training transcripts. "
+        "Choose it for Whisper and other backbones that write."
+    )
+    task: Task = "speech_recognition"
+    requires: FeatureKind = "logits"
+    Options = SpeechWritingOptions
+
+    def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
+        """Build the head; see `TaskHead.build`."""
+        from tlstudio.api.nn import Generation
+        from tlstudio_heads.speech_writing import SpeechWritingModule
+
+        chosen = as_options(SpeechWritingOptions, options)
+        must_be(self, target)
+        how = Generation(chosen.max_new_tokens, chosen.beams, chosen.live, chosen.evaluated)
+        writing = Writing("lower", keep_marks=False) if chosen.compare == "letters" else Writing()
+        return SpeechWritingModule(target, how, writing)

@@ -82,3 +82,33 @@ def _whisper(**sizes: Any) -> Any:
             **sizes,
         }
     )
+
+
+WHISPER_MARKS = ("<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>")
+
+
+def write_speech_model(folder: Path, *, languages: bool = False, **sizes: Any) -> Path:
+    """Write a Whisper with a tokenizer that knows bytes alone, and return the folder.
+
+    Args:
+        folder: Made if it is not there.
+        languages: Whether it is one of those that know several languages.
+        sizes: Sizes of its configuration that are to be others.
+    """
+    import json
+
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in WHISPER_MARKS])
+    end, start = (tokenizer.token_to_id(mark) for mark in WHISPER_MARKS[:2])
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    ids = {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end, "decoder_start_token_id": start}
+    write_audio_model(folder, "whisper", **{"vocab_size": size, **ids, **sizes})
+    tokenizer.save(str(folder / "tokenizer.json"))
+    marks = {"is_multilingual": languages, "suppress_tokens": [letters.index("!")], "begin_suppress_tokens": [end]}
+    (folder / "generation_config.json").write_text(json.dumps(marks))
+    return folder
