@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.plugins.audio_models import write_audio_model
+from tests.plugins.audio_models import write_audio_model, write_speech_model
 from tests.plugins.writing_helpers import write_language_model
 from tlstudio.api import Backbone, Modality, Options, Sample, Task
 from tlstudio.api.nn import TransferModel
@@ -39,13 +39,14 @@ SMALL_HEADS: dict[str, dict[str, object]] = {"detection": {"width": 16, "depth":
 VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test_resnet", "test_vit")
 AUDIO = ("tiny_sound_encoder", "wav2vec2", "ast", "whisper")
 LANGUAGE = ("gpt2", "llama", "t5")
-BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO, *LANGUAGE)
+BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO, "speech_model", *LANGUAGE)
 ON_SOUNDS: tuple[str, ...] = ("classification", "ctc")
 HEADS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tiny_text_encoder", "bert"), (*POOLED, *ON_TOKENS)),
     **dict.fromkeys(("tiny_conv_net", *VISION), (*POOLED, *ON_MAPS)),
     **dict.fromkeys(AUDIO, ON_SOUNDS),
     "wav2vec2": (*POOLED, "ctc"),
+    "speech_model": ("speech_writing",),
     **dict.fromkeys(LANGUAGE, ("classification", "generation")),
 }
 WITHOUT_ATTENTION = ("tiny_conv_net", *VISION[:4])
@@ -56,7 +57,7 @@ COMBINATIONS = [
     for head in HEADS[backbone]
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
-    if strategy != "linear_probe" or head != "generation"  # which has no layer of its own
+    if strategy != "linear_probe" or head not in ("generation", "speech_writing")  # which have no layer of their own
 ]
 
 
@@ -124,6 +125,8 @@ def build(registry: Registry, bert_folder: Path, tmp_path_factory: pytest.TempPa
     for family in AUDIO[1:]:
         folder = write_audio_model(tmp_path_factory.mktemp(family), family)
         built[family] = Built(audio, audio.Options.model_validate({"weights": str(folder)}), 8)
+    speech, folder = registry.backbone("speech_model"), write_speech_model(tmp_path_factory.mktemp("speech"))
+    built["speech_model"] = Built(speech, speech.Options.model_validate({"weights": str(folder)}), 14)
     language = registry.backbone("language_model")
     for kind in LANGUAGE:
         folder = write_language_model(tmp_path_factory.mktemp(kind), kind)
