@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models._api import get_model
 
 from tests.cli.conftest import TINY, Tlstudio
@@ -129,3 +132,39 @@ def test_finished_runs_and_exports_are_models_and_start_another_run(
     wrong = tlstudio("train", project, "--start-from", first[:-1] + "x")
     assert wrong.code == 2
     assert "There is no run" in wrong.err
+
+
+@pytest.mark.parametrize(("kind", "backbone"), [("gpt2", "language_model"), ("wav2vec2", "auto_audio")])
+def test_what_kind_of_folder_it_is_is_seen_from_its_configuration(
+    tlstudio: Tlstudio, tmp_path: Path, kind: str, backbone: str
+) -> None:
+    folder = tmp_path / kind
+    folder.mkdir()
+    write_tokenizer(folder)
+    config = {"model_type": kind, "architectures": ["GPT2LMHeadModel" if kind == "gpt2" else "Wav2Vec2Model"]}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file({"a": torch.zeros(2)}, folder / "model.safetensors")
+    added = tlstudio("models", "--add", str(folder), "--json").json["models"][0]
+    assert added["backbone"] == backbone
+
+
+def test_repositories_of_hugging_faces_cache_are_listed_known_or_not(
+    tlstudio: Tlstudio, tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    known = tmp_path / "hub" / "models--me--my-bert"
+    (known / "refs").mkdir(parents=True)
+    (known / "refs" / "main").write_text("abc", encoding="utf-8")
+    shutil.copytree(bert, known / "snapshots" / "abc")
+    odd = tmp_path / "hub" / "models--me--odd" / "snapshots" / "abc"
+    odd.mkdir(parents=True)
+    save_file({"a": torch.zeros(2)}, odd / "weights.safetensors")
+    found = {one["name"]: one for one in tlstudio("models", "--json").json["models"]}
+    entry = found["me/my-bert"]
+    assert (entry["place"], entry["backbone"], entry["license"]) == ("huggingface", "me/my-bert", "apache-2.0")
+    assert found["me/odd"]["place"] == "huggingface"
+    assert found["me/odd"]["why_not"]
+    hashed = tlstudio("models", "--hash", "me/odd", "--json").json["models"][0]
+    assert hashed["sha256"] == hashlib.sha256((odd / "weights.safetensors").read_bytes()).hexdigest()
+    added = tlstudio("models", "--add", str(known / "snapshots" / "abc"), "--name", "mine", "--json").json["models"][0]
+    assert added["backbone"] == "auto_model"

@@ -1,4 +1,4 @@
-"""What torch and Hugging Face's tools have left on this machine, found without loading either."""
+"""What torch and Hugging Face's tools have left on this machine, found without loading torch or transformers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ def torch_cache(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def hugging_face_cache(environment: Mapping[str, str] = os.environ) -> Path:
+def hugging_face_cache() -> Path:
     """Folder in which Hugging Face's tools keep repositories."""
-    if given := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(given).expanduser()
-    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    home = environment.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(home).expanduser() / "hub"
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def unknown_in_caches(known: list[Path]) -> Iterator[tuple[Literal["torch", "huggingface"], str, Path]]:
