@@ -221,3 +221,12 @@ def test_a_hundred_thousand_rows_with_groups_take_seconds() -> None:
     splits = split(labels, groups, None, rng.integers(0, 1_000_000, 100_000).tolist())
     assert time.process_time() - start < 10
     assert len(splits) == 100_000
+
+
+def test_texts_to_be_written_are_split_though_no_two_are_the_same() -> None:
+    labels = [f"text {number}" for number in range(100)]
+    splits = assign_splits(labels, [""] * 100, [None] * 100, task="generation")
+    assert Counter(splits) == {"train": 70, "validation": 15, "test": 15}
+    grouped = assign_splits(labels, [f"file {n // 5}" for n in range(100)], [None] * 100, task="generation")
+    assert all(len(set(grouped[start : start + 5])) == 1 for start in range(0, 100, 5))
+    assert set(grouped) == {"train", "validation", "test"}
