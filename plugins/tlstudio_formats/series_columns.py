@@ -65,7 +65,7 @@ def number_columns(table: Table, rows: Sequence[Sequence[Any]], other: set[str])
     for place, name in enumerate(table.columns):
         cells = [row[place] for row in rows]
         filled = any(not is_nothing(cell, MISSING) for cell in cells)
-        if name not in other and filled and not any(isinstance(cell, (list, dict, bytes)) for cell in cells):
+        if name and name not in other and filled and not any(isinstance(cell, (list, dict, bytes)) for cell in cells):
             reader = cell_reader(name, cells, decimal_comma=table.decimal_comma, missing=MISSING)
             if reader.kind == "number":
                 found.append(name)

@@ -174,6 +174,7 @@ def _readers(table: Table, rows: Sequence[Sequence[Any]], options: ValueTableOpt
             words=name in as_words,
         )
         for name in names
+        if name  # an object of JSON may have a field without a name
         for place in [table.columns.index(name)]
     ]
 
