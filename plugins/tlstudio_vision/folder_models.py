@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api import (
     Augmentation,
@@ -18,6 +18,7 @@ from tlstudio.api import (
     WeightsInfo,
 )
 from tlstudio.api import Options as BaseOptions
+from tlstudio.api.archives import given_path
 from tlstudio.api.model_folders import FIELD, raw_config, read_weights, weight_files
 from tlstudio_vision.cache import hugging_face_folder
 from tlstudio_vision.images import InputSettings
@@ -54,7 +55,7 @@ class FolderBackbone(Backbone):
             return []
         if options.weights in {"pretrained", ""}:
             return weight_files(self._folder(options))
-        return weight_files(Path(options.weights).expanduser())
+        return weight_files(given_path(options.weights))
 
     def find_weights(self, options: BaseOptions) -> WeightsInfo:
         """Say where the weights are that `load` would read.
@@ -165,8 +166,12 @@ class AutoImageModel(FolderBackbone):
                 "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
                 field=FIELD if options.weights != "random" else "backbone.folder",
             )
-        folder = Path(given).expanduser()
+        folder = given_path(given)
         return folder.parent if folder.is_file() else folder
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Take a folder of an image model that says how images are prepared."""
+        return {"weights": str(path)} if _is_known(path) else None
 
 
 class CachedImageModel(FolderBackbone):
@@ -239,17 +244,20 @@ class CachedImageModels(BackboneFamily):
         except HFValidationError:
             return None  # not a name of that kind at all
         folder = Path(found).parent if isinstance(found, str) else None
-        if folder is None or not (folder / PREPROCESSOR).is_file():
-            return None
-        try:
-            raw_config(folder, SUPPORTED, lambda path, kind: WeightsError(f"{kind} in {path} is none of images."))
-        except WeightsError:
-            return None
-        return CachedImageModel(name, folder)
+        return CachedImageModel(name, folder) if folder is not None and _is_known(folder) else None
 
     def present(self) -> Sequence[str]:
         """List them all: what is in the cache is on this machine."""
         return self.names()
+
+
+def _is_known(folder: Path) -> bool:
+    """Whether a folder is of an image model that can be read, by its configuration alone."""
+    try:
+        raw_config(folder, SUPPORTED, lambda path, kind: WeightsError(f"{kind} in {path} is none of images."))
+    except WeightsError:
+        return False
+    return (folder / PREPROCESSOR).is_file()
 
 
 def _options(options: BaseOptions) -> ImageOptions:

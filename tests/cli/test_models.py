@@ -134,14 +134,17 @@ def test_finished_runs_and_exports_are_models_and_start_another_run(
     assert "There is no run" in wrong.err
 
 
-@pytest.mark.parametrize(("kind", "backbone"), [("gpt2", "language_model"), ("wav2vec2", "auto_audio")])
+@pytest.mark.parametrize(
+    ("kind", "backbone"), [("gpt2", "language_model"), ("wav2vec2", "auto_audio"), ("vit", "auto_image_model")]
+)
 def test_what_kind_of_folder_it_is_is_seen_from_its_configuration(
     tlstudio: Tlstudio, tmp_path: Path, kind: str, backbone: str
 ) -> None:
     folder = tmp_path / kind
     folder.mkdir()
     write_tokenizer(folder)
-    config = {"model_type": kind, "architectures": ["GPT2LMHeadModel" if kind == "gpt2" else "Wav2Vec2Model"]}
+    config = {"model_type": kind, "architectures": ["GPT2LMHeadModel" if kind == "gpt2" else "Model"]}
+    (folder / "preprocessor_config.json").write_text("{}", encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file({"a": torch.zeros(2)}, folder / "model.safetensors")
     added = tlstudio("models", "--add", str(folder), "--json").json["models"][0]

@@ -39,6 +39,7 @@ Progress = Callable[[int, int], None]
 _FACTS, _FILES = "model.json", "model"
 _BLOCK = 2**20
 _FINISHED = ("done", "stopped")
+_UNTOLD = ("unknown", "that of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,11 @@ def remove_model(entry: ModelEntry) -> None:
 
 
 def license_of(path: Path) -> str:
-    """Read the licence of a model from the head of its model card, or from the name that a licence text begins with."""
+    """Read the licence of a model from the head of its card, or the first words of a text of it; ``""``: none is there.
+
+    Args:
+        path: Its folder, or a file in it.
+    """
     folder = path if path.is_dir() else path.parent
     for card in sorted(folder.glob("[Rr][Ee][Aa][Dd][Mm][Ee].md")):
         if found := re.search(r"^license:\s*([\w.+-]+)\s*$", _beginning(card), flags=re.MULTILINE):
@@ -367,7 +372,7 @@ def _of_backbones(registry: Registry) -> Iterator[ModelEntry]:
             path=found.path,
             size=found.size or _size(found.path),
             origin=found.origin,
-            license="" if facts.license.startswith("unknown") else facts.license,
+            license=license_of(found.path) or ("" if facts.license.startswith(_UNTOLD) else facts.license),
             family=name.rpartition("/")[2],
             modality=backbone.modality,
             backbone=name,
