@@ -1,6 +1,6 @@
 """Print what is gained on tables and series: going on from another table's run, and forecasts beside plain methods.
 
-``python -m tests.benchmarks.tables [--seeds 5] [--only transfer|forecasts]``
+``python -m tests.benchmarks.tables [--seeds 5] [--only transfer|forecasts] [--backbones table_mlp,patch_transformer]``
 
 Transfer: two surveys on affairs of married people, of the readers of Redbook (6,366 rows, 1974) and of Psychology Today
 (601 rows, 1969), as statsmodels brings them (Fair 1978, Journal of Political Economy). Seven of their columns mean the
@@ -42,7 +42,8 @@ from tlstudio.store.project import Project
 SHARED = ("rate_marriage", "age", "yrs_married", "children", "religious", "educ", "occupation")
 OTHER_NAMES = {"yrs_married": "nmarried", "children": "nchildren", "educ": "education"}
 FEW = (20, 50, 100)
-BACKBONES = ("table_mlp", "ft_transformer")
+FOR_ROWS = ("table_mlp", "ft_transformer")
+FOR_SERIES = ("patch_transformer", "series_resnet")
 WINDOWS = {"seattle-weather": (60, 14, "temp_max", ""), "co2": (52, 12, "co2", "co2")}
 
 
@@ -51,19 +52,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", choices=["transfer", "forecasts"])
+    parser.add_argument("--backbones", default=",".join((*FOR_ROWS, *FOR_SERIES)))
     arguments = parser.parse_args()
+    chosen = arguments.backbones.split(",")
+    for_rows, for_series = ([name for name in names if name in chosen] for names in (FOR_ROWS, FOR_SERIES))
     manager = PluginManager()
     manager.discover()
     with tempfile.TemporaryDirectory() as folder, Project.create(Path(folder) / "project") as project:
         if arguments.only != "forecasts":
             print("| rows to learn from | method | test balanced accuracy, mean ± s.d. | per seed |\n|---|---|---|---|")
-            transfer(project, Path(folder), manager.registry, arguments.seeds)
+            transfer(project, Path(folder), manager.registry, arguments.seeds, for_rows)
         if arguments.only != "transfer":
             print("| series | method | test MASE, mean ± s.d. | test MAE |\n|---|---|---|---|")
-            forecasts(project, manager.registry, arguments.seeds)
+            forecasts(project, manager.registry, arguments.seeds, for_series)
 
 
-def transfer(project: Project, folder: Path, registry: Registry, seeds: int) -> None:
+def transfer(project: Project, folder: Path, registry: Registry, seeds: int, backbones: Sequence[str]) -> None:
     """Compare learning from few rows alone with going on from the other survey."""
     source_rows = read("statsmodels", "datasets/fair/fair.csv")
     rows = [{**{name: row[name] for name in SHARED}, "affair": told(row["affairs"])} for row in source_rows]
@@ -78,7 +82,7 @@ def transfer(project: Project, folder: Path, registry: Registry, seeds: int) -> 
         for row in survey
     ]
     redbook = bring(project, registry, folder / "redbook.csv")
-    sources = {name: run(project, redbook, registry, name, 0)[0] for name in BACKBONES}
+    sources = {name: run(project, redbook, registry, name, 0)[0] for name in backbones}
     for few in FEW:
         results: dict[str, list[float]] = {}
         for seed in range(seeds):
@@ -87,7 +91,7 @@ def transfer(project: Project, folder: Path, registry: Registry, seeds: int) -> 
             path = folder / f"survey_{few}_{seed}.csv"
             write(path, [{**row, "split": split} for row, split in zip(target, splits, strict=True)])
             revision = bring(project, registry, path)
-            for name in BACKBONES:
+            for name in backbones:
                 _, alone = run(project, revision, registry, name, seed)
                 _, further = run(project, revision, registry, name, seed, start_from=sources[name])
                 results.setdefault(f"{name}, from nothing", []).append(alone["balanced_accuracy"])
@@ -100,13 +104,13 @@ def transfer(project: Project, folder: Path, registry: Registry, seeds: int) -> 
             )
 
 
-def forecasts(project: Project, registry: Registry, seeds: int) -> None:
+def forecasts(project: Project, registry: Registry, seeds: int, backbones: Sequence[str]) -> None:
     """Compare forecasts with those of a ridge regression."""
     for name, (length, horizon, target, values) in WINDOWS.items():
         package, ending = ("statsmodels", "datasets/co2/co2.csv") if name == "co2" else ("vega_datasets", f"{name}.csv")
         options = {"length": length, "horizon": horizon, "target_column": target, "value_columns": values}
         revision = bring(project, registry, found(package, ending), format="series", options=options)
-        for backbone in ("patch_transformer", "series_resnet"):
+        for backbone in backbones:
             measured = [run(project, revision, registry, backbone, seed)[1] for seed in range(seeds)]
             scaled, plainly = ([values[key] for values in measured] for key in ("mase", "mae"))
             print(f"| {name} | {backbone} | {spread(scaled)} | {np.mean(plainly):.3f} |", flush=True)
