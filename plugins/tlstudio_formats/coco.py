@@ -100,7 +100,7 @@ class CocoBoxes(DatasetFormat):
 
 
 def _samples(path: Path, contents: list[tuple[Path, _Content]], options: CocoOptions) -> Iterator[Sample | Rejected]:
-    seen: set[str] = set()
+    seen: set[Path] = set()
     several = len(contents) > 1
     for file, content in contents:
         folder = _image_folder(path, file, content, options)
@@ -108,16 +108,17 @@ def _samples(path: Path, contents: list[tuple[Path, _Content]], options: CocoOpt
         for identity, (name, width, height) in content.images.items():
             source = f"{file.name}, image {str(name)[:200]}"
             place = inside(folder, name)
-            shown = f"{file.parent.name}/{name}" if several and file.parent != contents[0][0].parent else str(name)
             if place is None:
                 remedy = "Give the path of the image below the folder of the images."
                 yield Rejected(source, "Its file name is none, or leads out of the folder of the images.", remedy)
             elif not is_file(place):
                 yield Rejected(source, f"There is no such image in {folder}.", "Copy it there, or choose the folder.")
-            elif shown in seen:
+            elif place in seen:
                 yield Rejected(source, "It is listed already.", "Let each image stand in one place.")
             else:
-                seen.add(shown)
+                seen.add(place)
+                # Each split may count its images from 1.
+                shown = place.relative_to(path).as_posix() if several and place.is_relative_to(path) else str(name)
                 yield _sample(shown, place, content, identity, (width, height), split, source)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tlstudio.api import DataError
-from tlstudio.api.images import MAX_PIXELS, open_image
+from tlstudio.api.images import MAX_PIXELS, image_size, open_image
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -212,3 +212,12 @@ def test_a_palette_that_is_missing_is_told(tmp_path: Path) -> None:
     path.write_bytes(data[:start] + data[start + 12 + length :])
     with pytest.raises(DataError, match=r"palette\.png is damaged"):
         open_image(path)
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "no longer there"), (b"", "is empty"), (b"text", "not an image")])
+def test_why_an_image_has_no_size_is_told(content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        image_size(path)

@@ -232,6 +232,20 @@ def test_outputs_beyond_all_measure_stay_finite() -> None:
     assert all(isinstance(box, Box) and 0 <= box.left < box.right <= 64 for box in prediction.value)
 
 
+def test_places_stay_exact_in_half_precision() -> None:
+    module = head()
+    features = maps(SHAPE, 256, 256)
+    plain = module(features).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(features)
+    assert output.dtype == torch.float32
+    assert torch.equal(output[:, :, -3:], plain[:, :, -3:])
+    assert torch.allclose(output, plain, atol=0.05)
+    loss = module.loss(output, module.encoder()([(Box("cat", 30, 30, 90, 80),)], [item(256, 256)]))
+    torch.autograd.backward(loss.mean())
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
 def test_the_threshold_hides_boxes_but_not_from_average_precision() -> None:
     outputs = head()(maps(SHAPE, 128, 128)).detach()
     torch.manual_seed(1)

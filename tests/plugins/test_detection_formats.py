@@ -116,6 +116,7 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path) -> None:
     boxed = {"image_id": 1, "category_id": 7, "bbox": [0, 0, 5, 5]}
     path = coco(tmp_path, annotations=[{**boxed, "iscrowd": 1}, {**boxed, "iscrowd": 0}])
     assert boxes(one(CocoBoxes(), path)) == (Box("cat", 0, 0, 5, 5),)
+    assert CocoBoxes().detect(path) == 0.97
     assert "1 boxes around crowds are left out." in CocoBoxes().preview(path).notes
 
 
@@ -217,7 +218,18 @@ def test_images_of_two_splits_may_have_the_same_names(splits: dict[str, list[Sce
         ("train", tmp_path / "train" / "a.png"),
         ("validation", tmp_path / "valid" / "a.png"),
     ]
-    assert len({item.id for item in found if isinstance(item, Sample)}) == 2
+    assert [item.id for item in found if isinstance(item, Sample)] == ["train/a.png", "valid/a.png"]
+
+
+def test_images_of_coco_may_be_counted_from_1_in_each_split(splits: dict[str, list[Scene]], tmp_path: Path) -> None:
+    counted = {
+        name: [Scene(f"{number:03}", scene.image, scene.boxes) for number, scene in enumerate(scenes)]
+        for name, scenes in splits.items()
+    }
+    found = check_format(CocoBoxes(), write_coco(tmp_path / "data", counted), "detection")
+    assert len(found) == 13
+    truth = {f"{name}2017/{scene.name}.jpg": scene.boxes for name, scenes in counted.items() for scene in scenes}
+    assert {sample.id: sample.label for sample in found} == truth
 
 
 def test_images_are_found_in_the_folder_that_is_chosen(tmp_path: Path) -> None:
