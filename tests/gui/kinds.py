@@ -17,7 +17,7 @@ SPECIES = ("Adelie", "Chinstrap", "Gentoo")
 
 def write_cells(folder: Path, count: int = 24, size: tuple[int, int] = (192, 144)) -> Path:
     """Write microscope-like images with masks of cells, their nuclei and debris, and return the folder."""
-    made = random.Random(3)  # noqa: S311  nothing secret
+    made = random.Random(3)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     (folder / "classes.txt").write_text("background\ncell\nnucleus\ndebris\n", encoding="utf-8")
@@ -43,7 +43,7 @@ def write_cells(folder: Path, count: int = 24, size: tuple[int, int] = (192, 144
 
 def write_parts(folder: Path, count: int = 24, size: tuple[int, int] = (240, 160)) -> Path:
     """Write pictures of parts on a bench with a COCO file of boxes around them, and return the folder."""
-    made = random.Random(5)  # noqa: S311  nothing secret
+    made = random.Random(5)
     names = ("nut", "screw", "washer")
     (folder / "images").mkdir(parents=True)
     images, boxes = [], []
@@ -95,7 +95,7 @@ def write_calls(folder: Path, each: int = 8, rate: int = 16_000) -> Path:
 
 def write_penguins(path: Path, count: int = 120) -> Path:
     """Write a table of measured penguins with missing cells, and return its path."""
-    made = random.Random(11)  # noqa: S311  nothing secret
+    made = random.Random(11)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "species"])
@@ -114,7 +114,7 @@ def write_penguins(path: Path, count: int = 120) -> Path:
 
 def write_load(path: Path, count: int = 420) -> Path:
     """Write an hourly series of electric load and temperature, and return its path."""
-    made = random.Random(13)  # noqa: S311  nothing secret
+    made = random.Random(13)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["time", "load_mw", "temperature"])
@@ -129,7 +129,7 @@ def write_load(path: Path, count: int = 420) -> Path:
 
 def write_reports(path: Path, count: int = 60) -> Path:
     """Write a table of short reports with a summary each, and return its path."""
-    made = random.Random(17)  # noqa: S311  nothing secret
+    made = random.Random(17)
     places = ("Lyon", "Kyoto", "Oslo", "Quito")
     things = ("a new bridge", "the city library", "a solar park", "the old harbour")
     acts = (("opens", "was opened to the public"), ("closes", "was closed for repairs"), ("grows", "will be enlarged"))

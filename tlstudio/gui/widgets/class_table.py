@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Signal
@@ -122,7 +122,7 @@ class FigureTable(QTableView):
         rows: Sequence[Sequence[Cell]],
         *,
         keys: Sequence[str] = (),
-        stretch: bool = False,
+        stretch: Collection[int] = (0,),
         texts: int = 1,
     ) -> None:
         """Show other rows.
@@ -131,14 +131,14 @@ class FigureTable(QTableView):
             titles: Headings of the columns.
             rows: For each cell its text and what it is sorted by.
             keys: By which rows are told apart, in their order; the text of the first cell if there are none.
-            stretch: Whether all columns share the width, instead of the first taking what is left.
+            stretch: Which columns share the width that is left.
             texts: How many columns at the left are texts, and stand at the left.
         """
         self.figures.texts = texts
         self.figures.show_rows(titles, rows, keys)
         header = self.horizontalHeader()
         for column in range(len(titles)):
-            mode = QHeaderView.ResizeMode.Stretch if stretch or column == 0 else QHeaderView.ResizeMode.ResizeToContents
+            mode = QHeaderView.ResizeMode.Stretch if column in stretch else QHeaderView.ResizeMode.ResizeToContents
             header.setSectionResizeMode(column, mode)
 
     def _choose(self, current: Index, _before: Index) -> None:

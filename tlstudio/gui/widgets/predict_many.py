@@ -146,7 +146,8 @@ class PredictMany(QWidget):
             "prediction": self.tr("Prediction"),
             "confidence": self.tr("Confidence"),
         }
-        headings, shared = [words[titles[i]] for i in wanted], "text" not in titles
+        headings = [words[titles[i]] for i in wanted]
+        shared = (0,) if "text" in titles else range(len(wanted))
         self.table.show_rows(headings, rows, stretch=shared, texts=len(wanted) - 1)
 
     def _ask_source(self) -> None:

@@ -70,7 +70,7 @@ class RunComparison(QWidget):
         times = [(duration_text(run.summary.seconds), run.summary.seconds) for run in runs]
         rows.append([(self.tr("Time"), ""), *times])
         titles = [names[run.summary.id] for run in runs]
-        self.metrics.show_rows(("", *titles), rows, stretch=True)
+        self.metrics.show_rows(("", *titles), rows, stretch=range(len(titles) + 1))
         different = differences([run.recipe for run in runs])
         self._same.setText("" if different else self.tr("Nothing: the recipes are the same."))
         self._same.setVisible(not different)
@@ -81,4 +81,4 @@ class RunComparison(QWidget):
             if rest == "name":
                 values = [component_title(self._state.registry, kind, value) for value in values]
             cells.append([(name, name), *((value, value) for value in values)])
-        self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=True)
+        self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=range(len(titles) + 1))

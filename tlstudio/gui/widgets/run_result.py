@@ -126,7 +126,8 @@ class RunResult(QWidget):
             cells = [(text[:200], text) for text in told]
             rows.append([(item.id, item.id), *cells, (number_text(item.loss), item.loss)])
         words = (self.tr("Expected"), self.tr("Written")) if texts else ()
-        self.classes.show_rows((self.tr("Item"), *words, self.tr("Loss")), rows, stretch=texts, texts=3 if texts else 1)
+        shared, left = ((1, 2), 3) if texts else ((0,), 1)
+        self.classes.show_rows((self.tr("Item"), *words, self.tr("Loss")), rows, stretch=shared, texts=left)
 
     def _show_furthest(self, evaluation: Evaluation) -> None:
         rows = []

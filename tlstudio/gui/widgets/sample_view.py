@@ -18,6 +18,7 @@ from tlstudio.gui.widgets.sound_view import SoundView
 from tlstudio.gui.widgets.texts import text_label
 
 _View = TypeVar("_View", bound=QWidget)
+_STRETCHES = (1, 1, 1, 2, 2)  # image, sound, row, text, texts
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class SampleView(QWidget):
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(8)
+        self._places = [QVBoxLayout() for _ in _STRETCHES]
+        for layout, stretch in zip(self._places, _STRETCHES, strict=True):
+            layout.setContentsMargins(0, 0, 0, 0)
+            self._column.addLayout(layout, stretch)
         self._column.addWidget(self._answer)
         self._answer.hide()
 
@@ -94,7 +99,7 @@ class SampleView(QWidget):
         if sample.text is not None and case.kind != "spans":
             if self.text is None:
                 self.text = self._added(
-                    MarkedText(f"{self.objectName()}_text", self.tr("Text of the item"), self._state), 2
+                    MarkedText(f"{self.objectName()}_text", self.tr("Text of the item"), self._state), 3
                 )
                 self.text.setMinimumHeight(72)
             self.text.show_text(sample.text, sample.pair)
@@ -111,7 +116,7 @@ class SampleView(QWidget):
             return
         if self.image is None:
             view = ImageView(f"{self.objectName()}_image", self._state, height=self._picture_height)
-            self.image = self._added(view, 1)
+            self.image = self._added(view, 0)
         if case.kind in ("mask", "boxes"):
             self.image.show_image(case.sample.image, case.expected, case.predicted, case.classes)
         else:
@@ -120,7 +125,7 @@ class SampleView(QWidget):
 
     def _show_row(self, case: Case) -> None:
         if self.row is None:
-            self.row = self._added(RowView(f"{self.objectName()}_row", self._state), 1)
+            self.row = self._added(RowView(f"{self.objectName()}_row", self._state), 2)
         expected, predicted = (_numbers(label) for label in (case.expected, case.predicted))
         self.row.show_row(case.sample.values or {}, expected, predicted)
         self.row.show()
@@ -131,7 +136,7 @@ class SampleView(QWidget):
         if not spans and not written:
             return
         if self.texts is None:
-            self.texts = self._added(ComparedTexts(f"{self.objectName()}_texts", self._state), 2)
+            self.texts = self._added(ComparedTexts(f"{self.objectName()}_texts", self._state), 4)
         if spans:
             nothing = case.expected is None and case.predicted is None
             expected = () if nothing else case.expected  # at least the text itself
@@ -143,8 +148,9 @@ class SampleView(QWidget):
             self.texts.show_texts(*parts, titled=others)
         self.texts.show()
 
-    def _added(self, view: _View, stretch: int) -> _View:
-        self._column.insertWidget(self._column.count() - 1, view, stretch)
+    def _added(self, view: _View, place: int) -> _View:
+        """Put a view in its place: what the sample is stands above what is said of it, whichever is made first."""
+        self._places[place].addWidget(view)
         return view
 
 

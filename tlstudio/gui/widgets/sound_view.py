@@ -110,7 +110,6 @@ class SoundView(QWidget):
         self._image = self._pg.ImageItem()
         self._image.setColorMap(self._pg.colormap.get("cividis"))
         self._spectrum.addItem(self._image)
-        self._spectrum.getAxis("bottom").setLabel(self.tr("seconds"))
         self._spectrum.getAxis("left").setLabel("kHz")
         self._spectrum.setXLink(self._wave)
         self.facts = text_label("", "small", f"{name}_facts", wrap=True)
@@ -120,7 +119,6 @@ class SoundView(QWidget):
         column.addWidget(self._wave, 2)
         column.addWidget(self._spectrum, 3)
         column.addWidget(self.facts)
-        self.setMinimumHeight(200)
         state.theme_changed.connect(self._recolour)
         self._recolour()
 
@@ -133,7 +131,7 @@ class SoundView(QWidget):
         view.setMouseEnabled(x=False, y=False)
         view.hideButtons()
         view.setStyleSheet("background: transparent; border: 0;")
-        view.setMinimumHeight(64)
+        view.setMinimumHeight(48)
         for side in ("left", "bottom"):  # before any label, which would else scale the ticks
             view.getAxis(side).enableAutoSIPrefix(False)
         view.getPlotItem().setContentsMargins(0, 2, 4, 0)
@@ -183,7 +181,7 @@ class SoundView(QWidget):
         top = picture.rate / 2000
         self._image.setRect(QRectF(0, 0, picture.shown, top))
         self._spectrum.setRange(yRange=(0, top), padding=0)
-        parts = [self.tr("{0} s").format(f"{picture.seconds:.2f}"), f"{picture.rate / 1000:g} kHz"]
+        parts = [self.tr("{0} seconds").format(f"{picture.seconds:.2f}"), f"{picture.rate / 1000:g} kHz"]
         if picture.seconds > picture.shown:
             parts.append(self.tr("the first {0} s are shown").format(f"{picture.shown:.0f}"))
         self.facts.setText(" · ".join(parts))
