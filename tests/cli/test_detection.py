@@ -12,7 +12,8 @@ from PIL import Image
 
 from tests.cli.conftest import Tlstudio
 from tests.scenes import Scene, compose, write_coco, write_yolo
-from tlstudio.cli.common import Output, metrics_table
+from tlstudio.cli.common import metrics_table
+from tlstudio.cli.output import Output
 
 THINGS = ("flower", "roadsign")
 OPTIONS = {
