@@ -91,6 +91,7 @@ class SpeechNetwork(BackboneModule):
         written: Tensor = write(
             self.model,
             inputs=sounds,
+            attention_mask=torch.ones(len(sounds), sounds.shape[2], dtype=torch.int64, device=sounds.device),
             decoder_input_ids=first,
             generation_config=GenerationConfig(
                 eos_token_id=marks.end,

@@ -33,6 +33,6 @@ def register_task_heads() -> Sequence[TaskHead]:
         GatedFusion(),
         Segmentation(),
         Recommendation(),
+        SpeechWriting(),  # before the next: a backbone that writes also gives what that one takes
         Ctc(),
-        SpeechWriting(),
     ]

@@ -14,7 +14,7 @@ import soundfile
 
 from tests.cli.conftest import Tlstudio
 from tests.cli.serving import serving
-from tests.plugins.audio_models import write_audio_model
+from tests.plugins.audio_models import write_audio_model, write_speech_model
 
 RATE = 8000
 PITCHES = {"a": 400.0, "b": 900.0, "c": 1700.0, "d": 2900.0, " ": 0.0}
@@ -46,7 +46,7 @@ def say(path: Path, letters: str, each: float = 0.06, *, seed: int = 0, rate: in
     return path
 
 
-def trained(tlstudio: Tlstudio, project: Path, model: Path, **options: Any) -> Any:
+def trained(tlstudio: Tlstudio, project: Path, model: Path, *, backbone: str = "auto_audio", **options: Any) -> Any:
     """Train and export; returns what the training told."""
     values = {
         "backbone.weights": model,
@@ -56,7 +56,7 @@ def trained(tlstudio: Tlstudio, project: Path, model: Path, **options: Any) -> A
         **options,
     }
     words = [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
-    result = tlstudio("train", project, "--backbone", "auto_audio", "--strategy", "full", *words, "--json")
+    result = tlstudio("train", project, "--backbone", backbone, "--strategy", "full", *words, "--json")
     assert result.code == 0, result.err
     exported = tlstudio("export", project, "latest", project.parent / "model")
     assert exported.code == 0, exported.err
@@ -172,3 +172,29 @@ def test_what_is_said_is_written_down_from_transcripts_to_a_table(
     done = tlstudio("predict", tmp_path / "model", source, "--output", tmp_path / "out.csv")
     assert done.code == 0, done.err
     assert len(rows_of(tmp_path / "out.csv")) == 72
+
+
+def test_whisper_learns_to_write_from_a_table_of_transcripts(
+    tlstudio: Tlstudio, project: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    whisper = write_speech_model(
+        tmp_path_factory.mktemp("whisper"), d_model=32, dropout=0.0, encoder_layers=1, decoder_layers=1
+    )
+    source = tmp_path / "speech.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["audio", "transcript"])
+        for number, (tone, word) in enumerate([("a", "Sea."), ("b", "Sky."), ("c", "Ice.")] * 24):
+            say(tmp_path / "clips" / f"{number}.wav", tone, 0.2, seed=number)
+            writer.writerow([f"{number}.wav", word])
+    imported = tlstudio("import", project, source, "--name", "speech", "--task", "speech_recognition", "--json")
+    assert imported.code == 0, imported.err
+    options = {"training.epochs": 16, "training.learning_rate": 0.005, "head.max_new_tokens": 8}
+    told = trained(tlstudio, project, whisper, backbone="speech_model", **options)
+    assert set(told["metrics"]["test"]) == {"loss", "perplexity", "token_accuracy", "wer", "cer"}
+    assert told["metrics"]["test"]["wer"] == 0.0
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["head"]["name"] == "speech_writing"
+    new = say(tmp_path / "new.wav", "b", 0.2, seed=900)
+    by_run = tlstudio("predict", project, new, "--json").json["predictions"][0]
+    by_export = tlstudio("predict", tmp_path / "model", new, "--json").json["predictions"][0]
+    assert by_run["prediction"] == by_export["prediction"] == "Sky."
