@@ -68,9 +68,12 @@ def test_a_weight_file_is_added_and_the_network_that_it_is_of_is_seen(
         with zipfile.ZipFile(source, "w") as archive:
             archive.writestr("own/weights/squeezenet.pth", weights("squeezenet1_1"))
             archive.writestr("own/__init__.py", "raise SystemExit")
-    result = tlstudio("models", "--add", str(source), "--name", "mine", "--licence", "MIT", "--json")
+            said = "Name: own\nLicense: UNKNOWN\nClassifier: License :: OSI Approved :: MIT License\n"
+            archive.writestr("own-1.0.dist-info/METADATA", said)
+    licence = () if kind == "wheel" else ("--licence", "MIT License")
+    result = tlstudio("models", "--add", str(source), "--name", "mine", *licence, "--json")
     added = result.json["models"][0]
-    assert (added["backbone"], added["license"], added["why_not"]) == ("squeezenet1_1", "MIT", "")
+    assert (added["backbone"], added["license"], added["why_not"]) == ("squeezenet1_1", "MIT License", "")
     assert Path(added["options"]["weights"]).is_file()
     assert str(source) in added["origin"]
 

@@ -26,6 +26,7 @@ from tlstudio.api.archives import is_archive, is_model_file, model_in, unpack_mo
 from tlstudio.api.files import check_plain_file, is_link, read_text
 from tlstudio.api.weights import WEIGHT_SUFFIXES
 from tlstudio.engine.caches import unknown_in_caches
+from tlstudio.engine.licenses import license_of, license_of_wheel
 from tlstudio.startup import user_folder
 from tlstudio.store.files import reason, remedy, write_json_atomic
 
@@ -188,7 +189,7 @@ def add_model(
             "backbone": found.name if found else "",
             "modality": found.modality if found else "",
             "options": {key: here if value == str(model) else value for key, value in options.items()},
-            "license": license or license_of(model),
+            "license": license or license_of(model) or license_of_wheel(source),
         }
         write_json_atomic(staging / _FACTS, facts)
         staging.rename(folder)
@@ -216,31 +217,6 @@ def remove_model(entry: ModelEntry) -> None:
     except OSError as error:
         raise WeightsError(f"{folder} cannot be deleted: {reason(error)}.", remedy(error), path=folder) from error
     shutil.rmtree(condemned, ignore_errors=True)
-
-
-def license_of(path: Path) -> str:
-    """Read the licence of a model from the head of its card, or the first words of a text of it; ``""``: none is there.
-
-    Args:
-        path: Its folder, or a file in it.
-    """
-    folder = path if path.is_dir() else path.parent
-    for card in sorted(folder.glob("[Rr][Ee][Aa][Dd][Mm][Ee].md")):
-        if found := re.search(r"^license:\s*([\w.+-]+)\s*$", _beginning(card), flags=re.MULTILINE):
-            return found[1]
-    for text in sorted(folder.glob("[Ll][Ii][Cc][Ee][Nn][CcSs][Ee]*")):
-        first = next((line.strip() for line in _beginning(text).splitlines() if line.strip()), "")
-        return first[:60]
-    return ""
-
-
-def _beginning(path: Path) -> str:
-    try:
-        check_plain_file(path)
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(4000)
-    except OSError:
-        return ""
 
 
 def _plain(name: str) -> str:
