@@ -26,7 +26,7 @@ GEOMETRY = "geometry"
 """Input of an image preprocessor: an affine map ``[2, 3]`` from pixels of the upright image to those of the input.
 
 Float32; it takes ``(x, y, 1)`` to ``(x', y')``, corners to corners: (0, 0) is the upper left corner of an image, not
-the centre of its first pixel.
+the centre of its first pixel. The input that it leads to is ``pixels``, ``[3, height, width]`` of each sample.
 """
 
 SCALE = "scale"

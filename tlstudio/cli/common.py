@@ -20,9 +20,20 @@ if TYPE_CHECKING:
     from tlstudio.store.run_record import RunSummary
 
 FAILED, WRONG_USE, CANCELLED = 1, 2, 130
-SHOWN_METRICS = ("accuracy", "f1_macro", "f1_micro", "average_precision_macro", "map", "rmse", "mae", "r2", "loss")
+SHOWN_METRICS = (
+    "accuracy",
+    "f1_macro",
+    "f1_micro",
+    "average_precision_macro",
+    "mean_iou",
+    "map",
+    "rmse",
+    "mae",
+    "r2",
+    "loss",
+)
 """Metrics in the order in which they are shown; a run is known by the first that it has."""
-JUDGING_METRICS = {"f1_macro": "max", "map": "max", "rmse": "min", "accuracy": "max", "loss": "min"}
+JUDGING_METRICS = {"f1_macro": "max", "mean_iou": "max", "map": "max", "rmse": "min", "accuracy": "max", "loss": "min"}
 """By which metric the best run is chosen, the first that it has, and whether more or less of it is better."""
 _MOST_COLUMNS = 12
 
