@@ -83,6 +83,9 @@ def test_a_table_is_learned_exported_and_predicted_the_same_by_run_and_export(
     first, second = table_of(tmp_path / "a.csv")
     assert first["prediction"] == "high"
     assert second["prediction"] in ("high", "low"), "a new town and missing values are no reason to give up"
+    for place in (("--run", "latest"), ("--dataset", "people", "--backbone", "table_mlp")):
+        near = tlstudio("similar", project, new, *place, "-k", "3")
+        assert near.code == 0, near.err
     lacking = tmp_path / "lacking.csv"
     lacking.write_text("town,joined,noise\nBerlin,2023-04-01,0.5\nOslo,2023-04-01,0.5\n", encoding="utf-8")
     rejected = tlstudio("predict", model, lacking, "--json").json["rejected"]

@@ -170,6 +170,7 @@ class SimilarItems:
                 "Choose another backbone.",
                 field="backbone.name",
             )
+        backbone = backbone.fit(options, revision.samples(revision.indices("train")))
         place = (backbone, options, backbone.find_weights(options))
         with random_state_aside():
             torch.manual_seed(0)  # where weights are random, they are the same as those of kept features
