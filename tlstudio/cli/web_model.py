@@ -91,8 +91,9 @@ class ServedModel:
             samples = [Sample(id=str(number), text=text, pair=pair) for number, (text, pair) in numbered]
         else:
             self._write(question.file)
-            place = {"audio" if self.modality == "audio" else "image": self._upload}
-            samples = [Sample(id=self.modality, **place, source=UPLOAD)]
+            heard = self.modality == "audio"
+            image, audio = (None, self._upload) if heard else (self._upload, None)
+            samples = [Sample(id=self.modality, image=image, audio=audio, source=UPLOAD)]
         done: list[tuple[Sample, Prediction]] = []
         rejected: list[Rejected] = []
         try:

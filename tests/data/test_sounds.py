@@ -1,0 +1,106 @@
+"""Importing recordings, what is odd about them, and reading those that are to be predicted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tlstudio.api import DataError, Rejected
+from tlstudio.api.sounds import open_sound, sound_seconds
+from tlstudio.data import Revision, import_dataset, plan_import
+from tlstudio.data.audit import find_problems
+from tlstudio.data.statistics import sound_lengths, sound_peaks
+from tlstudio.data.unlabelled import samples_in
+from tlstudio.plugins import Registry
+
+
+def write(path: Path, seconds: float, *, loud: float = 0.5, pitch: float = 440.0, rate: int = 8000) -> Path:
+    """Write a tone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, loud * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate), rate)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two classes; a copy, a silent one, a very short one, a long one and some that cannot be used."""
+    source = tmp_path / "sounds"
+    for number in range(10):
+        write(source / "high" / f"{number}.wav", 0.3, pitch=800 + number)
+        write(source / "low" / f"{number}.flac", 0.2, pitch=200 + number)
+    (source / "low" / "copy.wav").write_bytes((source / "high" / "0.wav").read_bytes())
+    write(source / "low" / "silent.wav", 0.3, loud=0.0)
+    write(source / "low" / "click.wav", 0.02)
+    write(source / "high" / "long.flac", 31.0)
+    write(source / "high" / "none.wav", 0.0)
+    (source / "high" / "text.wav").write_text("this is no sound")
+    return source
+
+
+def bring(registry: Registry, source: Path, tmp_path: Path, *, copy: bool = True) -> tuple[Revision, dict[str, str]]:
+    request, _ = plan_import(registry.formats.values(), source, copy_files=copy)
+    report = import_dataset(request, tmp_path / "datasets")
+    return report.revision, {item.source: item.reason for item in report.rejected}
+
+
+def test_lengths_and_loudness_are_kept_and_what_is_odd_is_told(
+    source: Path, registry: Registry, tmp_path: Path
+) -> None:
+    revision, rejected = bring(registry, source, tmp_path)
+    assert (revision.modality, revision.classes) == ("audio", ("high", "low"))
+    assert set(rejected) == {"high/none.wav", "high/text.wav"}
+    assert "not one sample" in rejected["high/none.wav"]
+    rows = {str(name): row for row, name in enumerate(revision.table.column("id").to_pylist())}
+    assert sound_lengths(revision)[rows["high/1.wav"]] == pytest.approx(0.3)
+    assert sound_peaks(revision)[rows["high/1.wav"]] == pytest.approx(0.5, abs=0.01)
+    found = {finding.kind: set(finding.ids) for finding in find_problems(revision)}
+    assert found["silent_sounds"] == {"low/silent.wav"}
+    assert found["short_sounds"] == {"low/click.wav"}
+    assert found["long_sounds"] == {"high/long.flac"}
+    assert found["conflict"] == {"high/0.wav", "low/copy.wav"}
+    stored = revision.sample(rows["low/3.flac"]).audio
+    assert stored is not None
+    assert stored.is_relative_to(revision.folder)
+    assert stored.suffix == ".flac"
+
+
+def test_recordings_may_stay_where_they_are(source: Path, registry: Registry, tmp_path: Path) -> None:
+    revision, _ = bring(registry, source, tmp_path, copy=False)
+    sample = revision.sample(revision.index_of("low/3.flac"))
+    assert sample.audio == source / "low" / "3.flac"
+
+
+def test_one_recording_a_folder_or_a_table_can_be_predicted(source: Path, registry: Registry, tmp_path: Path) -> None:
+    formats = list(registry.formats.values())
+    (one,) = samples_in(source / "low" / "3.flac", formats, "audio")
+    assert not isinstance(one, Rejected)
+    assert one.audio == source / "low" / "3.flac"
+    assert len(samples_in(source, formats, "audio")) == 26
+    table = tmp_path / "new.csv"
+    table.write_text("what\nlow/3.flac\nlow/gone.wav\n")
+    first, second = samples_in(table, formats, "audio", {"audio_column": "what", "audio_folder": str(source)})
+    assert not isinstance(first, Rejected)
+    assert isinstance(second, Rejected)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="There are no recordings to predict"):
+        samples_in(tmp_path / "pictures", formats, "audio")
+
+
+def test_the_head_of_a_file_tells_how_long_it_lasts(source: Path, tmp_path: Path) -> None:
+    for path in (source / "high" / "1.wav", source / "low" / "1.flac"):
+        sound, rate = open_sound(path)
+        assert sound_seconds(path) == pytest.approx(len(sound) / rate)
+    assert sound_seconds(source / "high" / "text.wav") == 0.0
+    assert sound_seconds(tmp_path / "gone.wav") == 0.0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes of this kind")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(DataError):
+        open_sound(tmp_path / "pipe.wav")
+    assert sound_seconds(tmp_path / "pipe.wav") == 0.0
