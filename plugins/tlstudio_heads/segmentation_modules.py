@@ -95,7 +95,10 @@ class SegmentationModule(HeadModule):
         logits = F.interpolate(output.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
         known = target != UNLABELLED
         weights = self.weights.to(logits.device)
-        losses = F.cross_entropy(logits, target, weight=weights, ignore_index=UNLABELLED, reduction="none")
+        # One row a pixel: over images as they are, CUDA has no deterministic way.
+        rows = logits.movedim(1, 3).flatten(0, 2)
+        losses = F.cross_entropy(rows, target.flatten(), weight=weights, ignore_index=UNLABELLED, reduction="none")
+        losses = losses.view_as(target)
         counted = (weights[target.masked_fill(~known, 0)] * known).sum(dim=(1, 2))
         loss = losses.sum(dim=(1, 2)) / counted.clamp(min=1e-6)
         return loss + _dice_loss(logits, target, known) if self.dice else loss
