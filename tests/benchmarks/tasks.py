@@ -186,9 +186,8 @@ def main() -> None:
     arguments = parser.parse_args()
     manager = PluginManager()
     manager.discover()
-    print(
-        "| name | data | method | test metrics, mean ± 95 % interval | seeds | seconds a run |\n|---|---|---|---|---|---|"
-    )
+    print("| name | data | method | test metrics, mean ± 95 % interval | seeds | seconds a run |")
+    print("|---|---|---|---|---|---|")
     for name, row in rows(arguments.movies).items():
         if arguments.only and name not in arguments.only:
             continue
