@@ -21,6 +21,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
     from tlstudio_formats.mask_folder import MaskFolder
     from tlstudio_formats.prompt_table import PromptTable
     from tlstudio_formats.questions import Questions
+    from tlstudio_formats.ratings import BothRatings, ImageRatings, TextRatings
     from tlstudio_formats.running_text import RunningText
     from tlstudio_formats.series import SeriesTable
     from tlstudio_formats.sound_folder import SoundFolder
@@ -56,4 +57,7 @@ def register_dataset_formats() -> Sequence[DatasetFormat]:
         ValueTable(),
         SeriesTable(),
         TsFiles(),
+        TextRatings(),
+        ImageRatings(),
+        BothRatings(),
     ]

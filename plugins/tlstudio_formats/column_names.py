@@ -49,3 +49,14 @@ GROUP_NAMES = _words(
 )
 SPLIT_NAMES = _words("split subset partition set fold aufteilung partición partição выборка 划分 数据集 分割 분할")
 ID_NAMES = _words("id ids index idx uid uuid key row number nr no номер 编号 序号 番号 번호")
+USER_NAMES = _words(
+    "user user_id userid username user_name reviewer reviewer_id reviewerid customer customer_id customerid member",
+    "member_id reader reader_id account account_id visitor visitor_id visitorid nutzer benutzer kunde utilisateur",
+    "usuario utente usuário пользователь 用户 ユーザー 사용자",
+)
+ITEM_NAMES = _words(
+    "item item_id itemid movie movie_id movieid film film_id product product_id productid article article_id articleid",
+    "book book_id bookid isbn asin track track_id song song_id recipe recipe_id artikel produkt produit producto",
+    "prodotto produto товар 商品 物品 アイテム 상품",
+)
+TIME_NAMES = _words("timestamp time date datetime when rated_at created_at zeit datum fecha data дата 时间 日期 日時")

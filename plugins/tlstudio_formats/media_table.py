@@ -51,9 +51,9 @@ class MediaTable(DatasetFormat):
             place = table.columns.index(column)
             paths = [as_text(row[place]).strip() for row in rows[:20]]
             if self._folder_option not in given:
-                suggested[self._folder_option] = _find_folder(path, paths)
-            base = _base(path, str(suggested.get(self._folder_option, "")))
-            missing = [text for text in paths if text and not _is_file(base, text)]
+                suggested[self._folder_option] = find_folder(path, paths)
+            base = folder_of(path, str(suggested.get(self._folder_option, "")))
+            missing = [text for text in paths if text and not is_file(base, text)]
             if missing:
                 items = MODALITIES[self.role].items
                 notes.append(
@@ -78,7 +78,7 @@ class MediaTable(DatasetFormat):
                 path=path,
                 field=f"{lacking}_column",
             )
-        base = _base(path, folder)
+        base = folder_of(path, folder)
         if not base.is_dir():
             raise DataError(
                 f"There is no folder {base} to look for {MODALITIES[self.role].items} in.",
@@ -109,7 +109,7 @@ class MediaTable(DatasetFormat):
                     continue
             name = text if text not in seen else f"{text} (row {number})"
             seen.add(text)
-            file = _resolve(base, text)
+            file = resolved(base, text)
             yield Sample(
                 id=name,
                 text=words,
@@ -139,34 +139,37 @@ class MediaTable(DatasetFormat):
             return f"It names no {item}.", f"Write the path of its {item}, or leave the row out."
         if text.casefold().startswith(("http://", "https://", "s3://", "gs://", "ftp://")):
             return f"{text} is a web address, and nothing is fetched.", f"Download the {item} and write its path."
-        if not _is_file(base, text):
+        if not is_file(base, text):
             return f"There is no {item} {text} in {base}.", f"Correct the path, or choose another {self.role} folder."
         return "", ""
 
 
-def _base(table: Path, folder: str) -> Path:
+def folder_of(table: Path, folder: str) -> Path:
+    """The folder that paths start from: the one that is said, or the table's own."""
     return (table.parent / Path(folder).expanduser()) if folder.strip() else table.parent
 
 
-def _resolve(base: Path, text: str) -> Path:
+def resolved(base: Path, text: str) -> Path:
+    """The file that a path means, also where it was written on Windows."""
     path = base / text
     if not path.exists() and "\\" in text:
         return base / text.replace("\\", "/")
     return path
 
 
-def _is_file(base: Path, text: str) -> bool:
+def is_file(base: Path, text: str) -> bool:
+    """Whether a path names a file."""
     try:
-        return _resolve(base, text).is_file()
+        return resolved(base, text).is_file()
     except (OSError, ValueError):
         return False  # too long, or with a NUL
 
 
-def _find_folder(table: Path, paths: Sequence[str]) -> str:
+def find_folder(table: Path, paths: Sequence[str]) -> str:
     """Return the folder beside the table under which most paths are found, ``""`` for the table's own."""
 
     def hits(base: Path) -> int:
-        return sum(_is_file(base, text) for text in paths if text)
+        return sum(is_file(base, text) for text in paths if text)
 
     best, most = "", hits(table.parent)
     if most < len(paths):

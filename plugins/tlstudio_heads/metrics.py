@@ -119,7 +119,7 @@ class BalancedAccuracy(MulticlassConfusionMatrix):
         return (counts.diagonal()[there] / support[there]).mean().float()
 
 
-class _Collected(Metric):
+class Collected(Metric):
     """Keeps all outputs and targets, for metrics that are no sums over samples."""
 
     is_differentiable = False
@@ -143,7 +143,7 @@ class _Collected(Metric):
         return dim_zero_cat(self.outputs), dim_zero_cat(self.targets)
 
 
-class MacroAveragePrecision(_Collected):
+class MacroAveragePrecision(Collected):
     """Mean over the labels of the area under the precision-recall steps, as scikit-learn's."""
 
     def compute(self) -> Tensor:
@@ -152,7 +152,15 @@ class MacroAveragePrecision(_Collected):
         return torch.stack([_average_precision(s, t) for s, t in zip(scores.T, targets.T, strict=True)]).mean().float()
 
 
-class R2(_Collected):
+class AveragePrecision(Collected):
+    """Area under the precision-recall steps, as ``sklearn.metrics.average_precision_score``."""
+
+    def compute(self) -> Tensor:
+        """Return the average precision, a scalar; 0 where nothing is positive."""
+        return _average_precision(*self.collected()).float()
+
+
+class R2(Collected):
     """Coefficient of determination, as ``sklearn.metrics.r2_score``."""
 
     def compute(self) -> Tensor:
@@ -165,12 +173,12 @@ class R2(_Collected):
         return (residual == 0).float()
 
 
-class Spearman(_Collected):
+class Spearman(Collected):
     """Spearman's rank correlation with mean ranks for ties, as ``scipy.stats.spearmanr``."""
 
     def compute(self) -> Tensor:
         """Return the correlation, a scalar in -1..1; 0 where one side is constant and it is undefined."""
-        values, targets = (_ranks(side) for side in self.collected())
+        values, targets = (ranks(side) for side in self.collected())
         values, targets = values - values.mean(), targets - targets.mean()
         norm = (values.square().sum() * targets.square().sum()).sqrt()
         return ((values * targets).sum() / norm).float() if norm > 0 else norm.float()
@@ -190,8 +198,8 @@ def _average_precision(scores: Tensor, targets: Tensor) -> Tensor:
     return (recall.diff(prepend=recall.new_zeros(1)) * precision).sum()
 
 
-def _ranks(values: Tensor) -> Tensor:
-    # Among equal values the ranks first..last are averaged.
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of values from 1; equal values have the mean of theirs."""
     ordered = values.sort().values
     first = torch.searchsorted(ordered, values, right=False)
     last = torch.searchsorted(ordered, values, right=True)

@@ -1,6 +1,7 @@
 """Everything that a plugin may import. Importing it is cheap: torch is loaded by `tlstudio.api.nn` alone."""
 
 from tlstudio.api.components import (
+    CONTEXT,
     GEOMETRY,
     IMAGE_SIZE,
     SCALE,
@@ -62,6 +63,7 @@ from tlstudio.api.version import API_VERSION
 
 __all__ = [
     "API_VERSION",
+    "CONTEXT",
     "GEOMETRY",
     "IMAGE_SIZE",
     "MODALITIES",

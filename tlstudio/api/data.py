@@ -21,6 +21,7 @@ Task = Literal[
     "generation",
     "speech_recognition",
     "forecasting",
+    "recommendation",
 ]
 Split = Literal["train", "validation", "test"]
 LabelKind = Literal["name", "names", "number", "numbers", "spans", "mask", "boxes", "text"]
@@ -146,6 +147,7 @@ TASKS: dict[Task, TaskInfo] = {
     "generation": TaskInfo("Text generation", "text", "writes a text: a summary, a translation, a reply"),
     "speech_recognition": TaskInfo("Speech recognition", "text", "writes down what is said"),
     "forecasting": TaskInfo("Forecasting", "numbers", "says how a series goes on"),
+    "recommendation": TaskInfo("Recommendation", "number", "says how much somebody will like each item"),
 }
 
 
@@ -159,6 +161,8 @@ class Sample:
         text: The text of a text sample; of an image with text, too.
         audio: The sound file of an audio sample.
         values: The columns of a sample of a table, by their names.
+        user: Who has rated or chosen it, or may do so.
+        item: What was rated or chosen; its content is the image or the text.
         pair: A second text that belongs to it: a hypothesis, a sentence to be compared, a question about the text.
         label: The label; what it may be depends on the task (see `Label`).
         group: Samples of one group (patient, plate, instrument) never straddle two splits; ``""``: no group.
@@ -172,6 +176,8 @@ class Sample:
     pair: str | None = None
     audio: Path | None = None
     values: Mapping[str, Cell] | None = None
+    user: str | None = None
+    item: str | None = None
     label: Label = None
     group: str = ""
     split: Split | None = None
@@ -228,6 +234,8 @@ class TargetInfo:
         size: Number of values in each label (forecasting).
         characters: The characters of the training texts, each once, in the order of their numbers (labels that are
             texts).
+        users: Who has rated the training items, in the order of their numbers (recommendation).
+        binary: Whether the training targets are 0 and 1 alone: chosen or not (recommendation).
     """
 
     task: Task
@@ -238,6 +246,8 @@ class TargetInfo:
     pairs: bool = False
     size: int = 0
     characters: str = ""
+    users: tuple[str, ...] = ()
+    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

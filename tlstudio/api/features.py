@@ -41,6 +41,7 @@ class Features:
         mask: True where a token is real and not padding, ``[B, T]`` bool; `None`: all are real.
         maps: Feature maps from fine to coarse, each ``[B, C_i, H_i, W_i]``.
         logits: Scores of the next token, as a language model gives them, ``[B, T, V]``.
+        context: What the head has asked for besides features: `CONTEXT` of the inputs. No backbone fills it.
     """
 
     pooled: Tensor | None = None
@@ -48,6 +49,7 @@ class Features:
     mask: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     logits: Tensor | None = None
+    context: Tensor | None = None
 
     def require(self, kind: FeatureKind) -> Tensor:
         """Return the features of one kind (the coarsest of the maps).

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from tlstudio.api.components import CONTEXT
 from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 
@@ -30,6 +31,7 @@ __all__ = [
     "grouped_parameters",
     "learning_names",
     "set_train_mode",
+    "with_context",
 ]
 
 
@@ -181,6 +183,19 @@ class TargetEncoder(ABC):
             DataError: A label that the target does not know.
         """
 
+    def context(self, samples: Sequence[Sample]) -> Tensor | None:
+        """Say what the head must know of samples besides their features, ``[B, ...]``; `None`: nothing.
+
+        It is among the inputs as `CONTEXT`, and comes to the head in `Features.context`.
+        """
+        return None
+
+
+def with_context(inputs: dict[str, Tensor], encoder: TargetEncoder, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Add to the inputs of a batch what the head must know of its samples."""
+    context = encoder.context(samples)
+    return inputs if context is None else {**inputs, CONTEXT: context}
+
 
 class LabelMetrics(ABC):
     """Metrics of predictions against labels, such as the F1 of spans or the overlap of texts."""
@@ -268,7 +283,9 @@ class TransferModel(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Compute raw outputs for a batch."""
-        output: Tensor = self.head(self.backbone(inputs))
+        features: Features = self.backbone(inputs)
+        features.context = inputs.get(CONTEXT)
+        output: Tensor = self.head(features)
         return output
 
     def layer_groups(self) -> list[LayerGroup]:

@@ -17,6 +17,7 @@ from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
 from tlstudio.cli.queueing import queue
+from tlstudio.cli.recommend import recommend
 from tlstudio.cli.recovery import attach, resume, selftest
 from tlstudio.cli.results import evaluate, export, runs
 from tlstudio.cli.serve import serve
@@ -39,6 +40,7 @@ COMMANDS = {
         predict,
         export,
         similar,
+        recommend,
         serve,
         plugins,
         backbones,

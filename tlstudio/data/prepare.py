@@ -76,7 +76,8 @@ def prepare_texts(
                 yield checked
             else:
                 # A record separator keeps ("ab", "c") and ("a", "bc") apart.
-                yield Prepared(checked, text_hash(text if checked.pair is None else f"{text}\x1e{checked.pair}"))
+                told = (text, checked.pair, checked.user, checked.item)
+                yield Prepared(checked, text_hash("\x1e".join(part for part in told if part is not None)))
 
 
 def prepare_rows(
@@ -162,7 +163,8 @@ def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None, *, 
     checked = _checked(sample, task, text, size=size)
     if isinstance(checked, Rejected):
         return checked
-    content = digest if text is None else text_hash(f"{digest}\x1e{text}")
+    told = [part for part in (text, checked.user, checked.item) if part is not None]
+    content = text_hash("\x1e".join([digest, *told])) if told else digest
     if media is None:
         stored = str(path.absolute())
         if plain_text(stored) != stored:
@@ -210,6 +212,8 @@ def _checked(
         id=plain_text(sample.id),
         text=text,
         pair=plain_text(sample.pair) if sample.pair is not None else None,
+        user=plain_text(sample.user) if sample.user is not None else None,
+        item=plain_text(sample.item) if sample.item is not None else None,
         label=label,
         group=plain_text(sample.group).strip() if sample.group else "",
         source=plain_text(sample.source),

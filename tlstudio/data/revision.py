@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -45,7 +45,7 @@ MEDIA_FOLDER = "media"
 
 Indices = npt.NDArray[np.int64]
 _OWN_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value"}
-_AS_STORED = ("text", "pair", "group", "split", "source")
+_AS_STORED = ("text", "pair", "user", "item", "group", "split", "source")
 _ROWS = 4096  # so many rows are turned into Python objects at once
 
 
@@ -243,6 +243,14 @@ class Revision:
 
     def target_info(self) -> TargetInfo:
         """Describe what a head has to learn, from the train split alone."""
+        info = self._labels_info()
+        if self.task != "recommendation":
+            return info
+        train = self.indices("train")
+        users = {str(user) for user in self.table.column("user").take(train).to_pylist() if user is not None}
+        return replace(info, users=tuple(sorted(users)), binary=bool(np.isin(self.values()[train], (0.0, 1.0)).all()))
+
+    def _labels_info(self) -> TargetInfo:
         if self.label_kind == "number":
             values = self.values()[self.indices("train")]
             if not len(values) or values.min() == values.max():

@@ -40,7 +40,8 @@ class RowWriter:
         self._kind = TASKS[task].label
         self._column = label_column(self._kind)
         self._listed = self._column == "annotation"
-        self._names = ["id", "image", "text", "pair", "audio", "values", self._column, "group", "source", "hash"]
+        self._names = ["id", "image", "text", "pair", "user", "item", "audio", "values", self._column, "group"]
+        self._names += ["source", "hash"]
         self._names += ["width", "height", "seconds", "peak", "dhash"] + (["labels"] if self._listed else [])
         self._batch: list[tuple[Any, ...]] = []
         self._characters = 0
@@ -81,6 +82,8 @@ class RowWriter:
                 item.file if sample.image is not None else None,
                 sample.text,
                 sample.pair,
+                sample.user,
+                sample.item,
                 item.file if sample.audio is not None else None,
                 values,
                 annotation if self._listed else label,

@@ -10,6 +10,8 @@ SCHEMA = pa.schema(
         pa.field("image", pa.string()),  # relative to the revision's folder if it was copied, else absolute
         pa.field("text", pa.large_string()),  # large: together the texts may pass 2 GiB
         pa.field("pair", pa.large_string()),  # a second text that belongs to it
+        pa.field("user", pa.string()),  # who has rated it, and what: the name of the item that the content is of
+        pa.field("item", pa.string()),
         pa.field("audio", pa.string()),  # as the image
         pa.field("values", pa.large_string()),  # JSON: the columns of the user's own table
         pa.field("label", pa.string()),  # a name
@@ -29,7 +31,7 @@ SCHEMA = pa.schema(
 )
 """Columns of ``samples.parquet``, in their order."""
 
-ADDED = frozenset({"pair", "audio", "values", "annotation", "seconds", "peak"})
+ADDED = frozenset({"pair", "user", "item", "audio", "values", "annotation", "seconds", "peak"})
 """Columns that tables of the first format do not have; nothing is in them."""
 
 UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tlstudio.api import (
+    CONTEXT,
     TASKS,
     Augmentation,
     Backbone,
@@ -30,7 +31,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
 from tlstudio.engine.loading import EvalLoader, FeatureDataset, Patience, SampleDataset, at_once, sample_lengths
@@ -222,8 +223,11 @@ def sample_source(
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
     """
     if features is not None:
-        targets = head.encoder()(revision.labels(indices), ())
-        return FeatureDataset(features, indices, targets), np.ones(len(indices), dtype=np.int64)
+        encoder = head.encoder()
+        targets = encoder(revision.labels(indices), ())
+        asks = type(encoder).context is not TargetEncoder.context  # else no sample is looked at
+        context = encoder.context(list(revision.samples(indices))) if asks else None
+        return FeatureDataset(features, indices, targets, context), np.ones(len(indices), dtype=np.int64)
     source = SampleDataset(revision, indices, preprocessor, head.encoder(), seed)
     return source, sample_lengths(revision, indices, preprocessor)
 
@@ -276,7 +280,7 @@ class CachedModel(nn.Module):
         self.head = head
 
     def forward(self, inputs: dict[str, Any]) -> Any:  # noqa: ANN401  as the head
-        """Compute raw outputs from ``{"pooled": [B, D]}``."""
+        """Compute raw outputs from ``{"pooled": [B, D]}``, and `CONTEXT` where the head asks for it."""
         from tlstudio.api.features import Features
 
-        return self.head(Features(pooled=inputs["pooled"]))
+        return self.head(Features(pooled=inputs["pooled"], context=inputs.get(CONTEXT)))

@@ -30,6 +30,7 @@ CACHE_FOLDER = "cache"
 CACHE_LIMIT = 5 * 10**9
 """Bytes that the cache of a project may take; beyond them, what was not used for longest is deleted."""
 
+_ROWS = 4096  # so many are copied at once
 _RESERVE = 64 * 2**20  # bytes that are left for everything else
 
 
@@ -77,6 +78,16 @@ def _referenced(revision: Revision) -> str:
             except OSError:
                 digest.update(b"gone ")
     return digest.hexdigest()
+
+
+def _distinct(revision: Revision) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which no two are of the same item, and for each row of the revision which of them is of its item."""
+    every = np.arange(len(revision))
+    items = revision.table.column("item")
+    if items.null_count:
+        return every, every
+    _, first, which = np.unique(np.asarray(items.to_pylist(), dtype=str), return_index=True, return_inverse=True)
+    return first, first[which]
 
 
 def load_features(path: Path, rows: int, width: int) -> np.ndarray | None:
@@ -140,7 +151,8 @@ def compute_features(
         device: Where to compute.
         batch_size: Samples at once.
         num_workers: Extra processes that read.
-        on_progress: Called after each batch with samples done and N; may wait, or end it all by an exception.
+        on_progress: Called after each batch with samples done and how many are computed: of samples of the same item
+            only one is. May wait, or end it all by an exception.
 
     Returns:
         ``[N, D]`` float32, memory-mapped, in the order of the revision.
@@ -148,7 +160,7 @@ def compute_features(
     Raises:
         RunError: The disk has no room for them, or is gone.
     """
-    indices = np.arange(len(revision))
+    indices, same_as = _distinct(revision)
     dataset = SampleDataset(revision, indices, preprocessor, NoTargets(), seed=0)
     loader = EvalLoader(dataset, sample_lengths(revision, indices, preprocessor), batch_size, num_workers=num_workers)
     try:
@@ -181,9 +193,12 @@ def compute_features(
         with torch.inference_mode():
             for batch in loader:
                 inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
-                features[batch.positions.numpy()] = backbone(inputs).require("pooled").float().cpu().numpy()
+                pooled = backbone(inputs).require("pooled").float().cpu().numpy()
+                features[indices[batch.positions.numpy()]] = pooled
                 done += len(batch.positions)
-                on_progress(done, len(revision))
+                on_progress(done, len(indices))
+        for start in range(0, len(revision) if len(indices) < len(revision) else 0, _ROWS):
+            features[start : start + _ROWS] = features[same_as[start : start + _ROWS]]
         features.flush()
         del features
         staging.replace(path)

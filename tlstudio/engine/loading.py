@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlstudio.api import DataError, Label, Preprocessor, RunError, Sample
-from tlstudio.api.nn import TargetEncoder
+from tlstudio.api import CONTEXT, DataError, Label, Preprocessor, RunError, Sample
+from tlstudio.api.nn import TargetEncoder, with_context
 from tlstudio.data.revision import Revision
 from tlstudio.engine.processes import quick_processes
 from tlstudio.plugins.sources import packed, unpacked
@@ -32,6 +32,7 @@ from tlstudio.store.files import reason
 
 _WATCH_EVERY = 1.0  # seconds
 T = TypeVar("T")
+Row = tuple[dict[str, Any], Sample, int]  # prepared, as it was, and its position
 Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
 
 
@@ -76,7 +77,7 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-class SampleDataset(Dataset[tuple[dict[str, Any], Label, int]]):
+class SampleDataset(Dataset[Row]):
     """The samples of a revision at some indices, prepared by a preprocessor and with their labels encoded.
 
     Args:
@@ -130,28 +131,30 @@ class SampleDataset(Dataset[tuple[dict[str, Any], Label, int]]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, key: Key) -> tuple[dict[str, Any], Label, int]:
+    def __getitem__(self, key: Key) -> Row:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[dict[str, Any], Label, int]]:
+    def __getitems__(self, keys: Sequence[Key]) -> list[Row]:
         """Prepare the samples of a batch: the table is read many times faster so than one by one."""
         samples = self._revision.samples(self._indices[[position for _, position in keys]])
         return [self._prepared(key, sample) for key, sample in zip(keys, samples, strict=True)]
 
-    def _prepared(self, key: Key, sample: Sample) -> tuple[dict[str, Any], Label, int]:
+    def _prepared(self, key: Key, sample: Sample) -> Row:
         epoch, position = key
         index = int(self._indices[position])
         seed = sample_seed(self._seed, epoch, index) if epoch >= 0 else None
         try:
-            return self._preprocessor(sample, seed), sample.label, position
+            return self._preprocessor(sample, seed), sample, position
         except DataError as error:
             remedy = error.remedy or "Mend the file, or import the data set again without it."
             raise DataError(f"Sample {sample.id} cannot be used: {error.what}", remedy, path=error.path) from error
 
-    def collate(self, rows: Sequence[tuple[dict[str, Any], Label, int]]) -> Batch:
+    def collate(self, rows: Sequence[Row]) -> Batch:
         """Join prepared samples."""
-        items, labels, positions = zip(*rows, strict=True)
-        return Batch(self._preprocessor.collate(items), self._encoder(labels, items), torch.tensor(positions))
+        items, samples, positions = zip(*rows, strict=True)
+        inputs = with_context(self._preprocessor.collate(items), self._encoder, samples)
+        targets = self._encoder([sample.label for sample in samples], items)
+        return Batch(inputs, targets, torch.tensor(positions))
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -204,9 +207,13 @@ class FeatureDataset:
         features: Features of the whole revision, one row a sample, ``[N, D]``; may be memory-mapped.
         indices: Rows of the samples; only those of a batch are read at a time.
         targets: Their encoded labels, ``[len(indices), ...]``.
+        context: What the head must know of them besides, ``[len(indices), ...]``, or `None`.
     """
 
-    def __init__(self, features: np.ndarray, indices: np.ndarray, targets: Tensor) -> None:
+    def __init__(
+        self, features: np.ndarray, indices: np.ndarray, targets: Tensor, context: Tensor | None = None
+    ) -> None:
+        self._context = context
         self._features = features
         self._indices = indices
         self._targets = targets
@@ -218,7 +225,8 @@ class FeatureDataset:
         """Read rows ``[B, D]`` at once."""
         rows = torch.from_numpy(np.ascontiguousarray(self._features[self._indices[positions]], dtype=np.float32))
         where = torch.from_numpy(positions)
-        return Batch({"pooled": rows}, self._targets[where], where)
+        inputs = {"pooled": rows} if self._context is None else {"pooled": rows, CONTEXT: self._context[where]}
+        return Batch(inputs, self._targets[where], where)
 
 
 def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:

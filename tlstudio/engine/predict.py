@@ -27,7 +27,7 @@ from tlstudio.api import (
     TargetInfo,
     Task,
 )
-from tlstudio.api.nn import TransferModel
+from tlstudio.api.nn import TransferModel, with_context
 from tlstudio.data.names import plain_text
 from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.data.unlabelled import NO_COLUMNS
@@ -84,6 +84,7 @@ class Predictor:
         self._model = model.to(self._device).eval()
         self._model.head.texts = preprocessor.texts
         self._preprocessor = preprocessor
+        self._encoder = model.head.encoder()
 
     @classmethod
     def from_run(cls, run: Run, registry: Registry, device: str = "auto") -> Self:
@@ -156,7 +157,10 @@ class Predictor:
         Raises:
             DataError: A sample cannot be read.
         """
-        return self._forward(self._preprocessor.collate([self._prepared(sample) for sample in samples]))
+        return self._forward(self._collated([self._prepared(sample) for sample in samples], samples))
+
+    def _collated(self, prepared: list[dict[str, Any]], samples: list[Sample]) -> dict[str, torch.Tensor]:
+        return with_context(self._preprocessor.collate(prepared), self._encoder, samples)
 
     def _prepared(self, sample: Sample) -> dict[str, Any]:
         if self.pairs and sample.pair is None:
@@ -186,8 +190,8 @@ class Predictor:
                     outcome.append(Rejected(sample.source or sample.id, error.what, error.remedy))
             predictions: Iterator[Prediction] = iter(())
             if prepared:
-                inputs = self._preprocessor.collate(prepared)
                 readable = [sample for sample, rejected in zip(chunk, outcome, strict=True) if rejected is None]
+                inputs = self._collated(prepared, readable)
                 predictions = iter(self._model.head.decode(self._told(inputs), inputs, readable))
             for sample, rejected in zip(chunk, outcome, strict=True):
                 yield sample, rejected if rejected is not None else next(predictions)

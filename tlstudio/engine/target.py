@@ -24,6 +24,8 @@ def target_values(target: TargetInfo) -> dict[str, Any]:
         "pairs": target.pairs,
         "size": target.size,
         "characters": target.characters,
+        "users": list(target.users),
+        "binary": target.binary,
     }
 
 
@@ -49,7 +51,11 @@ def target_from(values: dict[str, Any]) -> TargetInfo:
     characters, pairs = values.get("characters", ""), bool(values.get("pairs", False))
     if not isinstance(characters, str):
         raise TypeError("the characters are no text")
-    return TargetInfo(values["task"], tuple(classes), tuple(counts), mean, std, pairs, size, characters)
+    users, binary = values.get("users", []), bool(values.get("binary", False))
+    if not isinstance(users, list) or not all(isinstance(name, str) for name in users):
+        raise TypeError("the users are no list of names")
+    counted = (tuple(classes), tuple(counts), mean, std, pairs, size, characters)
+    return TargetInfo(values["task"], *counted, tuple(users), binary)
 
 
 def read_target(run: Run) -> TargetInfo:

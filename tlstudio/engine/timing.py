@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlstudio.api import Preprocessor
-from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode
+from tlstudio.api import CONTEXT, Preprocessor
+from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode, with_context
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import CachedModel, Parts
 from tlstudio.engine.devices import make_fabric, resolve_device
@@ -77,8 +77,9 @@ def measure_costs(
     preprocessor(samples[0])  # warms up
     start = time.perf_counter()
     items = [preprocessor(sample, 0) for sample in samples]
-    inputs = preprocessor.collate(items)
-    targets = model.head.encoder()([sample.label for sample in samples], items)
+    encoder = model.head.encoder()
+    inputs = with_context(preprocessor.collate(items), encoder, samples)
+    targets = encoder([sample.label for sample in samples], items)
     read = (time.perf_counter() - start) / count
 
     model.to(device)
@@ -105,7 +106,8 @@ def measure_costs(
     if cached:
         with torch.no_grad():
             pooled = model.backbone(inputs).require("pooled").float()
-        inputs, network = {"pooled": pooled}, CachedModel(model.head)
+        asked = {CONTEXT: inputs[CONTEXT]} if CONTEXT in inputs else {}
+        inputs, network = {"pooled": pooled, **asked}, CachedModel(model.head)
         network.eval()
         forward_cost = _seconds(forward, device) / count
     # What learns may change from epoch to epoch; the way there is taken for straight.

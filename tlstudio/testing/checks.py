@@ -112,6 +112,7 @@ def check_head(
     module.train()
     with torch.no_grad():
         features = network(inputs)
+    features.context = module.encoder().context(samples)
     output = module(features)
     require(len(output) == count, f"forward() gave {tuple(output.shape)}: the first dimension must be the batch.")
     if not module.decodes_in_place:
@@ -279,6 +280,7 @@ def check_strategy(
     import torch
     from safetensors.torch import load_file, save_file
 
+    from tlstudio.api.nn import TransferModel
     from tlstudio.testing.training import Setup, changed, copied, difference, outputs_of, train
 
     setup = Setup(
@@ -335,5 +337,5 @@ def check_strategy(
     require(set(merged) == set(plain.state_dict()), "After merge() the backbone has other names in its state dict.")
     plain.load_state_dict(merged)
     with torch.no_grad():
-        again = rebuilt.head(plain.eval()(batch))
+        again = TransferModel(plain.eval(), rebuilt.head, plain.layer_groups())(batch)
     require(difference({"": again}, {"": expected}) <= 1e-4 * scale, "The merged backbone, restored, differs.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tlstudio.api import TASKS, Box, Label, Modality, Sample, Span, TargetInfo, Task
@@ -17,6 +18,7 @@ CLASSES = ("blue", "green", "red")
 _COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 70), "red": (200, 50, 40)}
 _WORDS = {"blue": "sea sky ice", "green": "leaf grass moss", "red": "fire rose brick"}
 _PITCHES = {"blue": 250.0, "green": 700.0, "red": 1800.0}
+_USERS = ("Ann", "Bob")
 _FILLERS = ["the", "a", "of", "and", "some", "one", "near", "with"]
 
 
@@ -33,6 +35,8 @@ def tiny_target(task: Task) -> TargetInfo:
     """Return the target of `tiny_samples` of a task: three classes, or numbers with mean 3 and deviation 2."""
     if task == "regression":
         return TargetInfo(task, mean=3.0, std=2.0)
+    if task == "recommendation":
+        return TargetInfo(task, mean=3.0, std=2.0, users=_USERS)
     if task == "speech_recognition":
         return TargetInfo(task, characters="bdeglnru")
     if task == "question_answering":
@@ -88,6 +92,8 @@ def tiny_samples(modality: Modality, task: Task, folder: Path, *, count: int = 4
                 label = (Span(span_name, start, start + len(word)),)
                 question = f"what is {name}" if task == "question_answering" else None
             samples.append(Sample(identity, text=text, pair=question, label=label, source=f"row {number + 1}"))
+    if task == "recommendation":
+        samples = [replace(one, user=_USERS[at % 2], item=one.id) for at, one in enumerate(samples)]
     return samples
 
 
@@ -127,7 +133,7 @@ def write_text_table(path: Path, *, classes: Sequence[str] = CLASSES, each: int 
 
 def _label(task: Task, number: int) -> Label:
     """The label of a sample, of a kind that does not lie in the sample."""
-    if task == "regression":
+    if task in ("regression", "recommendation"):
         return 1.0 + 2.0 * (number % len(CLASSES))
     if task == "multi_label":
         return tuple(name for bit, name in enumerate(CLASSES) if (number + 1) >> bit & 1)

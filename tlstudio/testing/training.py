@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlstudio.api import Backbone, FineTuningStrategy, Options, Sample, TargetInfo, TaskHead
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel, set_train_mode
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel, set_train_mode, with_context
 
 __all__ = ["Setup", "changed", "copied", "difference", "outputs_of", "train"]
 
@@ -49,7 +49,9 @@ class Setup:
         """Preprocess samples into one batch, and encode their labels."""
         preprocess = self.backbone.preprocessor(self.backbone_options, wanted=self.head.requires)
         items = [preprocess(sample) for sample in samples]
-        return preprocess.collate(items), head.encoder()([sample.label for sample in samples], items)
+        encoder = head.encoder()
+        inputs = with_context(preprocess.collate(items), encoder, samples)
+        return inputs, encoder([sample.label for sample in samples], items)
 
     def aside(self, batch: dict[str, Tensor], target: Tensor) -> set[str]:
         """Name the parameters of the backbone that the features which the head takes do not come from.
