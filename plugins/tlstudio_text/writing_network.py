@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tlstudio.api import FeatureKind, Features, WeightsError
 from tlstudio.api.layers import natural_groups, stacks
+from tlstudio.api.model_folders import quiet
 from tlstudio.api.nn import BackboneModule, Generation, LayerGroup
 from tlstudio.api.pooling import Pooling, pool
 from tlstudio.api.weights import fit_state_dict
@@ -125,9 +126,10 @@ class LanguageNetwork(BackboneModule):
         if self.longest is not None:
             room = max(1, min(room, self.longest - (1 if self.paired else ids.shape[1])))
         model: Any = self.model
-        written: Tensor = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=room, num_beams=how.num_beams, do_sample=False
-        )
+        with quiet():
+            written: Tensor = model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=room, num_beams=how.num_beams, do_sample=False
+            )
         return written[:, 1 if self.paired else ids.shape[1] :]
 
     def layer_groups(self) -> list[LayerGroup]:

@@ -96,7 +96,7 @@ def import_texts(project: Project, texts: Path, registry: Registry, words: int, 
 
 def recipe_of(arguments: argparse.Namespace, revision: Revision, registry: Registry, seed: int) -> Recipe:
     """How the model is trained."""
-    backbone = {"weights": str(arguments.model.absolute()), "max_length": 64, "max_answer": 128, "separator": "space"}
+    backbone = {"weights": str(arguments.model.absolute()), "max_length": 64, "max_answer": 48, "separator": "space"}
     values: dict[str, Any] = {
         "backbone": {"name": "language_model", "options": backbone},
         "head": {"name": "generation", "options": {"max_new_tokens": 24, "live": 1, "evaluated": 4}},

@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.conftest import Heard
 from tests.plugins.writing_helpers import WORDS, write_language_model
+from tlstudio.api import ProblemsError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
@@ -41,7 +42,7 @@ def texts(project: Project, registry: Registry, tmp_path: Path) -> Project:
     path = tmp_path / "texts.csv"
     words = WORDS[:9]
     rows = [(f"{a} {b} {c}", f"{c} {b}") for a in words[:5] for b in words for c in words[5:]]
-    rows[3] = ("dull " * 50, "very")
+    rows += [(f"{word} " * 50, "very") for word in words]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("prompt", "completion"), *rows])
     request, _ = plan_import(registry.formats.values(), path, name="texts")
@@ -113,4 +114,14 @@ def test_texts_that_are_too_long_are_told_once_with_their_number(
     train(texts, registry, heard, recipe(model, evaluated=1))
     told = [note.text for note in heard.of(Note) if "longer than" in note.text]
     (sentence,) = told
-    assert re.match(r"1 of the \d+ texts in train are longer than the 12 tokens \(of an answer, 4\) that", sentence)
+    assert re.match(r"\d of the \d+ texts in train are longer than the 12 tokens \(of an answer, 4\) that", sentence)
+
+
+def test_what_suits_a_task_that_writes_is_chosen(texts: Project, registry: Registry, model: Path) -> None:
+    values = {"backbone": recipe(model)["backbone"]}
+    chosen = complete(values, texts.dataset("texts"), registry)
+    assert (chosen.head.name, chosen.strategy.name) == ("generation", "lora")  # a probe would have nothing to learn
+    with pytest.raises(ProblemsError, match=r"No pretrained backbone .* Give the folder of the model"):
+        complete({}, texts.dataset("texts"), registry)
+    with pytest.raises(ProblemsError, match="no layer of its own"):
+        complete({**values, "strategy": "linear_probe"}, texts.dataset("texts"), registry)

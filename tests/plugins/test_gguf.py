@@ -48,7 +48,8 @@ def llama() -> Any:
 
     config = LlamaConfig(vocab_size=len(TOKENS), max_position_embeddings=64, tie_word_embeddings=False, **SIZES)
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval()
+    model: Any = LlamaForCausalLM(config)
+    return model.eval()
 
 
 def write_gguf(path: Path, model: Any, architecture: str = "llama") -> Path:

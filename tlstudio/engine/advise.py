@@ -146,7 +146,10 @@ def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -
         if "name" not in table:
             try:
                 provided = _provided(filled, registry) if section == "head" else ()
-                filled[section]["name"] = _default(section, revision, registry, provided)
+                if section == "strategy":
+                    filled[section]["name"] = _default_strategy(filled, revision, registry)
+                else:
+                    filled[section]["name"] = _default(section, revision, registry, provided)
             except TLStudioError as error:
                 problems.append(Problem(f"{section}.name", error.what, error.remedy))
                 filled[section]["name"] = ""
@@ -193,46 +196,71 @@ def _default(section: str, revision: Revision, registry: Registry, provided: Col
         if revision.modality == "image+text":
             first: tuple[Modality, Modality] = ("image", "text")
             return PLUS.join(_default_backbone(modality, sample, registry).name for modality in first)
-        return _default_backbone(revision.modality, sample, registry).name
+        needed = {head.requires for head in registry.heads.values() if head.task == revision.task}
+        return _default_backbone(revision.modality, sample, registry, needed).name
     if section == "head":
         found = [head for head in registry.heads.values() if head.task == revision.task]
         if not found:
             raise PluginError(f"No plugin brings a head for {TASKS[revision.task].title.lower()}.")
         able = [head for head in found if head.requires in provided]
         return (able or found)[0].name
+    raise ValueError(section)
+
+
+def _default_strategy(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> str:
+    """Name the strategy that suits the data and fits the chosen backbone and head."""
     wanted = "linear_probe"
     if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
         wanted = "full"
     if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
         wanted = "full"
-    if wanted not in registry.strategies and not registry.strategies:
+    if not registry.strategies:
         raise PluginError("No plugin brings a fine-tuning strategy.")
-    return wanted if wanted in registry.strategies else next(iter(registry.strategies))
+    names = [name for name in dict.fromkeys([wanted, "lora", *registry.strategies]) if name in registry.strategies]
+    try:
+        info, head = registry.backbone(filled["backbone"]["name"]).info(), registry.head(filled["head"]["name"])
+    except TLStudioError:
+        return names[0]  # told by the check
+    return next((name for name in names if registry.strategy(name).why_not(info, head) is None), names[0])
 
 
-def _default_backbone(modality: Modality, sample: Sample, registry: Registry) -> Backbone:
-    """The first backbone for a modality whose weights are on this machine, in the order that plugins list them."""
-    missing: WeightsError | None = None
+def _default_backbone(
+    modality: Modality, sample: Sample, registry: Registry, needed: Collection[FeatureKind] = ()
+) -> Backbone:
+    """The first backbone for a modality whose weights are on this machine, in the order that plugins list them.
+
+    Args:
+        modality: What it takes.
+        sample: A sample that it must be able to take.
+        registry: The components.
+        needed: Kinds of features of which it must give one; empty: any.
+    """
+    missing: list[tuple[Backbone, WeightsError]] = []
     untrained: Backbone | None = None
     for backbone in registry.backbones.values():
         if backbone.modality != modality or backbone.why_not(sample) is not None:
             continue
         try:
             options = backbone.Options()
-            if backbone.find_weights(options).path is not None:
+            if backbone.find_weights(options).path is not None and _gives(backbone, needed):
                 return backbone
             # Of some data there are no pretrained models for all: each begins with one's own.
             untrained = untrained or (backbone if modality == "table" else None)
         except WeightsError as error:
-            missing = missing or error
+            missing.append((backbone, error))
         except ValueError:
             continue  # it has a required option, so it cannot be a default
     if untrained is not None:
         return untrained
+    remedies = (error.remedy for backbone, error in missing if _gives(backbone, needed))
     raise PluginError(
-        f"No pretrained backbone for {modality} data is on this machine.",
-        missing.remedy if missing else "Install the starter extra, or choose one with its weights.",
+        f"No pretrained backbone for {modality} data is on this machine that this task could be learned with.",
+        next(remedies, "Install the starter extra, or choose one with its weights."),
     )
+
+
+def _gives(backbone: Backbone, needed: Collection[FeatureKind]) -> bool:
+    return not needed or not backbone.info().provides.isdisjoint(needed)
 
 
 def _on_gpu(device: str) -> bool:
