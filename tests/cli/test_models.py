@@ -15,7 +15,10 @@ from safetensors.torch import save_file
 from torchvision.models._api import get_model
 
 from tests.cli.conftest import TINY, Tlstudio
+from tests.cli.test_image_text import encoder, posts
 from tests.plugins.test_text import write_model, write_tokenizer
+
+__all__ = ["encoder", "posts"]
 
 
 @pytest.fixture
@@ -174,3 +177,23 @@ def test_repositories_of_hugging_faces_cache_are_listed_known_or_not(
     assert hashed["sha256"] == hashlib.sha256((odd / "weights.safetensors").read_bytes()).hexdigest()
     added = tlstudio("models", "--add", str(known / "snapshots" / "abc"), "--name", "mine", "--json").json["models"][0]
     assert added["backbone"] == "auto_model"
+
+
+def test_two_joined_backbones_are_a_start_together(
+    tlstudio: Tlstudio, posts: Path, encoder: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    tlstudio("new", project)
+    tlstudio("import", project, posts, "--name", "posts", "--text-column", "caption")
+    options = {"image_weights": "random", "image_image_size": 32, "text_weights": encoder}
+    words = [word for name, value in options.items() for word in ("-o", f"backbone.{name}={value}")]
+    quick = ("-o", "training.epochs=1", "-o", "training.device=cpu", "--json")
+    first = tlstudio("train", project, "--backbone", "test_resnet+auto_model", *words, "--strategy", "lora", *quick)
+    assert first.code == 0, first.err
+    longer = ("-o", "backbone.text_max_length=32")
+    second = tlstudio("train", project, "--start-from", "latest", *longer, "--strategy", "linear_probe", *quick)
+    assert second.code == 0, second.err
+    told = tlstudio("runs", project, "latest", "--json").json
+    assert [one["run"] for one in told["lineage"]] == [first.json["run"]]
+    assert told["recipe"]["backbone"]["name"] == "test_resnet+auto_model"
+    assert told["recipe"]["backbone"]["options"]["text_max_length"] == 32
