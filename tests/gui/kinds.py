@@ -46,7 +46,8 @@ def write_parts(folder: Path, count: int = 24, size: tuple[int, int] = (240, 160
     made = random.Random(5)
     names = ("nut", "screw", "washer")
     (folder / "images").mkdir(parents=True)
-    images, boxes = [], []
+    images: list[dict[str, object]] = []
+    boxes: list[dict[str, object]] = []
     for number in range(count):
         image = Image.new("RGB", size, (196, 188, 172))
         draw = ImageDraw.Draw(image)
@@ -85,7 +86,7 @@ def write_calls(folder: Path, each: int = 8, rate: int = 16_000) -> Path:
                 sweep = 2500 + 900 * np.sin(2 * np.pi * (3 + number * 0.3) * t)
                 sound = np.sin(2 * np.pi * np.cumsum(sweep) / rate) * (np.sin(2 * np.pi * 4 * t) > 0)
             elif name == "engine":
-                sound = sum(np.sin(2 * np.pi * (70 + 4 * number) * k * t) / k for k in range(1, 9))
+                sound = np.sum([np.sin(2 * np.pi * (70 + 4 * number) * k * t) / k for k in range(1, 9)], axis=0)
             else:
                 sound = noise.normal(size=len(t)) * (0.4 + 0.2 * np.sin(2 * np.pi * t))
             sound = 0.6 * sound / np.abs(sound).max() + 0.01 * noise.normal(size=len(t))

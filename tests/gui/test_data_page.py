@@ -289,7 +289,9 @@ def test_texts_are_shown_with_their_beginning(
     wait_for_jobs(state, qtbot)
     qtbot.waitUntil(lambda: len(panel.browser.rows) == 60)
     panel.browser.gallery.set_current(0)
-    assert "No. 0" in panel.browser.details.view.text.toPlainText()
+    shown = panel.browser.details.view.text
+    assert shown is not None
+    assert "No. 0" in shown.toPlainText()
     panel.browser.tabs.setCurrentIndex(1)
     assert panel.browser.table.model().index(0, 0).data().startswith("No. 0")
 

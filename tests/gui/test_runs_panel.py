@@ -16,6 +16,7 @@ from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.gui.panels.runs import RunsPanel
+from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_reading import differences
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import LIGHT
@@ -330,3 +331,41 @@ def test_a_run_whose_plugin_is_gone_can_be_read_and_names_the_plugin(trained_sta
     assert view.tabs.isTabEnabled(0)
     enabled = {name for name, button in view.buttons.items() if button.isEnabled()}
     assert not enabled & {"predict", "export", "again", "edit", "evaluate", "go_on"}
+
+
+def test_a_mistake_is_shown_large_and_leads_to_the_data_page(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    mistakes = view_of(page).mistakes
+    items = mistakes.gallery.items
+    if not items:
+        pytest.skip("the tiny model made no mistake")
+    last = items[-1].id
+    mistakes.gallery.opened.emit(last)
+    wait_for_jobs(state, qtbot)
+    shown = mistakes.items
+    assert shown.item is not None
+    assert shown.item.id == last
+    case = shown.view.case
+    assert case is not None
+    assert (case.expected, case.predicted) == (shown.item.label, shown.item.predicted)
+    with qtbot.waitSignal(state.show_items) as told:
+        click(page, "run_mistake_data", qtbot)
+    assert told.args[1] == [last]
+
+
+def test_the_next_run_starts_from_this_one_and_says_so(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    train = TrainPanel(state)
+    qtbot.addWidget(train)
+    train.show()
+    details = view_of(page).details
+    assert details is not None
+    click(page, "run_start_from", qtbot)
+    qtbot.waitUntil(lambda: not train.draft.pending, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    checked = train.draft.result
+    assert checked.recipe is not None, checked.problems
+    assert checked.recipe.backbone.start_from == details.summary.id
+    assert checked.preflight is not None
+    assert checked.preflight.sentence.startswith("Starts from run")
+    card = train.findChild(QLabel, f"{train.setup.cards['backbone'].objectName()}_facts")
+    assert isinstance(card, QLabel)
+    assert run_title(details.summary.id, state.registry) in card.text()

@@ -80,7 +80,7 @@ class ComparedTexts(QWidget):
         if max(map(len, words)) > _MOST_COMPARED:
             return
         ground = mixed(self._state.theme.bad, self._state.theme.surface, 0.25)
-        matcher = SequenceMatcher(None, *words, autojunk=False)
+        matcher = SequenceMatcher(None, words[0], words[1], autojunk=False)
         for box, own, places in zip(
             (self.expected, self.predicted),
             words,

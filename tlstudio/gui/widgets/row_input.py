@@ -161,11 +161,20 @@ class RowInput(QWidget):
     def take_file(self, path: Path) -> None:
         """Predict the first row of a file."""
         formats = tuple(self._state.registry.formats.values())
+        known = dict(self._example)
+
+        def fits(sample: Sample) -> bool:
+            """Whether it has the columns that are known: the rows of a table may be read as a series, too."""
+            values = sample.values or {}
+            return all(
+                name in values and isinstance(values[name], tuple) == isinstance(cell, tuple)
+                for name, cell in known.items()
+            )
 
         def read(_context: JobContext) -> Mapping[str, Cell]:
-            from tlstudio.data.unlabelled import read_samples
+            from tlstudio.data.unlabelled import samples_in
 
-            for item in read_samples(path, formats, "table"):
+            for item in samples_in(path, formats, "table", takes=fits):
                 if isinstance(item, Sample) and item.values is not None:
                     return item.values
             raise DataError(f"There is no row in {path.name}.", "Choose another file.", path=path)

@@ -66,7 +66,8 @@ class SeriesView(QWidget):
         self._draw()
 
     def _draw(self) -> None:
-        series, expected, predicted = self._shown
+        series = self._shown[0]
+        expected, predicted = (tuple(values) for values in self._shown[1:])
         theme = self._state.theme
         plot = self._view.getPlotItem()
         plot.clear()
