@@ -15,4 +15,4 @@ def register_backbones() -> Sequence[Backbone | BackboneFamily]:
     from tlstudio_audio.backbones import AudioModelBackbone
     from tlstudio_audio.writing_backbones import SpeechModelBackbone
 
-    return [AudioModelBackbone(), SpeechModelBackbone()]
+    return [SpeechModelBackbone(), AudioModelBackbone()]  # of a folder that both can read, the first does more

@@ -112,11 +112,15 @@ class AudioModelBackbone(Backbone):
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Take a folder whose ``config.json`` names a model of sounds."""
-        try:
-            known = read_json(path / "config.json").get("model_type") in SUPPORTED
-        except WeightsError:
-            return None
-        return {"weights": str(path)} if known else None
+        return {"weights": str(path)} if kind_of(path) in SUPPORTED else None
+
+
+def kind_of(folder: Path) -> object:
+    """What the ``config.json`` of a folder calls its architecture; `None` where it says nothing."""
+    try:
+        return read_json(folder / "config.json").get("model_type")
+    except WeightsError:
+        return None
 
 
 def model_folder(options: AudioOptions) -> Path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api import Augmentation, BackboneInfo, FeatureKind
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.model_folders import read_weights
-from tlstudio_audio.backbones import AudioModelBackbone, model_folder, weight_parts
-from tlstudio_audio.folder import read_extractor
+from tlstudio_audio.backbones import AudioModelBackbone, kind_of, model_folder, weight_parts
+from tlstudio_audio.folder import WHISPER, read_extractor
 from tlstudio_audio.options import SpeechOptions
 from tlstudio_audio.writing_folder import (
+    TOKENIZER_FILE,
     filled_speech_model,
     new_speech_model,
     read_marks,
@@ -101,6 +103,10 @@ class SpeechModelBackbone(AudioModelBackbone):
         config.save_pretrained(folder)
         read_extractor(source, config).save_pretrained(folder)
         save_speech_assets(source, folder)
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Take a folder of Whisper with its tokenizer."""
+        return {"weights": str(path)} if kind_of(path) == WHISPER and (path / TOKENIZER_FILE).is_file() else None
 
 
 def _network(model: PreTrainedModel, folder: Path, options: SpeechOptions) -> BackboneModule:

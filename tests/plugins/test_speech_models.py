@@ -14,6 +14,7 @@ import torch
 from tests.plugins.audio_models import write_audio_model, write_speech_model
 from tlstudio.api import TARGETS, Sample, WeightsError
 from tlstudio.api.nn import BackboneModule, Generation
+from tlstudio.plugins import Registry
 from tlstudio.testing import check_backbone
 from tlstudio.testing.sounds import write_tone
 from tlstudio_audio.preprocessor import SoundPreprocessor
@@ -175,3 +176,14 @@ def test_what_cannot_be_used_is_told(folder: Path, tmp_path: Path) -> None:
     other = write_speech_model(tmp_path / "small", vocab_size=100, pad_token_id=0, bos_token_id=0, eos_token_id=0)
     with pytest.raises(WeightsError, match=r"has .* tokens, the model 100"):
         loaded(other)
+
+
+def test_each_folder_is_recognised_by_what_does_most_with_it(folder: Path, registry: Registry, tmp_path: Path) -> None:
+    hubert = write_audio_model(tmp_path / "hubert", "hubert")
+    encoder = write_audio_model(tmp_path / "encoder", "whisper")
+    wanted = {folder: "speech_model", hubert: "auto_audio", encoder: "auto_audio"}
+    for path, name in wanted.items():
+        found = [backbone for backbone in registry.backbones.values() if backbone.recognise(path) is not None]
+        assert found[0].name == name
+        assert found[0].recognise(path) == {"weights": str(path)}
+    assert BACKBONE.recognise(tmp_path / "nothing") is None
