@@ -36,8 +36,9 @@ class EventPrinter:
             case events.EpochEnded():
                 self._epoch(event)
             case events.TextsWritten() if event.epoch == self._shown_epoch:
-                _, text, expected, written = event.samples[0]
-                for name, words in (("text", text), ("expected", expected), ("written", written)):
+                item, text, expected, written = event.samples[0]
+                first = ("text", text) if text else ("item", item)
+                for name, words in (first, ("expected", expected), ("written", written)):
                     self._status.line(f"  {name:<9}{cut(visible(words), 100)}")
             case events.Note():
                 self._status.line(f"Warning: {event.text}" if event.level == "warning" else event.text)
