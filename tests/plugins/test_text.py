@@ -559,3 +559,25 @@ def test_nothing_here_needs_a_network(folder: Path, monkeypatch: pytest.MonkeyPa
     AutoModelBackbone().load(options)
     AutoModelBackbone().preprocessor(options)
     assert HuggingFaceCache().get("google-bert/bert-base-uncased") is None
+
+
+def test_a_chinese_bert_reads_each_sign(folder: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    signs = list("这部电影很好不看我爱北京")
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *signs, "ok"]), encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "tokenize_chinese_chars": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = SMALL
+    BertForMaskedLM(BertConfig(vocab_size=len(SPECIAL) + len(signs) + 1, **sizes)).save_pretrained(folder)
+    backbone, options = AutoModelBackbone(), AutoModelOptions(weights=str(folder))
+    preprocessor = backbone.preprocessor(options)
+    item = preprocessor(Sample("1", text="电影很好 ok"))
+    assert item["offsets"] == [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (5, 7), (0, 0)]
+    assert item["input_ids"][1:-1] == [len(SPECIAL) + signs.index(sign) for sign in "电影很好"] + [17]
+    network = backbone.load(options)
+    check_groups(network, network.layer_groups())
+    vectors = pooled(network, batch(preprocessor, "这部电影很好", "这部电影不好看"))
+    assert vectors.shape == (2, 32)
+    assert not torch.equal(vectors[0], vectors[1])
