@@ -2,7 +2,7 @@
 
     python -m tests.gui.screenshots OUTDIR
 
-The project has Chinese class names and texts, and two short runs on the weights of the starter extra.
+The project has Chinese class names and texts, data of every kind, and short runs on the weights of the starter extra.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import QEventLoop, QSettings, Qt, QTimer
 from PySide6.QtWidgets import QDialog, QWidget
 
+from tests.gui import kinds
 from tlstudio.data.importing import import_dataset, plan_import
 from tlstudio.engine.events import Paused
 from tlstudio.gui.app import build_window, make_application, make_state
@@ -28,6 +30,7 @@ from tlstudio.gui.errors import route_qt_messages
 from tlstudio.gui.log_files import Crash
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.data import DataPanel
+from tlstudio.gui.panels.plugins import PluginsPanel
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.panels.runs import RunsPanel
@@ -52,6 +55,9 @@ TEXTS = (
     ("The jokes fall flat and the story never starts.", "差评"),
 )
 PER_CLASS = 24
+SMALL_VISION: dict[str, Any] = {"name": "tf_efficientnet_lite0", "options": {"image_size": 128}}
+KIND_RUNS: dict[str, dict[str, Any]] = {"cells": SMALL_VISION, "parts": SMALL_VISION, "penguins": {}, "load": {}}
+"""Data sets on which there is a run, with its backbone; empty: the one that is recommended."""
 EPOCHS_SEEN = 4
 
 
@@ -73,19 +79,35 @@ def make_sources(folder: Path) -> tuple[Path, Path]:
     return images, table
 
 
+def make_kinds(folder: Path) -> list[Path]:
+    """Write data of every other kind: masks, boxes, sounds, rows, a series, texts to be written."""
+    return [
+        kinds.write_cells(folder / "cells"),
+        kinds.write_parts(folder / "parts"),
+        kinds.write_calls(folder / "calls"),
+        kinds.write_penguins(folder / "penguins.csv"),
+        kinds.write_load(folder / "load.csv"),
+        kinds.write_reports(folder / "reports.csv"),
+    ]
+
+
 def make_project(folder: Path, sources: tuple[Path, Path], manager: PluginManager) -> None:
-    """Make the project: two data sets, and two runs on the images."""
+    """Make the project: data sets of every kind, two runs on the images, and one on masks, boxes and a series each."""
     from tlstudio.engine.advise import complete
     from tlstudio.engine.control import RunControl
     from tlstudio.engine.execute import execute_run
 
     with Project.create(folder, "Field study 野外研究") as project:
-        for source in sources:
+        for source in (*make_kinds(folder.parent), *sources):
             request, _ = plan_import(manager.registry.formats.values(), source)
             import_dataset(request, project.datasets_folder)
         for rate in (1e-3, 1e-2):
             values = {"strategy": {"name": "linear_probe"}, "training": {"epochs": 12, "learning_rate": rate}}
             recipe = complete(values, project.dataset(sources[0].name), manager.registry)
+            execute_run(recipe, project, manager.registry, on_event=lambda _event: None, control=RunControl())
+        for name, backbone in KIND_RUNS.items():
+            values = {"training": {"epochs": 8, "batch_size": 4}, **({"backbone": backbone} if backbone else {})}
+            recipe = complete(values, project.dataset(name), manager.registry)
             execute_run(recipe, project, manager.registry, on_event=lambda _event: None, control=RunControl())
 
 
@@ -117,6 +139,8 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     runs.table.selectAll()
     yield "runs-compare", window
     window.go_to("predict")
+    assert state.project is not None
+    predict.use_run(next(run.id for run in state.project.runs() if run.dataset == images.name))
     predict.one.take_file(sorted((images / "花卉").glob("*.jpg"))[0])
     wait_until(lambda: bool(predict.one.answer_card.bars.bars))
     yield "predict-result", window
@@ -149,6 +173,55 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     yield "runs-cancelled", window
     project.delete_run(train.live.story.run)  # the pictures that follow shall show the same runs
     state.runs_changed.emit()
+
+
+def kind_scenes(window: MainWindow, state: AppState, work: Path) -> Iterator[tuple[str, QWidget]]:
+    """Data of every kind on each page: looked at, imported, as a result, predicted."""
+    data, runs, predict = window.panel("data"), window.panel("runs"), window.panel("predict")
+    assert isinstance(data, DataPanel)
+    assert isinstance(runs, RunsPanel)
+    assert isinstance(predict, PredictPanel)
+    assert state.project is not None
+    for source in ("cells", "parts", "calls", "penguins.csv", "load.csv", "reports.csv"):
+        name = Path(source).stem
+        window.go_to("data")
+        state.select_dataset(name)
+        wait(state)
+        yield f"data-{name}", window
+        data.browser.gallery.set_current(2)
+        yield f"data-{name}-item", window
+        data.browser.gallery.set_current(-1)
+        data.import_source(work / source)
+        yield f"import-{name}", window
+        data.import_view.closed.emit()
+    for run in state.project.runs():
+        if run.dataset not in KIND_RUNS:
+            continue
+        window.go_to("runs")
+        state.show_run.emit(run.id)
+        wait(state)
+        assert runs.view is not None
+        for tab, title in enumerate(("result", "mistakes")):
+            runs.view.tabs.setCurrentIndex(tab)
+            yield f"run-{run.dataset}-{title}", window
+        runs.view.tabs.setCurrentIndex(0)
+        window.go_to("predict")
+        predict.use_run(run.id)
+        wait(state)
+        if run.dataset in ("cells", "parts"):
+            predict.one.take_file(sorted((work / run.dataset / "images").iterdir())[1])
+        else:
+            predict.one.row.give()
+        wait_until(lambda: predict.one.answer not in ("…", "—"))
+        yield f"predict-{run.dataset}", window
+    window.go_to("plugins")
+    plugins = window.panel("plugins")
+    assert isinstance(plugins, PluginsPanel)
+    plugins.tabs.setCurrentWidget(plugins.models)
+    wait_until(lambda: bool(plugins.models.models))
+    plugins.models.table.choose(next(iter(plugins.models.models)))
+    yield "models", window
+    plugins.tabs.setCurrentIndex(0)
 
 
 def scenes(
@@ -193,6 +266,8 @@ def scenes(
     for page in ("train", "runs", "predict", "plugins"):
         window.go_to(page)
         yield page, window
+    yield from kind_scenes(window, state, project.parent)
+    state.select_dataset(sources[0].name)
     yield from live_scenes(window, state, sources[0])
     window.offer_report(Crash(0.0, project.parent, "Fatal Python error: Segmentation fault"))
     yield "notice", window
