@@ -12,7 +12,8 @@ from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run, resume_run
-from tlstudio.engine.used_plugins import missing_plugins
+from tlstudio.engine.recipe import parse_recipe
+from tlstudio.engine.used_plugins import missing_plugins, used_plugins
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.selftest.plugin_sources import BAD_PLUGINS
 from tlstudio.store.project import Project
@@ -57,6 +58,31 @@ def test_a_plugin_that_fails_in_training_is_named_and_so_is_one_that_is_gone(
         resume_run(run.id, shapes_project, registry, on_event=heard, control=heard.control)
     assert run.status == "failed"
     assert run.summary().error == ended.error
+
+
+def test_of_two_joined_backbones_the_plugin_of_each_is_known(project: Project, registry: Registry) -> None:
+    name = "test_resnet+birds_and_words"
+    run = project.new_run(
+        f'[backbone]\nname = "{name}"\n[head]\nname = "classification"\n[strategy]\nname = "full"\n',
+        dataset="birds",
+        revision="r1",
+        backbone=name,
+        head="classification",
+        strategy="full",
+    )
+    names = {"backbone": "test_resnet+auto_model", "head": "classification", "strategy": "full"}
+    made = {"dataset": {"name": "birds", "revision": "r1"}, **{kind: {"name": one} for kind, one in names.items()}}
+    used = used_plugins(parse_recipe(made), registry)
+    assert {place: one["plugin"] for place, one in used.items()} == {
+        "image backbone": "vision",
+        "text backbone": "text",
+        "head": "heads",
+        "strategy": "strategies",
+    }
+    gone = {"plugin": "nests", "distribution": "tlstudio-birds", "version": "1.2", "file": "birds"}
+    run.write_json("environment.json", {"plugins": {**used, "text backbone": gone}})
+    (sentence,) = missing_plugins(run, registry)
+    assert sentence.startswith("The backbone 'birds_and_words' comes from the plugin 'nests' of the package")
 
 
 def test_of_a_plugin_from_a_wheel_the_wheel_and_its_version_are_named(project: Project, registry: Registry) -> None:

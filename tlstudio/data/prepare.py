@@ -46,6 +46,10 @@ class Prepared:
     dhash: bytes | None = None
 
 
+_Looked = dict[Path, tuple[dict[str, Any], str]]
+"""Facts and hashes of files that several samples are of."""
+
+
 class Cancelled(Exception):  # noqa: N818  not an error: the user asked for it
     """The user has cancelled; nothing is left behind."""
 
@@ -127,11 +131,12 @@ def prepare_files(
     workers = max(2, min(8, os.cpu_count() or 2))
     waiting: deque[Future[Prepared | Rejected]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
+    looked: _Looked = {}
     try:
         for sample in samples:
             if cancelled():
                 raise Cancelled
-            waiting.append(pool.submit(_prepare_file, sample, task, media, with_text=with_text))
+            waiting.append(pool.submit(_prepare_file, sample, task, media, looked, with_text=with_text))
             if len(waiting) >= 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -142,7 +147,9 @@ def prepare_files(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None, *, with_text: bool) -> Prepared | Rejected:
+def _prepare_file(
+    sample: Sample | Rejected, task: Task, media: Path | None, looked: _Looked, *, with_text: bool
+) -> Prepared | Rejected:
     if isinstance(sample, Rejected):
         return sample
     source = sample.source or sample.id
@@ -153,8 +160,11 @@ def _prepare_file(sample: Sample | Rejected, task: Task, media: Path | None, *, 
     if with_text and not (text and text.strip()):
         return Rejected(source, "It has no text.", "Write its text, or take it out.")
     try:
-        facts = _image_facts(path) if sample.image is not None else _sound_facts(path)
-        digest = file_hash(path)
+        if (found := looked.get(path)) is None:
+            found = (_image_facts(path) if sample.image is not None else _sound_facts(path), file_hash(path))
+            if sample.item is not None:  # rated by many
+                looked[path] = found
+        facts, digest = found
     except DataError as error:
         return Rejected(source, error.what, error.remedy)
     except OSError as error:

@@ -228,9 +228,8 @@ def items_of(source: Path, revision: Revision, registry: Registry) -> Iterator[S
     """
     chosen = registry.format(revision.format)
     known = dict(revision.format_options)
-    columns: dict[str, Any] = {
-        name: known[name] for name in ("text_column", "image_column", "image_folder") if name in known
-    }
+    kept = ("text_column", "image_column", "image_folder")
+    columns: dict[str, Any] = {name: known[name] for name in kept if name in known}
     given: dict[str, Any] = {**(chosen.without_labels() or {}), **columns}
     given |= {"user_column": "", "time_column": "", "items_table": ""}
     given["item_column"] = known.get("item_name_column") or known.get("item_column", "")
