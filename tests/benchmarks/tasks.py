@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _sentences(folder: Path) -> Iterator[str]:
                 yield sentence
 
 
-def measure(row: Row, seed: int, registry: Registry) -> tuple[dict[str, float], float]:
+def measure(row: Row, seed: int, registry: Registry) -> tuple[Mapping[str, float], float]:
     """Train one row with one seed; returns the test metrics and the seconds."""
     with (
         tempfile.TemporaryDirectory() as folder,

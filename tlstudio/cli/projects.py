@@ -44,7 +44,7 @@ def _fractions(_context: click.Context, _parameter: click.Parameter, text: str) 
     return train, validation, test
 
 
-class _TaskName(click.ParamType):
+class _TaskName(click.ParamType[Any]):
     """A task, looked up when it is given: the help of all commands is there without the libraries."""
 
     name = "task"
