@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,44 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         open_sound(tmp_path / "pipe.wav")
     assert sound_seconds(tmp_path / "pipe.wav") == 0.0
+
+
+@pytest.mark.parametrize(("rate", "told"), [(1, "1 samples a second"), (10_000_019, "10,000,019 samples a second")])
+def test_a_rate_that_no_sound_has_is_told_instead_of_being_resampled(tmp_path: Path, rate: int, told: str) -> None:
+    path = write(tmp_path / "a.wav", 100 / 8000)
+    head = bytearray(path.read_bytes())
+    head[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(head)
+    with pytest.raises(DataError, match=told):
+        open_sound(path, 16000)
+
+
+def test_a_rate_that_shares_no_divisor_with_the_one_wanted_takes_no_filter_of_its_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 0.1, rate=999_983)
+    tracemalloc.start()
+    try:
+        sound, _ = open_sound(path, 16000)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(sound) == pytest.approx(1600, abs=1)
+
+
+def test_many_channels_of_silence_are_never_in_memory_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "silence.flac"
+    soundfile.write(path, np.zeros((48_000 * 30, 8), dtype="int16"), 48_000)
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        assert len(open_sound(path)[0]) == 48_000 * 30
+        assert tracemalloc.get_traced_memory()[1] < 25_000_000  # all of them take 46 MB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [3e38, 1e20])
+def test_samples_far_beyond_those_of_a_sound_are_told(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full((100, 2), value, dtype="float32"), 8000, subtype="FLOAT")
+    with pytest.raises(DataError, match="samples"):
+        open_sound(path)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 SOUND_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 LONGEST_SOUND = 3600.0
-"""Longest sound that is opened, in seconds: an hour at 48 kHz takes 0.7 GB while it is decoded."""
+"""Longest sound that is opened, in seconds, at up to 48 kHz: that takes 0.7 GB while it is decoded."""
+
+LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000
+"""Samples a second that a sound may have."""
+
+_LOUDEST = 2.0**31  # of files that hold whole numbers as they were measured
+_MOST_NUMBERS = 2**20  # of all channels that are decoded at once
+_FINEST = 20_000  # denominator of the ratio of two rates; the pitch is off by a billionth at most
 
 
 def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32], int]:
@@ -38,14 +45,26 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
             raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
         with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
             own = int(file.samplerate)
-            if file.frames > LONGEST_SOUND * own:
+            if not LOWEST_RATE <= own <= HIGHEST_RATE:
                 raise DataError(
-                    f"{path.name} lasts {file.frames / own / 60:.0f} min; "
-                    f"at most {LONGEST_SOUND / 60:.0f} min are opened.",
+                    f"{path.name} has {own:,} samples a second; sounds with {LOWEST_RATE:,} to {HIGHEST_RATE:,} are "
+                    "opened.",
+                    "Export it again, with 16,000 samples a second, say.",
+                    path=path,
+                )
+            longest = LONGEST_SOUND * min(1.0, 48_000 / own)
+            if file.frames > longest * own:
+                raise DataError(
+                    f"{path.name} lasts {file.frames / own / 60:.0f} min; at most {longest / 60:.0f} min are opened"
+                    f"{f' at {own:,} samples a second' if longest < LONGEST_SOUND else ''}.",
                     "Cut it into shorter recordings.",
                     path=path,
                 )
-            sound = file.read(dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+            # The head of a file may claim any length, and many channels of silence take next to no place in it.
+            parts = file.blocks(max(1, _MOST_NUMBERS // file.channels), dtype="float32", always_2d=True)
+            with np.errstate(over="ignore", invalid="ignore"):
+                means = [part.mean(axis=1, dtype=np.float32) for part in parts]
+            sound = np.concatenate(means) if means else np.zeros(0, np.float32)
     except DataError:
         raise
     except FileNotFoundError:
@@ -73,6 +92,10 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
         )
     if not np.isfinite(sound).all():
         raise DataError(f"{path.name} has samples that are no numbers.", "Export it again.", path=path)
+    if (peak := float(np.abs(sound).max())) > _LOUDEST:
+        raise DataError(
+            f"{path.name} has samples of {peak:.0e}; those of a sound are in -1..1.", "Scale it.", path=path
+        )
     return (sound, own) if rate is None or rate == own else (_resampled(sound, own, rate), rate)
 
 
@@ -89,10 +112,10 @@ def sound_seconds(path: Path) -> float:
 
 
 def _resampled(sound: NDArray[np.float32], own: int, rate: int) -> NDArray[np.float32]:
-    import math
+    from fractions import Fraction
 
     import numpy as np
     from scipy.signal import resample_poly
 
-    common = math.gcd(own, rate)
-    return np.asarray(resample_poly(sound, rate // common, own // common), dtype=np.float32)
+    ratio = Fraction(rate, own).limit_denominator(_FINEST)  # the filter is twenty times as long as the denominator
+    return np.asarray(resample_poly(sound, ratio.numerator, ratio.denominator), dtype=np.float32)
