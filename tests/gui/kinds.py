@@ -74,6 +74,18 @@ def write_parts(folder: Path, count: int = 24, size: tuple[int, int] = (240, 160
     return folder
 
 
+def write_memes(folder: Path, count: int = 18) -> Path:
+    """Write pictures and a table of them with a text and a label each, and return the table's path."""
+    write_parts(folder, count)
+    with (folder / "memes.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "text", "label"])
+        for number in range(count):
+            label = ("funny", "sad")[number % 2]
+            writer.writerow([f"images/bench_{number:03}.jpg", f"when the {label} part is missing, no. {number}", label])
+    return folder / "memes.csv"
+
+
 def write_calls(folder: Path, each: int = 8, rate: int = 16_000) -> Path:
     """Write recordings of three kinds of sound in subfolders, and return the folder."""
     noise = np.random.default_rng(7)

@@ -172,7 +172,7 @@ class ImportForm(QWidget):
         self._build_options(chosen, values, preview.columns if preview else ())
         modality = self._registry.formats[chosen].modality if chosen in self._registry.formats else "text"
         for widget in (self.copy_box, self._copy_label, self._size):
-            widget.setVisible(modality in ("image", "audio"))
+            widget.setVisible(modality not in ("text", "table"))
         self._mark(plan.problems)
 
     def _show_tasks(self, format_name: str, chosen: Task | None) -> None:

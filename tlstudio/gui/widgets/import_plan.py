@@ -137,10 +137,9 @@ def _first_samples(request: ImportRequest, preview: Preview) -> tuple[Sample, ..
             return tuple(item for item in islice(items, SHOWN_SAMPLES) if isinstance(item, Sample))
         except TLStudioError:
             return ()  # the import will tell it
-    files = _files_of(preview, request.source, IMAGE_SUFFIXES if modality == "image" else SOUND_SUFFIXES)
-    if modality == "image":
-        return tuple(Sample(str(path), image=path) for path in files)
-    return tuple(Sample(str(path), audio=path) for path in files)
+    if modality == "audio":
+        return tuple(Sample(str(path), audio=path) for path in _files_of(preview, request.source, SOUND_SUFFIXES))
+    return tuple(Sample(str(path), image=path) for path in _files_of(preview, request.source, IMAGE_SUFFIXES))
 
 
 def _files_of(preview: Preview, source: Path, suffixes: frozenset[str]) -> tuple[Path, ...]:

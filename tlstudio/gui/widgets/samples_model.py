@@ -87,6 +87,8 @@ class SamplesModel(QAbstractTableModel):
         match revision.modality:
             case "image":
                 return (file, *told, ("size", self.tr("Size")), *group)
+            case "image+text":
+                return (("text", self.tr("Text")), file, *told, ("size", self.tr("Size")), *group)
             case "audio":
                 return (file, *told, ("seconds", self.tr("Length")), *group)
             case "text":
