@@ -87,8 +87,10 @@ class RatingsTable(DatasetFormat):
         if items:
             suggested["items_table"] = str(items)
             content = open_table(folder_of(path, "") / str(items))
-            keys = {as_text(row[table.columns.index(suggested["item_column"])]) for row in table.head(100)}
-            suggested["item_name_column"] = str(given.get("item_name_column") or _key_column(content, keys))
+            key = str(given.get("item_name_column", ""))
+            if not key and (item := suggested["item_column"]):
+                key = _key_column(content, {as_text(row[table.columns.index(item)]) for row in table.head(100)})
+            suggested["item_name_column"] = key
         taken = {*suggested.values(), str(given.get("label_column", ""))}
         free = [name for name in content.columns if name not in taken or content is not table]
         free = [name for name in free if name != suggested.get("item_name_column")]
@@ -104,8 +106,8 @@ class RatingsTable(DatasetFormat):
             elif role == "image" and "image_folder" not in given:
                 paths = [as_text(row[content.columns.index(column)]).strip() for row in rows[:20]]
                 suggested["image_folder"] = find_folder(content.path, paths)
-        if not suggested["user_column"]:
-            notes.append("No user column was found: choose the one that says who has rated.")
+        missing = (role for role in ("user", "item") if not suggested[f"{role}_column"])
+        notes += [f"No {role} column was found: choose one." for role in missing]
         plain = {key: value for key, value in given.items() if key not in suggested}
         used = [suggested[key] for key in (*names, "text_column", "image_column") if suggested.get(key)]
         label = str(given["label_column"]) if "label_column" in given else self._rating(table, used)
@@ -161,7 +163,11 @@ class RatingsTable(DatasetFormat):
         """Find the table in the same folder that has the items, and what they are."""
         place = table.columns.index(item_column)
         keys = {as_text(row[place]) for row in table.head(100)}
-        for other in islice(sorted(path.parent.iterdir()), _MOST_FILES):
+        try:
+            beside = sorted(path.parent.iterdir())
+        except OSError:
+            return None
+        for other in islice(beside, _MOST_FILES):
             if other == path or other.suffix.lower() not in TABLE_SUFFIXES or not other.is_file():
                 continue
             try:

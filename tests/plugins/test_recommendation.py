@@ -102,6 +102,23 @@ def test_of_choices_as_many_are_drawn_as_asked_that_the_user_has_not_chosen(tmp_
     assert len([one for one in everything if one.user == "ann"]) == 20, "no more than there are"
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"items_table": "gone.csv"}, "gone.csv cannot be read"),
+        ({"item_name_column": "number"}, 'movies.csv has no column "number"'),
+        ({"user_column": "who"}, 'ratings.csv has no column "who"'),
+        ({"item_column": ""}, "No item column is chosen"),
+        ({"time_column": "", "split_by": "time"}, "No time column is chosen"),
+    ],
+)
+def test_columns_and_tables_that_are_not_there_are_told(
+    options: dict[str, object], sentence: str, source: Path
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read("text_ratings", source, **options)
+
+
 def imported(source: Path, project: Project, registry: Registry, **options: object) -> Revision:
     request, _ = plan_import(registry.formats.values(), source, name="ratings", options=options)
     return import_dataset(request, project.datasets_folder).revision
