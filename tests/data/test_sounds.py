@@ -119,6 +119,7 @@ def test_a_rate_that_no_sound_has_is_told_instead_of_being_resampled(tmp_path: P
 
 def test_a_rate_that_shares_no_divisor_with_the_one_wanted_takes_no_filter_of_its_length(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", 0.1, rate=999_983)
+    open_sound(path, 8000)  # libraries are loaded by now
     tracemalloc.start()
     try:
         sound, _ = open_sound(path, 16000)

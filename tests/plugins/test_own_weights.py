@@ -96,7 +96,9 @@ def test_an_archive_with_several_models_says_which(tmp_path: Path) -> None:
         given_path(str(path))
 
 
-@pytest.mark.parametrize("name", ["../out.pth", "/tmp/out.pth", "a/../../out.pth", "C:/out.pth", "..\\out.pth"])
+@pytest.mark.parametrize(
+    "name", ["../out.pth", "/tmp/out.pth", "a/../../out.pth", "C:/out.pth", "..\\out.pth", "a/C:out.pth"]
+)
 def test_an_archive_whose_paths_lead_out_of_it_is_refused_and_nothing_is_written(
     tmp_path: Path, home: Path, name: str
 ) -> None:
@@ -147,6 +149,29 @@ def test_an_archive_that_lies_about_sizes_or_is_damaged_leaves_nothing_behind(tm
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "no weights")
     with pytest.raises(WeightsError, match="holds no weights"):
+        given_path(str(path))
+    assert not [file for file in home.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("place", "damage", "told"),
+    [(4, b"\xff", "cannot be unpacked"), (9, bytes(8), "cannot be unpacked"), (None, b"", "locked with a password")],
+)
+def test_an_archive_packed_by_lzma_that_is_damaged_or_locked_is_told(
+    tmp_path: Path, home: Path, place: int | None, damage: bytes, told: str
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("weights.pth", bytes(range(256)) * 10)
+    data = bytearray(path.read_bytes())
+    if place is None:
+        data[6] |= 1
+        data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    else:
+        begin = 30 + len("weights.pth") + place
+        data[begin : begin + len(damage)] = damage
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=told):
         given_path(str(path))
     assert not [file for file in home.rglob("*") if file.is_file()]
 

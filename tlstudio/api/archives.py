@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -27,6 +28,18 @@ _HARMLESS = 2**28  # bytes that may shrink as much as they like
 _KEPT_SECONDS = 30 * 86_400
 _BLOCK = 2**20
 _FIELD = "backbone.weights"
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    OverflowError,
+    ValueError,
+    MemoryError,  # a part may ask for a dictionary of 4 GB
+)
 
 
 def is_archive(path: Path) -> bool:
@@ -95,10 +108,11 @@ def unpack_model(
                         done += len(block)
                         on_progress(done, total)
             staging.rename(folder)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except _DAMAGED as error:
         if folder.is_dir() and not isinstance(error, zipfile.BadZipFile):
             return  # another process was quicker
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason or "there is not enough memory"
         raise WeightsError(
             f"{archive.name} cannot be unpacked: {reason}.", "Copy or download it again.", path=archive, field=_FIELD
         ) from error
@@ -138,12 +152,16 @@ def _members(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
         if info.is_dir() or not _is_wanted(path):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or kind not in (0, stat.S_IFREG):
+        if path.is_absolute() or ".." in path.parts or ":" in info.filename or kind not in (0, stat.S_IFREG):
             raise WeightsError(
                 f"{archive.name} holds a path that leads out of it ({info.filename[:80]!r}); nothing was unpacked.",
                 "Take such an archive from nobody; ask for the weight file itself.",
                 path=archive,
                 field=_FIELD,
+            )
+        if info.flag_bits & 1:
+            raise WeightsError(
+                f"{archive.name} is locked with a password.", "Unpack it yourself.", path=archive, field=_FIELD
             )
         wanted.append((info, path.parts))
     if not any(parts[-1].lower().endswith(WEIGHT_SUFFIXES) for _, parts in wanted):
