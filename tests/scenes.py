@@ -1,4 +1,4 @@
-"""Pictures composed from the drawings of the demo, with a box around each, in the files that annotation tools write."""
+"""Pictures composed from the drawings of the demo, with boxes and masks, in the files that annotation tools write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tlstudio.api import Box
 
-__all__ = ["THINGS", "Scene", "compose", "write_coco", "write_voc", "write_yolo"]
+__all__ = ["THINGS", "Scene", "compose", "write_coco", "write_masks", "write_voc", "write_yolo"]
 
 DRAWINGS = Path(__file__).parents[1] / "resources" / "demo" / "clipart15"
 THINGS = ("flower", "roadsign", "vehicle")
@@ -21,11 +21,12 @@ THINGS = ("flower", "roadsign", "vehicle")
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with the boxes in it."""
+    """A picture with the boxes in it, and the number of the thing at each pixel, from 1; 0 is the ground."""
 
     name: str
     image: Image.Image
     boxes: tuple[Box, ...]
+    mask: Image.Image
 
 
 def compose(
@@ -53,12 +54,13 @@ def compose(
     drawings = {thing: sorted((DRAWINGS / thing).glob("*.jpg"))[part] for thing in things}
     scenes = []
     for number in range(count):
-        image, boxes = _background(size, made), list[Box]()
+        image, mask, boxes = _background(size, made), Image.new("L", size), list[Box]()
         for _ in range(0 if number % 8 == 7 else made.randint(1, most)):
             thing = made.choice(things)
-            box = _place(image, thing, made.choice(drawings[thing]), made.randint(*sides), boxes, made)
+            value = things.index(thing) + 1
+            box = _place(image, mask, thing, value, made.choice(drawings[thing]), made.randint(*sides), boxes, made)
             boxes += [box] if box else []
-        scenes.append(Scene(f"{seed}_{number:04}", image, tuple(boxes)))
+        scenes.append(Scene(f"{seed}_{number:04}", image, tuple(boxes), mask))
     return scenes
 
 
@@ -71,7 +73,14 @@ def _background(size: tuple[int, int], made: random.Random) -> Image.Image:
 
 
 def _place(
-    image: Image.Image, thing: str, drawing: Path, side: int, taken: Sequence[Box], made: random.Random
+    image: Image.Image,
+    mask: Image.Image,
+    thing: str,
+    value: int,
+    drawing: Path,
+    side: int,
+    taken: Sequence[Box],
+    made: random.Random,
 ) -> Box | None:
     """Paste a drawing without its white ground; `None` where there is no room."""
     with Image.open(drawing) as opened:
@@ -87,8 +96,9 @@ def _place(
         left, top = made.randrange(image.width - width), made.randrange(image.height - height)
         box = Box(thing, left, top, left + width, top + height)
         if not any(_touch(box, other) for other in taken):
-            drawn, mask = (Image.fromarray(each).crop(cut).resize((width, height)) for each in (pixels, ink))
-            image.paste(drawn, (left, top), mask)
+            drawn, shape = (Image.fromarray(each).crop(cut).resize((width, height)) for each in (pixels, ink))
+            image.paste(drawn, (left, top), shape)
+            mask.paste(value, (left, top), shape.point(lambda ink: 255 if ink > 127 else 0))
             return box
     return None
 
@@ -149,6 +159,19 @@ def write_yolo(folder: Path, splits: Mapping[str, Sequence[Scene]], things: Sequ
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(things))
     lists = "".join(f"{split}: images/{split}\n" for split in splits)
     (folder / "data.yaml").write_text(f"path: ../here\n{lists}names:\n{names}", encoding="utf-8")
+    return folder
+
+
+def write_masks(folder: Path, splits: Mapping[str, Sequence[Scene]], things: Sequence[str] = THINGS) -> Path:
+    """Write ``images/train/*.jpg``, ``masks/train/*.png`` and classes.txt; values stand for ground and things."""
+    for split, scenes in splits.items():
+        images, masks = folder / "images" / split, folder / "masks" / split
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for scene in scenes:
+            scene.image.save(images / f"{scene.name}.jpg", quality=90)
+            scene.mask.save(masks / f"{scene.name}.png")
+    (folder / "classes.txt").write_text("\n".join(("ground", *things)) + "\n", encoding="utf-8")
     return folder
 
 

@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from tests.scenes import Scene, compose, write_coco, write_masks
 from tlstudio.api import Task
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
@@ -47,7 +48,7 @@ class Row:
     Attributes:
         title: What is learned, and of what.
         method: Backbone and strategy, for people.
-        source: Writes the data into a folder and returns what is imported.
+        source: Writes the data of a seed into a folder and returns what is imported.
         task: The task.
         metrics: The test metrics that are printed.
         recipe: Values of the recipe.
@@ -56,7 +57,7 @@ class Row:
 
     title: str
     method: str
-    source: Callable[[Path], Path]
+    source: Callable[[Path, int], Path]
     task: Task
     metrics: tuple[str, ...]
     recipe: dict[str, Any]
@@ -71,7 +72,7 @@ def rows(movies: Path | None) -> dict[str, Row]:
         "clipart": Row(
             "804 drawings, 15 classes",
             "EfficientNet-Lite0, linear probe",
-            lambda _: images.path(),
+            lambda _folder, _seed: images.path(),
             "classification",
             ("accuracy", "f1_macro"),
             {"strategy": "linear_probe", "backbone": {"name": "tf_efficientnet_lite0", "options": {"image_size": 160}}},
@@ -85,6 +86,15 @@ def rows(movies: Path | None) -> dict[str, Row]:
             {"strategy": "full", "backbone": minilm, "training": {"epochs": 2}},
         ),
     }
+    lite0 = {"name": "tf_efficientnet_lite0", "options": {"image_size": 160}}
+    pictures = "240 pictures composed of drawings of 3 classes, those of the test split never seen"
+    composed: tuple[tuple[str, Task, Callable[..., Path], tuple[str, ...]], ...] = (
+        ("boxes", "detection", write_coco, ("map", "map_50")),
+        ("masks", "segmentation", write_masks, ("mean_iou", "pixel_accuracy")),
+    )
+    for name, task, write, metrics in composed:
+        recipe = {"strategy": "full", "backbone": lite0, "training": {"epochs": 8}}
+        found[name] = Row(pictures, "EfficientNet-Lite0, full, 8 epochs", Composed(write), task, metrics, recipe)
     if movies is not None:
         tasks: tuple[tuple[str, Task, str, tuple[str, ...]], ...] = (
             ("sentiment", "classification", "sentiment", ("accuracy", "f1_macro")),
@@ -97,12 +107,34 @@ def rows(movies: Path | None) -> dict[str, Row]:
             training = {} if task == "classification" else {"training": {"epochs": 2}}
             options = {"text_column": "text", "label_column": column}
             found[name] = Row(
-                title, f"MiniLM, {method}", lambda _: movies, task, metrics, {**recipe, **training}, options
+                title,
+                f"MiniLM, {method}",
+                lambda _folder, _seed: movies,
+                task,
+                metrics,
+                {**recipe, **training},
+                options,
             )
     return found
 
 
-def write_spans(folder: Path, count: int = 1500) -> Path:
+@dataclass(frozen=True)
+class Composed:
+    """Composes pictures, and writes them as annotation tools do; splits have no drawing in common."""
+
+    write: Callable[[Path, Mapping[str, Sequence[Scene]]], Path]
+
+    def __call__(self, folder: Path, seed: int) -> Path:
+        """Write them."""
+        parts = {"train": (144, slice(0, 30)), "val": (32, slice(30, 40)), "test": (64, slice(40, None))}
+        splits = {
+            name: compose(count, seed=3 * seed + number, part=part)
+            for number, (name, (count, part)) in enumerate(parts.items())
+        }
+        return self.write(folder / "scenes", splits)
+
+
+def write_spans(folder: Path, _seed: int, count: int = 1500) -> Path:
     """Mark spans in real sentences by rules, and write them as JSON lines."""
     texts = next(data for data in DEMO_DATA if data.name == "texts")
     path = folder / "news.jsonl"
@@ -146,7 +178,7 @@ def measure(row: Row, seed: int, registry: Registry) -> tuple[Mapping[str, float
         data.mkdir()
         request, _ = plan_import(
             registry.formats.values(),
-            row.source(data),
+            row.source(data, seed),
             name="data",
             task=row.task,
             seed=seed,
