@@ -13,7 +13,7 @@ from tlstudio.api import MODALITIES, TASKS, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, items_word
 from tlstudio.gui.widgets.card import Card, Clickable
-from tlstudio.gui.widgets.figures import metric_title, moment_text
+from tlstudio.gui.widgets.figures import main_metrics, metric_title, moment_text
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tlstudio.store.run_record import RunSummary
 
 SHOWN_RUNS = 6
-_METRICS = ("accuracy", "f1_macro", "r2", "mae")
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,8 @@ def collect(project: Project, context: JobContext) -> Overview:
 
 def headline_metric(run: RunSummary) -> tuple[str, float] | None:
     """Return the one metric that stands for a run, of the test split if it has one."""
-    for split in ("test", "validation"):
-        metrics = run.metrics.get(split, {})
-        for name in _METRICS:
-            if name in metrics:
-                return name, metrics[name]
-    return None
+    metrics = run.metrics.get("test") or run.metrics.get("validation") or {}
+    return next(((name, metrics[name]) for name in main_metrics(metrics, 1)), None)
 
 
 class ProjectOverview(QWidget):
@@ -228,7 +223,7 @@ class ProjectOverview(QWidget):
             self._target_run = last.id
             self._say(
                 self.tr("Look at what the model gets wrong"),
-                self.tr("Open the confusion matrix and the worst items of the last run; often labels are at fault."),
+                self.tr("Open the results and the worst items of the last run; often labels are at fault."),
                 self.tr("&Open the last run"),
                 "runs",
             )
