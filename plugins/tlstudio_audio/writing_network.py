@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tlstudio.api import FeatureKind, Features, WeightsError
+from tlstudio.api import Features
 from tlstudio.api.layers import natural_groups
-from tlstudio.api.nn import BackboneModule, Generation, LayerGroup
+from tlstudio.api.nn import Generation, LayerGroup
 from tlstudio.api.pooling import Pooling, pool
+from tlstudio.api.writing import WritingModule
 from tlstudio_audio.network import first_places
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tlstudio_audio.writing_folder import Marks
 
 
-class SpeechNetwork(BackboneModule):
+class SpeechNetwork(WritingModule):
     """Encoder and decoder: scores of the next token of what is said, and the tokens of the encoder.
 
     Where a head wants other features than logits, only the encoder is kept.
@@ -33,8 +34,7 @@ class SpeechNetwork(BackboneModule):
     def __init__(self, model: PreTrainedModel, marks: Marks, pooling: Pooling) -> None:
         import transformers
 
-        super().__init__()
-        self.model: nn.Module = model
+        super().__init__(model)
         self.pooling = pooling
         self.num_features = int(model.config.hidden_size)
         self.vocabulary = int(model.config.vocab_size)
@@ -43,21 +43,12 @@ class SpeechNetwork(BackboneModule):
         # What a folder says of sampling and the like is not taken over: texts are written without chance.
         library: Any = transformers  # without types
         model.generation_config = library.GenerationConfig()
-        self._wanted: FeatureKind | None = None
 
-    @property
-    def wanted(self) -> FeatureKind:
-        """The kind of features that the head takes."""
-        return self._wanted or "logits"
-
-    @wanted.setter
-    def wanted(self, kind: FeatureKind) -> None:
-        if kind == "logits" and self._wanted not in (None, "logits"):
-            raise WeightsError("The decoder was left out, as no texts were wanted.", field="head")
-        if kind != "logits" and self._wanted in (None, "logits"):
-            model: Any = self.model
-            self.model = model.get_encoder()
-        self._wanted = kind
+    def reader(self) -> nn.Module:
+        """The encoder."""
+        model: Any = self.model
+        encoder: nn.Module = model.get_encoder()
+        return encoder
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features of ``input_values`` with ``lengths``; logits of what follows ``decoder_input_ids``."""

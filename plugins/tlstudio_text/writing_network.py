@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from tlstudio.api import FeatureKind, Features, WeightsError
+from tlstudio.api import Features
 from tlstudio.api.layers import natural_groups, stacks
 from tlstudio.api.model_folders import quiet
-from tlstudio.api.nn import BackboneModule, Generation, LayerGroup
+from tlstudio.api.nn import Generation, LayerGroup
 from tlstudio.api.pooling import Pooling, pool
-from tlstudio.api.weights import fit_state_dict
+from tlstudio.api.writing import WritingModule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LanguageNetwork"]
 
 
-class LanguageNetwork(BackboneModule):
+class LanguageNetwork(WritingModule):
     """A decoder, or an encoder with a decoder, which gives scores of the next token and writes texts.
 
     Where a head wants other features, only the part that makes them is kept: the decoder without its output layer,
@@ -39,8 +38,7 @@ class LanguageNetwork(BackboneModule):
     def __init__(self, model: PreTrainedModel, pooling: Pooling, ends: Sequence[int], longest: int | None) -> None:
         from transformers import GenerationConfig
 
-        super().__init__()
-        self.model: nn.Module = model
+        super().__init__(model)
         self.pooling = pooling
         self.longest = longest
         config: Any = model.config
@@ -59,42 +57,12 @@ class LanguageNetwork(BackboneModule):
             decoder_start_token_id=self._first if self.paired else None,
             do_sample=False,
         )
-        self._wanted: FeatureKind | None = None
-        self._writes = True
 
-    @property
-    def wanted(self) -> FeatureKind:
-        """The kind of features that the head takes."""
-        return self._wanted or "logits"
-
-    @wanted.setter
-    def wanted(self, kind: FeatureKind) -> None:
-        if kind == "logits" and not self._writes:
-            raise WeightsError(
-                "The model has lost the part that writes, as an earlier run did not need it.",
-                "Start from a run that wrote texts, or from the pretrained model.",
-                field="backbone.start_from",
-            )
-        if kind != "logits" and self._wanted in (None, "logits"):
-            self.model, self._writes = self._reader(), False
-        self._wanted = kind
-
-    def _reader(self) -> nn.Module:
-        """The part that only reads: the decoder without its output layer, or the encoder."""
+    def reader(self) -> nn.Module:
+        """The part that reads: the decoder without its output layer, or the encoder."""
         model: Any = self.model
         reader: nn.Module = model.get_encoder() if self.paired else model.base_model
         return reader
-
-    def take_over(self, state: Mapping[str, Tensor], assets: Path) -> list[str]:
-        """Take over what an earlier run has learned, be it a whole model or the part that reads."""
-        whole = self.state_dict()
-        if self._wanted is not None or any(name in whole for name in state):
-            return super().take_over(state, assets)
-        prefix = "model."
-        part = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-        fit_state_dict(self._reader(), part, path=assets.parent)
-        self._writes = False
-        return []
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Compute features of ``input_ids`` and ``attention_mask``, both ``[B, T]``."""

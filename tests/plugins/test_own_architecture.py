@@ -19,6 +19,7 @@ from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
 from tlstudio.plugins import PluginManager, Registry
+from tlstudio.plugins.sources import import_file
 from tlstudio.store.project import Project
 from tlstudio.testing import check_backbone
 
@@ -125,6 +126,23 @@ def test_the_example_of_the_readme_trains_and_is_exported(
     assert ended.status == "done", ended.error or ended.traceback
     report = export_run(run, tmp_path / "model", manager.registry, project=shapes_project)
     assert report.max_difference < 1e-4
+
+
+def test_features_of_a_plugin_are_not_taken_for_those_of_a_changed_one(tmp_path: Path) -> None:
+    described = []
+    for name, shift in (("one", 0), ("two", 1)):
+        (tmp_path / f"{name}.py").write_text(
+            "import torch\n"
+            "from tlstudio.api import module_backbone\n\n"
+            f"def prepare(sample):\n    return torch.full((3,), {shift}.0)\n\n"
+            "def build():\n    return torch.nn.Linear(3, 2)\n\n"
+            'BACKBONE = module_backbone("own", build, modality="text", shape=(3,), prepare=prepare)\n',
+            encoding="utf-8",
+        )
+        backbone = import_file(tmp_path / f"{name}.py").BACKBONE
+        described.append(backbone.preprocessor(ModuleOptions()).describe()["plugin_sha256"])
+    assert len(set(described)) == 2
+    assert all(described)
 
 
 def letters(sample: Sample) -> Tensor:

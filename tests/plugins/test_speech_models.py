@@ -159,8 +159,20 @@ def test_a_head_on_other_features_leaves_the_decoder_out(folder: Path, sounds: l
         module.wanted = "pooled"
         torch.testing.assert_close(module(batch).require("pooled"), before)
     assert sum(parameter.numel() for parameter in module.parameters()) < whole / 2
-    with pytest.raises(WeightsError, match="decoder was left out"):
+    with pytest.raises(WeightsError, match="lost the part that writes"):
         module.wanted = "logits"
+
+
+def test_a_run_goes_on_from_one_that_only_heard(folder: Path, tmp_path: Path) -> None:
+    earlier, later = (BACKBONE.load(options(folder)) for _ in range(2))
+    earlier.wanted = "pooled"
+    for parameter in earlier.parameters():
+        torch.nn.init.normal_(parameter)
+    assert later.take_over(earlier.state_dict(), tmp_path) == []
+    with pytest.raises(WeightsError, match="lost the part that writes"):
+        later.wanted = "logits"
+    later.wanted = "pooled"
+    assert all(torch.equal(one, two) for one, two in zip(later.parameters(), earlier.parameters(), strict=True))
 
 
 def test_what_cannot_be_used_is_told(folder: Path, tmp_path: Path) -> None:

