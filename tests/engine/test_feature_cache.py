@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.conftest import draw_folder
-from tlstudio.api import RunError
+from tlstudio.api import RunError, WeightsInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.feature_cache import cache_path, compute_features, make_room, mark_used
@@ -40,6 +41,32 @@ def test_a_change_of_a_referenced_image_is_noticed(
     image = next(folder.rglob("*.png"))
     os.utime(image, ns=(0, 0))
     assert (path() == before) == copied  # a copy is not touched by what happens to the original
+
+
+def test_a_change_of_a_referenced_recording_or_of_a_part_of_the_weights_is_noticed(
+    project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    for name in ("high", "low"):
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        for number in range(3):
+            soundfile.write(tmp_path / "sounds" / name / f"{number}.wav", np.full(160, 0.1 * number), 16_000)
+    request, _ = plan_import(registry.formats.values(), tmp_path / "sounds", name="d", copy_files=False)
+    import_dataset(request, project.datasets_folder)
+    tiny = TinyConvNet()
+    (tmp_path / "weights").mkdir()
+    part = tmp_path / "weights" / "model-00001-of-00002.safetensors"
+    part.write_bytes(b"1")
+
+    def path() -> Path:
+        weights = WeightsInfo(part.parent, "your file")
+        options = tiny.Options()
+        return cache_path(tmp_path, project.dataset("d"), tiny, options, weights, tiny.preprocessor(options), seed=0)
+
+    before = path()
+    os.utime(part, ns=(0, 0))
+    between = path()
+    os.utime(tmp_path / "sounds" / "high" / "1.wav", ns=(0, 0))
+    assert len({before, between, path()}) == 3
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:

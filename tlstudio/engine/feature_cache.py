@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ CACHE_FOLDER = "cache"
 CACHE_LIMIT = 5 * 10**9
 """Bytes that the cache of a project may take; beyond them, what was not used for longest is deleted."""
 
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pillow", "soundfile", "scipy")
 _ROWS = 4096  # so many are copied at once
 _RESERVE = 64 * 2**20  # bytes that are left for everything else
 
@@ -54,7 +55,7 @@ def cache_path(
         "options": options.model_dump(mode="json"),
         "weights": [_identity(part, seed) for part in weights.parts or (weights,)],
         "preprocessing": preprocessor.describe(),
-        "libraries": [metadata.version(name) for name in ("torch", "torchvision", "timm", "transformers", "pillow")],
+        "libraries": [metadata.version(name) for name in _LIBRARIES],
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"{digest[:32]}.npy"
@@ -63,20 +64,26 @@ def cache_path(
 def _identity(weights: WeightsInfo, seed: int) -> list[Any]:
     if weights.path is None:
         return ["random", seed]
-    stat = weights.path.stat()
-    return [str(weights.path), weights.sha256, stat.st_size, stat.st_mtime_ns]
+    # Of weights in several parts the folder is told, whose own time does not change with a part.
+    files = sorted(weights.path.iterdir()) if weights.path.is_dir() else [weights.path]
+    return [str(weights.path), weights.sha256, _states(str(file) for file in files)]
 
 
 def _referenced(revision: Revision) -> str:
-    """Hash the size and time of change of the images that lie outside the project."""
+    """Hash the state of the images and recordings that lie outside the project."""
+    names = (name for column in ("image", "audio") for name in revision.table.column(column).to_pylist())
+    return _states(name for name in names if name is not None and Path(name).is_absolute())
+
+
+def _states(files: Iterable[str]) -> str:
+    """Hash the size and time of change of files."""
     digest = hashlib.sha256()
-    for name in revision.table.column("image").to_pylist():
-        if name is not None and Path(name).is_absolute():
-            try:
-                stat = Path(name).stat()
-                digest.update(f"{stat.st_size}/{stat.st_mtime_ns} ".encode())
-            except OSError:
-                digest.update(b"gone ")
+    for name in files:
+        try:
+            stat = Path(name).stat()
+            digest.update(f"{stat.st_size}/{stat.st_mtime_ns} ".encode())
+        except OSError:
+            digest.update(b"gone ")
     return digest.hexdigest()
 
 
