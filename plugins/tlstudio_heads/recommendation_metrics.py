@@ -36,9 +36,10 @@ def choice_metrics() -> MetricCollection:
 def ndcg_by_user(
     scores: npt.NDArray[np.float64], relevance: npt.NDArray[np.float64], users: npt.NDArray[np.int64], top: int = TOP
 ) -> npt.NDArray[np.float64]:
-    """NDCG of each user's items, as ``sklearn.metrics.ndcg_score`` for each user by itself, where no scores are equal.
+    """NDCG of each user's items, as ``sklearn.metrics.ndcg_score`` for each user by itself.
 
-    Users all of whose items are as relevant are left out: no order of them can be wrong.
+    Items of equal scores share what their places are worth, so that the order of the data tells nothing. Users all of
+    whose items are as relevant are left out: no order of them can be wrong.
 
     Args:
         scores: Scores ``[N]``.
@@ -65,9 +66,12 @@ def _discounted(
     """Discounted cumulative gain of each user's items in the order of a key, highest first."""
     order = np.lexsort((-key, which))
     ordered = which[order]
+    begins = np.diff(ordered, prepend=-1).astype(bool) | np.diff(key[order], prepend=np.nan).astype(bool)
+    alike = np.cumsum(begins) - 1
+    gain = (np.bincount(alike, gain[order]) / np.bincount(alike))[alike]
     place = np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
     shown = place < top
-    weights = gain[order][shown] / np.log2(place[shown] + 2)
+    weights = gain[shown] / np.log2(place[shown] + 2)
     return np.bincount(ordered[shown], weights, minlength=count).astype(np.float64)
 
 

@@ -232,10 +232,11 @@ def test_likings_are_learned_from_features_and_hold_for_items_that_nobody_has_ra
     assert np.corrcoef(found, [ratings[pair] for pair in new])[0, 1] > 0.99
 
 
-def test_ndcg_of_each_user_is_that_of_scikit_learn() -> None:
+@pytest.mark.parametrize("decimals", [9, 0])
+def test_ndcg_of_each_user_is_that_of_scikit_learn_also_where_scores_are_equal(decimals: int) -> None:
     rng = np.random.default_rng(3)
     users = rng.integers(1, 30, 500)
-    scores, relevance = rng.normal(size=500), rng.integers(0, 5, 500).astype(np.float64)
+    scores, relevance = rng.normal(size=500).round(decimals), rng.integers(0, 5, 500).astype(np.float64)
     expected = [
         sk.ndcg_score(relevance[None, users == user], scores[None, users == user], k=10)
         for user in np.unique(users)
