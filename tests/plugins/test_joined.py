@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from tlstudio.api import DataError, FeatureShape, PluginError, TLStudioError, WeightsError, WeightsInfo
+from tests.plugins.writing_helpers import write_language_model
+from tlstudio.api import DataError, FeatureShape, PluginError, Sample, TLStudioError, WeightsError, WeightsInfo
 from tlstudio.api.features import Features
 from tlstudio.api.options import describe
 from tlstudio.engine.feature_cache import cache_path
 from tlstudio.plugins import Registry
 from tlstudio.plugins.joined import JoinedBackbone, JoinedPreprocessor, join
+from tlstudio.plugins.joined_network import JoinedNetwork
 from tlstudio.plugins.sources import import_file
 from tlstudio.store.project import Project
 from tlstudio.testing import (
@@ -32,6 +34,7 @@ from tlstudio.testing import (
 from tlstudio_heads.fusion_heads import GatedFusion
 from tlstudio_heads.fusion_modules import GatedUnit
 from tlstudio_heads.modules import ClassificationModule
+from tlstudio_text.writing_backbones import LanguageModel
 
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora")
 HEADS = ("classification", "multi_label", "regression", "gated_fusion")
@@ -144,6 +147,19 @@ def test_a_single_backbone_for_data_of_both_is_refused_with_what_to_do(registry:
     )
     assert len(sentences) == 1
     assert "the data set has images with texts. Join one for images and one for texts" in sentences[0]
+
+
+def test_of_a_language_model_the_part_that_reads_is_joined(tmp_path: Path) -> None:
+    folder = write_language_model(tmp_path / "gpt2", "gpt2")
+    joined = join(TinyConvNet(), LanguageModel())
+    options = joined.Options.model_validate({"text_weights": str(folder), "text_max_length": 4})
+    network = joined.load(options)
+    assert isinstance(network, JoinedNetwork)
+    assert not hasattr(network.text.get_submodule("model"), "lm_head")
+    preprocessor = joined.preprocessor(options)
+    assert preprocessor.limit == "4 tokens"
+    words = [Sample("1", text="the film was great and very dull"), Sample("2", text="dull")]
+    assert [preprocessor.is_cut(sample) for sample in words] == [True, False]
 
 
 def test_features_are_kept_by_the_weights_of_both(tiny: JoinedBackbone, shapes_project: Project) -> None:

@@ -190,6 +190,15 @@ class JoinedPreprocessor(Preprocessor):
         """Measure the text: images are all of one size."""
         return self._sides["text"].length(sample)
 
+    def is_cut(self, sample: Sample) -> bool:
+        """Whether the end of the text is left out: images are never cut for being long."""
+        return self._sides["text"].is_cut(sample)
+
+    @property
+    def limit(self) -> str:
+        """How much of the text is taken."""
+        return self._sides["text"].limit
+
     def describe(self) -> dict[str, Any]:
         """Describe both."""
         return {side: part.describe() for side, part in self._sides.items()}

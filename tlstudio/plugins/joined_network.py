@@ -23,6 +23,7 @@ class JoinedNetwork(BackboneModule):
 
     def __init__(self, image: BackboneModule, text: BackboneModule) -> None:
         super().__init__()
+        image.wanted = text.wanted = "pooled"
         self.image = image
         self.text = text
         self.parts = (image.num_features, text.num_features)
