@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Label, Preview, Rejected, Sample, Task, option
+from tlstudio.api import SPLITS, DataError, DatasetFormat, Label, Preview, Rejected, Sample, Task, option
 from tlstudio_formats.cells import columns_in, is_nothing
 from tlstudio_formats.column_names import LABEL_NAMES
 from tlstudio_formats.columns import named
@@ -66,9 +66,9 @@ class SeriesOptions(api.Options):
     )
     step: int = option(1, title="Step", help="A window begins every so many rows.", unit="rows", ge=1, le=100_000)
     validation_share: float = option(
-        0.15, title="Validation", help="Share of the time that is for validation: what follows train.", ge=0, lt=1
+        0.15, title="Validation", help="Share of the time that is for validation: what follows train.", gt=0, lt=1
     )
-    test_share: float = option(0.15, title="Test", help="Share of the time that is for test: the end.", ge=0, lt=1)
+    test_share: float = option(0.15, title="Test", help="Share of the time that is for test: the end.", gt=0, lt=1)
     has_header: bool = option(
         True, title="First row has names", help="Whether the first row of a CSV file names the columns.", advanced=True
     )
@@ -324,17 +324,13 @@ def _check_room(
         DataError: One has not.
     """
     needed = options.length + horizon
-    for split, wanted in (
-        ("train", 1.0),
-        ("validation", options.validation_share),
-        ("test", options.test_share),
-    ):
+    for split in SPLITS:
         found = any(
             window.split == split
             for one in series
             for window in windows(one.times, options.length, horizon, max(1, options.step), cuts)
         )
-        if wanted > 0 and not found:
+        if not found:
             longest = max(len(one.times) for one in series)
             raise DataError(
                 f"{path.name} has {longest:,} rows in its longest series, and no window of {options.length} rows "

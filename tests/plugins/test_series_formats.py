@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tlstudio.api import DataError, Rejected, Sample, Task
 from tlstudio.testing import check_format
@@ -77,6 +78,12 @@ def test_windows_lie_wholly_in_their_split(horizon: int, step: int) -> None:
 def test_shares_of_nothing_leave_no_windows_there() -> None:
     times = np.arange(50.0)
     assert {window.split for window in windows(times, 4, 1, 1, cut_points(times, 0.0, 0.0))} == {"train"}
+
+
+@pytest.mark.parametrize("share", ["validation_share", "test_share"])
+def test_no_split_is_left_to_be_cut_from_windows_that_overlap(share: str) -> None:
+    with pytest.raises(ValidationError, match="greater than 0"):
+        SeriesOptions.model_validate({share: 0.0})
 
 
 def test_rows_come_in_the_order_of_time_whatever_the_file_says(tmp_path: Path) -> None:
