@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tlstudio.api import Features
-from tlstudio.api.layers import natural_groups
+from tlstudio.api.layers import natural_groups, stacks
 from tlstudio.api.nn import BackboneModule, LayerGroup
 from tlstudio_vision.maps import grid, pyramid
 from tlstudio_vision.model_folder import PREFIX_TOKENS
@@ -69,8 +69,4 @@ class FolderNetwork(BackboneModule):
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embedding and each layer or stage, from input to output."""
-        stacks: list[str] = []
-        for name, module in self.model.named_modules():
-            if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in stacks):
-                stacks.append(name)
-        return natural_groups(self.model, stacks)
+        return natural_groups(self.model, stacks(self.model))
