@@ -11,7 +11,7 @@ import pytest
 from tlstudio.api import DataError, DatasetFormat, Options, Preview, Rejected, Sample, Task
 from tlstudio.data.planning import plan_import
 from tlstudio.data.unlabelled import samples_in
-from tlstudio.plugins import PluginManager
+from tlstudio.plugins import PluginManager, Registry
 
 
 class Failing(DatasetFormat):
@@ -51,3 +51,9 @@ def test_a_format_that_fails_is_named_and_hurts_no_other(shapes_folder: Path, tm
     (tmp_path / "a.bin").write_bytes(b"\0")
     with pytest.raises(DataError, match=r"No data format fits .*\(failing\) was left out"):
         plan_import(formats, tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize("name", ["conversations", "marked_texts", "questions"])
+def test_a_folder_where_a_format_reads_a_file_is_told(shapes_folder: Path, registry: Registry, name: str) -> None:
+    with pytest.raises(DataError, match="cannot be read as"):
+        plan_import(registry.formats.values(), shapes_folder, format=name)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -153,3 +154,63 @@ def test_a_pipe_in_the_place_of_the_table_is_not_waited_for(shapes: Revision) ->
     os.mkfifo(shapes.folder / "samples.parquet")
     with pytest.raises(DataError, match="cannot be read: it is a pipe or device, not a file"):
         Revision.open(shapes.folder)
+
+
+def forge(revision: Revision, task: str, **columns: list[object]) -> Revision:
+    """Change the table as somebody would who knows how it is guarded."""
+    path = revision.folder / "samples.parquet"
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(table, path)
+    edit(revision.folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), task=task)
+    return Revision.open(revision.folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "annotation"),
+    [
+        ("detection", "[" * 100_000),
+        ("detection", '[["a"]]'),
+        ("detection", '[["a", 1, 2, 3, 4, 5, 6, 7]]'),
+        ("token_classification", '{"a": 1}'),
+        ("token_classification", '[["a", "x", 1]]'),
+        ("segmentation", '{"names": ["a"], "png": "?"}'),
+        ("segmentation", "3"),
+        ("forecasting", f"[1{'0' * 400}]"),
+        ("forecasting", "no json"),
+    ],
+)
+def test_a_label_that_nobody_has_imported_is_a_sentence(shapes: Revision, task: str, annotation: str) -> None:
+    forged = forge(shapes, task, annotation=[annotation] * 48)
+    for use in (lambda: forged.sample(0), lambda: forged.label(0), lambda: forged.labels(np.arange(3))):
+        with pytest.raises(DataError, match="holds a label that cannot be read"):
+            use()
+
+
+def test_rows_of_numbers_that_differ_in_length_are_a_sentence(shapes: Revision) -> None:
+    forged = forge(shapes, "forecasting", annotation=["[1.0]", "[1.0, 2.0]"] * 24)
+    with pytest.raises(DataError, match="holds a label that cannot be read"):
+        forged.target_info()
+
+
+@pytest.mark.parametrize("values", ["[" * 100_000, "[1]", '{"a": {"b": 1}}', '{"a": [[1]]}', "no json"])
+def test_columns_that_nobody_has_imported_are_a_sentence(shapes: Revision, values: str) -> None:
+    forged = forge(shapes, "classification", values=[values] * 48, text=[None] * 48)
+    for use in (lambda: forged.sample(0), lambda: forged.sample_text(0)):
+        with pytest.raises(DataError, match="holds a row of values that cannot be read"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("split", ["left"] * 48, "has a split 'left'"),
+        ("image", [[1]] * 48, "cannot be read"),
+        ("id", [None] * 48, "cannot be read"),
+    ],
+)
+def test_columns_of_another_kind_are_a_sentence(shapes: Revision, name: str, values: list[object], told: str) -> None:
+    forged = forge(shapes, "classification", **{name: values})
+    with pytest.raises(DataError, match=told):
+        forged.sample(0)

@@ -125,6 +125,15 @@ def test_the_chain_is_written_down_and_outlives_its_first_runs(
         complete(third.read_recipe(), revision, registry)
 
 
+def test_runs_that_lead_in_a_circle_have_no_lineage(source: Run, shapes_project: Project, registry: Registry) -> None:
+    second = train(shapes_project, registry, {"backbone": {"start_from": source.id}, "strategy": "linear_probe"})
+    (second.folder / "lineage.json").unlink()
+    recipe = source.recipe_path.read_text()
+    source.recipe_path.write_text(recipe.replace("[backbone]", f'[backbone]\nstart_from = "{second.id}"'))
+    assert source.read_recipe()["backbone"]["start_from"] == second.id
+    assert lineage_of(source) == lineage_of(second) == ()
+
+
 def test_an_exported_model_is_a_start_in_another_project(
     source: Run, shapes_project: Project, shapes_folder: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -228,7 +228,14 @@ def suggest_options(chosen: DatasetFormat, source: Path, options: Mapping[str, A
         if own:
             count = "1 mistake" if len(own) == 1 else f"{len(own)} mistakes"
             raise ProblemsError(f"The options of the format {chosen.name} have {count}.", own) from error
-    preview = chosen.preview(source, options)
+    try:
+        preview = chosen.preview(source, options)
+    except OSError as error:  # a folder where the format reads a file, say
+        raise DataError(
+            f"{source} cannot be read as {chosen.title}: {error.strerror or error}.",
+            "Choose another format, or check that it is there and may be read.",
+            path=source,
+        ) from error
     try:
         return chosen.Options.model_validate({**preview.options, **options}), preview
     except ValidationError as error:

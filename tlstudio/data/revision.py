@@ -14,12 +14,12 @@ from typing import Any, cast, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tlstudio.api import (
     NAMED,
     SPLITS,
     TASKS,
+    Cell,
     DataError,
     Label,
     LabelKind,
@@ -33,7 +33,7 @@ from tlstudio.api import (
 )
 from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.data.cells import cell_text, cells_from
-from tlstudio.data.table import ADDED, SCHEMA
+from tlstudio.data.table import SCHEMA, read_table
 
 FORMAT = 2
 """Version of the layout of a revision's folder that this version writes and reads."""
@@ -46,6 +46,7 @@ MEDIA_FOLDER = "media"
 Indices = npt.NDArray[np.int64]
 _OWN_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value"}
 _AS_STORED = ("text", "pair", "user", "item", "group", "split", "source")
+_NOT_AS_WRITTEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _ROWS = 4096  # so many rows are turned into Python objects at once
 
 
@@ -139,19 +140,11 @@ class Revision:
             DataError: The file cannot be read.
         """
         path = self.folder / TABLE_FILE
-        try:
-            table = pq.read_table(path, memory_map=False)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"The table of samples {path} cannot be read: {error}.", "Import the data again.", path=path
-            ) from error
-        for name in ADDED.difference(table.column_names):
-            table = table.append_column(SCHEMA.field(name), pa.nulls(table.num_rows, SCHEMA.field(name).type))
-        missing = [name for name in SCHEMA.names if name not in table.column_names]
-        if missing or table.num_rows != self.rows:
-            what = f"lacks the columns {', '.join(missing)}" if missing else f"has {table.num_rows} rows"
-            raise DataError(f"The table of samples {path} {what}.", "Import the data again.", path=path)
-        return table.select(SCHEMA.names).combine_chunks()
+        table = read_table(path)
+        if table.num_rows != self.rows:
+            what = f"The table of samples {path} has {table.num_rows} rows."
+            raise DataError(what, "Import the data again.", path=path)
+        return table
 
     @cached_property
     def _columns(self) -> dict[str, pa.ChunkedArray[Any]]:
@@ -189,7 +182,7 @@ class Revision:
                     **stored,
                     image=None if image is None else self.folder / image,
                     audio=None if audio is None else self.folder / audio,
-                    values=None if values is None else cells_from(values),
+                    values=self._cells(values),
                     label=label,
                 )
 
@@ -203,18 +196,18 @@ class Revision:
         values = self.table.column(label_column(kind)).take(indices).to_pylist()
         if kind in ("name", "number"):
             return cast("list[Label]", values)
-        return [_label(value, kind) for value in values]
+        return [self._label(value) for value in values]
 
     def label(self, index: int) -> Label:
         """Return the label of a row, of the kind of the task."""
-        return _label(self._get(label_column(self.label_kind), self._checked(index)), self.label_kind)
+        return self._label(self._get(label_column(self.label_kind), self._checked(index)))
 
     def sample_text(self, index: int, length: int = 200) -> str:
         """Return one line that names a sample in lists: its text, shortened, or its image's id."""
         index = self._checked(index)
         text = self._get("text", index)
         if text is None and (values := self._get("values", index)) is not None:
-            text = ", ".join(f"{name}: {cell_text(cell)}" for name, cell in cells_from(values).items())
+            text = ", ".join(f"{name}: {cell_text(cell)}" for name, cell in (self._cells(values) or {}).items())
         if text is None:
             return cast(str, self._get("id", index))
         line = " ".join(text[: length * 4].split())
@@ -274,7 +267,10 @@ class Revision:
         return "".join(sorted(found))
 
     def _numbers_info(self) -> TargetInfo:
-        labels = np.array(self.labels(self.indices("train")), dtype=np.float64)  # an import made sure of equal lengths
+        try:
+            labels = np.array(self.labels(self.indices("train")), dtype=np.float64)
+        except (ValueError, TypeError) as error:  # an import made sure of equal lengths
+            raise self._not_as_written("label", error) from error
         if not labels.size or labels.min() == labels.max():
             mean = float(labels.flat[0]) if labels.size else 0.0
             return TargetInfo(self.task, mean=mean, size=labels.shape[1] if labels.size else 0)
@@ -324,6 +320,24 @@ class Revision:
         """What its labels are made of."""
         return TASKS[self.task].label
 
+    def _label(self, value: Any) -> Label:  # noqa: ANN401  a cell of any column
+        kind = self.label_kind
+        try:
+            return label_from(json.loads(value) if kind not in _OWN_COLUMNS and value is not None else value, kind)
+        except _NOT_AS_WRITTEN as error:
+            raise self._not_as_written("label", error) from error
+
+    def _cells(self, text: str | None) -> dict[str, Cell] | None:
+        try:
+            return None if text is None else cells_from(text)
+        except _NOT_AS_WRITTEN as error:
+            raise self._not_as_written("row of values", error) from error
+
+    def _not_as_written(self, what: str, error: Exception) -> DataError:
+        path = self.folder / TABLE_FILE
+        why = f"The table of samples {path} holds a {what} that cannot be read ({type(error).__name__})."
+        return DataError(why, "Restore it from a backup, or import the data again.", path=path)
+
     def _get(self, column: str, index: int) -> Any:  # noqa: ANN401  a cell of any column
         return self._columns[column][index].as_py()
 
@@ -334,10 +348,6 @@ class Revision:
         if not 0 <= position < self.rows:
             raise IndexError(f"row {index} of {self.rows}")
         return position
-
-
-def _label(value: Any, kind: LabelKind) -> Label:  # noqa: ANN401  a cell of any column
-    return label_from(json.loads(value) if kind not in _OWN_COLUMNS and value is not None else value, kind)
 
 
 def _verify(table: Path, sha256: str) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlstudio.api import SPLITS, DataError
 
 SCHEMA = pa.schema(
     [
@@ -36,3 +41,27 @@ ADDED = frozenset({"pair", "user", "item", "audio", "values", "annotation", "sec
 
 UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])
 """The same before the splits are known."""
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a table of samples, columns as in `SCHEMA`, in one chunk each.
+
+    Args:
+        path: The file; somebody may have sent it.
+
+    Raises:
+        DataError: It cannot be read, or is none.
+    """
+    remedy = "Import the data again."
+    try:
+        table = pq.read_table(path, memory_map=False)
+        for name in ADDED.difference(table.column_names):
+            table = table.append_column(SCHEMA.field(name), pa.nulls(table.num_rows, SCHEMA.field(name).type))
+        if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+            raise DataError(f"The table of samples {path} lacks the columns {', '.join(missing)}.", remedy, path=path)
+        table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"The table of samples {path} cannot be read: {error}.", remedy, path=path) from error
+    if strange := {str(name) for name in table.column("split").unique().to_pylist()}.difference(SPLITS):
+        raise DataError(f"The table of samples {path} has a split {min(strange)[:40]!r}.", remedy, path=path)
+    return table

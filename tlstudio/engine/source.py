@@ -227,8 +227,10 @@ def lineage_of(run: Run) -> tuple[Ancestor, ...]:
 
 
 def _lineage_to_be(run: Run) -> tuple[Ancestor, ...]:
-    """The same of a run that has not begun."""
+    """The same of a run that has not begun; what has begun and lacks the file may well lead in a circle."""
     with contextlib.suppress(RunError, OSError):
+        if run.status != "queued":
+            return ()
         backbone = run.read_recipe().get("backbone")
         start_from = backbone.get("start_from") if isinstance(backbone, dict) else None
         if isinstance(start_from, str) and start_from and start_from != run.id:
