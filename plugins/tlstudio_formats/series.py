@@ -111,7 +111,7 @@ class SeriesTable(DatasetFormat):
         "validation and test by time."
     )
     modality = "table"
-    tasks: tuple[Task, ...] = ("forecasting", "classification", "regression")
+    tasks: tuple[Task, ...] = ("forecasting", "classification", "regression", "anomaly_detection")
     Options = SeriesOptions
 
     def detect(self, path: Path) -> float:

@@ -41,7 +41,7 @@ class SoundTable(MediaTable):
         "(as Common Voice has it)."
     )
     modality = "audio"
-    tasks: tuple[Task, ...] = ("classification", "multi_label", "regression", "speech_recognition")
+    tasks: tuple[Task, ...] = ("classification", "multi_label", "regression", "speech_recognition", "anomaly_detection")
     role = "audio"
     Options = SoundTableOptions
 

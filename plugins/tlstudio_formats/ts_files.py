@@ -36,7 +36,7 @@ class TsFiles(DatasetFormat):
         "end in _TRAIN.ts and _TEST.ts."
     )
     modality = "table"
-    tasks: tuple[Task, ...] = ("classification", "regression")
+    tasks: tuple[Task, ...] = ("classification", "regression", "anomaly_detection")
 
     def detect(self, path: Path) -> float:
         """Look for a header."""

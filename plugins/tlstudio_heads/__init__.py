@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlstudio.api import TaskHead, hookimpl
+from tlstudio_heads.anomaly_heads import AnomalyDetection
 from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.fusion_heads import GatedFusion
@@ -33,6 +34,7 @@ def register_task_heads() -> Sequence[TaskHead]:
         GatedFusion(),
         Segmentation(),
         Recommendation(),
+        AnomalyDetection(),
         SpeechWriting(),  # before the next: a backbone that writes also gives what that one takes
         Ctc(),
     ]

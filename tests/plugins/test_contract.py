@@ -30,7 +30,7 @@ from tlstudio_strategies.lora import LoRA
 from tlstudio_strategies.partial import Partial
 from tlstudio_strategies.probe import LinearProbe
 
-POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression")
+POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression", "anomaly_detection")
 ON_TOKENS: tuple[Task, ...] = ("token_classification", "question_answering")
 ON_MAPS: tuple[Task, ...] = ("segmentation", "detection")
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
@@ -40,7 +40,7 @@ VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test
 AUDIO = ("tiny_sound_encoder", "wav2vec2", "ast", "whisper")
 LANGUAGE = ("gpt2", "llama", "t5")
 BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO, "speech_model", *LANGUAGE)
-ON_SOUNDS: tuple[str, ...] = ("classification", "ctc")
+ON_SOUNDS: tuple[str, ...] = ("classification", "anomaly_detection", "ctc")
 HEADS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tiny_text_encoder", "bert"), (*POOLED, *ON_TOKENS)),
     **dict.fromkeys(("tiny_conv_net", *VISION), (*POOLED, *ON_MAPS)),

@@ -49,7 +49,7 @@ class DatasetFormat(Component):
     """
 
     modality: Modality
-    tasks: Collection[Task] = ("classification", "multi_label", "regression")
+    tasks: Collection[Task] = ("classification", "multi_label", "regression", "anomaly_detection")
 
     @abstractmethod
     def detect(self, path: Path) -> float:

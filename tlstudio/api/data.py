@@ -22,6 +22,7 @@ Task = Literal[
     "speech_recognition",
     "forecasting",
     "recommendation",
+    "anomaly_detection",
 ]
 Split = Literal["train", "validation", "test"]
 LabelKind = Literal["name", "names", "number", "numbers", "spans", "mask", "boxes", "text"]
@@ -148,6 +149,7 @@ TASKS: dict[Task, TaskInfo] = {
     "speech_recognition": TaskInfo("Speech recognition", "text", "writes down what is said"),
     "forecasting": TaskInfo("Forecasting", "numbers", "says how a series goes on"),
     "recommendation": TaskInfo("Recommendation", "number", "says how much somebody will like each item"),
+    "anomaly_detection": TaskInfo("Anomaly detection", "name", "says how unlike the normal items something is"),
 }
 
 

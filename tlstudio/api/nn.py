@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -241,6 +241,17 @@ class HeadModule(nn.Module, ABC):
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Metrics named as in scikit-learn (``accuracy``, ``f1_macro``); updated with ``(output, target)``."""
+
+    def undefined_metrics(self, labels: Sequence[Label]) -> Collection[str]:
+        """Name metrics that cannot be measured on samples with these labels, so that no epoch is chosen by them.
+
+        `metrics` leaves them out there: the order of scores, say, where all samples are of one class.
+        """
+        return ()
+
+    def judged(self, label: Label) -> Label:
+        """Return a label as `decode` would say it, where several names mean the same to the head."""
+        return label
 
     def label_metrics(self) -> LabelMetrics | None:
         """Metrics that are computed from predictions instead of outputs, or `None` if there are none."""

@@ -55,7 +55,8 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
             )
     else:
         counts = Counter(cast("Sequence[str]", labels))
-        _check_classes(counts, len(labels))
+        if task != "anomaly_detection" or len(counts) > 1:  # what is normal can be learned alone
+            _check_classes(counts, len(labels))
     return sort_classes(counts), _notes(counts, task)
 
 
@@ -94,7 +95,7 @@ def _check_classes(counts: Counter[str], total: int) -> None:
 def _notes(counts: Counter[str], task: Task) -> tuple[str, ...]:
     notes = []
     single = sorted(name for name, count in counts.items() if count == 1)
-    if single:
+    if single and task != "anomaly_detection":  # there, all classes but one are anomalies alike
         word = "class has" if len(single) == 1 else "classes have"
         where = " it goes to train and cannot be tested" if task == "classification" else " it can hardly be learned"
         notes.append(

@@ -200,7 +200,8 @@ def split_data(
     def samples(positions: Tensor) -> list[Sample]:
         return list(revision.samples(indices[positions.numpy()]))
 
-    return SplitData(loader, revision.ids(indices), revision.labels(indices), samples)
+    labels = [head.judged(label) for label in revision.labels(indices)]
+    return SplitData(loader, revision.ids(indices), labels, samples)
 
 
 def sample_source(
@@ -246,15 +247,16 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
             what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
             problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
     kind = TASKS[target.task].label
+    classified = kind == "name" and target.task != "anomaly_detection"  # what is normal can be learned alone
     values = revision.values()[revision.indices("train")] if kind == "number" else np.empty(0)
     if len(values) and values.min() == values.max():
         what = f"all values in the train split of '{revision.dataset}' are {values[0]:g}."
         problems.append(Problem("dataset", what, "Import data with other splits, so that there is something to learn."))
-    if kind == "name" and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
+    if classified and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
         only = next(name for name, count in zip(target.classes, target.class_counts, strict=True) if count)
         what = f"the train split of '{revision.dataset}' has only the class '{only}'."
         problems.append(Problem("dataset", what, "Import data with other splits: each class must be in train."))
-    if kind == "name" and len(target.classes) < 2:
+    if classified and len(target.classes) < 2:
         what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
         problems.append(Problem("dataset", what, "Classification needs at least two classes."))
     return problems

@@ -151,6 +151,7 @@ class Execution:
             sources = [one.model_dump(mode="json") for one in parts.backbone.lineage()]
             self._write(lambda: self.run.write_json(LINEAGE_NAME, {"format": 1, "sources": sources}))
         self._write(lambda: parts.backbone.save_assets(parts.backbone_options, self.run.assets))
+        target = model.head.target  # it may see in the labels less than the data has
         self._write(lambda: write_target(self.run, target))
         return model, target
 
@@ -228,7 +229,7 @@ class Execution:
             patience=self._write,
         )
         validation = split("validation")
-        monitor, mode = monitored(model.head, options)
+        monitor, mode = monitored(model.head, options, validation.labels)
         groups = parts.strategy.param_groups(
             model,
             parts.strategy_options,

@@ -200,16 +200,22 @@ def _pairs(predictions: Sequence[Prediction]) -> list[tuple[Label, float | None]
     return [(prediction.value, prediction.confidence) for prediction in predictions]
 
 
-def monitored(head: HeadModule, options: TrainingOptions) -> tuple[str, str]:
+def monitored(head: HeadModule, options: TrainingOptions, labels: Sequence[Label] = ()) -> tuple[str, str]:
     """Name the metric that chooses the best epoch, and whether more (``"max"``) or less of it is better.
+
+    Args:
+        head: The head.
+        options: How to train.
+        labels: Those of the validation split; where they leave the metric undefined, the loss takes its place.
 
     Raises:
         RunError: The head has no such metric.
     """
-    if options.monitor in ("", head.monitor[0]):
-        return head.monitor
-    if options.monitor == "loss":
+    chosen = options.monitor or head.monitor[0]
+    if chosen == "loss" or (labels and chosen in head.undefined_metrics(labels)):
         return "loss", "min"
+    if chosen == head.monitor[0]:
+        return head.monitor
     collection = head.metrics()
     names = [str(name) for name in collection]
     if options.monitor not in names:

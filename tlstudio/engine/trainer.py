@@ -95,7 +95,7 @@ class Trainer:
             optimizer, lambda step: learning_rate_factor(step, steps, options)
         )
         keep_last = options.keep == "last"
-        best = BestEpoch(*monitored(model.head, options))
+        best = BestEpoch(*monitored(model.head, options, validation.labels))
         state = TrainingState(learner, network, fabric_optimizer, scheduler, self._fabric, num_train, steps, best)
         if resumption is not None:
             state.load(resumption)

@@ -148,8 +148,9 @@ def check_head(
     unknown = "there is no such label"
     kind = TASKS[target.task].label
     try:
-        # Any text can be written; that there is none is what no model can learn.
-        encoder([(unknown,) if kind == "names" else None if kind == "text" else unknown], items[:1])
+        # Any text can be written, and anything be an anomaly; that there is no label is what no model can learn.
+        free = kind == "text" or target.task == "anomaly_detection"
+        encoder([(unknown,) if kind == "names" else None if free else unknown], items[:1])
     except DataError:
         return
     raise ContractError("The encoder must raise a DataError for a label that it does not know.")
