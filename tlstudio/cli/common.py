@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 FAILED, WRONG_USE, CANCELLED = 1, 2, 130
 SHOWN_METRICS = (
-    "accuracy",
-    "f1_macro",
-    "f1_micro",
-    "average_precision_macro",
-    "mean_iou",
-    "map",
-    "rmse",
-    "mae",
-    "r2",
-    "loss",
+    *("mean_iou", "map", "wer", "cer", "rougeL", "bleu", "chrf", "exact_match"),  # what one task alone is judged by
+    *("accuracy", "f1_macro", "f1_micro", "f1", "average_precision_macro", "ndcg_at_10", "roc_auc"),
+    *("rmse", "mae", "mase", "r2", "perplexity", "loss"),
 )
 """Metrics in the order in which they are shown; a run is known by the first that it has."""
-JUDGING_METRICS = {"f1_macro": "max", "mean_iou": "max", "map": "max", "rmse": "min", "accuracy": "max", "loss": "min"}
+JUDGING_METRICS = {
+    **dict.fromkeys(("f1_macro", "mean_iou", "map"), "max"),
+    "wer": "min",
+    **dict.fromkeys(("f1_micro", "f1"), "max"),
+    "rmse": "min",
+    **dict.fromkeys(("roc_auc", "accuracy"), "max"),
+    "loss": "min",
+}
 """By which metric the best run is chosen, the first that it has, and whether more or less of it is better."""
 _MOST_COLUMNS = 12
 
