@@ -115,12 +115,13 @@ class AudioModelBackbone(Backbone):
         return {"weights": str(path)} if kind_of(path) in SUPPORTED else None
 
 
-def kind_of(folder: Path) -> object:
-    """What the ``config.json`` of a folder calls its architecture; `None` where it says nothing."""
+def kind_of(folder: Path) -> str:
+    """What the ``config.json`` of a folder calls its architecture; ``""`` where it says nothing."""
     try:
-        return read_json(folder / "config.json").get("model_type")
+        kind = read_json(folder / "config.json").get("model_type")
     except WeightsError:
-        return None
+        return ""
+    return kind if isinstance(kind, str) else ""
 
 
 def model_folder(options: AudioOptions) -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tlstudio.api import WeightsError, model_folders
 from tlstudio.api.model_folders import FIELD, first_line, quiet, read_json
 
@@ -32,6 +34,9 @@ _LIMITS = {
     "hop_length": (1, 65_536),
     "n_fft": (2, 65_536),
 }
+
+
+_TRIED = 2**14  # samples of silence
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -101,11 +106,14 @@ def read_extractor(folder: Path, config: PreTrainedConfig) -> SequenceFeatureExt
             raise _damaged(folder, f"{name} is {str(value)[:40]}")
     try:
         with quiet():
-            extractor: SequenceFeatureExtractor = kind(**{name: values[name] for name in values if name in known})
-    except (TypeError, ValueError, ArithmeticError) as error:
+            extractor: Any = kind(**{name: values[name] for name in values if name in known})
+            # Other values than these are first looked at when a sound comes.
+            extractor(np.zeros(max(extractor.sampling_rate, _TRIED), np.float32), sampling_rate=extractor.sampling_rate)
+    except Exception as error:  # of whatever it computes with
         raise _damaged(folder, first_line(error)) from error
     _check_fit(extractor, config, folder)
-    return extractor
+    result: SequenceFeatureExtractor = extractor
+    return result
 
 
 def _extractor_values(folder: Path) -> Mapping[str, Any]:

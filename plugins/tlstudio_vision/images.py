@@ -83,7 +83,7 @@ class InputSettings:
             values = json.loads(read_text(path))
             settings = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
             settings.check()
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise WeightsError(
                 f"{path} does not say how images are prepared: {error}.", "Copy or export the model again.", path=path
             ) from error

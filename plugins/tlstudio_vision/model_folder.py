@@ -75,7 +75,7 @@ def _cannot_be(config: Any) -> str:  # noqa: ANN401  configurations have no type
         if not (isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side):
             return "image_size and patch_size are no whole numbers above 0"
         return "" if (side // patch) ** 2 <= _MOST_PATCHES else f"it cuts an image into {side // patch}² patches"
-    sizes, depths = config.hidden_sizes, config.depths
+    sizes, depths = (getattr(config, name, None) for name in ("hidden_sizes", "depths"))
     for name, values, most in (("hidden_sizes", sizes, _WIDEST), ("depths", depths, _MOST_BLOCKS)):
         if not isinstance(values, list | tuple) or not all(type(v) is int and 0 < v <= most for v in values):
             return f"{name} are no whole numbers from 1 to {most}"
@@ -160,7 +160,7 @@ def read_settings(folder: Path) -> InputSettings:
     try:
         settings = _settings(given)
         settings.check()
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise WeightsError(
             f"{path} does not say how images are prepared: {error}.", "Copy the folder again.", path=path, field=FIELD
         ) from error

@@ -279,6 +279,10 @@ def _broken(folder: Path, target: Path, **changes: Any) -> Path:
         ("wav2vec2", {"conv_kernel": [10, 3]}, "transformers cannot make sense|convolutions have no whole sizes"),
         ("wav2vec2", {"hidden_size": 10**9}, "describes a model that cannot be"),
         ("wav2vec2", {"conv_dim": [10**9, 8, 8]}, "describes a model that cannot be"),
+        ("wav2vec2", {"conv_stride": [2**24, 4, 4]}, "conv_stride is 1.68e"),
+        ("wav2vec2", {"hidden_dropout": -1}, "hidden_dropout is -1, and not from 0 to 1"),
+        ("ast", {"std": "x"}, "How sounds are prepared cannot be read"),
+        ("whisper", {"dither": [1]}, "How sounds are prepared cannot be read"),
         ("wav2vec2", {"auto_map": {"AutoModel": "evil.Model"}}, "brings Python code of its own"),
         ("wav2vec2", {"sampling_rate": 0}, "sampling_rate is 0"),
         ("whisper", {"chunk_length": 10**9}, "chunk_length is 1000000000"),
@@ -293,6 +297,13 @@ def test_a_folder_that_cannot_be_used_is_told(
     chosen = options(_broken(folders[family], tmp_path / "broken", **changes))
     with pytest.raises(WeightsError, match=sentence):
         BACKBONE.preprocessor(chosen)
+
+
+def test_a_folder_whose_architecture_is_no_word_is_not_recognised(folders: dict[str, Path], tmp_path: Path) -> None:
+    broken = _broken(folders["wav2vec2"], tmp_path / "broken", model_type=["wav2vec2"])
+    assert BACKBONE.recognise(broken) is None
+    with pytest.raises(WeightsError, match="does not say which architecture"):
+        BACKBONE.preprocessor(options(broken))
 
 
 def test_what_is_missing_or_does_not_fit_is_told(folders: dict[str, Path], tmp_path: Path) -> None:

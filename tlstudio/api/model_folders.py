@@ -29,6 +29,10 @@ _MOST_LABELS = 20_000  # transformers makes a name for each
 _WIDEST = 2**18
 _MOST_ROWS = 2**24  # of a table of embeddings
 _ROWS = ("vocab_size", "n_positions", "n_ctx", "max_position_embeddings", "_positions", "hash_buckets")
+_WINDOWS = ("kernel", "stride", "conv_pos_embeddings")
+_WIDEST_WINDOW = 2**12
+_CHANCES = ("dropout", "dropout_rate", "drop_rate", "pdrop", "layerdrop", "_prob")
+_LONGEST_REASON = 300
 _WIDTHS = ("_size", "_groups", "_bins", "d_model", "d_ff", "d_kv", "n_embd", "n_inner", "dim")
 
 
@@ -59,12 +63,15 @@ def too_large(config: Mapping[str, Any]) -> str:
     for key, value in config.items():
         if isinstance(value, dict) and (inner := too_large(value)):  # of the half of a model, such as its encoder
             return inner
-        if isinstance(value, list) and key.endswith(_WIDTHS):  # of one layer after the other
+        window = any(part in key for part in _WINDOWS)
+        if isinstance(value, list) and (window or key.endswith(_WIDTHS)):  # of one layer after the other
             value = max((size for size in value if type(size) is int), default=0)
         if not isinstance(value, int) or isinstance(value, bool):
             continue
         if any(part in key for part in ("layers", "n_layer", "num_heads", "n_head", "attention_heads", "num_blocks")):
             most = _MOST_LAYERS
+        elif window:
+            most = _WIDEST_WINDOW
         elif key == "num_labels":
             most = _MOST_LABELS
         elif any(part in key for part in _ROWS):
@@ -76,6 +83,26 @@ def too_large(config: Mapping[str, Any]) -> str:
         if value > most:
             return f"{key} is {value:.3g}" if value < 10**300 else f"{key} has hundreds of digits"
     return ""
+
+
+def _no_chance(config: Mapping[str, Any]) -> str:
+    """Say which share of what is left out at random is none; it would be told as late as in training."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            if inner := _no_chance(value):
+                return inner
+            continue
+        known = value is None or (isinstance(value, (int, float)) and 0 <= value <= 1)
+        if key.endswith(_CHANCES) and not known:
+            return f"{key} is {str(value)[:40]}, and not from 0 to 1"
+    return ""
+
+
+def _impossible(config: Mapping[str, Any]) -> str:
+    try:
+        return too_large(config) or _no_chance(config)
+    except RecursionError:
+        return "it is nested too deeply"
 
 
 def raw_config(folder: Path, known: Collection[str], refused: Callable[[Path, str], WeightsError]) -> dict[str, Any]:
@@ -129,9 +156,9 @@ def raw_config(folder: Path, known: Collection[str], refused: Callable[[Path, st
         )
     if config["model_type"] not in known:
         raise refused(folder, config["model_type"])
-    if size := too_large(config):
+    if why := _impossible(config):
         raise WeightsError(
-            f"{path} describes a model that cannot be: {size}.", "Copy the folder again.", path=path, field=FIELD
+            f"{path} describes a model that cannot be: {why}.", "Copy the folder again.", path=path, field=FIELD
         )
     return config
 
@@ -287,4 +314,4 @@ def _complaint(keys: set[str], what: str) -> str:
 def first_line(error: Exception) -> str:
     """The first line of what an exception says, or its kind where it says nothing."""
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0][:_LONGEST_REASON] if text else type(error).__name__
