@@ -45,7 +45,7 @@ class SeriesFacts:
     Attributes:
         channels: The channels; the first is the one that is forecast.
         length: Values that the network looks at: as many as the longest training window has.
-        shortest: As many as the shortest has; what is shorter cannot be read.
+        shortest: Fewest values that can be read: as many, or 1 where training windows differ in length.
     """
 
     channels: tuple[Channel, ...]
@@ -117,7 +117,7 @@ def fit_series(samples: Iterable[Sample]) -> SeriesFacts:
         # Rounding can leave a tiny spread of values that are all equal, by which nothing may be divided.
         std = math.sqrt(variance) if variance > 1e-12 * max(1.0, mean * mean) else 1.0
         channels.append(Channel(name, float(mean), std))
-    return SeriesFacts(tuple(channels), max(lengths), max(1, min(lengths)))
+    return SeriesFacts(tuple(channels), max(lengths), max(lengths) if len(lengths) == 1 else 1)
 
 
 def series_of(sample: Sample, name: str) -> np.ndarray:

@@ -172,6 +172,7 @@ def test_series_with_labels_are_told_apart_from_ts_files(tlstudio: Tlstudio, pro
     imported(tlstudio, project, folder)
     result = train(tlstudio, project, "--backbone", "series_resnet", "-o", "training.epochs=8")
     assert result["metrics"]["test"]["accuracy"] > 0.95
+    assert "takes rows, and a request brings an image, a recording or texts" in tlstudio("serve", project).err
     out = tmp_path / "out.csv"
     assert tlstudio("predict", project, folder / "waves_TEST.ts", "--output", out).code == 0
     assert sum(row["prediction"] == ("slow", "fast")[n % 2] for n, row in enumerate(table_of(out))) > 38

@@ -72,6 +72,13 @@ def test_what_is_missing_or_too_short_is_refused_in_a_sentence() -> None:
         fit_series([*windows(a=[1.0]), *windows(b=[1.0])])
 
 
+def test_series_of_any_length_are_read_where_those_of_training_differ() -> None:
+    preprocess = SeriesPreprocessor(
+        fit_series([*windows(a=[0.0, 1.0, 2.0, 3.0]), *windows(a=[0.0, 1.0, 2.0])]), window_scaling=False
+    )
+    assert preprocess(windows(a=[5.0, 6.0])[0])["series"].shape == (1, 4)
+
+
 def test_patches_that_are_longer_than_the_window_are_refused() -> None:
     fitted = PatchTransformer().fit(PatchOptions(), windows(a=[1.0, 2.0, 3.0]))
     with pytest.raises(TLStudioError, match="3 values, fewer than one patch of 8"):

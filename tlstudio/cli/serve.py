@@ -67,11 +67,12 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
 
 
 def _check_served(_registry: Registry, modality: Modality) -> None:
-    """Refuse a model that takes more at once than one request brings."""
+    """Refuse a model that takes what no request brings."""
     from tlstudio.api import MODALITIES, RunError
 
-    if modality == "image+text":
-        what = f"This model takes {MODALITIES[modality].items}, and a request brings one or the other."
+    brought = {"image+text": "one or the other", "table": "an image, a recording or texts"}.get(modality)
+    if brought is not None:
+        what = f"This model takes {MODALITIES[modality].items}, and a request brings {brought}."
         raise RunError(what, "Use it with: tlstudio predict.")
 
 
