@@ -126,7 +126,7 @@ class Composed:
 
     def __call__(self, folder: Path, seed: int) -> Path:
         """Write them."""
-        parts = {"train": (144, slice(0, 30)), "val": (32, slice(30, 40)), "test": (64, slice(40, None))}
+        parts = {"train": (144, slice(0, 20)), "val": (32, slice(20, 24)), "test": (64, slice(24, None))}
         splits = {
             name: compose(count, seed=3 * seed + number, part=part)
             for number, (name, (count, part)) in enumerate(parts.items())
