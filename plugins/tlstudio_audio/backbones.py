@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tlstudio.api import Augmentation, Backbone, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
-from tlstudio.api.model_folders import FIELD, read_json, read_weights, weight_files
+from tlstudio.api.model_folders import folder_of, read_json, read_weights, weight_files, weights_info
 from tlstudio_audio.folder import SUPPORTED, filled_model, new_model, read_config, read_extractor
 from tlstudio_audio.options import AudioOptions
 
@@ -50,14 +50,7 @@ class AudioModelBackbone(Backbone):
         Raises:
             WeightsError: They are not on this machine.
         """
-        parts = weight_parts(_audio(options))
-        if not parts:
-            return WeightsInfo(path=None, origin="random weights")
-        return WeightsInfo(
-            path=parts[0] if len(parts) == 1 else parts[0].parent,
-            origin="your file",
-            size=sum(part.stat().st_size for part in parts),
-        )
+        return weights_info(weight_parts(_audio(options)), "your file")
 
     def load(self, options: BaseOptions) -> BackboneModule:
         """Build the model with its pretrained weights.
@@ -130,15 +123,7 @@ def model_folder(options: AudioOptions) -> Path:
     Raises:
         WeightsError: None is chosen.
     """
-    given = options.folder or ("" if options.weights == "random" else options.weights)
-    if not given:
-        raise WeightsError(
-            "auto_audio does not know which model to load.",
-            "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
-            field=FIELD if options.weights != "random" else "backbone.folder",
-        )
-    folder = given_path(given)
-    return folder.parent if folder.is_file() else folder
+    return folder_of("This backbone", options.weights, options.folder)
 
 
 def weight_parts(options: AudioOptions) -> list[Path]:

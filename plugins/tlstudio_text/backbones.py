@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
-from tlstudio.api.model_folders import FIELD, read_weights, weight_files
+from tlstudio.api.model_folders import FIELD, folder_of, read_weights, weight_files, weights_info
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
     check_vocabulary,
@@ -66,15 +66,9 @@ class TextBackbone(Backbone):
         """
         chosen = _text(options)
         parts = self._parts(chosen)
-        if not parts:
-            return WeightsInfo(path=None, origin="random weights")
-        own = chosen.weights in {"pretrained", ""}
-        return WeightsInfo(
-            path=parts[0] if len(parts) == 1 else parts[0].parent,
-            origin=self._origin(parts[0].parent) if own else "your file",
-            size=sum(part.stat().st_size for part in parts),
-            sha256=self._sha256(parts[0]) if own else "",
-        )
+        own = bool(parts) and chosen.weights in {"pretrained", ""}
+        origin = self._origin(parts[0].parent) if own else "your file"
+        return weights_info(parts, origin, self._sha256(parts[0]) if own else "")
 
     def load(self, options: BaseOptions) -> BackboneModule:
         """Build the encoder with its pretrained weights.
@@ -215,16 +209,8 @@ class AutoModelBackbone(TextBackbone):
         )
 
     def _folder(self, options: TextOptions) -> Path:
-        given = options.folder if isinstance(options, ModelFolder) else ""
-        given = given or ("" if options.weights in {"random", "pretrained"} else options.weights)
-        if not given:
-            raise WeightsError(
-                f"{self.name} does not know which model to load.",
-                "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
-                field=FIELD if options.weights != "random" else "backbone.folder",
-            )
-        folder = given_path(given)
-        return folder.parent if folder.is_file() else folder
+        own = options.folder if isinstance(options, ModelFolder) else ""
+        return folder_of(self.name, options.weights, own)
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Take a folder of an encoder with its tokenizer."""

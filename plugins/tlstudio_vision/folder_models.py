@@ -19,7 +19,7 @@ from tlstudio.api import (
 )
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
-from tlstudio.api.model_folders import FIELD, raw_config, read_weights, weight_files
+from tlstudio.api.model_folders import folder_of, raw_config, read_weights, weight_files, weights_info
 from tlstudio_vision.cache import hugging_face_folder
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.model_folder import (
@@ -65,14 +65,8 @@ class FolderBackbone(Backbone):
         """
         chosen = _options(options)
         parts = self._parts(chosen)
-        if not parts:
-            return WeightsInfo(path=None, origin="random weights")
         cached = chosen.weights in {"pretrained", ""}
-        return WeightsInfo(
-            path=parts[0] if len(parts) == 1 else parts[0].parent,
-            origin=f"Hugging Face's cache ({parts[0].parent})" if cached else "your file",
-            size=sum(part.stat().st_size for part in parts),
-        )
+        return weights_info(parts, f"Hugging Face's cache ({parts[0].parent})" if parts and cached else "your file")
 
     def load(self, options: BaseOptions) -> BackboneModule:
         """Build the network with its pretrained weights.
@@ -158,16 +152,8 @@ class AutoImageModel(FolderBackbone):
         )
 
     def _folder(self, options: ImageOptions) -> Path:
-        given = options.folder if isinstance(options, ImageModelOptions) else ""
-        given = given or ("" if options.weights in {"random", "pretrained"} else options.weights)
-        if not given:
-            raise WeightsError(
-                f"{self.name} does not know which model to load.",
-                "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
-                field=FIELD if options.weights != "random" else "backbone.folder",
-            )
-        folder = given_path(given)
-        return folder.parent if folder.is_file() else folder
+        own = options.folder if isinstance(options, ImageModelOptions) else ""
+        return folder_of(self.name, options.weights, own)
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Take a folder of an image model that says how images are prepared."""

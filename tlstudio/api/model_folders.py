@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlstudio.api.archives import given_path
 from tlstudio.api.errors import WeightsError
+from tlstudio.api.facts import WeightsInfo
 from tlstudio.api.files import read_text
 from tlstudio.api.model_signs import read_signs
 from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
@@ -60,9 +62,10 @@ def too_large(config: Mapping[str, Any]) -> str:
 
     Building such a network would fill the memory, or take for ever, before anything could be compared.
     """
-    for key, value in config.items():
+    for name, value in config.items():
         if isinstance(value, dict) and (inner := too_large(value)):  # of the half of a model, such as its encoder
             return inner
+        key = str(name)  # transformers' own have whole numbers, too
         window = any(part in key for part in _WINDOWS)
         if isinstance(value, list) and (window or key.endswith(_WIDTHS)):  # of one layer after the other
             value = max((size for size in value if type(size) is int), default=0)
@@ -93,7 +96,7 @@ def _no_chance(config: Mapping[str, Any]) -> str:
                 return inner
             continue
         known = value is None or (isinstance(value, (int, float)) and 0 <= value <= 1)
-        if key.endswith(_CHANCES) and not known:
+        if str(key).endswith(_CHANCES) and not known:
             return f"{key} is {str(value)[:40]}, and not from 0 to 1"
     return ""
 
@@ -205,6 +208,42 @@ def read_config(folder: Path, known: Collection[str], refused: Callable[[Path, s
             field=FIELD,
         ) from error
     return config
+
+
+def folder_of(backbone: str, weights: str, folder: str = "") -> Path:
+    """Find the folder that describes a model which the user brings.
+
+    Args:
+        backbone: Name of the backbone, for the message.
+        weights: The option of that name: a folder or file, or ``"random"``.
+        folder: The option of that name, where the weights are elsewhere or random.
+
+    Raises:
+        WeightsError: None is chosen, or it is an archive without a model.
+    """
+    given = folder or ("" if weights in {"random", "pretrained"} else weights)
+    if not given:
+        raise WeightsError(
+            f"{backbone} does not know which model to load.",
+            "Give the folder of the model: weights=FOLDER, or with random weights folder=FOLDER.",
+            field=FIELD if weights != "random" else "backbone.folder",
+        )
+    path = given_path(given)
+    return path.parent if path.is_file() else path
+
+
+def weights_info(files: list[Path], origin: str, sha256: str = "") -> WeightsInfo:
+    """Say where weights are that lie in one file or several; in none are those that are random.
+
+    Args:
+        files: The files, all in one folder.
+        origin: Where they come from, for people.
+        sha256: Hash of the file, where there is one and it is known.
+    """
+    if not files:
+        return WeightsInfo(None, "random weights")
+    path = files[0] if len(files) == 1 else files[0].parent
+    return WeightsInfo(path, origin, sum(file.stat().st_size for file in files), sha256)
 
 
 def weight_files(path: Path) -> list[Path]:
