@@ -6,7 +6,11 @@ Needs the package gguf (the extra ``gguf``).
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,8 +39,14 @@ def convert(file: Path, folder: Path) -> None:
         raise WeightsError(f"{folder} is not empty.", "Choose a new folder.", path=folder, field=FIELD)
     try:
         check_plain_file(file)
-        with quiet():
-            _convert(file.absolute(), folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with quiet(), tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as alone:
+            # Beside the file, transformers would also find adapters, or a tokenizer with code of its own.
+            made = Path(alone) / "model"
+            _convert(_placed(file, Path(alone)), made)
+            if folder.exists():
+                folder.rmdir()
+            made.rename(folder)  # as a whole, or not at all
     except TLStudioError:
         raise
     except Exception as error:  # transformers and gguf raise whatever they stumble over
@@ -48,16 +58,26 @@ def convert(file: Path, folder: Path) -> None:
         ) from error
 
 
+def _placed(file: Path, folder: Path) -> Path:
+    """Put a file into a folder, without a copy where the disk is the same."""
+    place = folder / "model.gguf"
+    with contextlib.suppress(OSError):
+        os.link(file.resolve(), place)
+        return place
+    shutil.copyfile(file, place)
+    return place
+
+
 def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    place: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     config: Any = AutoConfig.from_pretrained(file.parent, **place)
     size = too_large(config.to_dict())
     if config.model_type not in WRITERS or size:
         raise WeightsError(
-            f"The model in {file.name} ({config.model_type}) cannot be used here{f': {size}' if size else ''}.",
+            f"The model in the file ({config.model_type}) cannot be used here{f': {size}' if size else ''}.",
             "Choose a language model such as Llama, Qwen or SmolLM.",
             path=file,
             field=FIELD,

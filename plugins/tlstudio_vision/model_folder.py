@@ -70,7 +70,7 @@ def _unknown(folder: Path, kind: str) -> WeightsError:
 def _cannot_be(config: Any) -> str:  # noqa: ANN401  configurations have no types
     if config.num_channels != 3:
         return f"it takes images of {str(config.num_channels)[:20]} channels instead of 3"
-    if config.model_type in PREFIX_TOKENS:
+    if str(config.model_type) in PREFIX_TOKENS:
         side, patch = config.image_size, config.patch_size
         if not (isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side):
             return "image_size and patch_size are no whole numbers above 0"

@@ -177,6 +177,7 @@ def forge(revision: Revision, task: str, **columns: list[object]) -> Revision:
         ("token_classification", '[["a", "x", 1]]'),
         ("segmentation", '{"names": ["a"], "png": "?"}'),
         ("segmentation", "3"),
+        ("segmentation", json.dumps({"names": ["a"] * 300, "png": ""})),
         ("forecasting", f"[1{'0' * 400}]"),
         ("forecasting", "no json"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,19 @@ def test_what_is_no_language_model_is_told(llama: Any, tmp_path: Path, capsys: p
     assert main([str(tmp_path / "none.gguf"), str(tmp_path / "model")]) == 1
     assert "none.gguf cannot be read" in capsys.readouterr().err
     assert main([]) == 2
+
+
+def test_what_lies_beside_a_gguf_file_is_neither_run_nor_loaded(llama: Any, tmp_path: Path) -> None:
+    place = tmp_path / "given"
+    place.mkdir()
+    path = write_gguf(place / "small.gguf", llama)
+    tokenizer = {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"]}, "tokenizer_class": "Tokenizer"}
+    (place / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    (place / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "evil.Config"}}))
+    (place / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(place), "peft_type": "LORA"}))
+    (place / "evil.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
+    convert(path, tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert not (tmp_path / "canary").exists()
+    assert {file.name for file in tmp_path.iterdir()} == {"given", "model"}
+    assert len(list(place.iterdir())) == 5

@@ -202,7 +202,7 @@ def changed_config(folder: Path, **changes: Any) -> Path:
         ("vit", {"image_size": 200_000, "patch_size": 1}, "200000² patches"),
         ("vit", {"hidden_size": 10**9}, "hidden_size is 1e"),
         ("vit", {"attention_probs_dropout_prob": 2}, "attention_probs_dropout_prob is 2, and not from 0 to 1"),
-        ("clip", {"vision_config": {"model_type": "x"}}, "hidden_sizes are no whole numbers"),
+        ("clip", {"vision_config": {"model_type": []}}, "hidden_sizes are no whole numbers"),
         ("vit", {"hidden_act": "nonsense"}, "do not fit|cannot be built"),
         ("resnet", {"hidden_sizes": [8, 8, 10**9, 16]}, "hidden_sizes are no whole numbers"),
         ("convnext", {"depths": [1, 1, 1, 1, 1]}, "do not go together|cannot make sense"),
