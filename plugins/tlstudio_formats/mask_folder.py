@@ -205,9 +205,10 @@ def _paired(files: list[Path], root: Path) -> tuple[list[Pair], list[Path]]:
             masks.setdefault((*key[:-1], match[1].casefold()), file)
         elif place is None:
             loose.append((key, file))
-    by_name = Counter(key[-1] for key in masks)
-    named = {key[-1]: file for key, file in masks.items() if by_name[key[-1]] == 1}
     chosen = images or loose
+    # A name may tell as much as a path, where no other image or mask has it: 1.jpg in val is not that in train.
+    by_name, of_images = Counter(key[-1] for key in masks), Counter(key[-1] for key, _ in chosen)
+    named = {key[-1]: file for key, file in masks.items() if by_name[key[-1]] == of_images[key[-1]] == 1}
     pairs = [Pair(file, masks.get(key) or named.get(key[-1])) for key, file in chosen]
     used = {pair.mask for pair in pairs}
     return pairs, sorted(set(masks.values()) - used)

@@ -102,6 +102,14 @@ def test_what_has_no_partner_is_told(tmp_path: Path) -> None:
     assert "1 of 3 images have no mask." in MaskFolder().preview(tmp_path).notes
 
 
+def test_an_image_never_takes_the_mask_of_another_one_of_its_name(tmp_path: Path) -> None:
+    layout(tmp_path, [("images/train/1.jpg", "masks/train/1.png"), ("images/val/1.jpg", "")])
+    kept, alone = read(tmp_path)
+    assert isinstance(kept, Sample)
+    assert isinstance(alone, Rejected)
+    assert (kept.id, alone.source, alone.reason) == ("images/train/1.jpg", "images/val/1.jpg", "It has no mask.")
+
+
 def test_a_folder_of_classes_is_not_taken_for_masks(tmp_path: Path, registry: Registry) -> None:
     for name in ("mask", "no_mask"):
         for number in range(4):
