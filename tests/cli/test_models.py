@@ -94,6 +94,8 @@ def test_weights_of_an_unknown_network_are_kept_and_say_that_it_must_be_named(
     assert "There is nothing at" in wrong.err
     (tmp_path / "notes.txt").write_text("no weights", encoding="utf-8")
     assert "is no weight file" in tlstudio("models", "--add", str(tmp_path / "notes.txt")).err
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    assert "python -m tlstudio_text.gguf FILE FOLDER" in tlstudio("models", "--add", str(tmp_path / "small.gguf")).err
     names = [one["name"] for one in tlstudio("models", "--json").json["models"] if one["place"] == "yours"]
     assert names == ["b", "odd"], "what failed has left nothing behind"
 

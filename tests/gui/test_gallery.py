@@ -7,11 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.gallery import Gallery, Tile
-from tlstudio.gui.widgets.thumbnails import ThumbnailLoader, file_thumb, load_picture
+from tlstudio.gui.widgets.thumbnails import Thumb, ThumbnailLoader, file_thumb, load_picture
 
 
 def test_a_million_items_are_drawn_by_asking_only_for_those_that_are_seen(state: AppState, qtbot: QtBot) -> None:
@@ -59,6 +60,19 @@ def test_the_gallery_is_walked_and_selected_by_keyboard_and_mouse(state: AppStat
     with qtbot.waitSignal(gallery.activated) as activated:
         qtbot.mouseDClick(gallery.viewport(), Qt.MouseButton.LeftButton, pos=gallery._rect(2).center())
     assert activated.args == [2]
+
+
+def test_a_picture_that_cannot_be_made_is_told_and_the_next_one_comes(qtbot: QtBot) -> None:
+    def fail(_edge: int) -> QImage:
+        raise KeyError("its label is damaged")
+
+    thumbs = [Thumb("damaged", fail), Thumb("whole", lambda edge: QImage(edge, edge, QImage.Format.Format_RGB888))]
+    loader = ThumbnailLoader(8)
+    loader.want(thumbs)
+    qtbot.waitUntil(lambda: all(loader.get(thumb) is not None for thumb in thumbs))
+    pictures = [loader.get(thumb) for thumb in thumbs]
+    assert [picture is not None and picture.isNull() for picture in pictures] == [True, False]
+    loader.close()
 
 
 def test_thumbnails_are_made_in_the_background_newest_wish_first(qtbot: QtBot, tmp_path: Path) -> None:

@@ -233,7 +233,10 @@ def _copy(source: Path, target: Path, on_progress: Progress) -> None:
     if source.is_file():
         if source.suffix.lower() not in WEIGHT_SUFFIXES:
             what = f"{source.name} is no weight file ({', '.join(WEIGHT_SUFFIXES)}), zip file or wheel."
-            raise WeightsError(what, "Choose another file, or a folder.", path=source)
+            instead = "Choose another file, or a folder."
+            if source.suffix.lower() == ".gguf":
+                instead = "Turn it into a model folder first: python -m tlstudio_text.gguf FILE FOLDER."
+            raise WeightsError(what, instead, path=source)
         pairs = [(source, Path(source.name))]
     else:
         # The folders of Hugging Face's cache hold links to files; a link to a folder could lead in circles.

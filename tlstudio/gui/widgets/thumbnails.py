@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from tlstudio.api.images import open_image
 
 if TYPE_CHECKING:
     from PIL import Image
+
+log = logging.getLogger(__name__)
 
 KEPT = 1500
 """Thumbnails that are kept: at 2x and 120 px about 350 MB at most, at 1x a quarter of that."""
@@ -121,7 +124,12 @@ class ThumbnailLoader(QObject):
                 return
             thumb = self._wanted.pop()
             self._working.add(thumb)
-        self._made.emit((thumb, thumb.make(self._edge)))
+        try:
+            image = thumb.make(self._edge)
+        except Exception:  # of whatever kind: its cell says that it cannot be read, and the others go on
+            log.exception("thumbnail %s", thumb.key)
+            image = QImage()
+        self._made.emit((thumb, image))
 
     @Slot(object)
     def _keep(self, made: object) -> None:
