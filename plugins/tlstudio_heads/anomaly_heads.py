@@ -34,7 +34,8 @@ class AnomalyOptions(Options):
     quantile: float = option(
         0.95,
         title="Normal share",
-        help="Share of the normal training items that lie below the threshold; what is above it is told an anomaly.",
+        help="Share of the normal training items that lie below the threshold; what is above it is told an anomaly. "
+        "Of new normal items somewhat fewer lie below it, the more so the fewer there were to train on.",
         gt=0,
         lt=1,
     )
@@ -63,7 +64,8 @@ class AnomalyDetection(TaskHead):
     title = "Anomaly detection"
     description = (
         "Says how unlike the normal items something is: a machine that sounds odd, a part with a flaw, a strange row. "
-        "It learns from normal items alone; anomalies that are known help, and are what it is measured by."
+        "It learns from normal items alone; anomalies that are known help, and are what it is measured by. The "
+        "backbone stays as it is unless anomalies are among the training items: choose the linear probe."
     )
     task: Task = "anomaly_detection"
     requires: FeatureKind = "pooled"

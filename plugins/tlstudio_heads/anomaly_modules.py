@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AnomalyModule", "NormalEncoder", "RunningScale"]
 
+_WORST = 100.0
+"""Loss of an anomaly with the score 0, before it is weighted."""
+
 MOST_SCORES = 4096
 """So many of the newest training scores are kept at most: a quantile of more would hardly be another."""
 
@@ -78,13 +81,15 @@ class AnomalyModule(HeadModule):
     minimum is the principal components (Baldi and Hornik 1989), and something far out in their directions would be
     rebuilt well; with it ``r`` is bounded, so that the score grows with the distance in every direction.
 
-    Features that learn too could come to be rebuilt perfectly by saying nothing any more: the collapse of one-class
-    networks (Ruff et al. 2018, "Deep one-class classification"). Two things are against it: what is to be rebuilt is
-    taken as given, so that no gradient moves it to where it is rebuilt easily (as in SimSiam, Chen and He 2021,
-    arXiv:2011.10566); and features are divided by their own spread, so that shrinking gains nothing.
-
     Anomalies of the training set enter by the inverse of their score (Ruff et al. 2020, "Deep semi-supervised
     anomaly detection", arXiv:1906.02694).
+
+    Features are moved for the sake of known anomalies alone. Features that learn from normal items only come to say
+    nothing any more, as then all is rebuilt: the collapse of one-class networks (Ruff et al. 2018, "Deep one-class
+    classification"; Reiss et al. 2021, "PANDA", arXiv:2010.05903). So without anomalies in the training set, no
+    gradient goes to the backbone, whatever the strategy. With enough of them a collapse does not pay: it gives them
+    the score 0, which costs `_WORST` for each, in the mean over all items at least 2; to rebuild nothing at all and
+    tell nothing apart costs 1.
 
     The threshold is a quantile of the newest scores of normal training items. `loss` keeps them in training mode, as
     it alone has both score and label, in a buffer: so a checkpoint holds them, and a resumed run has the same.
@@ -113,14 +118,16 @@ class AnomalyModule(HeadModule):
         self.encode = nn.Linear(num_features, width)
         self.rebuild = nn.Linear(width, num_features)
         size = min(MOST_SCORES, max(1, sum(target.class_counts)))
+        # Weighted share of known anomalies from which on features may move; see above.
+        self.moves_features = anomaly_weight * target.class_counts[1] * _WORST >= 2 * sum(target.class_counts)
         self.register_buffer("scores", torch.full((size,), torch.nan))  # NaN: none yet, or of an anomaly
         self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Features) -> Tensor:
         """Compute scores ``[B, 1]`` float32 from pooled features ``[B, D]``."""
-        x: Tensor = self.scale(features.require("pooled"))
-        rebuilt = self.rebuild(self.encode(x).tanh()).float()
-        return (x.detach() - rebuilt).square().mean(dim=1, keepdim=True)
+        pooled = features.require("pooled")
+        x: Tensor = self.scale(pooled if self.moves_features else pooled.detach())
+        return (x - self.rebuild(self.encode(x).tanh()).float()).square().mean(dim=1, keepdim=True)
 
     def encoder(self) -> TargetEncoder:
         """Return what gives 1 for anomalies ``[B]`` float32."""
@@ -132,10 +139,10 @@ class AnomalyModule(HeadModule):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Score of normal items and weighted inverse score of anomalies, ``[B]``."""
-        if self.training:
-            self._keep(output.detach()[:, 0].float(), target)
         score = output.float().squeeze(1)
-        return torch.where(target > 0, self.anomaly_weight / (score + 0.01), score)
+        if self.training:
+            self._keep(score.detach(), target)
+        return torch.where(target > 0, self.anomaly_weight / (score + 1 / _WORST), score)
 
     @torch.no_grad()
     def _keep(self, scores: Tensor, target: Tensor) -> None:

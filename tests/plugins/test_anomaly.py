@@ -1,4 +1,4 @@
-"""The head that tells what is unlike normal items: its scores, its threshold, its metrics, and that it cannot collapse."""
+"""The head that tells what is unlike normal items: its scores, threshold and metrics, and that it cannot collapse."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ def train(head: AnomalyModule, features: Tensor, target: Tensor, steps: int = 40
         torch.autograd.backward(loss)
         optimizer.step()
     head.eval()
+
+
+def scored(*scores: float) -> Tensor:
+    return torch.tensor([[score] for score in scores], dtype=torch.float64)
 
 
 def scores_of(head: AnomalyModule, features: Tensor) -> Tensor:
@@ -133,12 +137,12 @@ def test_what_leaves_the_normal_directions_or_goes_too_far_in_them_is_found() ->
 def test_the_threshold_is_the_quantile_of_normal_training_scores_and_holds_for_new_items() -> None:
     normal = items(2000, seed=0)
     head = head_of(target_of(good=2000), quantile=0.9)
-    assert [one.value for one in head.decode(torch.tensor([[7.0]]))] == ["good"], "nothing is known yet"
+    assert [one.value for one in head.decode(scored(7.0))] == ["good"], "nothing is known yet"
     train(head, normal, torch.zeros(2000))
     beyond = scores_of(head, items(2000, seed=1))[:, 0] > head.threshold()
     assert float(beyond.float().mean()) == pytest.approx(0.1, abs=0.03)
     threshold = head.threshold()
-    below, above = head.decode(torch.tensor([[threshold / 3], [threshold * 3]]))
+    below, above = head.decode(scored(threshold / 3, threshold * 3))
     assert (below.value, above.value) == ("good", "anomaly")
     assert below.scores == (("good", pytest.approx(0.75)), ("anomaly", pytest.approx(0.25)))
     assert above.scores == (("anomaly", pytest.approx(0.75)), ("good", pytest.approx(0.25)))
@@ -146,11 +150,11 @@ def test_the_threshold_is_the_quantile_of_normal_training_scores_and_holds_for_n
 
 def test_scores_of_anomalies_do_not_move_the_threshold_and_old_scores_fade() -> None:
     head = head_of(target_of(good=3, bad=1)).train()
-    head.loss(torch.tensor([[1.0], [2.0], [99.0]]), torch.tensor([0.0, 0.0, 1.0]))
+    head.loss(scored(1.0, 2.0, 99.0), torch.tensor([0.0, 0.0, 1.0]))
     assert head.threshold() == pytest.approx(1.95)
-    head.loss(torch.tensor([[5.0]] * 6), torch.zeros(6))
+    head.loss(scored(*[5.0] * 6), torch.zeros(6))
     assert head.threshold() == 5.0
-    head.eval().loss(torch.tensor([[50.0]] * 6), torch.zeros(6))
+    head.eval().loss(scored(*[50.0] * 6), torch.zeros(6))
     assert head.threshold() == 5.0, "only training counts"
 
 
@@ -169,30 +173,44 @@ def test_known_anomalies_are_pushed_away_from_what_is_rebuilt() -> None:
     assert found[1.0] > found[0.0] + 0.05
 
 
-def test_fine_tuning_on_normal_items_alone_does_not_make_all_features_alike() -> None:
+def fine_tune(head: AnomalyModule, features: Tensor, target: Tensor, steps: int) -> nn.Module:
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Linear(DIM, 64), nn.ReLU(), nn.Linear(64, DIM))
-    head = head_of(target_of(good=400))
-    normal, fresh = items(400, seed=0), items(200, seed=1)
-    odd = items(100, seed=2, noise=1.0)
-    learning = [*backbone.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(learning, lr=3e-3)
+    optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=3e-3)
     drawn = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        before = float(torch.linalg.matrix_norm(torch.corrcoef(backbone(normal).T)))
-    for _ in range(1500):
-        rows = torch.randint(400, (64,), generator=drawn)
-        loss = head.loss(head(Features(pooled=backbone(normal[rows]))), torch.zeros(64)).mean()
+    head.train()
+    for _ in range(steps):
+        rows = torch.randint(len(features), (64,), generator=drawn)
+        loss = head.loss(head(Features(pooled=backbone(features[rows]))), target[rows]).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    with torch.no_grad():
-        features = backbone(torch.cat([fresh, odd]))
-        after = float(torch.linalg.matrix_norm(torch.corrcoef(backbone(normal).T)))
-    assert float(features.std(dim=0).min()) > 0.05, "features still tell items apart"
-    assert after < 1.5 * before, "and not all of them the same"
-    truth = np.r_[np.zeros(200), np.ones(100)]
-    assert sk.roc_auc_score(truth, scores_of(head, features)[:, 0].numpy()) > 0.95
+    head.eval()
+    return backbone.requires_grad_(False)
+
+
+@pytest.mark.parametrize(("bad", "weight"), [(0, 1.0), (7, 1.0), (100, 0.0)])
+def test_without_enough_known_anomalies_a_backbone_that_may_learn_stays_as_it_is(bad: int, weight: float) -> None:
+    head = head_of(target_of(good=400, bad=bad), anomaly_weight=weight)
+    before = fine_tune(head, items(400, seed=0), torch.zeros(400), steps=0).state_dict()
+    after = fine_tune(head, items(400, seed=0), torch.zeros(400), steps=5).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_known_anomalies_move_the_backbone_to_show_them_and_it_never_comes_to_say_nothing() -> None:
+    features = torch.cat([items(400, seed=0), items(20, seed=2, noise=1.0)])
+    target = torch.cat([torch.zeros(400), torch.ones(20)])
+    later = torch.cat([items(200, seed=1), items(200, seed=3, noise=1.0)])
+    truth = np.r_[np.zeros(200), np.ones(200)]
+    found = {}
+    for steps in (0, 300, 1200):
+        head = head_of(target_of(good=400, bad=20))
+        backbone = fine_tune(head, features, target, steps)
+        found[steps] = sk.roc_auc_score(truth, scores_of(head, backbone(later))[:, 0].numpy())
+        assert float(backbone(later).std(dim=0).mean()) > 0.05
+    assert found[0] < 0.7, "by chance the features do not show them"
+    assert found[300] > 0.9
+    assert found[1200] > 0.9, "long after that"
 
 
 def test_metrics_are_those_of_scikit_learn() -> None:
@@ -200,10 +218,10 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     truth = (made.random(500) < 0.2).astype(int)
     scores = np.round(made.random(500) + 0.3 * truth, 2)  # some are equal
     head = head_of(target_of(good=5, bad=1)).train()
-    head.loss(torch.tensor([[0.9]]), torch.zeros(1))
+    head.loss(scored(0.9), torch.zeros(1))
     metrics = head.metrics()
     for part in np.array_split(np.arange(500), 7):
-        metrics.update(torch.tensor(scores[part])[:, None], torch.tensor(truth[part]).float())
+        metrics.update(scored(*scores[part]), torch.tensor(truth[part]).float())
     told = scores > head.threshold()
     expected = {
         "roc_auc": sk.roc_auc_score(truth, scores),
@@ -220,7 +238,7 @@ def test_metrics_are_those_of_scikit_learn() -> None:
 def test_where_one_class_is_alone_the_order_is_not_measured_and_the_loss_chooses(labels: Sequence[str]) -> None:
     head = head_of(target_of(good=5, bad=1))
     metrics = head.metrics()
-    metrics.update(torch.rand(3, 1), head.encoder()(labels, ()))
+    metrics.update(scored(0.1, 0.2, 0.3), head.encoder()(labels, ()))
     assert sorted(metrics.compute()) == ["accuracy", "f1", "precision", "recall"]
     for chosen in ("", "roc_auc", "average_precision"):
         assert monitored(head, TrainingOptions(monitor=chosen), labels) == ("loss", "min")

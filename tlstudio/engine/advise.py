@@ -210,10 +210,11 @@ def _default(section: str, revision: Revision, registry: Registry, provided: Col
 def _default_strategy(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> str:
     """Name the strategy that suits the data and fits the chosen backbone and head."""
     wanted = "linear_probe"
-    if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
-        wanted = "full"
-    if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
-        wanted = "full"
+    if revision.task != "anomaly_detection":  # normal items alone are nothing that a backbone could learn from
+        if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
+            wanted = "full"
+        if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
+            wanted = "full"
     if not registry.strategies:
         raise PluginError("No plugin brings a fine-tuning strategy.")
     names = [name for name in dict.fromkeys([wanted, "lora", *registry.strategies]) if name in registry.strategies]
