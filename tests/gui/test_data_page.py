@@ -304,3 +304,25 @@ def test_a_damaged_revision_is_explained_on_the_page(
     state.datasets_changed.emit("shapes")
     wait_for_jobs(state, qtbot)
     assert "is not the one that was imported" in label_text(panel, "data_trouble_sentence")
+
+
+def test_what_is_like_an_item_is_shown_where_there_is_a_run(
+    trained_state: AppState, window: MainWindow, qtbot: QtBot
+) -> None:
+    window.go_to("data")
+    panel = window.panel("data")
+    assert isinstance(panel, DataPanel)
+    wait_for_jobs(trained_state, qtbot)
+    browser = panel.browser
+    browser.gallery.set_current(3)
+    wait_for_jobs(trained_state, qtbot)
+    revision = browser.revision
+    assert revision is not None
+    click(panel, "item_similar", qtbot)
+    qtbot.waitUntil(lambda: len(browser.rows) == 13, timeout=60_000)
+    wait_for_jobs(trained_state, qtbot)
+    assert revision.sample(int(browser.rows[0])).id == revision.sample(3).id, "itself, then the nearest"
+    browser.show_ids((revision.sample(5).id,), "One")
+    wait_for_jobs(trained_state, qtbot)
+    assert browser.details.view.case is not None
+    assert browser.details.view.case.sample.id == revision.sample(5).id

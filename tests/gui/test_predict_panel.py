@@ -197,3 +197,42 @@ def test_marked_parts_stand_in_their_text_and_answers_are_told(state: AppState, 
 )
 def test_a_probability_is_never_written_as_a_certainty(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+def test_what_is_alike_is_shown_on_demand_and_opens_on_the_data_page(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    found = page.one.found
+    assert not found.similar_button.isEnabled()
+    page.one.take_file(next(pictures.glob("circle/*.png")))
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert not found.gallery.items, "nothing is looked for before it is asked for"
+    click(page, "found_similar", qtbot)
+    assert found.cancel_button.isVisible()
+    qtbot.waitUntil(lambda: bool(found.gallery.items), timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    near = [float(item.caption.split(" · ")[0]) for item in found.gallery.items]
+    assert len(near) == 12
+    assert near == sorted(near, reverse=True)
+    assert any(item.caption.endswith("circle") for item in found.gallery.items)
+    with qtbot.waitSignal(state.show_items) as shown:
+        found.gallery.opened.emit(found.gallery.items[0].id)
+    assert shown.args[1] == [found.gallery.items[0].id]
+    page.one.take_file(next(pictures.glob("square/*.png")))
+    assert not found.gallery.items, "those are not like the next one"
+    wait_for_jobs(state, qtbot)
+
+
+def test_a_search_that_is_cancelled_can_be_started_again(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    page.one.take_file(next(pictures.glob("circle/*.png")))
+    wait_for_jobs(state, qtbot)
+    found = page.one.found
+    found.search_similar()
+    found.cancel_button.click()
+    wait_for_jobs(state, qtbot)
+    assert not found.gallery.items
+    assert not found.cancel_button.isVisible()
+    assert found.similar_button.isEnabled()

@@ -203,12 +203,13 @@ class Revision:
         return self._label(self._get(label_column(self.label_kind), self._checked(index)))
 
     def sample_text(self, index: int, length: int = 200) -> str:
-        """Return one line that names a sample in lists: its text, shortened, or its image's id."""
+        """Return one line that names a sample in lists: its text or the cells of its row, shortened, or its id."""
         index = self._checked(index)
         text = self._get("text", index)
         if text is None and (values := self._get("values", index)) is not None:
-            text = ", ".join(f"{name}: {cell_text(cell)}" for name, cell in (self._cells(values) or {}).items())
-        if text is None:
+            told = ((name, cell_text(cell)) for name, cell in (self._cells(values) or {}).items())
+            text = ", ".join(f"{name}: {cell}" for name, cell in told if cell)
+        if not text:
             return cast(str, self._get("id", index))
         line = " ".join(text[: length * 4].split())
         return line if len(line) <= length and len(text) <= length * 4 else line[: length - 1].rstrip() + "…"

@@ -216,15 +216,15 @@ class PredictPanel(QWidget):
         if kind == "run" and project is not None:
             try:
                 run = project.run(name)
-                self._take(registry.backbone(run.summary().backbone).modality, read_target(run))
+                self._take(registry.backbone(run.summary().backbone).modality, read_target(run), name)
                 return
             except TLStudioError as error:
                 self._state.show_error(error)
         self._load(lambda predictor: self._take(predictor.modality, predictor.target))
 
-    def _take(self, modality: Modality, target: TargetInfo) -> None:
+    def _take(self, modality: Modality, target: TargetInfo, run_id: str = "") -> None:
         self._modality = modality
-        self.one.set_model(modality, target)
+        self.one.set_model(modality, target, run_id)
         self.many.set_modality(modality)
         if modality == "table":
             self._show_row()

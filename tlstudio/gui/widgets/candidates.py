@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tlstudio.api import (
 from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.figures import count_text, size_text
 from tlstudio.plugins import Registry
+from tlstudio.plugins.joined import PLUS
 
 log = logging.getLogger(__name__)
 Kind = Literal["backbone", "head", "strategy"]
@@ -78,6 +80,8 @@ def listed(kind: Kind, registry: Registry, situation: Situation) -> list[Candida
     """List the components that cost nothing to list; members of families come from `members`."""
     found: list[Component]
     if kind == "backbone":
+        if situation.modality == "image+text":
+            return []  # a single one never fits
         backbones = registry.backbones.values()
         found = [*sorted(backbones, key=lambda each: each.modality != situation.modality)]
     elif kind == "head":
@@ -91,8 +95,13 @@ def listed(kind: Kind, registry: Registry, situation: Situation) -> list[Candida
 def members(registry: Registry, situation: Situation) -> list[Candidate]:
     """List the members of every family; imports the libraries behind them, so call it off the window's thread.
 
-    A family that takes other data is one candidate that does not fit.
+    A family that takes other data is one candidate that does not fit. For images with texts there are pairs: of the
+    listed backbones, and of the members of families whose weights are on this machine.
     """
+    if situation.modality == "image+text":
+        images, texts = (_present(registry, modality) for modality in ("image", "text"))
+        pairs = itertools.product(images, texts)
+        return [Candidate(PLUS.join(pair), f" {PLUS} ".join(pair)) for pair in pairs]
     result: list[Candidate] = []
     for family in registry.families.values():
         if family.modality != situation.modality:
@@ -103,6 +112,29 @@ def members(registry: Registry, situation: Situation) -> list[Candidate]:
         else:
             result += [Candidate(name, name, family=family.title) for name in registry.members(family)]
     return result
+
+
+def typed_pair(text: str, registry: Registry, situation: Situation) -> Candidate | None:
+    """Take what was typed as the names of two backbones that are to be joined; `None` if it is no such thing.
+
+    Args:
+        text: As it was typed: ``"resnet18 + all-MiniLM-L6-v2"``.
+        registry: The components.
+        situation: Only images with texts want two.
+    """
+    names = registry.joined_names(text.strip())
+    if situation.modality != "image+text" or names is None or not all(names):
+        return None
+    return Candidate(PLUS.join(names), f" {PLUS} ".join(names))
+
+
+def _present(registry: Registry, modality: Modality) -> list[str]:
+    """Name the listed backbones of a modality, and the members of families whose weights are on this machine."""
+    names = [name for name, backbone in registry.backbones.items() if backbone.modality == modality]
+    for family in registry.families.values():
+        if family.modality == modality:
+            names += registry.present(family)
+    return list(dict.fromkeys(names))
 
 
 def read_candidate(kind: Kind, candidate: Candidate, registry: Registry, situation: Situation) -> Candidate:
@@ -174,7 +206,8 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
 
 def _read_head(candidate: Candidate, registry: Registry, situation: Situation) -> Candidate:
     head = registry.head(candidate.name)
-    facts = _tr("{0} · needs {1} features").format(TASKS[head.task].title, head.requires)
+    kind = _tr("several kinds of") if head.requires == "parts" else head.requires
+    facts = _tr("{0} · needs {1} features").format(TASKS[head.task].title, kind)
     reasons: list[str] = []
     if situation.backbone:
         backbone = registry.backbone(situation.backbone)

@@ -16,7 +16,16 @@ from PySide6.QtWidgets import (
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import icon
-from tlstudio.gui.widgets.candidates import Candidate, Kind, Situation, fitting_first, listed, members, read_candidate
+from tlstudio.gui.widgets.candidates import (
+    Candidate,
+    Kind,
+    Situation,
+    fitting_first,
+    listed,
+    members,
+    read_candidate,
+    typed_pair,
+)
 from tlstudio.gui.widgets.picker_model import CANDIDATE_ROLE, CandidateDelegate, CandidateFilter, CandidateModel
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
@@ -81,6 +90,7 @@ class PickerDialog(QDialog):
         self._kind = kind
         self._state = state
         self._situation = situation
+        self._listed = False
         titles = {
             "backbone": self.tr("Choose a backbone"),
             "head": self.tr("Choose a task head"),
@@ -107,7 +117,11 @@ class PickerDialog(QDialog):
         self.search = QLineEdit()
         self.search.setObjectName("picker_search")
         self.search.setAccessibleName(self.tr("Search"))
-        self.search.setPlaceholderText(self.tr("Search by name"))
+        self.search.setPlaceholderText(
+            self.tr("Search by name, or type two with a + between them: one for images, one for texts")
+            if self._kind == "backbone" and self._situation.modality == "image+text"
+            else self.tr("Search by name")
+        )
         self.search.setClearButtonEnabled(True)
         self.search.addAction(icon("search", self._state.theme.second, 16), QLineEdit.ActionPosition.LeadingPosition)
         self.search.textChanged.connect(self._on_search)
@@ -194,11 +208,18 @@ class PickerDialog(QDialog):
         self._model.set_candidates(fitting_first(known))
         names = {candidate.name for candidate in known}
         self._model.add([candidate for candidate in found if candidate.name not in names])
+        if self._model.chosen not in {candidate.name for candidate in (*known, *found)}:
+            pair = typed_pair(self._model.chosen, self._state.registry, self._situation)
+            self._model.add([pair] if pair is not None and self._kind == "backbone" else [])
+        self._listed = True
+        self._on_search(self.search.text())
         self._tell_count()
         self._select(current.name if current else self._model.chosen)
         self._look.start()
 
     def _read_in_sight(self) -> None:
+        if not self._listed:
+            return  # those that are listed are being read already
         wanted: list[Candidate] = []
         area = self.list.viewport().rect()
         index = self.list.indexAt(area.topLeft())
@@ -208,7 +229,7 @@ class PickerDialog(QDialog):
             if self.list.visualRect(index).top() > area.bottom():
                 break
             candidate: Candidate = index.data(CANDIDATE_ROLE)
-            if not candidate.read and candidate.family:
+            if not candidate.read:
                 wanted.append(candidate)
             row += 1
         if not wanted:
@@ -266,7 +287,13 @@ class PickerDialog(QDialog):
         if candidate is not None and not candidate.read:
             self._look.start()
 
+    def _offer(self, text: str) -> None:
+        """Offer two backbones that are typed but not listed, such as members of families that are not here yet."""
+        if self._kind == "backbone" and self._listed:
+            self._model.set_typed(typed_pair(text, self._state.registry, self._situation))
+
     def _on_search(self, text: str) -> None:
+        self._offer(text)
         self._filter.search(text)
         if not self.list.currentIndex().isValid() and self._filter.rowCount():
             self.list.setCurrentIndex(self._filter.index(0, 0))

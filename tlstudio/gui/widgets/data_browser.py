@@ -14,6 +14,7 @@ from tlstudio.gui.theme import LIGHT
 from tlstudio.gui.widgets.data_overview import WIDTH, DataOverview, Measures, measure
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.filter_bar import FilterBar
+from tlstudio.gui.widgets.found_items import look_for_similar, newest_run_on
 from tlstudio.gui.widgets.gallery import Gallery, Indices, Tile
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
 from tlstudio.gui.widgets.item_details import ItemDetails
@@ -62,6 +63,7 @@ class DataBrowser(QWidget):
         self.details = ItemDetails(state)
         self.details.closed.connect(self._close_details)
         self.details.stepped.connect(self._step)
+        self.details.similar_wanted.connect(self.show_similar)
         self._side = QStackedWidget()
         self._side.setObjectName("data_side")
         self._side.setFixedWidth(WIDTH)
@@ -305,6 +307,8 @@ class DataBrowser(QWidget):
             self._count.setText(self.tr("{0} of {1} items").format(locale.toString(len(rows)), locale.toString(total)))
         self.table.show_rows(self._revision, rows)
         self._show_rows()
+        if self._ids is not None and len(rows) == 1 and self.tabs.currentIndex() == 0:
+            self.gallery.set_current(0)  # a single item that was asked for is shown as a whole
 
     @Slot()
     def _show_rows(self) -> None:
@@ -353,8 +357,23 @@ class DataBrowser(QWidget):
             self._side.setCurrentIndex(0)
             return
         self._current = position
-        self.details.show_item(self._revision, int(rows[position]))
+        self.details.show_item(
+            self._revision, int(rows[position]), searchable=bool(newest_run_on(self._state, self._revision))
+        )
         self._side.setCurrentIndex(1)
+
+    @Slot()
+    def show_similar(self) -> None:
+        """Show the items that are most like the current one, as the newest run on these data sees it."""
+        revision = self._revision
+        if revision is None:
+            return
+
+        def show(ids: tuple[str, ...]) -> None:
+            if revision is self._revision:
+                self.show_ids(ids, self.tr("{0} and what is most like it, the nearest first").format(ids[0]))
+
+        look_for_similar(self._state, revision, int(self.table.rows[self._current]), show)
 
     @Slot(int)
     def _step(self, by: int) -> None:

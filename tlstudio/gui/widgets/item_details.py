@@ -30,9 +30,11 @@ class ItemDetails(Card):
     Signals:
         closed(): Back to the overview.
         stepped(int): To the item before (-1) or after (1).
+        similar_wanted(): Show what is like it.
     """
 
     closed = Signal()
+    similar_wanted = Signal()
     stepped = Signal(int)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
@@ -70,6 +72,8 @@ class ItemDetails(Card):
                 ("split", self.tr("Split")),
                 ("size", self.tr("Size")),
                 ("length", self.tr("Length")),
+                ("user", self.tr("User")),
+                ("item", self.tr("Item")),
                 ("group", self.tr("Group")),
                 ("source", self.tr("Source")),
                 ("path", self.tr("File")),
@@ -94,11 +98,26 @@ class ItemDetails(Card):
         buttons.addStretch()
         holder = QVBoxLayout()
         holder.addLayout(buttons)
+        self.similar_button = push_button(
+            self.tr("&Similar items"),
+            "secondary",
+            "item_similar",
+            hint=self.tr("As the newest run on these data sees it"),
+        )
+        self.similar_button.clicked.connect(self.similar_wanted)
+        holder.addWidget(self.similar_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addLayout(holder)
         self.column.addStretch()
 
-    def show_item(self, revision: Revision, index: int) -> None:
-        """Show a sample by its row in the revision."""
+    def show_item(self, revision: Revision, index: int, *, searchable: bool = False) -> None:
+        """Show a sample by its row in the revision.
+
+        Args:
+            revision: The revision.
+            index: The row.
+            searchable: Whether what is like it can be looked for.
+        """
+        self.similar_button.setVisible(searchable)
         sample = revision.sample(index)
         kind = revision.label_kind
         self._path = sample.image or sample.audio
@@ -110,6 +129,8 @@ class ItemDetails(Card):
             "split": sample.split or "",
             "size": self._size(revision, index) if sample.image is not None else "",
             "length": self._length(revision, index, sample),
+            "user": sample.user or "",
+            "item": sample.item or "",
             "group": sample.group,
             "source": sample.source,
             "path": str(self._path or ""),

@@ -31,6 +31,7 @@ class CandidateModel(QAbstractListModel):
         super().__init__(parent)
         self._candidates: list[Candidate] = []
         self.chosen = ""
+        self._typed = False  # whether the last one was typed by the user
 
     @property
     def candidates(self) -> Sequence[Candidate]:
@@ -41,6 +42,7 @@ class CandidateModel(QAbstractListModel):
         """Show other candidates."""
         self.beginResetModel()
         self._candidates = list(candidates)
+        self._typed = False
         self.endResetModel()
 
     def add(self, candidates: Sequence[Candidate]) -> None:
@@ -50,6 +52,19 @@ class CandidateModel(QAbstractListModel):
             self.beginInsertRows(QModelIndex(), first, first + len(candidates) - 1)
             self._candidates += candidates
             self.endInsertRows()
+
+    def set_typed(self, candidate: Candidate | None) -> None:
+        """Show one that was typed behind the others, in the place of the one typed before, unless it is among them."""
+        if self._typed:
+            last = len(self._candidates) - 1
+            if candidate is not None and candidate.name == self._candidates[last].name:
+                return
+            self.beginRemoveRows(QModelIndex(), last, last)
+            self._candidates.pop()
+            self.endRemoveRows()
+        self._typed = candidate is not None and all(each.name != candidate.name for each in self._candidates)
+        if self._typed and candidate is not None:
+            self.add([candidate])
 
     def replace(self, candidate: Candidate) -> None:
         """Put in what has been read of a candidate."""

@@ -79,11 +79,13 @@ class SamplesModel(QAbstractTableModel):
         self.endResetModel()
 
     def _columns_of(self, revision: Revision) -> tuple[tuple[str, str], ...]:
-        told = (("label", self.tr("Label")), ("split", self.tr("Split")))
+        told: tuple[tuple[str, str], ...] = (("label", self.tr("Label")), ("split", self.tr("Split")))
         file, source = ("source", self.tr("File")), ("source", self.tr("Source"))
         # A group is rare: its column is there only if somebody has one.
         grouped = any(str(name) for name in revision.table.column("group").unique().to_pylist())
         group = (("group", self.tr("Group")),) if grouped else ()
+        if revision.task == "recommendation":
+            told = (("user", self.tr("User")), ("item", self.tr("Item")), *told)
         match revision.modality:
             case "image":
                 return (file, *told, ("size", self.tr("Size")), *group)

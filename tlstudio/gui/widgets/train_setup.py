@@ -285,6 +285,8 @@ class TrainSetup(QWidget):
         for kind, table in tables.items():
             name = self._draft.chosen(kind)
             component = table.get(name)
+            if kind == "backbone" and (joined := registry.joined_names(name)) and set(joined) <= table.keys():
+                component = registry.backbone(name)
             if component is not None:
                 self.cards[kind].show_choice(component.title, component.description)
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
