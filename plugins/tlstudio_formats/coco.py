@@ -120,6 +120,9 @@ def _samples(path: Path, contents: list[tuple[Path, _Content]], options: CocoOpt
                 # Each split may count its images from 1.
                 shown = place.relative_to(path).as_posix() if several and place.is_relative_to(path) else str(name)
                 yield _sample(shown, place, content, identity, (width, height), split, source)
+        if lost := [str(identity)[:40] for identity in content.boxes if identity not in content.images]:
+            what = f"Boxes are given for {len(lost):,} images that are not listed ({', '.join(lost[:3])})."
+            yield Rejected(file.name, what, "List the images, or take the boxes out.")
 
 
 def _sample(

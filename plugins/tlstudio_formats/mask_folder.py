@@ -150,7 +150,10 @@ class MaskFolder(DatasetFormat):
                         raise DataError("It has no mask.", "Paint one, or take the image out.")
                     label = reader.read(item.mask)
                 except DataError as error:
-                    yield Rejected(source, error.what, error.remedy)
+                    what = error.what
+                    if item.mask is not None and error.path is not None:  # which of the two files it is
+                        what = f"Its mask {relative(item.mask, path)}: {what}"
+                    yield Rejected(source, what, error.remedy)
                     continue
             split = _split_of(item.image, path) if options.splits == "folders" else None
             yield Sample(id=source, image=item.image, label=label, split=split, source=source)

@@ -73,3 +73,14 @@ def test_a_source_without_anything_to_predict_is_a_sentence(
     (tmp_path / "a.txt").write_text("words")
     with pytest.raises(DataError, match=says):
         samples_in(tmp_path / name, registry.formats.values(), modality)
+
+
+def test_a_first_row_that_is_spoilt_does_not_choose_another_format(tmp_path: Path, registry: Registry) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("age,job,pay\nold,a,5\n10,b,7\n12,a,9\n")
+
+    def takes(sample: Sample) -> bool:
+        return sample.values is not None and sample.values.get("age") in ("10", "12", 10.0, 12.0)
+
+    found = samples_in(source, registry.formats.values(), "table", takes=takes)
+    assert [item.id for item in found if isinstance(item, Sample)] == ["row 2", "row 3", "row 4"]

@@ -140,6 +140,13 @@ def test_what_is_wrong_with_an_image_of_coco_is_said(changes: dict[str, object],
     assert said in reason(one(CocoBoxes(), coco(tmp_path / "data", **changes)))
 
 
+def test_boxes_of_images_that_are_not_listed_are_told(tmp_path: Path) -> None:
+    annotations = [{"image_id": number, "category_id": 7, "bbox": [1, 2, 3, 4]} for number in (1, 5, 5, "b")]
+    found, lost = read(CocoBoxes(), coco(tmp_path, annotations=annotations))
+    assert len(boxes(found)) == 1
+    assert reason(lost) == "Boxes are given for 2 images that are not listed (5, b)."
+
+
 @pytest.mark.parametrize(
     ("box", "said"),
     [
@@ -347,6 +354,11 @@ def test_a_hostile_description_is_refused_in_a_sentence(
     with pytest.raises(DataError, match=said):
         read(YoloBoxes(), folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_wrong_line_does_not_hide_that_it_is_yolo(tmp_path: Path) -> None:
+    assert YoloBoxes().detect(yolo(tmp_path / "some", "0 0.5 0.5 0.1 0.1\n1 7 0.5 0.1 0.1\n")) == 0.96
+    assert YoloBoxes().detect(yolo(tmp_path / "most", "a caption\nof two lines\n0 0.5 0.5 0.1 0.1\n")) == 0.0
 
 
 def test_a_folder_without_labels_is_no_yolo(tmp_path: Path) -> None:

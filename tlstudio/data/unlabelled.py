@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,7 @@ from tlstudio.data.names import plain_text
 from tlstudio.data.planning import detect_all, suggest_options
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+_TRIED = 20  # items that are looked at to tell formats apart
 
 
 def samples_in(
@@ -52,12 +54,11 @@ def _read(source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> Iter
 
 
 def _gives(takes: Callable[[Sample], bool], source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> bool:
-    """Whether the first sample that a format finds is one that the model takes."""
+    """Whether one of the first samples that a format finds is one that the model takes; others may be spoilt."""
     try:
-        first = next((item for item in _read(source, chosen, given) if isinstance(item, Sample)), None)
+        return any(takes(item) for item in islice(_read(source, chosen, given), _TRIED) if isinstance(item, Sample))
     except TLStudioError:
         return False
-    return first is not None and takes(first)
 
 
 def _plain(item: Sample | Rejected) -> Sample | Rejected:
