@@ -50,7 +50,8 @@ class _OfScores(MetricCollection):
     def compute(self) -> dict[str, Any]:
         """Return the metrics that are defined for what was added."""
         values = super().compute()
-        _, targets = self["roc_auc"].collected()
+        ranked = self["roc_auc"]
+        targets = ranked.collected()[1] if isinstance(ranked, AreaUnderROC) else torch.zeros(0)
         if targets.any() and not targets.all():
             return values
         return {name: value for name, value in values.items() if name not in RANKING}

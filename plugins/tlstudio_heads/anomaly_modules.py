@@ -120,14 +120,15 @@ class AnomalyModule(HeadModule):
         size = min(MOST_SCORES, max(1, sum(target.class_counts)))
         # Weighted share of known anomalies from which on features may move; see above.
         self.moves_features = anomaly_weight * target.class_counts[1] * _WORST >= 2 * sum(target.class_counts)
-        self.register_buffer("scores", torch.full((size,), torch.nan))  # NaN: none yet, or of an anomaly
+        self.register_buffer("scores", torch.full((size,), -1.0))  # below 0: none yet, or of an anomaly
         self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Features) -> Tensor:
         """Compute scores ``[B, 1]`` float32 from pooled features ``[B, D]``."""
         pooled = features.require("pooled")
         x: Tensor = self.scale(pooled if self.moves_features else pooled.detach())
-        return (x - self.rebuild(self.encode(x).tanh()).float()).square().mean(dim=1, keepdim=True)
+        rebuilt: Tensor = self.rebuild(self.encode(x).tanh())
+        return (x - rebuilt.float()).square().mean(dim=1, keepdim=True)
 
     def encoder(self) -> TargetEncoder:
         """Return what gives 1 for anomalies ``[B]`` float32."""
@@ -149,12 +150,12 @@ class AnomalyModule(HeadModule):
         size = len(self.scores)
         scores, target = scores[-size:], target[-size:]
         places = (self.kept + torch.arange(len(scores), device=scores.device)) % size
-        self.scores[places] = torch.where(target > 0, torch.nan, scores)
+        self.scores[places] = torch.where(target > 0, -1.0, scores)
         self.kept += len(scores)
 
     def threshold(self) -> float:
         """Return the score above which an item is an anomaly; infinite before any training."""
-        known = self.scores[~self.scores.isnan()].double().cpu()
+        known = self.scores[self.scores >= 0].double().cpu()
         return float(known.quantile(self.quantile)) if len(known) else float("inf")
 
     def metrics(self) -> MetricCollection:

@@ -55,7 +55,7 @@ def test_a_machine_is_known_by_normal_readings_and_its_faults_are_found(
     source = write_machine(tmp_path / "machine.csv", normal | faults)
     done = tlstudio("import", project, source, "--task", "anomaly_detection", "--label-column", "state")
     assert done.code == 0, done.err
-    trained = tlstudio("train", project, *FAST, "--json")
+    trained = tlstudio("train", project, *FAST, "--backbone", "table_mlp", "--json")
     assert trained.code == 0, trained.err
     assert trained.json["run"].endswith("linear_probe"), "normal items alone teach a backbone nothing"
     metrics = trained.json["metrics"]["test"]

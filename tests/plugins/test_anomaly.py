@@ -144,8 +144,8 @@ def test_the_threshold_is_the_quantile_of_normal_training_scores_and_holds_for_n
     threshold = head.threshold()
     below, above = head.decode(scored(threshold / 3, threshold * 3))
     assert (below.value, above.value) == ("good", "anomaly")
-    assert below.scores == (("good", pytest.approx(0.75)), ("anomaly", pytest.approx(0.25)))
-    assert above.scores == (("anomaly", pytest.approx(0.75)), ("good", pytest.approx(0.25)))
+    assert [name for name, _ in (*below.scores, *above.scores)] == ["good", "anomaly", "anomaly", "good"]
+    assert [score for _, score in (*below.scores, *above.scores)] == pytest.approx([0.75, 0.25, 0.75, 0.25])
 
 
 def test_scores_of_anomalies_do_not_move_the_threshold_and_old_scores_fade() -> None:
@@ -259,7 +259,7 @@ def test_a_stored_head_goes_on_exactly() -> None:
     for head in (one, other):
         train(head, features, target, steps=5)
     for name, tensor in one.state_dict().items():
-        assert torch.equal(tensor.nan_to_num(-1), other.state_dict()[name].nan_to_num(-1)), name
+        assert torch.equal(tensor, other.state_dict()[name]), name
 
 
 def test_scales_bear_batches_of_one_and_features_that_never_vary() -> None:
