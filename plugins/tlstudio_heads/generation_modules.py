@@ -50,8 +50,10 @@ class GenerationModule(HeadModule):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Negative log-likelihood ``[B]``, the mean over the tokens to be written."""
-        losses = F.cross_entropy(output.transpose(1, 2), target, reduction="none", ignore_index=IGNORED)
-        return losses.sum(dim=1) / (target != IGNORED).sum(dim=1).clamp(min=1)
+        real = target != IGNORED
+        losses = torch.zeros(target.shape, device=output.device)
+        losses[real] = F.cross_entropy(output[real].float(), target[real], reduction="none")
+        return losses.sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
     def metrics(self) -> MetricCollection:
         """Return the perplexity, and the share of tokens that would be written right after right ones."""
@@ -96,18 +98,18 @@ class _PerToken(Metric):
     """A mean over all tokens that are to be written, whatever sample they are of."""
 
     full_state_update = False
-    total: Tensor
+    sums: list[Tensor]
     count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", default=torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", default=[], dist_reduce_fx="cat")  # not every device adds in 64 bits
         self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Take in scores ``[B, T, V]`` and tokens ``[B, T]``."""
         real = target != IGNORED
-        self.total += self._sum(output[real].float(), target[real])
+        self.sums.append(self._sum(output[real].float(), target[real]))
         self.count += real.sum()
 
     def _sum(self, output: Tensor, target: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class _PerToken(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean."""
-        return self.total / self.count.clamp(min=1)
+        return torch.tensor(sum(map(float, self.sums)) / max(1, int(self.count)), dtype=torch.float64)
 
 
 class Perplexity(_PerToken):
@@ -125,7 +127,7 @@ class Perplexity(_PerToken):
     higher_is_better = False
 
     def _sum(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(output, target, reduction="sum").double()
+        return F.cross_entropy(output, target, reduction="sum")
 
     def compute(self) -> Tensor:
         """Return the perplexity."""
@@ -138,4 +140,4 @@ class TokenAccuracy(_PerToken):
     higher_is_better = True
 
     def _sum(self, output: Tensor, target: Tensor) -> Tensor:
-        return (output.argmax(dim=1) == target).sum().double()
+        return (output.argmax(dim=1) == target).sum()

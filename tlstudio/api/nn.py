@@ -260,7 +260,8 @@ class HeadModule(nn.Module, ABC):
     def generation(self) -> Generation | None:
         """How the backbone writes what is predicted, or `None` where the output tells.
 
-        `decode` is then given the tokens that `BackboneModule.generate` returned; the output is only for the loss.
+        `decode` is then given the tokens that `BackboneModule.generate` returned; the output is only for the loss and
+        the metrics, which take it as the backbone gives it: in its precision, and on its device.
         """
         return None
 

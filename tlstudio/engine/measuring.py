@@ -92,7 +92,7 @@ def run_split(
     with torch.inference_mode():
         for batch in split.loader:
             inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-            gathered.add(network(inputs).float(), batch)
+            gathered.add(network(inputs), batch)
             done += len(batch.positions)
             on_batch(done)
         return gathered.outputs()
@@ -109,7 +109,7 @@ class _Vectors:
 
     def add(self, output: Tensor, batch: Batch) -> None:
         """Take in a batch; what is on an accelerator stays there until all is done."""
-        self._outputs.append(output)
+        self._outputs.append(output.float())
         self._targets.append(batch.targets)
         self._positions.append(batch.positions)
 
@@ -143,10 +143,13 @@ class _InPlace:
 
     def add(self, output: Tensor, batch: Batch) -> None:
         """Measure and decode a batch."""
-        self._losses.append(self._head.loss(output, batch.targets.to(output.device)).cpu())
+        device = output.device
+        # Scores of a whole vocabulary at each place would take gigabytes once more: they stay where and what they are.
+        output = output.float() if self._how is None else output
+        self._losses.append(self._head.loss(output, batch.targets.to(device)).cpu())
         self._positions.append(batch.positions)
-        device, output = output.device, output.cpu()
-        self._metrics.update(output, batch.targets)
+        output = output.cpu() if self._how is None else output
+        self._metrics.to(output.device).update(output, batch.targets.to(output.device))
         rows = [row for row, position in enumerate(batch.positions.tolist()) if position in self._written]
         if not rows:
             self._decoded += [(None, None)] * len(batch.positions)
