@@ -1,0 +1,102 @@
+"""Runs that look for anomalies: what chooses their best epoch, and what of them is exact when they go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import TINY_VISION, Heard
+from tlstudio.api import DataError
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
+from tlstudio.engine.advise import complete
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.evaluate import evaluate_run, read_evaluation
+from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
+from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.recipe import Recipe
+from tlstudio.plugins import Registry
+from tlstudio.selftest.resume import outcome_of
+from tlstudio.store.project import Project
+from tlstudio.testing import write_image_folder
+
+
+class PowerCut(BaseException):
+    """Nothing in the engine catches it: the run folder stays as it is."""
+
+
+def bring(project: Project, registry: Registry, source: Path) -> None:
+    request, _ = plan_import(registry.formats.values(), source, name="parts", task="anomaly_detection")
+    import_dataset(request, project.datasets_folder)
+
+
+def recipe_of(project: Project, registry: Registry, strategy: str, **training: Any) -> Recipe:
+    options = {"epochs": 3, "batch_size": 8, "checkpoint_every": 0, "threads": 1, **training}
+    values = {"backbone": TINY_VISION, "strategy": strategy, "training": options}
+    return complete(values, project.dataset("parts"), registry)
+
+
+@pytest.fixture
+def mixed(project: Project, registry: Registry, tmp_path: Path) -> Project:
+    """A project with a normal class and two kinds of anomalies, in all splits."""
+    source = write_image_folder(tmp_path / "parts", classes=("good",), each=30)
+    write_image_folder(source, classes=("red", "blue"), each=8)
+    bring(project, registry, source)
+    return project
+
+
+@pytest.mark.parametrize("strategy", ["full", "linear_probe"])
+def test_a_run_that_lost_power_ends_bit_for_bit_as_one_that_did_not(
+    mixed: Project, registry: Registry, heard: Heard, strategy: str
+) -> None:
+    recipe = recipe_of(mixed, registry, strategy)
+    expected = execute_run(recipe, mixed, registry, on_event=heard, control=heard.control)
+    assert expected.status == "done", heard.events[-1]
+
+    def listen(event: RunEvent) -> None:
+        if isinstance(event, StepLogged) and event.step == 7:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        execute_run(recipe, mixed, registry, on_event=listen, control=RunControl())
+    cut = mixed.run(mixed.runs()[0].id)
+    cut.write_json("run.json", {**cut.read_json("run.json"), "process": None})
+    resumed = resume_run(cut.id, mixed, registry, on_event=heard, control=heard.control)
+    assert outcome_of(expected).difference(outcome_of(resumed)) == ""
+
+
+def test_what_was_measured_is_read_and_measured_again_the_same(
+    mixed: Project, registry: Registry, heard: Heard
+) -> None:
+    run = execute_run(
+        recipe_of(mixed, registry, "linear_probe"), mixed, registry, on_event=heard, control=heard.control
+    )
+    assert heard.of(RunStarted)[0].monitor == "roc_auc"
+    kept = read_evaluation(run)
+    assert kept.classes == ("good", "anomaly")
+    assert {item.label for item in kept.items} == {"good", "anomaly"}
+    again = evaluate_run(run, mixed, registry)
+    assert again.metrics == pytest.approx(kept.metrics, abs=1e-4)
+    assert [row.support for row in again.per_class] == [row.support for row in kept.per_class]
+
+
+def test_where_all_is_normal_the_loss_chooses_the_best_epoch(
+    project: Project, registry: Registry, heard: Heard, tmp_path: Path
+) -> None:
+    bring(project, registry, write_image_folder(tmp_path / "parts", classes=("good",), each=30))
+    run = execute_run(
+        recipe_of(project, registry, "linear_probe"), project, registry, on_event=heard, control=heard.control
+    )
+    assert run.status == "done"
+    started = heard.of(RunStarted)[0]
+    assert (started.monitor, started.monitor_mode) == ("loss", "min")
+    assert all("roc_auc" not in event.validation for event in heard.of(EpochEnded))
+
+
+def test_one_class_alone_is_refused_for_classification(project: Project, registry: Registry, tmp_path: Path) -> None:
+    source = write_image_folder(tmp_path / "parts", classes=("good",), each=4)
+    request, _ = plan_import(registry.formats.values(), source, name="parts", task="classification")
+    with pytest.raises(DataError, match="nothing to tell apart"):
+        import_dataset(request, project.datasets_folder)
