@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QComboBox
 from pytestqt.qtbot import QtBot
 
 from tests.gui import kinds
@@ -39,18 +39,20 @@ def panel(window: MainWindow, state: AppState, project: Project, qtbot: QtBot) -
     return made
 
 
-def imported(panel: DataPanel, state: AppState, source: Path, qtbot: QtBot) -> Revision:
-    """Import a source by the window and return what came of it."""
+def imported(
+    panel: DataPanel, state: AppState, source: Path, qtbot: QtBot, *, chosen: Mapping[str, str] | None = None
+) -> Revision:
+    """Import a source by the window, with some boxes of its form set by hand, and return what came of it."""
     panel.import_source(source)
     wait_for_jobs(state, qtbot)
-    if source.stem == "memes":  # a table of images may be meant as well
-        box = panel.import_view.form.format_box
-        box.setCurrentIndex(box.findData("image_text_table"))
+    for name, value in (chosen or {}).items():
+        box = panel.import_view.form.findChild(QComboBox, name)
+        assert isinstance(box, QComboBox)
+        box.setCurrentIndex(box.findData(value))
         box.activated.emit(box.currentIndex())
-        qtbot.waitUntil(lambda: _modality(panel) == "image+text", timeout=LONG)
+        qtbot.waitUntil(lambda value=value: value in _planned(panel), timeout=LONG)
         wait_for_jobs(state, qtbot)
     assert panel.import_view.import_button.isEnabled(), panel.import_view.problems.text()
-    assert panel.import_view.gallery.isVisible() == (source.stem not in ("penguins", "reports"))
     click(panel, "import_start", qtbot)
     wait_for_jobs(state, qtbot)
     qtbot.waitUntil(lambda: panel.browser.revision is not None and len(panel.browser.rows) > 0, timeout=LONG)
@@ -60,46 +62,10 @@ def imported(panel: DataPanel, state: AppState, source: Path, qtbot: QtBot) -> R
     return revision
 
 
-def _modality(panel: DataPanel) -> str:
+def _planned(panel: DataPanel) -> tuple[str, ...]:
+    """Format and task of what the preview shows."""
     plan = panel.import_view.plan
-    return plan.request.format.modality if plan is not None and plan.request is not None else ""
-
-
-@pytest.mark.parametrize(
-    ("write", "name", "task", "columns"),
-    [
-        (kinds.write_cells, "cells", "segmentation", ["File", "Label", "Split", "Size"]),
-        (kinds.write_parts, "parts", "detection", ["File", "Label", "Split", "Size"]),
-        (lambda path: kinds.write_calls(path, 3), "calls", "classification", ["File", "Label", "Split", "Length"]),
-        (kinds.write_memes, "memes", "classification", ["Text", "File", "Label", "Split", "Size"]),
-        (kinds.write_load, "load.csv", "forecasting", ["Label", "Split", "load_mw", "temperature", "Source"]),
-        (kinds.write_reports, "reports.csv", "generation", ["Text", "Label", "Split", "Source"]),
-    ],
-)
-def test_it_is_imported_and_shown_by_its_kind(
-    panel: DataPanel,
-    state: AppState,
-    tmp_path: Path,
-    qtbot: QtBot,
-    write: Callable[[Path], Path],
-    name: str,
-    task: str,
-    columns: list[str],
-) -> None:
-    revision = imported(panel, state, write(tmp_path / name), qtbot)
-    assert revision.task == task
-    browser = panel.browser
-    browser.gallery.set_current(0)
-    wait_for_jobs(state, qtbot)
-    assert browser.details.view.case is not None
-    assert browser.details.view.case.sample == revision.sample(int(browser.rows[0]))
-    browser.tabs.setCurrentIndex(1)
-    model = browser.table.model()
-    titles = [model.headerData(place, Qt.Orientation.Horizontal) for place in range(model.columnCount())]
-    assert titles == columns
-    for place in range(len(titles)):
-        browser.table.sortByColumn(place, Qt.SortOrder.DescendingOrder)
-        assert model.index(0, place).data()
+    return () if plan is None or plan.request is None else (plan.request.format.name, plan.request.task)
 
 
 def test_classes_of_pixels_are_filtered_and_counted(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QLabel
 from pytestqt.qtbot import QtBot
+from safetensors.torch import save_file
+from torchvision.models._api import get_model
 
+from tests.conftest import import_reviews
 from tests.gui.conftest import click, wait_for_jobs
+from tests.plugins.test_text import write_model, write_tokenizer
 from tlstudio.gui.panels.models import ModelsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
 
 LONG = 60_000
 
@@ -87,3 +97,90 @@ def test_a_weight_file_is_added_hashed_and_removed(
     wait_for_jobs(state, qtbot)
     assert source.is_file()
     qtbot.keyClick(panel.search, Qt.Key.Key_Escape)
+
+
+def bert_folder(folder: Path) -> Path:
+    """A small text model, as transformers writes it."""
+    folder.mkdir()
+    write_model(folder, "bert")
+    write_tokenizer(folder)
+    return folder
+
+
+def torchvision_file(folder: Path) -> Path:
+    torch.save(get_model("squeezenet1_1", weights=None).state_dict(), folder / "squeezenet.pth")
+    return folder / "squeezenet.pth"
+
+
+def timm_file(folder: Path) -> Path:
+    save_file(timm.create_model("mobilenetv3_small_100").state_dict(), folder / "mine.safetensors")
+    return folder / "mine.safetensors"
+
+
+def packed(folder: Path, name: str) -> Path:
+    """A zip file or a wheel with a text model in it."""
+    model = bert_folder(folder / "my_bert")
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for file in model.iterdir():
+            archive.write(file, f"my_bert/{file.name}")
+    return folder / name
+
+
+MODELS: dict[str, tuple[str, str, Callable[[Path], Path]]] = {
+    "torchvision state dict": ("shapes", "squeezenet1_1", torchvision_file),
+    "timm checkpoint": ("shapes", "mobilenetv3_small_100", timm_file),
+    "transformers folder": ("reviews", "auto_model", lambda folder: bert_folder(folder / "bert")),
+    "zip": ("reviews", "auto_model", lambda folder: packed(folder, "model.zip")),
+    "wheel": ("reviews", "auto_model", lambda folder: packed(folder, "my_bert-1.0-py3-none-any.whl")),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        *(("list", kind) for kind in ("timm checkpoint", "transformers folder", "zip")),
+        *(("option", kind) for kind in ("torchvision state dict", "timm checkpoint", "wheel")),
+    ],
+)
+def test_a_model_of_another_library_is_loaded_from_the_list_or_by_its_path(
+    state: AppState,
+    shapes_project: Project,
+    reviews_csv: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    registry: Registry,
+    place: str,
+    kind: str,
+) -> None:
+    dataset, backbone, make = MODELS[kind]
+    import_reviews(shapes_project, reviews_csv, registry)
+    source = make(tmp_path)
+    state.set_project(shapes_project)
+    state.select_dataset(dataset)
+    train = TrainPanel(state)
+    qtbot.addWidget(train)
+    train.show()
+    train.setup.refresh_datasets()
+    if place == "list":
+        panel = ModelsPanel(state)
+        qtbot.addWidget(panel)
+        panel.show()
+        wait_for_jobs(state, qtbot)
+        panel.add(source)
+        qtbot.waitUntil(lambda: panel.chosen is not None and panel.chosen.place == "yours", timeout=LONG)
+        wait_for_jobs(state, qtbot)
+        click(panel, "models_use", qtbot)
+    else:
+        train.draft.set_component("backbone", backbone)
+        qtbot.waitUntil(lambda: not train.draft.pending, timeout=LONG)
+        wait_for_jobs(state, qtbot)
+        form = train.setup.forms.forms["backbone"]
+        form.set_values({"weights": str(source)})
+        train.setup.forms.changed.emit("backbone")
+    qtbot.waitUntil(lambda: not train.draft.pending, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    result = train.draft.result
+    assert result.can_start, result.problems
+    assert result.recipe is not None
+    assert result.recipe.backbone.name == backbone
+    assert result.preflight is not None, "it was loaded, and a step was measured"

@@ -15,7 +15,9 @@ from tlstudio.api import Options
 from tlstudio.api.nn import TransferModel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.candidates import Situation
 from tlstudio.gui.widgets.component_picker import PickerDialog
+from tlstudio.gui.widgets.picker_model import CANDIDATE_ROLE
 from tlstudio.store.project import Project
 from tlstudio_strategies.probe import LinearProbe
 
@@ -434,3 +436,38 @@ def test_every_control_has_names_for_robots_and_screen_readers(page: TrainPanel)
                 continue
             assert control.objectName(), control
             assert control.accessibleName() or (isinstance(control, QAbstractButton) and control.text()), control
+
+
+def test_images_with_texts_are_offered_pairs_of_backbones_and_others_can_be_typed(
+    state: AppState, qtbot: QtBot
+) -> None:
+    situation = Situation("image+text", "classification", head="classification", strategy="linear_probe")
+    starter = "tf_efficientnet_lite0+all-MiniLM-L6-v2"
+    dialog = PickerDialog("backbone", state, situation, starter)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    wait_for_jobs(state, qtbot)
+    named = {candidate.name: candidate for candidate in dialog.model.candidates}
+    assert starter in named
+    assert all(state.registry.joined_names(name) for name in named)
+    dialog.search.setText("test_resnet +auto")
+    for typed in ("test_resnet + auto_mode", "test_resnet + auto_model"):
+        dialog.search.setText(typed)
+    qtbot.waitUntil(lambda: dialog.model.candidates[-1].read, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert len(dialog.model.candidates) == len(named) + 1, "what was typed before is gone"
+    assert dialog.list.currentIndex().data(CANDIDATE_ROLE).name == "test_resnet+auto_model"
+    with qtbot.waitSignal(dialog.picked) as picked:
+        click(dialog, "picker_choose", qtbot)
+    assert picked.args == ["test_resnet+auto_model"]
+    wait_for_jobs(state, qtbot)
+
+
+def test_the_path_of_weights_can_be_given_for_a_network_that_is_not_on_this_machine(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    page.draft.set_component("backbone", "squeezenet1_1")
+    wait_for_check(page, state, qtbot)
+    assert "squeezenet1_1" in page.ready.problems[0]
+    assert "weights" in page.setup.forms.forms["backbone"].rows
+    assert page.setup.forms.forms["backbone"].model is type(state.registry.backbone("squeezenet1_1").Options())

@@ -49,6 +49,7 @@ class Measures:
 
 def measure(revision: Revision) -> Measures:
     """Read the numbers; runs off the window's thread."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     table = revision.table
@@ -64,7 +65,8 @@ def measure(revision: Revision) -> Measures:
     if revision.label_kind == "number":
         targets = revision.values()
     elif revision.label_kind == "text":  # as JSON: two quotation marks more
-        targets = pc.utf8_length(table.column("annotation")).to_numpy(zero_copy_only=False).astype(np.float64) - 2
+        written = pa.array(revision.annotations.take(np.arange(len(revision))), pa.large_string())
+        targets = pc.utf8_length(written).to_numpy(zero_copy_only=False).astype(np.float64) - 2
     counts = tuple(len(revision.indices(split)) for split in SPLITS)
     columns = measure_columns(revision) if revision.modality == "table" else ()
     return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)], columns)

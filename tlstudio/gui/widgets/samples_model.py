@@ -185,10 +185,11 @@ class SamplesModel(QAbstractTableModel):
             plain = [cell if isinstance(cell, (str, float)) else None for cell in cells]
             # Numbers before words, as a column may hold both.
             return [None if cell is None else (isinstance(cell, str), cell) for cell in plain], (False, 0.0)
-        kind = cast("Revision", self._revision).label_kind
+        revision = cast("Revision", self._revision)
+        if name == "label" and revision.label_kind in ("text", "numbers"):
+            return revision.annotations.take(self._rows), ""
         if name == "label":
-            own = {"name": "label", "number": "value", "text": "annotation", "numbers": "annotation"}
-            name = own.get(kind, "labels")
+            name = {"name": "label", "number": "value"}.get(revision.label_kind, "labels")
         values = table.column(name).to_pylist()
         if name == "labels":
             values = [", ".join(value or []) for value in values]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
@@ -15,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import Component
+from tlstudio.api import Component, TLStudioError
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
@@ -277,16 +278,11 @@ class TrainSetup(QWidget):
     def _show_chosen(self) -> None:
         """Show what was chosen although it cannot be trained, so that its options can be mended."""
         registry = self._state.registry
-        tables: dict[Kind, Mapping[str, Component]] = {
-            "backbone": registry.backbones,
-            "head": registry.heads,
-            "strategy": registry.strategies,
-        }
-        for kind, table in tables.items():
+        for kind in KINDS:
             name = self._draft.chosen(kind)
-            component = table.get(name)
-            if kind == "backbone" and (joined := registry.joined_names(name)) and set(joined) <= table.keys():
-                component = registry.backbone(name)
+            component: Component | None = None
+            with contextlib.suppress(TLStudioError):  # the problems say that there is none of this name
+                component = getattr(registry, kind)(name) if name else None
             if component is not None:
                 self.cards[kind].show_choice(component.title, component.description)
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
