@@ -37,7 +37,7 @@ from tlstudio_heads.modules import ClassificationModule
 from tlstudio_text.writing_backbones import LanguageModel
 
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora")
-HEADS = ("classification", "multi_label", "regression", "gated_fusion")
+HEADS = ("classification", "multi_label", "regression", "anomaly_detection", "gated_fusion")
 BOTH = "resnet18+all-MiniLM-L6-v2"
 
 

@@ -31,7 +31,7 @@ SMALL: dict[str, dict[str, object]] = {
     "series_resnet": {"width": 16, "layers": 2, "window_scaling": False},
 }
 SERIES = ("patch_transformer", "series_resnet")
-POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression")
+POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression", "anomaly_detection")
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
 COMBINATIONS = [
     (backbone, task, strategy)
