@@ -14,6 +14,7 @@ import pytest
 
 from tlstudio.api import DataError, Label
 from tlstudio.data import Revision
+from tlstudio.data.annotations import Annotations
 from tlstudio.data.statistics import class_histogram, image_sizes, target_values, text_lengths
 from tlstudio.store.project import Project
 
@@ -215,3 +216,25 @@ def test_columns_of_another_kind_are_a_sentence(shapes: Revision, name: str, val
     forged = forge(shapes, "classification", **{name: values})
     with pytest.raises(DataError, match=told):
         forged.sample(0)
+
+
+def test_annotations_are_read_as_they_are_asked_for_and_do_not_fill_memory(tmp_path: Path) -> None:
+    written = [f"{row:04}" * 2500 for row in range(200)]
+    table = pa.table({"id": [str(row) for row in range(200)], "annotation": pa.array(written, pa.large_string())})
+    pq.write_table(table, tmp_path / "samples.parquet", row_group_size=10)
+    annotations = Annotations(tmp_path / "samples.parquet", 200, most=350_000)
+    assert annotations.size == 0
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(200), 2))
+    for part in np.split(rows, 20):
+        assert annotations.take(part) == [written[row] for row in part]
+        assert annotations.size < 350_000
+    with pytest.raises(DataError, match="it has 200 rows"):
+        Annotations(tmp_path / "samples.parquet", 201)
+
+
+def test_labels_of_any_order_are_those_of_their_rows_and_not_in_the_table(shapes: Revision) -> None:
+    forged = forge(shapes, "forecasting", annotation=[f"[{row}.0]" for row in range(48)])
+    assert "annotation" not in forged.table.column_names
+    assert forged.labels(np.array([5, 0, 47, 5])) == [(5.0,), (0.0,), (47.0,), (5.0,)]
+    assert [sample.label for sample in forged.samples(np.array([9, 3]))] == [(9.0,), (3.0,)]
+    assert forged.label(-1) == (47.0,)

@@ -17,7 +17,8 @@ from tlstudio.api.files import is_link
 from tlstudio.data.names import valid_name
 from tlstudio.data.planning import ImportRequest, plan_import
 from tlstudio.data.prepare import Cancelled, Prepared, prepare_files, prepare_rows, prepare_texts
-from tlstudio.data.revision import FACTS_FILE, FORMAT, MEDIA_FOLDER, REPORT_FILE, TABLE_FILE, Revision
+from tlstudio.data.revision import MEDIA_FOLDER, REPORT_FILE, TABLE_FILE, Revision
+from tlstudio.data.revision_facts import FACTS_FILE, FORMAT
 from tlstudio.data.rows import RowWriter
 from tlstudio.data.splits import assign_splits, check_fractions
 from tlstudio.data.staging import check_space, publish, staging_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -31,14 +30,12 @@ from tlstudio.api import (
     Task,
     label_from,
 )
-from tlstudio.api.files import check_plain_file, read_text
+from tlstudio.api.files import read_text
+from tlstudio.data.annotations import COLUMN, Annotations
 from tlstudio.data.cells import cell_text, cells_from
-from tlstudio.data.table import SCHEMA, read_table
+from tlstudio.data.revision_facts import damaged_facts, read_facts, verify_table
+from tlstudio.data.table import read_table
 
-FORMAT = 2
-"""Version of the layout of a revision's folder that this version writes and reads."""
-
-FACTS_FILE = "revision.json"
 TABLE_FILE = "samples.parquet"
 REPORT_FILE = "report.json"
 MEDIA_FOLDER = "media"
@@ -52,7 +49,7 @@ _ROWS = 4096  # so many rows are turned into Python objects at once
 
 def label_column(kind: LabelKind) -> str:
     """In which column of the table labels of a kind are."""
-    return _OWN_COLUMNS.get(kind, "annotation")
+    return _OWN_COLUMNS.get(kind, COLUMN)
 
 
 @dataclass(frozen=True)
@@ -107,12 +104,12 @@ class Revision:
         Raises:
             DataError: It is missing, damaged, changed, or was made by a newer version.
         """
-        facts = _read_facts(folder)
+        facts = read_facts(folder)
         if verify:
-            _verify(folder / TABLE_FILE, facts["sha256"])
+            verify_table(folder / TABLE_FILE, facts["sha256"])
         for key, known in (("modality", get_args(Modality)), ("task", get_args(Task))):
             if facts.get(key) not in known:
-                raise _damaged(folder, f"its {key} is none of {', '.join(known)}")
+                raise damaged_facts(folder, f"its {key} is none of {', '.join(known)}")
         try:
             return cls(
                 folder=folder.absolute(),
@@ -130,11 +127,11 @@ class Revision:
                 rows=int(facts["rows"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _damaged(folder, f"it has no usable {error}") from error
+            raise damaged_facts(folder, f"it has no usable {error}") from error
 
     @cached_property
     def table(self) -> pa.Table:
-        """The samples, columns as in `tlstudio.data.table.SCHEMA`, in one chunk each.
+        """The samples, columns as in `tlstudio.data.table.SCHEMA` but for the annotations, in one chunk each.
 
         Raises:
             DataError: The file cannot be read.
@@ -147,8 +144,13 @@ class Revision:
         return table
 
     @cached_property
+    def annotations(self) -> Annotations:
+        """The column of the table that may be too large for memory."""
+        return Annotations(self.folder / TABLE_FILE, self.rows)
+
+    @cached_property
     def _columns(self) -> dict[str, pa.ChunkedArray[Any]]:
-        return {name: self.table.column(name) for name in SCHEMA.names}
+        return {name: self.table.column(name) for name in self.table.column_names}
 
     @cached_property
     def _split_indices(self) -> dict[Split, Indices]:
@@ -192,15 +194,14 @@ class Revision:
 
     def labels(self, indices: Indices) -> list[Label]:
         """Return the labels of many rows, each as `label` gives it."""
-        kind = self.label_kind
-        values = self.table.column(label_column(kind)).take(indices).to_pylist()
-        if kind in ("name", "number"):
+        values = self._stored_labels(indices)
+        if self.label_kind in ("name", "number"):
             return cast("list[Label]", values)
         return [self._label(value) for value in values]
 
     def label(self, index: int) -> Label:
         """Return the label of a row, of the kind of the task."""
-        return self._label(self._get(label_column(self.label_kind), self._checked(index)))
+        return self._label(self._stored_labels(np.array([self._checked(index)]))[0])
 
     def sample_text(self, index: int, length: int = 200) -> str:
         """Return one line that names a sample in lists: its text or the cells of its row, shortened, or its id."""
@@ -321,6 +322,12 @@ class Revision:
         """What its labels are made of."""
         return TASKS[self.task].label
 
+    def _stored_labels(self, indices: Indices) -> list[Any]:
+        column = label_column(self.label_kind)
+        if column == COLUMN:
+            return self.annotations.take(indices)
+        return self.table.column(column).take(indices).to_pylist()
+
     def _label(self, value: Any) -> Label:  # noqa: ANN401  a cell of any column
         kind = self.label_kind
         try:
@@ -349,59 +356,3 @@ class Revision:
         if not 0 <= position < self.rows:
             raise IndexError(f"row {index} of {self.rows}")
         return position
-
-
-def _verify(table: Path, sha256: str) -> None:
-    try:
-        check_plain_file(table)
-        with table.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"The table of samples {table} cannot be read: {error.strerror}.",
-            "Restore it from a backup, or import the data again.",
-            path=table,
-        ) from error
-    if digest != sha256:
-        raise DataError(
-            f"The table of samples {table} is not the one that was imported: it is damaged or was changed.",
-            "Restore it from a backup, or import the data again as a new revision.",
-            path=table,
-        )
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    path = folder / FACTS_FILE
-    try:
-        facts = json.loads(read_text(path))
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} is not a revision of a data set: it has no {FACTS_FILE}.",
-            "Choose another revision, or import the data again.",
-            path=folder,
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its access rights.", path=path) from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(folder, str(error)) from error
-    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] < 1:
-        raise _damaged(folder, "it does not say its format")
-    if facts["format"] > FORMAT:
-        maker = facts.get("app_version", "")
-        raise DataError(
-            f"The revision {folder} was made by a newer version of TL Studio{f' ({maker})' if maker else ''}: "
-            f"its format is {facts['format']}, and this version reads up to {FORMAT}.",
-            "Open it with that version or a newer one.",
-            path=folder,
-        )
-    if not isinstance(facts.get("sha256"), str):
-        raise _damaged(folder, "it has no hash")
-    return facts
-
-
-def _damaged(folder: Path, why: str) -> DataError:
-    return DataError(
-        f"The file {folder / FACTS_FILE} is damaged: {why}.",
-        "Restore it from a backup, or import the data again.",
-        path=folder / FACTS_FILE,
-    )

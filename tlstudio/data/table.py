@@ -44,7 +44,7 @@ UNSPLIT = pa.schema([field for field in SCHEMA if field.name != "split"])
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a table of samples, columns as in `SCHEMA`, in one chunk each.
+    """Read a table of samples, columns as in `SCHEMA` in one chunk each; annotations are read by `Annotations`.
 
     Args:
         path: The file; somebody may have sent it.
@@ -53,13 +53,16 @@ def read_table(path: Path) -> pa.Table:
         DataError: It cannot be read, or is none.
     """
     remedy = "Import the data again."
+    wanted = pa.schema([field for field in SCHEMA if field.name != "annotation"])
     try:
-        table = pq.read_table(path, memory_map=False)
-        for name in ADDED.difference(table.column_names):
+        with pq.ParquetFile(path, memory_map=False) as file:
+            kept = set(file.schema_arrow.names)
+            table = file.read([name for name in wanted.names if name in kept])
+        for name in ADDED.intersection(wanted.names).difference(table.column_names):
             table = table.append_column(SCHEMA.field(name), pa.nulls(table.num_rows, SCHEMA.field(name).type))
-        if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+        if missing := [name for name in wanted.names if name not in table.column_names]:
             raise DataError(f"The table of samples {path} lacks the columns {', '.join(missing)}.", remedy, path=path)
-        table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+        table = table.select(wanted.names).cast(wanted).combine_chunks()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"The table of samples {path} cannot be read: {error}.", remedy, path=path) from error
     if strange := {str(name) for name in table.column("split").unique().to_pylist()}.difference(SPLITS):

@@ -181,7 +181,8 @@ class Project:
             DataError: There is no such data set or revision (the sentence names near ones), or it is damaged.
             ProjectError: The project's folder is no longer there.
         """
-        from tlstudio.data.revision import FACTS_FILE, TABLE_FILE, Revision
+        from tlstudio.data.revision import TABLE_FILE, Revision
+        from tlstudio.data.revision_facts import FACTS_FILE
 
         self._must_be_there()
         revisions = self.revisions(name)
