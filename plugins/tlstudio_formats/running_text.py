@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
+from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Split, Task, option
 from tlstudio.api.files import check_plain_file
 from tlstudio_formats.encodings import decode
 from tlstudio_formats.walking import relative, walk
@@ -37,6 +37,17 @@ class RunningTextOptions(api.Options):
         help="The first words of a piece are given, and how it goes on is learned.",
         ge=1,
         le=50_000,
+    )
+    validation_share: float = option(
+        0.15,
+        title="Validation",
+        help="Share of a single text that is for validation: what comes before its end. Of several files, whole ones "
+        "are.",
+        gt=0,
+        le=0.4,
+    )
+    test_share: float = option(
+        0.15, title="Test", help="Share of a single text that is for test: its end.", gt=0, le=0.4
     )
 
 
@@ -70,7 +81,7 @@ class RunningText(DatasetFormat):
         return Preview(("given", "goes on"), tuple(rows), options=chosen.model_dump(), task="generation")
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
-        """Yield the pieces; those of one file stay in one split, unless it is the only one."""
+        """Yield the pieces; those of one file stay in one split, and a single one is cut where it goes on."""
         if not isinstance(options, RunningTextOptions):
             raise TypeError("options must be RunningTextOptions")
         if options.given >= options.words:
@@ -100,15 +111,22 @@ def _pieces(file: Path, name: str, options: RunningTextOptions, several: bool) -
         yield Rejected(name, f"The file cannot be read: {error}.", "Check its access rights.")
         return
     found = [match.group() for match in _WORD.finditer(text)]
-    starts = range(0, len(found), options.words)
-    number = 0
-    for start in starts:
+    # What is left over at the end joins nothing: it would be shorter than what is given.
+    starts = range(0, len(found) - options.given, options.words)
+    for number, start in enumerate(starts, start=1):
         piece = found[start : start + options.words]
-        # What is left over at the end joins nothing: it would be shorter than what is given.
-        if len(piece) > options.given:
-            number += 1
-            given, rest = ("".join(part).strip() for part in (piece[: options.given], piece[options.given :]))
-            where = f"{name}, piece {number}"
-            yield Sample(where, text=given, label=rest, group=name if several else "", source=where)
-    if not number:
+        given, rest = ("".join(part).strip() for part in (piece[: options.given], piece[options.given :]))
+        where, split = f"{name}, piece {number}", None if several else _split(number, len(starts), options)
+        yield Sample(where, text=given, label=rest, group=name if several else "", split=split, source=where)
+    if not starts:
         yield Rejected(name, f"It has only {len(found)} words.", "Give fewer words of each piece, or leave it out.")
+
+
+def _split(number: int, count: int, options: RunningTextOptions) -> Split | None:
+    """Where a piece of a single text belongs: neighbours in different splits would tell on each other."""
+    if count < 3:
+        return None
+    test, validation = (max(1, round(count * share)) for share in (options.test_share, options.validation_share))
+    if number > count - test:
+        return "test"
+    return "validation" if number > count - test - validation else "train"

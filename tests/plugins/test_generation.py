@@ -263,7 +263,21 @@ def test_running_text_is_cut_into_pieces_that_lose_nothing(tmp_path: Path) -> No
     assert [len(sample.text or "") for sample in two] == [5, 5, 5]
     (rejected,) = (item for item in found if isinstance(item, Rejected))
     assert (rejected.source, rejected.reason) == ("three.txt", "It has only 2 words.")
+    assert {sample.split for sample in samples} == {None}
     alone = read(form, tmp_path / "books" / "one.txt", words=20, given=5)
     assert {sample.group for sample in alone if isinstance(sample, Sample)} == {""}
     with pytest.raises(TLStudioError, match="30 words of each piece are given"):
         list(form.read(tmp_path / "books", RunningTextOptions(words=10, given=30), "generation"))
+
+
+@pytest.mark.parametrize(("count", "train", "validation"), [(2, 0, 0), (3, 1, 1), (20, 14, 3)])
+def test_a_single_text_is_cut_into_splits_where_it_goes_on(
+    tmp_path: Path, count: int, train: int, validation: int
+) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text(" ".join(f"w{place}" for place in range(20 * count + 5)))  # the last five are no piece
+    found = read(RunningText(), path, words=20, given=5)
+    splits = [item.split for item in found if isinstance(item, Sample)]
+    test = count - train - validation
+    expected = ["train"] * train + ["validation"] * validation + ["test"] * test
+    assert splits == (expected if train else [None] * count)
