@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
             with np.errstate(over="ignore", invalid="ignore"):
                 means = [part.mean(axis=1, dtype=np.float32) for part in parts]
             sound = np.concatenate(means) if means else np.zeros(0, np.float32)
+            means.clear()
     except DataError:
         raise
     except FileNotFoundError:
@@ -90,12 +92,12 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
         raise DataError(
             f"{path.name} has no length: there is not one sample in it.", "Record or export it again.", path=path
         )
-    if not np.isfinite(sound).all():
+    peak = max(float(sound.max()), -float(sound.min()))  # what is no number makes both so
+    if not math.isfinite(peak):
         raise DataError(f"{path.name} has samples that are no numbers.", "Export it again.", path=path)
-    if (peak := float(np.abs(sound).max())) > _LOUDEST:
-        raise DataError(
-            f"{path.name} has samples of {peak:.0e}; those of a sound are in -1..1.", "Scale it.", path=path
-        )
+    if peak > _LOUDEST:
+        what = f"{path.name} has samples of {peak:.0e}; those of a sound are in -1..1."
+        raise DataError(what, "Scale it.", path=path)
     return (sound, own) if rate is None or rate == own else (_resampled(sound, own, rate), rate)
 
 

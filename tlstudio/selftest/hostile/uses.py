@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tlstudio.engine.spreadsheet import harmless, original
 from tlstudio.plugins import Registry
 from tlstudio.plugins.sources import find_sources
 from tlstudio.selftest.hostile.files import HostileFile, Place, Site
+from tlstudio.selftest.hostile.labelled import surround
 from tlstudio.selftest.material import draw_images
 from tlstudio.store.project import Project
 
@@ -69,6 +72,7 @@ def prepare(file: HostileFile, site: Site) -> Path:
         site.source.mkdir()
     if file.place == "table of images":
         draw_images(site.source / "images", per_class=4)
+    surround(file.place, site.source)
     for kind in ("cat", "dog"):
         if file.place == "image folder":
             shutil.copytree(site.material / "images" / "circle", site.source / kind)
@@ -175,6 +179,22 @@ def _data(given: Path, site: Site, registry: Registry, heard: Heard) -> None:
         raise error
 
 
+def _labelled(given: Path, site: Site, registry: Registry, heard: Heard, *, format_name: str = "") -> None:
+    """Import by the format that it is meant for, which a damaged file may hide."""
+    name = format_name or _FORMATS[given.suffix]
+    request, preview = plan_import(registry.formats.values(), given, name="data", format=name)
+    heard.notes += preview.notes
+    report = import_dataset(request, site.output / "datasets")
+    heard.reject(report.rejected)
+    for index in range(min(50, len(report.revision))):
+        report.revision.sample(index)
+
+
+def _model_archive(given: Path, site: Site, registry: Registry, heard: Heard) -> None:
+    os.environ["TLSTUDIO_HOME"] = str(site.output / "home")
+    _image_weights(given, site, registry, heard)
+
+
 def _to_csv(given: Path, site: Site, registry: Registry, heard: Heard, modality: str) -> Path:
     model = site.material / f"{modality}-model"
     predictor = Predictor.from_export(model, registry, device="cpu")
@@ -253,6 +273,9 @@ def _plugin_metadata(given: Path, site: Site, registry: Registry, heard: Heard) 
 
 _FOLDERS = frozenset(
     {
+        "sound folder",
+        "mask folder",
+        "boxes",
         "model folder",
         "checkpoint",
         "run folder",
@@ -265,6 +288,7 @@ _FOLDERS = frozenset(
         "plugin metadata",
     }
 )
+_FORMATS = {".csv": "value_table", ".ts": "ts_files", ".jsonl": "conversations"}
 _COPIED: dict[Place, str] = {
     "model folder": "encoder",
     "checkpoint": "project",
@@ -287,6 +311,11 @@ _USES: dict[Place, Callable[[Path, Site, Registry, Heard], None]] = {
     "text folder": _data,
     "table": _data,
     "table of images": _data,
+    "sound folder": partial(_labelled, format_name="audio_folder"),
+    "mask folder": partial(_labelled, format_name="mask_folder"),
+    "boxes": partial(_labelled, format_name="coco_boxes"),
+    "rows": _labelled,
+    "model archive": _model_archive,
     "prediction": _prediction,
     "recipe": _recipe,
     "project folder": _project,
