@@ -39,6 +39,7 @@ class SpeechModelBackbone(AudioModelBackbone):
         "said. Code in the folder is never run."
     )
     Options: ClassVar[type[BaseOptions]] = SpeechOptions
+    free_options = (*AudioModelBackbone.free_options, "language")
 
     def info(self) -> BackboneInfo:
         """Give what is known before a folder is chosen; width and size depend on it and are given as 0."""

@@ -141,6 +141,10 @@ def test_models_of_several_languages_are_told_which(tmp_path: Path, sounds: list
     BACKBONE.save_assets(options(folder, language="de"), assets)
     restored = BACKBONE.preprocessor(options(folder, language="de"), assets=assets, wanted="logits")
     assert restored.describe()["decoder_start"] == firsts["de"]
+    # So a run that starts from another may speak another language.
+    assert "language" in BACKBONE.free_options
+    other = BACKBONE.preprocessor(options(folder, language="en"), assets=assets, wanted="logits")
+    assert other.describe()["decoder_start"] == firsts["en"]
 
 
 def test_a_head_on_other_features_leaves_the_decoder_out(folder: Path, sounds: list[Sample]) -> None:
