@@ -48,6 +48,15 @@ def test_features_are_kept_and_not_computed_twice(tlstudio: Tlstudio, shapes: Pa
     assert kept.read_bytes() == before[1]
 
 
+def test_a_project_that_somebody_else_holds_is_searched_without_writing(tlstudio: Tlstudio, shapes: Path) -> None:
+    with Project.open(shapes):
+        held = tlstudio("similar", shapes, "--measure", *TINY, "--json")
+    assert held.code == 0, held.err
+    assert "The features are computed again, and not kept." in held.err
+    assert not list(shapes.glob("cache/*.npy"))
+    assert tlstudio("similar", shapes, "--measure", *TINY, "--json").json == held.json
+
+
 def test_the_features_of_a_run_are_those_of_its_trained_backbone(tlstudio: Tlstudio, shapes: Path) -> None:
     trained = tlstudio("train", shapes, *TINY, "--strategy", "lora", "-o", "training.epochs=1", "--json")
     assert trained.code == 0, trained.err

@@ -15,6 +15,7 @@ from tlstudio.cli.projects import rejected_json, show_rejected
 if TYPE_CHECKING:
     from tlstudio.api import Backbone, Options, Rejected, Sample
     from tlstudio.engine.similar import Neighbour, SimilarItems
+    from tlstudio.store.project import Project
 
 
 @command(
@@ -61,10 +62,7 @@ def similar(
         raise click.UsageError("Give either --run or --backbone.")
     if (dataset or revision or assignments) and not backbone:
         raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own.")
-    with (
-        open_project(project, output, program="tlstudio similar", write=True) as opened,
-        StatusLine() as status,
-    ):
+    with _opened(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
         registry = find_registry(output)
         from tlstudio.engine.similar import SimilarItems
@@ -91,6 +89,18 @@ def similar(
         if source is not None:
             wanted = samples_in(source, items.modality, registry)
         _show(output, items, wanted, k)
+
+
+def _opened(folder: Path, output: Output) -> Project:
+    """Open a project for writing, as features are kept in it, or where that cannot be for reading."""
+    from tlstudio.api import ProjectError
+
+    try:
+        return open_project(folder, output, program="tlstudio similar", write=True)
+    except ProjectError as error:
+        opened = open_project(folder, output)
+        output.hint(f"{error.what} The features are computed again, and not kept.")
+        return opened
 
 
 def _options(component: Backbone, assignments: Sequence[str]) -> Options:
