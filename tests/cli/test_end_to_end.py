@@ -70,7 +70,7 @@ def test_from_a_folder_to_an_exported_model(
 
     for arguments, words in (
         (("predict", tmp_path / "model", image, "--run", "best"), "is none"),
-        (("predict", folder, "--text", "a text"), "takes images, not texts. It is the one of run"),
+        (("predict", folder, "--text", "a text"), "takes images, not texts. The model is that of run"),
         (("export", folder, "best", tmp_path / "model"), "not empty"),
     ):
         refused = tlstudio(*arguments)

@@ -172,7 +172,7 @@ def load_model(
                 except TLStudioError as error:
                     if run is None:
                         raise
-                    what = f"{error.what} It is the one of run {run.id}."
+                    what = f"{error.what} The model is that of run {run.id}."
                     remedy = f"{error.remedy} Or choose another run with --run: tlstudio runs {model} lists them."
                     raise RunError(what, remedy.strip()) from error
             from tlstudio.engine.predict import Predictor

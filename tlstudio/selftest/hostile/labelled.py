@@ -120,7 +120,7 @@ def _masks() -> Cases:
         "the largest size": (png(2**31 - 1, 2**31 - 1), "refused"),
         "no width": (png(0, 8), "refused"),
         "cut": (png(12, 8)[:50], "either"),
-        "fewer rows than said": (png(12, 8, rows=bytes(13)), "refused"),
+        "fewer rows than said": (png(12, 8, rows=bytes(20)), "refused"),
         "half a gigabyte of rows": (png(12, 8, rows=bytes(2**29)), "either"),
         "another size": (png(13, 8), "refused"),
         "a value of no class": (png(12, 8, rows=(b"\0" + b"\7" * 12) * 8), "refused"),
