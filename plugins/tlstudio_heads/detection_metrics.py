@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ class BoxMetrics(LabelMetrics):
     Args:
         classes: The names, in the order of the outputs.
     """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {"map": "max", "map_50": "max", "map_75": "max"}
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)

@@ -103,6 +103,8 @@ class ForecastMetrics(LabelMetrics):
     does not tell its last value, or where nothing ever changes.
     """
 
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {"mae": "min", "rmse": "min"}
+
     def __init__(self) -> None:
         self._count = 0
         self._absolute = self._squared = 0.0

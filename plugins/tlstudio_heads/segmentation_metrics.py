@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +23,12 @@ class PixelMetrics(LabelMetrics):
     Args:
         classes: The names, K of them.
     """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {
+        "mean_iou": "max",
+        "mean_dice": "max",
+        "pixel_accuracy": "max",
+    }
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 from tlstudio.api import Label, Prediction, Sample, Span
 from tlstudio.api.nn import LabelMetrics
@@ -21,6 +22,13 @@ class SpanMetrics(LabelMetrics):
 
     ``f1_macro`` is the mean over the names that occur in labels or predictions; what is undefined counts as 0.
     """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {
+        "f1_micro": "max",
+        "f1_macro": "max",
+        "precision_micro": "max",
+        "recall_micro": "max",
+    }
 
     def __init__(self) -> None:
         self._hits, self._found, self._support = Counter[str](), Counter[str](), Counter[str]()
@@ -52,6 +60,8 @@ class AnswerMetrics(LabelMetrics):
     Case, punctuation, the articles a, an, the and runs of spaces do not count; of several right answers, the nearest
     does. Where there is no answer, only "none" is right.
     """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {"exact_match": "max", "f1": "max"}
 
     def __init__(self) -> None:
         self._exact: list[float] = []

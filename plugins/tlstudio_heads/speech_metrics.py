@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
 
 from torchmetrics.text import CharErrorRate, WordErrorRate
 
@@ -18,6 +19,8 @@ class TranscriptMetrics(LabelMetrics):
     Args:
         written: How both texts are written before they are compared.
     """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {"wer": "min", "cer": "min"}
 
     def __init__(self, written: Callable[[str], str] = str) -> None:
         self._written = written

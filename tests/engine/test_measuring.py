@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tlstudio.api import Features, FeatureShape, Sample, TargetInfo
+from tlstudio.api import Features, FeatureShape, RunError, Sample, TargetInfo
 from tlstudio.api.nn import BackboneModule, Generation, LayerGroup, TransferModel
 from tlstudio.engine.loading import Batch, EvalLoader
-from tlstudio.engine.measuring import SplitData, run_split
+from tlstudio.engine.measuring import SplitData, monitored, run_split
+from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.plugins import Registry
 from tlstudio_heads.generation_heads import TextGeneration
 
 SAMPLES, PLACES, TOKENS = 4, 8, 64
@@ -39,7 +41,7 @@ class Made(TorchDispatchMode):
     """Notes how many floating numbers the tensors hold that are made, by their precision."""
 
     def __init__(self) -> None:
-        super().__init__()
+        cast(Any, super()).__init__()  # it has no types
         self.sizes: dict[torch.dtype, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,3 +78,34 @@ def test_scores_of_a_whole_vocabulary_are_never_copied_whole() -> None:
     assert outputs.losses.tolist() == pytest.approx(losses.tolist(), rel=1e-5)
     assert outputs.metrics["perplexity"] == pytest.approx(float(losses.mean().exp()), rel=1e-5)
     assert [value for value, _ in outputs.values(head)] == [" ".join(map(str, row)) for row in ids.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "mode"),
+    [
+        ("segmentation", "mean_dice", "max"),
+        ("detection", "map_50", "max"),
+        ("token_classification", "precision_micro", "max"),
+        ("ctc", "cer", "min"),
+        ("forecasting", "rmse", "min"),
+        ("forecasting", "mae", "min"),
+    ],
+)
+def test_the_best_epoch_is_chosen_by_any_metric_of_the_labels(
+    name: str, chosen: str, mode: str, registry: Registry
+) -> None:
+    component = registry.head(name)
+    target = TargetInfo(component.task, ("a", "b"), (1, 1), size=3, characters="ab")
+    shape = FeatureShape(8, map_channels=(8, 8, 8), map_strides=(8, 16, 32))
+    head = component.build(shape, target, component.Options.model_validate({}))
+    assert monitored(head, TrainingOptions(monitor=chosen)) == (chosen, mode)
+    with pytest.raises(RunError, match=f"'nonsense' for this task.*{chosen}"):
+        monitored(head, TrainingOptions(monitor="nonsense"))
+
+
+def test_no_epoch_is_chosen_by_what_is_written_at_the_end_alone() -> None:
+    options = TextGeneration.Options.model_validate({})
+    head = TextGeneration().build(FeatureShape(8, vocabulary=TOKENS), TargetInfo("generation"), options)
+    assert monitored(head, TrainingOptions(monitor="token_accuracy")) == ("token_accuracy", "max")
+    with pytest.raises(RunError, match="no metric 'bleu'"):
+        monitored(head, TrainingOptions(monitor="bleu"))

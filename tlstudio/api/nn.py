@@ -198,7 +198,14 @@ def with_context(inputs: dict[str, Tensor], encoder: TargetEncoder, samples: Seq
 
 
 class LabelMetrics(ABC):
-    """Metrics of predictions against labels, such as the F1 of spans or the overlap of texts."""
+    """Metrics of predictions against labels, such as the F1 of spans or the overlap of texts.
+
+    Attributes:
+        better: Those by which the best epoch may be chosen, as there is always a value, and whether more or less of it
+            is better.
+    """
+
+    better: ClassVar[Mapping[str, Literal["max", "min"]]] = {}
 
     @abstractmethod
     def update(self, predictions: Sequence[Prediction], samples: Sequence[Sample]) -> None:

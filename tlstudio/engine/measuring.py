@@ -221,10 +221,15 @@ def monitored(head: HeadModule, options: TrainingOptions, labels: Sequence[Label
         return head.monitor
     collection = head.metrics()
     names = [str(name) for name in collection]
+    # What is written is measured at the end alone.
+    from_labels = head.label_metrics() if head.generation() is None else None
+    better = from_labels.better if from_labels is not None else {}
+    if options.monitor in better:
+        return options.monitor, better[options.monitor]
     if options.monitor not in names:
         raise RunError(
             f"There is no metric '{options.monitor}' for this task.",
-            f"Choose one of {', '.join(dict.fromkeys(['loss', head.monitor[0], *names]))}.",
+            f"Choose one of {', '.join(dict.fromkeys(['loss', head.monitor[0], *names, *better]))}.",
             field="training.monitor",
         )
     higher = getattr(collection[options.monitor], "higher_is_better", True)

@@ -135,6 +135,8 @@ def check_head(
     if from_labels is not None:
         from_labels.update(predictions, samples)
         values |= from_labels.compute()
+        absent = from_labels.better.keys() - values.keys()
+        require(not absent, f"These metrics are no longer there where they are wanted: {', '.join(absent)}.")
     unusable = [name for name, value in values.items() if not math.isfinite(value)]
     require(not unusable, f"These metrics are not finite: {', '.join(unusable)}.")
     monitor = module.monitor[0]
