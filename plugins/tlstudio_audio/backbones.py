@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +28,7 @@ class AudioModelBackbone(Backbone):
         "encoder) from a folder in Hugging Face's layout. Code in the folder is never run."
     )
     modality = "audio"
-    free_options = ("max_seconds", "pooling")
+    free_options: Collection[str] = ("max_seconds", "pooling")
     Options: ClassVar[type[BaseOptions]] = AudioOptions
 
     def info(self) -> BackboneInfo:

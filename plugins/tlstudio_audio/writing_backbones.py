@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,7 +39,7 @@ class SpeechModelBackbone(AudioModelBackbone):
         "said. Code in the folder is never run."
     )
     Options: ClassVar[type[BaseOptions]] = SpeechOptions
-    free_options = (*AudioModelBackbone.free_options, "language")
+    free_options: Collection[str] = (*AudioModelBackbone.free_options, "language")
 
     def info(self) -> BackboneInfo:
         """Give what is known before a folder is chosen; width and size depend on it and are given as 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class Annotations:
         for group in np.unique(groups).tolist():
             places = np.flatnonzero(groups == group)
             end, values = int(self._ends[group]), self._group(group)
-            found = values.take(pa.array(indices[places] - (end - len(values))))
+            found = values.take(indices[places] - (end - len(values)))
             for place, value in zip(places.tolist(), found.to_pylist(), strict=True):
                 taken[place] = value
         return taken
@@ -76,7 +76,7 @@ class Annotations:
             try:
                 with pq.ParquetFile(self._path, metadata=self._facts, memory_map=False) as file:
                     column = file.read_row_group(group, columns=[COLUMN]).column(COLUMN)
-                values = cast("pa.ChunkedArray[Any]", column.cast(SCHEMA.field(COLUMN).type))
+                values = column.cast(SCHEMA.field(COLUMN).type)
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise self._unreadable(error) from error
             self._kept[group] = values
