@@ -141,6 +141,18 @@ def test_many_channels_of_silence_are_never_in_memory_at_once(tmp_path: Path) ->
         tracemalloc.stop()
 
 
+def test_no_more_is_decoded_than_is_wanted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", 2.0)
+    whole, rate = open_sound(path)
+    first, _ = open_sound(path, at_most=0.5)
+    np.testing.assert_array_equal(first, whole[: rate // 2])
+    np.testing.assert_array_equal(open_sound(path, at_most=60.0)[0], whole)
+    assert len(open_sound(path, 2 * rate, at_most=0.5)[0]) == rate
+    file = path.read_bytes()
+    path.write_bytes(file[: len(file) * 3 // 4])  # what is missing is not looked at
+    np.testing.assert_array_equal(open_sound(path, at_most=0.5)[0], first)
+
+
 @pytest.mark.parametrize("value", [3e38, 1e20])
 def test_samples_far_beyond_those_of_a_sound_are_told(tmp_path: Path, value: float) -> None:
     path = tmp_path / "loud.wav"

@@ -25,12 +25,13 @@ _MOST_NUMBERS = 2**20  # of all channels that are decoded at once
 _FINEST = 20_000  # denominator of the ratio of two rates; the pitch is off by a billionth at most
 
 
-def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32], int]:
+def open_sound(path: Path, rate: int | None = None, *, at_most: float | None = None) -> tuple[NDArray[np.float32], int]:
     """Open a sound as one channel (the mean of all) in -1..1.
 
     Args:
         path: The file.
         rate: Samples a second that are wanted; `None`: as in the file. A polyphase filter makes them of others.
+        at_most: So many seconds from the beginning are enough, and no more are decoded; `None`: all of it.
 
     Returns:
         The samples, ``[T]``, and how many there are in a second.
@@ -62,7 +63,8 @@ def open_sound(path: Path, rate: int | None = None) -> tuple[NDArray[np.float32]
                     path=path,
                 )
             # The head of a file may claim any length, and many channels of silence take next to no place in it.
-            parts = file.blocks(max(1, _MOST_NUMBERS // file.channels), dtype="float32", always_2d=True)
+            frames = -1 if at_most is None else max(1, round(at_most * own))
+            parts = file.blocks(max(1, _MOST_NUMBERS // file.channels), frames=frames, dtype="float32", always_2d=True)
             with np.errstate(over="ignore", invalid="ignore"):
                 means = [part.mean(axis=1, dtype=np.float32) for part in parts]
             sound = np.concatenate(means) if means else np.zeros(0, np.float32)

@@ -137,7 +137,7 @@ def sound_picture(path: Path, edge: int, theme: Theme) -> QImage:
     from tlstudio.api.sounds import open_sound
 
     try:
-        sound, _ = open_sound(path)
+        sound, _ = open_sound(path, at_most=60.0)
     except DataError:
         return QImage()
     low, high = envelope(sound, _BARS)
