@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_images_of_two_splits_may_have_the_same_names(splits: dict[str, list[Sce
 
 def test_images_of_coco_may_be_counted_from_1_in_each_split(splits: dict[str, list[Scene]], tmp_path: Path) -> None:
     counted = {
-        name: [Scene(f"{number:03}", scene.image, scene.boxes) for number, scene in enumerate(scenes)]
+        name: [replace(scene, name=f"{number:03}") for number, scene in enumerate(scenes)]
         for name, scenes in splits.items()
     }
     found = check_format(CocoBoxes(), write_coco(tmp_path / "data", counted), "detection")
