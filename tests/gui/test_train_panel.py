@@ -470,4 +470,4 @@ def test_the_path_of_weights_can_be_given_for_a_network_that_is_not_on_this_mach
     wait_for_check(page, state, qtbot)
     assert "squeezenet1_1" in page.ready.problems[0]
     assert "weights" in page.setup.forms.forms["backbone"].rows
-    assert page.setup.forms.forms["backbone"].model is type(state.registry.backbone("squeezenet1_1").Options())
+    assert page.setup.forms.forms["backbone"].model is state.registry.backbone("squeezenet1_1").Options

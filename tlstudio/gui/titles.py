@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication
 
 from tlstudio.api import MODALITIES, BackboneFamily, Component, Modality
 from tlstudio.plugins import Registry
+from tlstudio.plugins.joined import PLUS
 
 
 def item_word(modality: Modality) -> str:
@@ -38,6 +39,8 @@ def component_title(registry: Registry, kind: str, name: str) -> str:
         "strategy": registry.strategies,
         "format": registry.formats,
     }
+    if kind == "backbone" and (joined := registry.joined_names(name)):
+        return f" {PLUS} ".join(component_title(registry, kind, part) for part in joined)
     found = tables.get(kind, {}).get(name)
     return name if found is None else found.title
 

@@ -13,6 +13,7 @@ from PySide6.QtCore import QCoreApplication
 
 from tlstudio.api import (
     TASKS,
+    Backbone,
     Component,
     Modality,
     Options,
@@ -129,12 +130,24 @@ def typed_pair(text: str, registry: Registry, situation: Situation) -> Candidate
 
 
 def _present(registry: Registry, modality: Modality) -> list[str]:
-    """Name the listed backbones of a modality, and the members of families whose weights are on this machine."""
+    """Name the listed backbones of a modality, and the members of families whose weights are on this machine.
+
+    Those that can be used as they are come first.
+    """
     names = [name for name, backbone in registry.backbones.items() if backbone.modality == modality]
+    names.sort(key=lambda name: not _is_here(registry.backbones[name]))
     for family in registry.families.values():
         if family.modality == modality:
             names += registry.present(family)
     return list(dict.fromkeys(names))
+
+
+def _is_here(backbone: Backbone) -> bool:
+    options, _ = _default_options(backbone.Options)
+    try:
+        return options is not None and backbone.find_weights(options).path is not None
+    except WeightsError:
+        return False
 
 
 def read_candidate(kind: Kind, candidate: Candidate, registry: Registry, situation: Situation) -> Candidate:
@@ -170,7 +183,7 @@ def _read_backbone(candidate: Candidate, registry: Registry, situation: Situatio
             where, origin = _tr("weights are not here"), str(error)
     else:
         where, origin = _tr("needs a setting"), "; ".join(str(problem) for problem in missing)
-    facts = [_tr("{0} parameters").format(count_text(info.num_parameters))]
+    facts = [_tr("{0} parameters").format(count_text(info.num_parameters))] if info.num_parameters else []
     if size:
         facts.append(size_text(size))
     facts.append(where)

@@ -23,10 +23,11 @@ from tlstudio.gui.workers import Job, JobContext
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.recommend import Recommender
-    from tlstudio.engine.similar import SimilarItems
+    from tlstudio.engine.similar import Neighbour, SimilarItems
 
 SHOWN = 12
-_HEIGHT = 214
+_HEIGHT = 226
+_RATINGS_OF_EACH = 50
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,15 @@ class FoundItems(Card):
                 project.run(run_id), project, registry, on_progress=told_to(context)
             )
             revision = searcher.revision
-            found = next(iter(searcher.nearest([sample], SHOWN)))[1]
+            rated = revision.task == "recommendation"
+            found = next(iter(searcher.nearest([sample], SHOWN * (_RATINGS_OF_EACH if rated else 1))))[1]
             if isinstance(found, Rejected):
                 raise DataError(found.reason, found.remedy)
             items = []
-            for one in found:
+            for one in each_once(revision, found):
                 thumb = row_thumb(revision, one.index, theme)
                 text = "" if thumb is not None else revision.sample_text(one.index, 240)
-                label = short_label(revision, one.index)
+                label = revision.sample(one.index).item if rated else short_label(revision, one.index)
                 caption = " · ".join(part for part in (f"{one.similarity:.2f}", label) if part)
                 items.append(GalleryItem(one.id, caption, thumb, text, f"{one.id}\n{caption}"))
             sentence = self.tr("Most alike in {0}, the nearest first").format(revision.dataset)
@@ -275,6 +277,27 @@ def ratings_of(revision: Revision, item: str) -> Sequence[str]:
     return revision.table.column("id").take(np.flatnonzero(names == item)).to_pylist()
 
 
+def each_once(revision: Revision, found: Sequence[Neighbour], own: int = -1) -> list[Neighbour]:
+    """Return the nearest of what was found; of an item that many have rated, one rating.
+
+    Args:
+        revision: The revision.
+        found: The nearest first.
+        own: Row whose item is left out.
+    """
+    if revision.task != "recommendation":
+        return list(found[:SHOWN])
+    names = revision.table.column("item")
+    seen = {names[own].as_py()} if own >= 0 else set()
+    kept = []
+    for one in found:
+        name = names[one.index].as_py()
+        if name not in seen:
+            seen.add(name)
+            kept.append(one)
+    return kept[:SHOWN]
+
+
 def newest_run_on(state: AppState, revision: Revision) -> str:
     """Return the id of the newest run that has learned from a revision; ``""``: there is none."""
     runs = (run for run in state.queue.runs() if run.metrics and run.status != "running")
@@ -301,7 +324,8 @@ def look_for_similar(
 
         items = SimilarItems.of_run(project.run(run_id), project, registry, on_progress=told_to(context))
         own = str(revision.table.column("id")[index].as_py())
-        return own, *(each.id for each in items.like(index, SHOWN))
+        wanted = SHOWN * (_RATINGS_OF_EACH if revision.task == "recommendation" else 1)
+        return own, *(each.id for each in each_once(revision, items.like(index, wanted), index))
 
     title = QCoreApplication.translate("FoundItems", "Looking for similar items")
     state.jobs.start(work, title, on_done, key="similar items")
