@@ -75,7 +75,8 @@ def _cannot_be(config: Any) -> str:  # noqa: ANN401  configurations have no type
         if not (isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side):
             return "image_size and patch_size are no whole numbers above 0"
         return "" if (side // patch) ** 2 <= _MOST_PATCHES else f"it cuts an image into {side // patch}² patches"
-    sizes, depths = (cast(Any, getattr(config, name, None)) for name in ("hidden_sizes", "depths"))
+    sizes: Any = getattr(config, "hidden_sizes", None)
+    depths: Any = getattr(config, "depths", None)
     for name, values, most in (("hidden_sizes", sizes, _WIDEST), ("depths", depths, _MOST_BLOCKS)):
         if not isinstance(values, list | tuple) or not all(type(v) is int and 0 < v <= most for v in values):
             return f"{name} are no whole numbers from 1 to {most}"
