@@ -197,7 +197,7 @@ def _image_facts(path: Path) -> dict[str, Any]:
 
 def _sound_facts(path: Path) -> dict[str, Any]:
     sound, rate = open_sound(path)
-    return {"seconds": len(sound) / rate, "peak": float(abs(sound).max())}
+    return {"seconds": len(sound) / rate, "peak": float(max(sound.max(), -sound.min()))}
 
 
 def _copy(source: Path, target: Path) -> None:
