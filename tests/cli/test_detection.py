@@ -53,7 +53,7 @@ def test_things_are_found_from_coco_files_to_a_table(
     assert imported.code == 0, imported.err
     options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
     wrong = tlstudio("train", project, "--backbone", "test_resnet", "-o", "training.monitor=accuracy")
-    assert "Choose one of loss, map." in wrong.err
+    assert "Choose one of loss, map, map_50, map_75." in wrong.err
     trained = tlstudio("train", project, "--backbone", "test_resnet", "--strategy", "full", *options, "--json")
     assert trained.code == 0, trained.err
     metrics = trained.json["metrics"]["test"]

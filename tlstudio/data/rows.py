@@ -22,7 +22,7 @@ from tlstudio.data.revision import label_column
 from tlstudio.data.table import SCHEMA, UNSPLIT
 
 _ROWS = 4096
-_CHARACTERS = 2**22  # so many are read at once by who wants one row
+_CHARACTERS = 2**20  # so many are read at once by who wants one row
 
 
 class RowWriter:
