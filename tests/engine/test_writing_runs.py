@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.engine.conftest import Heard
 from tests.plugins.writing_helpers import WORDS, write_language_model
-from tlstudio.api import ProblemsError
+from tlstudio.api import FeatureShape, ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import split_data
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.events import EpochEnded, Note, RunEvent, StepLogged, TextsWritten
@@ -96,6 +99,32 @@ def test_what_is_written_between_the_epochs_changes_nothing(texts: Project, regi
         outcomes.append([event.validation for event in heard.of(EpochEnded)])
         assert run.metrics()["test"].keys() >= {"perplexity", "rougeL", "bleu", "chrf"}
     assert outcomes[0] == outcomes[1]
+
+
+def test_what_is_read_to_measure_a_split_waits_for_its_disk(texts: Project, registry: Registry, model: Path) -> None:
+    revision, backbone = texts.dataset("texts"), registry.backbone("language_model")
+    options = backbone.Options.model_validate({"weights": str(model), "max_length": 12, "max_answer": 4})
+    component = registry.head("generation")
+    head = component.build(FeatureShape(8, vocabulary=11), TargetInfo("generation"), component.Options())
+    away = revision.folder.with_name("away")
+    told: list[RunError] = []
+
+    def patience(read: Callable[[], Any], /) -> Any:
+        try:
+            return read()
+        except RunError as error:
+            told.append(error)
+            away.rename(revision.folder)
+            return read()
+
+    preprocessor = backbone.preprocessor(options, wanted="logits")
+    data = split_data(revision, "validation", head, preprocessor, batch_size=4, patience=patience)
+    expected = data.samples(torch.arange(3))
+    assert not told
+    vars(revision).pop("annotations")  # as if others had taken their place in memory
+    revision.folder.rename(away)
+    assert list(data.samples(torch.arange(3))) == list(expected)
+    assert [error.remedy for error in told] == ["Bring the disk back."]
 
 
 def test_only_so_many_texts_are_written_in_an_evaluation(

@@ -34,7 +34,15 @@ from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
-from tlstudio.engine.loading import EvalLoader, FeatureDataset, Patience, SampleDataset, at_once, sample_lengths
+from tlstudio.engine.loading import (
+    EvalLoader,
+    FeatureDataset,
+    Patience,
+    SampleDataset,
+    at_once,
+    check_disk,
+    sample_lengths,
+)
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
@@ -198,7 +206,14 @@ def split_data(
     loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)
 
     def samples(positions: Tensor) -> list[Sample]:
-        return list(revision.samples(indices[positions.numpy()]))
+        def read() -> list[Sample]:
+            try:
+                return list(revision.samples(indices[positions.numpy()]))
+            except DataError:  # their annotations are not all in memory
+                check_disk(revision.folder)
+                raise
+
+        return patience(read)
 
     labels = [head.judged(label) for label in revision.labels(indices)]
     return SplitData(loader, revision.ids(indices), labels, samples)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -116,17 +117,8 @@ class SampleDataset(Dataset[Row]):
         return type(self._preprocessor).__module__, type(self._encoder).__module__
 
     def check_disk(self) -> None:
-        """Look whether the data are still there at all.
-
-        Raises:
-            RunError: Their folder is gone, as with a disk that was pulled out.
-        """
-        try:
-            self._revision.folder.stat()
-        except OSError as error:
-            folder = self._revision.folder
-            what = f"The data in {folder} cannot be read: {reason(error)}."
-            raise RunError(what, "Bring the disk back.", path=folder) from error
+        """Look whether the data are still there at all; see `check_disk`."""
+        check_disk(self._revision.folder)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -240,6 +232,19 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
         generator=torch.Generator(),  # its own, so that the global random state stays still
         worker_init_fn=functools.partial(_stay_with, os.getpid()) if num_workers else None,
     )
+
+
+def check_disk(folder: Path) -> None:
+    """Look whether the data of a revision are still there at all.
+
+    Raises:
+        RunError: Their folder is gone, as with a disk that was pulled out.
+    """
+    try:
+        folder.stat()
+    except OSError as error:
+        what = f"The data in {folder} cannot be read: {reason(error)}."
+        raise RunError(what, "Bring the disk back.", path=folder) from error
 
 
 def _read(
