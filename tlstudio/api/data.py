@@ -319,6 +319,8 @@ def label_from(values: object, kind: LabelKind) -> Label:
         return float(cast(float, values))
     if kind == "mask":
         stored = cast("dict[str, Any]", values)
+        if len(stored["names"]) > UNLABELLED:
+            raise ValueError("there are more classes than values")
         return Mask(tuple(map(str, stored["names"])), base64.b64decode(stored["png"], validate=True))
     if not isinstance(values, list):
         raise TypeError("the label is no list")
