@@ -62,6 +62,7 @@ def nothing_left_behind(
     before = set(qapp.topLevelWidgets())
     log = request.getfixturevalue("qtlog")
     yield
+    qapp.clipboard().clear()  # what Python has put there may not outlive it: Qt lets go of it only at the very end
     gc.collect()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     said = [record.message for record in log.records if _is_grave(record)]

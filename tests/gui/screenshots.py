@@ -214,6 +214,9 @@ def kind_scenes(window: MainWindow, state: AppState, work: Path) -> Iterator[tup
             predict.one.row.give()
         wait_until(lambda: predict.one.answer not in ("…", "—"))
         yield f"predict-{run.dataset}", window
+        predict.one.found.search_similar()
+        wait_until(lambda: bool(predict.one.found.gallery.items))
+        yield f"predict-{run.dataset}-similar", window
     window.go_to("plugins")
     plugins = window.panel("plugins")
     assert isinstance(plugins, PluginsPanel)

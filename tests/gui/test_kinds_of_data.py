@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def imported(
         assert isinstance(box, QComboBox)
         box.setCurrentIndex(box.findData(value))
         box.activated.emit(box.currentIndex())
-        qtbot.waitUntil(lambda value=value: value in _planned(panel), timeout=LONG)
+        qtbot.waitUntil(partial(_is_planned, panel, value), timeout=LONG)
         wait_for_jobs(state, qtbot)
     assert panel.import_view.import_button.isEnabled(), panel.import_view.problems.text()
     click(panel, "import_start", qtbot)
@@ -62,10 +63,10 @@ def imported(
     return revision
 
 
-def _planned(panel: DataPanel) -> tuple[str, ...]:
-    """Format and task of what the preview shows."""
+def _is_planned(panel: DataPanel, name: str) -> bool:
+    """Whether the preview shows this format or this task."""
     plan = panel.import_view.plan
-    return () if plan is None or plan.request is None else (plan.request.format.name, plan.request.task)
+    return plan is not None and plan.request is not None and name in (plan.request.format.name, plan.request.task)
 
 
 def test_classes_of_pixels_are_filtered_and_counted(
@@ -93,6 +94,8 @@ def test_the_columns_of_a_table_are_described_and_sorted_by_their_numbers(
     assert told["body_mass_g"] == f"{min(masses):.4g} to {max(masses):.4g}"
     missing = {figures.index(row, 0).data(): figures.index(row, 2).data() for row in range(figures.rowCount())}
     assert missing["body_mass_g"] == f"{100 * (1 - len(masses) / len(rows)):.0f} %"
+    told_rows = [revision.sample_text(row) for row in range(len(revision))]
+    assert sum("body_mass_g: " in line for line in told_rows) == len(masses), "an empty cell is not told"
     panel.browser.tabs.setCurrentIndex(1)
     model = panel.browser.table.model()
     place = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())].index("body_mass_g")
@@ -231,3 +234,6 @@ def test_texts_that_a_run_writes_are_shown_while_it_goes(state: AppState, qtbot:
     assert "Oslo: <i>a</i> park" in text
     assert text.index("In Lyon") < text.index("Oslo") < text.index("Lyon: a bridge")
     assert not live.worst_card.gallery.isVisible()
+    live.take([TextsWritten(2, (("calls/a.wav", "", "good day", "god day"),))])
+    live.redraw()
+    assert "calls/a.wav" in live.worst_card.texts.toPlainText(), "a recording is told by its id"

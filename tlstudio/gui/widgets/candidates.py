@@ -101,7 +101,7 @@ def members(registry: Registry, situation: Situation) -> list[Candidate]:
     """
     if situation.modality == "image+text":
         images, texts = (_present(registry, modality) for modality in ("image", "text"))
-        pairs = itertools.product(images, texts)
+        pairs = sorted(itertools.product(images, texts), key=lambda pair: not (images[pair[0]] and texts[pair[1]]))
         return [Candidate(PLUS.join(pair), f" {PLUS} ".join(pair)) for pair in pairs]
     result: list[Candidate] = []
     for family in registry.families.values():
@@ -129,17 +129,17 @@ def typed_pair(text: str, registry: Registry, situation: Situation) -> Candidate
     return Candidate(PLUS.join(names), f" {PLUS} ".join(names))
 
 
-def _present(registry: Registry, modality: Modality) -> list[str]:
-    """Name the listed backbones of a modality, and the members of families whose weights are on this machine.
+def _present(registry: Registry, modality: Modality) -> dict[str, bool]:
+    """Name the listed backbones of a modality and the members of families whose weights are on this machine.
 
-    Those that can be used as they are come first.
+    Whether the weights are here is told with each name.
     """
-    names = [name for name, backbone in registry.backbones.items() if backbone.modality == modality]
-    names.sort(key=lambda name: not _is_here(registry.backbones[name]))
+    backbones = registry.backbones.items()
+    found = {name: _is_here(backbone) for name, backbone in backbones if backbone.modality == modality}
     for family in registry.families.values():
         if family.modality == modality:
-            names += registry.present(family)
-    return list(dict.fromkeys(names))
+            found |= dict.fromkeys(registry.present(family), True)
+    return found
 
 
 def _is_here(backbone: Backbone) -> bool:

@@ -274,7 +274,7 @@ class FoundItems(Card):
 def ratings_of(revision: Revision, item: str) -> Sequence[str]:
     """Name the samples of a data set of ratings that are of an item."""
     names = np.asarray(revision.table.column("item").to_pylist(), dtype=object)
-    return revision.table.column("id").take(np.flatnonzero(names == item)).to_pylist()
+    return [str(each) for each in revision.table.column("id").take(np.flatnonzero(names == item)).to_pylist()]
 
 
 def each_once(revision: Revision, found: Sequence[Neighbour], own: int = -1) -> list[Neighbour]:
