@@ -236,3 +236,16 @@ def test_a_search_that_is_cancelled_can_be_started_again(
     assert not found.gallery.items
     assert not found.cancel_button.isVisible()
     assert found.similar_button.isEnabled()
+
+
+def test_what_forbids_a_search_is_told_beside_its_button(page: PredictPanel, state: AppState, qtbot: QtBot) -> None:
+    found = page.one.found
+    wait_for_jobs(state, qtbot)
+    found.set_sample(Sample("text", text="a text, where images are wanted"))
+    click(page, "found_similar", qtbot)
+    wait_for_jobs(state, qtbot)
+    assert "image" in found._said.text()
+    assert not found.gallery.items
+    assert found.similar_button.isEnabled()
+    state.close_project()
+    assert not found.isVisible()

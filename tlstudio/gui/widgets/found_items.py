@@ -89,6 +89,7 @@ class FoundItems(Card):
         self.gallery.opened.connect(self._open)
         self.column.addLayout(row)
         self.column.addWidget(self.gallery)
+        state.project_changed.connect(lambda: self.set_run("", self._target))
         self.set_run("", self._target)
 
     def set_run(self, run_id: str, target: TargetInfo) -> None:
@@ -216,7 +217,6 @@ class FoundItems(Card):
             self._forget()
             if isinstance(error, TLStudioError):
                 self._said.setText(str(error))
-                self._said.setToolTip(str(error))
             else:
                 self._state.show_error(error)
 
@@ -243,11 +243,10 @@ class FoundItems(Card):
             self._said.setText(self.tr("Stopping…") if job.cancelling else text)
 
     def _ended(self, job: object) -> None:
-        if job is self._job:
-            self._job = None
-            if not self.gallery.items and not self._said.toolTip():
+        if self._job is not None and job is self._job:
+            if self._job.state == "cancelled":
                 self._forget()
-            self._said.setToolTip("")
+            self._job = None
             self._show_buttons()
 
     @Slot()
