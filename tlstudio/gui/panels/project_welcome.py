@@ -69,7 +69,7 @@ class Welcome(QWidget):
         column.addWidget(hello)
         column.addWidget(
             text_label(
-                self.tr("Images or texts in, a model that you can check, explain and take along out."),
+                self.tr("Your own data in, a model that you can check, explain and take along out."),
                 "second",
                 "welcome_subtitle",
             )
