@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
+from tlstudio.api.hugging_face import cached_folder, cached_repositories
 from tlstudio.api.model_folders import FIELD, folder_of, read_weights, weight_files, weights_info
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
@@ -166,7 +167,7 @@ class MiniLM(TextBackbone):
 
     def _folder(self, options: TextOptions) -> Path:
         config = file_in_distribution(STARTER_DISTRIBUTION, "model/config.json")
-        folder = config.parent if config is not None else snapshot(STARTER_REPOSITORY)
+        folder = config.parent if config is not None else cached_folder(STARTER_REPOSITORY)
         if folder is None:
             raise WeightsError(
                 f"{self.name} is not on this machine.",
@@ -264,16 +265,11 @@ class HuggingFaceCache(BackboneFamily):
 
     def names(self) -> Sequence[str]:
         """List repositories that have a configuration and a tokenizer."""
-        from huggingface_hub import constants
-
-        root = Path(constants.HF_HUB_CACHE)
-        folders = sorted(root.glob("models--*")) if root.is_dir() else []
-        names = [folder.name.removeprefix("models--").replace("--", "/") for folder in folders]
-        return [name for name in names if self.get(name) is not None]
+        return [name for name in cached_repositories() if self.get(name) is not None]
 
     def get(self, name: str) -> Backbone | None:
         """Return the backbone of a repository, or `None` where it is not in the cache or not a text model."""
-        folder = snapshot(name)
+        folder = cached_folder(name)
         if folder is None or not has_tokenizer(folder):
             return None
         try:
@@ -284,18 +280,6 @@ class HuggingFaceCache(BackboneFamily):
         from tlstudio_text.writing_folder import writes
 
         return (CachedLanguageModel if writes(config) else CachedBackbone)(name, folder)
-
-
-def snapshot(repository: str) -> Path | None:
-    """Find the folder of a repository in Hugging Face's cache; never over the network."""
-    from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(repository, "config.json", cache_dir=constants.HF_HUB_CACHE)
-    except HFValidationError:
-        return None  # not a name of that kind at all
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def _license(folder: Path) -> str:

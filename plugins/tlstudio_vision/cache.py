@@ -6,6 +6,8 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
+from tlstudio.api.hugging_face import cached_file
+
 
 def torch_hub_folder() -> Path:
     """Folder in which torch keeps the files that it has downloaded."""
@@ -31,19 +33,10 @@ def in_torch_hub(url: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def hugging_face_folder() -> Path:
-    """Folder of Hugging Face's cache."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
 def in_hugging_face_cache(repository: str, names: tuple[str, ...]) -> Path | None:
     """Find the first of several files of a repository in Hugging Face's cache."""
-    from huggingface_hub import try_to_load_from_cache
-
     for name in names:
-        found = try_to_load_from_cache(repository, name, cache_dir=hugging_face_folder())
-        if isinstance(found, str) and Path(found).is_file():
-            return Path(found)
+        found = cached_file(repository, name)
+        if found is not None and found.is_file():
+            return found
     return None

@@ -19,8 +19,8 @@ from tlstudio.api import (
 )
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
+from tlstudio.api.hugging_face import cached_folder, cached_repositories
 from tlstudio.api.model_folders import folder_of, raw_config, read_weights, weight_files, weights_info
-from tlstudio_vision.cache import hugging_face_folder
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.model_folder import (
     PREFIX_TOKENS,
@@ -215,21 +215,11 @@ class CachedImageModels(BackboneFamily):
 
     def names(self) -> Sequence[str]:
         """List repositories that have a configuration of a known kind and say how images are prepared."""
-        root = hugging_face_folder()
-        folders = sorted(root.glob("models--*")) if root.is_dir() else []
-        names = [folder.name.removeprefix("models--").replace("--", "/") for folder in folders]
-        return [name for name in names if self.get(name) is not None]
+        return [name for name in cached_repositories() if self.get(name) is not None]
 
     def get(self, name: str) -> Backbone | None:
         """Return the backbone of a repository, or `None` where it is not in the cache or not an image model."""
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            found = try_to_load_from_cache(name, "config.json", cache_dir=hugging_face_folder())
-        except HFValidationError:
-            return None  # not a name of that kind at all
-        folder = Path(found).parent if isinstance(found, str) else None
+        folder = cached_folder(name)
         return CachedImageModel(name, folder) if folder is not None and _is_known(folder) else None
 
     def present(self) -> Sequence[str]:

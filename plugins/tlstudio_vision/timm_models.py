@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlstudio.api import Backbone, BackboneFamily, TLStudioError, WeightsError, WeightsInfo
+from tlstudio.api.hugging_face import hugging_face_folder
 from tlstudio.api.weights import FOLDER_NAMES, fit_state_dict, read_state_dict
 from tlstudio_vision.base import Facts, Pretrained, VisionBackbone
 from tlstudio_vision.cache import (
     file_name,
     hash_prefix,
-    hugging_face_folder,
     in_hugging_face_cache,
     in_torch_hub,
     torch_hub_folder,

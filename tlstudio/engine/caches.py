@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from tlstudio.api.hugging_face import cached_repositories
 from tlstudio.api.weights import WEIGHT_SUFFIXES
 
 
@@ -15,13 +16,6 @@ def torch_cache(environment: Mapping[str, str] = os.environ) -> Path:
     cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
     home = environment.get("TORCH_HOME") or f"{cache}/torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
-
-
-def hugging_face_cache() -> Path:
-    """Folder in which Hugging Face's tools keep repositories."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
 
 
 def unknown_in_caches(known: list[Path]) -> Iterator[tuple[Literal["torch", "huggingface"], str, Path]]:
@@ -34,9 +28,8 @@ def unknown_in_caches(known: list[Path]) -> Iterator[tuple[Literal["torch", "hug
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.suffix in WEIGHT_SUFFIXES and file not in known:
             yield "torch", file.name, file
-    folder = hugging_face_cache()
-    for repository in sorted(folder.glob("models--*")) if folder.is_dir() else ():
+    for name, repository in cached_repositories().items():
         snapshots = sorted((repository / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
         weights = [file for file in snapshots[-1].rglob("*") if file.suffix in WEIGHT_SUFFIXES] if snapshots else []
         if weights and not any(repository in path.parents for path in known):
-            yield "huggingface", repository.name.removeprefix("models--").replace("--", "/"), snapshots[-1]
+            yield "huggingface", name, snapshots[-1]
