@@ -71,13 +71,8 @@ class MediaTable(DatasetFormat):
         table = open_with(path, options)
         columns = {name: str(chosen[name]) for name in (f"{role}_column" for role in self._roles)}
         if lacking := next((role for role in self._roles if not columns[f"{role}_column"]), ""):
-            listed = ", ".join(f'"{name}"' for name in table.columns)
-            raise DataError(
-                f"No {lacking} column is chosen for {path.name}. Its columns are: {listed}.",
-                f"Choose the column that holds the {'paths' if lacking == self.role else 'texts'}.",
-                path=path,
-                field=f"{lacking}_column",
-            )
+            remedy = f"Choose the column that holds the {'paths' if lacking == self.role else 'texts'}."
+            raise table.without_column(lacking, remedy, f"{lacking}_column")
         base = folder_of(path, folder)
         if not base.is_dir():
             raise DataError(

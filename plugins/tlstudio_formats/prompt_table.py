@@ -102,13 +102,8 @@ class PromptTable(DatasetFormat):
             raise TypeError("options must be PromptTableOptions")
         table = open_with(path, options)
         if not options.text_column:
-            listed = ", ".join(f'"{name}"' for name in table.columns)
-            raise DataError(
-                f"No prompt column is chosen for {path.name}. Its columns are: {listed}.",
-                "Choose the column that holds what the model is given.",
-                path=path,
-                field="text_column",
-            )
+            remedy = "Choose the column that holds what the model is given."
+            raise table.without_column("prompt", remedy, "text_column")
         columns = {"text_column": options.text_column, "context_column": options.context_column}
         yield from _samples(table, options, columns)
 

@@ -97,6 +97,18 @@ class Table(ABC):
                     field=field,
                 )
 
+    def without_column(self, role: str, remedy: str, field: str) -> DataError:
+        """Make the error that a column which must be there was not chosen.
+
+        Args:
+            role: What the column is for: ``"text"``.
+            remedy: What to choose.
+            field: The option that names it.
+        """
+        listed = ", ".join(f'"{name}"' for name in self.columns)
+        what = f"No {role} column is chosen for {self.path.name}. Its columns are: {listed}."
+        return DataError(what, remedy, path=self.path, field=field)
+
 
 def open_table(path: Path, *, encoding: str = "", delimiter: str = "", has_header: bool | None = None) -> Table:
     """Open a table by the suffix of its name.

@@ -67,13 +67,7 @@ class TextTable(DatasetFormat):
             raise TypeError("options must be TextTableOptions")
         table = open_with(path, options)
         if not options.text_column:
-            listed = ", ".join(f'"{name}"' for name in table.columns)
-            raise DataError(
-                f"No text column is chosen for {path.name}. Its columns are: {listed}.",
-                "Choose the column that holds the texts.",
-                path=path,
-                field="text_column",
-            )
+            raise table.without_column("text", "Choose the column that holds the texts.", "text_column")
         reader = RowReader(
             table, options, task, {"text_column": options.text_column, "pair_column": options.pair_column}
         )
