@@ -1,12 +1,23 @@
-"""What the heads check alike before they build."""
+"""What the heads have in common: an option, and what they check before they build."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tlstudio.api import DataError, Options, TargetInfo, TaskHead
+from tlstudio.api import DataError, Options, TargetInfo, TaskHead, option
 
 T = TypeVar("T", bound=Options)
+
+
+def dropout_option(default: float) -> Any:  # noqa: ANN401  a pydantic field, as `option` gives it
+    """Declare the option for dropout in front of a head."""
+    return option(
+        default,
+        title="Dropout",
+        help="Share of the features that are left out at random while training; guards against learning by heart.",
+        ge=0,
+        lt=1,
+    )
 
 
 def as_options(model: type[T], options: Options) -> T:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
-from tlstudio_heads.common import as_options, must_be
+from tlstudio_heads.common import as_options, dropout_option, must_be
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
@@ -18,13 +18,7 @@ __all__ = ["Classification", "HeadOptions", "MultiLabel", "Regression", "check_c
 class HeadOptions(Options):
     """Options that all heads share."""
 
-    dropout: float = option(
-        0.0,
-        title="Dropout",
-        help="Share of the features that are left out at random while training; guards against learning by heart.",
-        ge=0,
-        lt=1,
-    )
+    dropout: float = dropout_option(0.0)
     hidden: int = option(
         0,
         title="Hidden layer",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
-from tlstudio_heads.common import as_options, must_be
+from tlstudio_heads.common import as_options, dropout_option, must_be
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
@@ -26,13 +26,7 @@ class RecommendationOptions(Options):
         ge=1,
         le=4096,
     )
-    dropout: float = option(
-        0.1,
-        title="Dropout",
-        help="Share of the features that are left out at random while training; guards against learning by heart.",
-        ge=0,
-        lt=1,
-    )
+    dropout: float = dropout_option(0.1)
 
 
 class Recommendation(TaskHead):

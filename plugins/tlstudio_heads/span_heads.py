@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
-from tlstudio_heads.common import as_options, must_be
+from tlstudio_heads.common import as_options, dropout_option, must_be
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule
@@ -17,13 +17,7 @@ __all__ = ["QuestionAnswering", "TokenClassification"]
 class TokenOptions(Options):
     """Options of heads that look at each token by itself."""
 
-    dropout: float = option(
-        0.1,
-        title="Dropout",
-        help="Share of the features that are left out at random while training; guards against learning by heart.",
-        ge=0,
-        lt=1,
-    )
+    dropout: float = dropout_option(0.1)
 
 
 class AnswerOptions(TokenOptions):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
 from tlstudio.api import DataError, FeatureKind, FeatureShape, Options, TargetInfo, Task, TaskHead, option
-from tlstudio_heads.common import as_options, must_be
+from tlstudio_heads.common import as_options, dropout_option, must_be
 from tlstudio_heads.generation_heads import WritingOptions
 from tlstudio_heads.transcripts import Writing
 
@@ -31,13 +31,7 @@ class CtcOptions(Options):
         help="Whether marks such as commas are learned, too; apostrophes and hyphens inside words always are. Error "
         "rates count alike.",
     )
-    dropout: float = option(
-        0.1,
-        title="Dropout",
-        help="Share of the features that are left out at random while training; guards against learning by heart.",
-        ge=0,
-        lt=1,
-    )
+    dropout: float = dropout_option(0.1)
 
 
 class Ctc(TaskHead):
