@@ -6,7 +6,7 @@ its last, ``(0, 0)`` for tokens that are not part of the sample's own text (mark
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -26,6 +26,9 @@ IGNORED = -100
 
 NEVER = -1e4
 """An output that no probability is left of, in half precision too."""
+
+_SHOWN = 60
+"""Characters of a text in a message."""
 
 
 class TokenHead(HeadModule):
@@ -141,12 +144,18 @@ class TokenEncoder(TargetEncoder):
                 if end > start:
                     row[number] = 0
             for span in spans_of(label):
-                inside = [n for n, (start, end) in enumerate(places) if start < span.end and end > span.start]
+                inside = tokens_of(span, places)
                 if span.name not in self._index:
                     raise DataError(f"The name {span.name!r} is none of the classes that the model learns.")
                 for number in inside:
                     row[number] = 2 * self._index[span.name] + 1 + (number > inside[0])
         return tags
+
+    def misfit(self, sample: Sample, prepare: Callable[[Sample], Mapping[str, Any]]) -> str:
+        """Say which marked part splits a token."""
+        spans = spans_of(sample.label)
+        places = offsets_of(prepare(sample)) if spans else []
+        return next(filter(None, (split_token(sample.text or "", span, places) for span in spans)), "")
 
 
 class AnswerModule(TokenHead):
@@ -218,10 +227,20 @@ class AnswerEncoder(TargetEncoder):
         for label, item in zip(labels, items, strict=True):
             spans, places = spans_of(label), offsets_of(item)
             span = spans[0] if spans else Span("answer", 0, 0)
-            inside = [n for n, (start, end) in enumerate(places) if start < span.end and end > span.start]
-            whole = bool(inside) and places[inside[-1]][1] >= span.end
-            rows.append((inside[0], inside[-1]) if whole else (0, 0))
+            inside = tokens_of(span, places)
+            rows.append((inside[0], inside[-1]) if is_whole(span, inside, places) else (0, 0))
         return torch.tensor(rows, dtype=torch.int64)
+
+    def misfit(self, sample: Sample, prepare: Callable[[Sample], Mapping[str, Any]]) -> str:
+        """Say whether the first answer splits a token, or is cut off with the end of its text."""
+        spans = spans_of(sample.label)[:1]
+        for span in spans:
+            places, text = offsets_of(prepare(sample)), sample.text or ""
+            if not is_whole(span, tokens_of(span, places), places):
+                said = "lies in the part of its text that is left out, and is learned as a question without an answer."
+                return f"the answer {quoted(text[span.start : span.end])} {said}"
+            return split_token(text, span, places)
+        return ""
 
 
 def offsets_of(item: Mapping[str, Any]) -> Sequence[Sequence[int]]:
@@ -237,6 +256,33 @@ def offsets_of(item: Mapping[str, Any]) -> Sequence[Sequence[int]]:
         )
     offsets: Sequence[Sequence[int]] = item["offsets"]
     return offsets
+
+
+def tokens_of(span: Span, places: Sequence[Sequence[int]]) -> list[int]:
+    """The numbers of the tokens that have characters of a span."""
+    return [number for number, (start, end) in enumerate(places) if start < span.end and end > span.start]
+
+
+def is_whole(span: Span, inside: Sequence[int], places: Sequence[Sequence[int]]) -> bool:
+    """Whether the tokens of a span reach to its end, and the text was not cut there."""
+    return bool(inside) and places[inside[-1]][1] >= span.end
+
+
+def split_token(text: str, span: Span, places: Sequence[Sequence[int]]) -> str:
+    """Say in a sentence that a span begins or ends inside a token; ``""`` where it does not.
+
+    Blanks do not count: in many tokenizers, the one before a word belongs to its token.
+    """
+    for start, end in (places[number] for number in tokens_of(span, places)):
+        if text[start : span.start].strip() or text[span.end : end].strip():
+            part, token = quoted(text[span.start : span.end]), quoted(text[start:end].strip())
+            return f"{part} ({span.name}) begins or ends inside the token {token}, which is learned as a whole."
+    return ""
+
+
+def quoted(words: str) -> str:
+    """The words of a text in a message."""
+    return f'"{words if len(words) <= _SHOWN else f"{words[: _SHOWN - 1]}…"}"'
 
 
 def spans_of(label: Label) -> list[Span]:

@@ -183,3 +183,22 @@ def test_two_texts_are_compared_from_a_table_to_a_table(
     assert set(scores) == {"yes", "no"}
     swapped = ("predict", tmp_path / "model", "--text", "Anna loves Rome", "--pair", "is Rome", "--json")
     assert tlstudio(*swapped).json["predictions"][0]["scores"] != scores, "the second text matters"
+
+
+def test_what_is_marked_inside_of_a_token_is_told_once_before_training(
+    tlstudio: Tlstudio, project: Path, encoder: Path, tmp_path: Path
+) -> None:
+    records = [{"text": f"{who} loves {place}", "spans": [[0, len(who), "PERSON"]]} for who, _, place in FACTS[:40]]
+    for record in records[:3]:
+        record["spans"] = [[1, 3, "PERSON"]]
+    source = tmp_path / "marked.jsonl"
+    source.write_text("\n".join(json.dumps({**record, "split": "train"}) for record in records[:30]) + "\n")
+    with source.open("a") as file:
+        file.writelines(json.dumps({**record, "split": "test"}) + "\n" for record in records[30:])
+    assert tlstudio("import", project, source, "--name", "texts").code == 0
+    options = ("-o", f"backbone.weights={encoder}", "-o", "training.epochs=1", "-o", "training.threads=1")
+    result = tlstudio("train", project, "--backbone", "auto_model", "--strategy", "linear_probe", *options)
+    assert result.code == 0, result.err
+    told = [line for line in result.out.splitlines() + result.err.splitlines() if "cannot be learned as they" in line]
+    assert len(told) == 1
+    assert 'The first: text 1: "nn" (PERSON) begins or ends inside the token "Anna", which is learned as' in told[0]

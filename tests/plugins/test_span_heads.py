@@ -71,6 +71,33 @@ def test_a_span_that_cuts_a_token_is_learned_as_the_whole_token() -> None:
     assert tags[0].tolist()[5] == 1
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        (19, 27, ""),
+        (18, 27, ""),  # the blank before a word is no part of another one
+        (20, 27, '"ew York" (LOC) begins or ends inside the token "New", which is learned as a whole.'),
+        (19, 25, '"New Yo" (LOC) begins or ends inside the token "York", which is learned as a whole.'),
+    ],
+)
+def test_a_span_that_splits_a_token_is_told_with_its_words(start: int, end: int, said: str) -> None:
+    sample = Sample("1", text=" ".join(WORDS), label=(Span("LOC", start, end),))
+    item = {"offsets": [(0, 0), *((max(0, first - 1), last) for first, last in offsets()[1:-1]), (0, 0)]}
+    for head in (token_head(), answer_head()):
+        assert head.encoder().misfit(sample, lambda _: item) == said
+
+
+def test_an_answer_in_what_is_left_out_of_its_text_is_told() -> None:
+    sample = Sample("1", text=" ".join(WORDS), pair="When?", label=(Span("answer", 31, 34),))
+    said = answer_head().encoder().misfit(sample, lambda _: {"offsets": offsets()[:6]})
+    assert said.startswith('the answer "May" lies in the part of its text that is left out')
+
+
+def test_a_text_without_marked_parts_need_not_be_prepared_to_be_looked_at() -> None:
+    for head in (token_head(), answer_head()):
+        assert head.encoder().misfit(Sample("1", text="a", label=()), lambda _: pytest.fail("prepared")) == ""
+
+
 def test_the_loss_of_a_text_is_the_mean_over_its_own_tokens() -> None:
     torch.manual_seed(0)
     output = torch.randn(1, 4, 5, dtype=torch.float64)

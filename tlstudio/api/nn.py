@@ -190,6 +190,17 @@ class TargetEncoder(ABC):
         """
         return None
 
+    def misfit(self, sample: Sample, prepare: Callable[[Sample], Mapping[str, Any]]) -> str:
+        """Say in a sentence what of a sample's label cannot be learned as it is; ``""``: all is well.
+
+        It is asked of some training samples before a run trains, so that the user is told.
+
+        Args:
+            sample: The sample with its label.
+            prepare: Gives the item that the preprocessor makes of it. This costs time: call it where it is needed.
+        """
+        return ""
+
 
 def with_context(inputs: dict[str, Tensor], encoder: TargetEncoder, samples: Sequence[Sample]) -> dict[str, Tensor]:
     """Add to the inputs of a batch what the head must know of its samples."""

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import MODALITIES, SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
+from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
 from tlstudio.api.nn import BackboneModule, TransferModel, count_parameters
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
@@ -47,6 +47,7 @@ from tlstudio.engine.events import (
 )
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, TrainLoader
+from tlstudio.engine.looking import warnings_of_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
@@ -66,8 +67,6 @@ from tlstudio.store.run import Run
 
 EventListener = Callable[[RunEvent], None]
 T = TypeVar("T")
-_LOOKED_AT = 2_000
-"""Samples that are looked at to see how many are longer than what the backbone takes."""
 
 
 class Execution:
@@ -252,8 +251,8 @@ class Execution:
                     monitor_mode="max" if mode == "max" else "min",
                 )
             )
-            if preprocessor.limit:
-                self._tell_cuts(revision, indices, preprocessor)
+            for sentence in warnings_of_data(revision, indices, preprocessor, model.head.encoder()):
+                self.say(Note(sentence, "warning"))
         if options.recompute:
             recompute_activations(model.layer_groups())
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
@@ -294,18 +293,6 @@ class Execution:
             return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
         status: RunStatus = "stopped" if self.control.request == "stop" else "done"
         return RunEnded(self.run.id, status, metrics, best_epoch)
-
-    def _tell_cuts(self, revision: Revision, indices: np.ndarray, preprocessor: Preprocessor) -> None:
-        """Say how many samples are longer than what the backbone takes."""
-        looked_at = indices[:_LOOKED_AT]
-        cut = sum(preprocessor.is_cut(sample) for sample in revision.samples(looked_at))
-        if cut:
-            first = "" if len(looked_at) == len(indices) else "first "
-            items = MODALITIES[revision.modality].items
-            what = (
-                f"{cut:,} of the {first}{len(looked_at):,} {items} in train are longer than the {preprocessor.limit} "
-            )
-            self.say(Note(f"{what}that the model takes: what comes after is left out.", "warning"))
 
     def _evaluate(
         self, name: Split, data: SplitData, network: nn.Module, model: TransferModel, device: torch.device
