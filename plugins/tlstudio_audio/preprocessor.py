@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlstudio.api import Augmentation, DataError, Preprocessor, Sample
-from tlstudio.api.sounds import open_sound, sound_seconds
+from tlstudio.api.sounds import open_sound, sound_rate, sound_seconds
 from tlstudio_audio.augment import mask_bands, vary
 from tlstudio_audio.folder import AST, WHISPER
 
@@ -108,6 +108,17 @@ class SoundPreprocessor(Preprocessor):
     def is_cut(self, sample: Sample) -> bool:
         """Whether the end of a recording is left out."""
         return sample.audio is not None and sound_seconds(sample.audio) * self.rate > self.longest + self.rate / 100
+
+    def remark(self, sample: Sample) -> str:
+        """Say that a recording has another sampling rate than the model takes."""
+        own = self.rate if sample.audio is None else sound_rate(sample.audio)
+        if own in (0, self.rate):
+            return ""
+        lacking = f", and nothing in it is above {own / 2:,.0f} Hz" if own < self.rate else ""
+        return (
+            f"The recording has {own:,} samples a second; it is brought to the {self.rate:,} that the model takes"
+            f"{lacking}."
+        )
 
     @property
     def limit(self) -> str:

@@ -153,7 +153,7 @@ class VisionBackbone(Backbone):
         except WeightsError as error:
             from tlstudio_vision.nearest import nearest
 
-            sentence = nearest(state, self.library) or error.remedy
+            sentence = nearest(state, self.library, but=self.name) or error.remedy
             raise WeightsError(error.what, sentence, path=found.path, field=error.field) from error
         self._check_size(network, chosen)
         return network

@@ -73,16 +73,17 @@ class Match:
     exact: bool
 
 
-def nearest(state: Mapping[str, Tensor], library: str) -> str:
+def nearest(state: Mapping[str, Tensor], library: str, *, but: str) -> str:
     """Say in a sentence which of the common networks a state dict is of, or is nearest to; ``""``: of none.
 
     Args:
         state: The weights.
         library: ``"torchvision"`` or ``"timm"``, whichever is to be tried first.
+        but: The network that was chosen: that it is near is known.
     """
     libraries = ("timm", "torchvision") if library == "timm" else ("torchvision", "timm")
     found = best_match(state, libraries)
-    if found is None:
+    if found is None or found.name == but:
         return ""
     if found.exact:
         return f"They are those of {found.name}: choose that backbone."

@@ -126,6 +126,22 @@ def test_weights_that_do_not_fit_are_told_key_by_key(tmp_path: Path) -> None:
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
+def test_a_key_that_is_missing_is_told_with_the_nearest_that_would_fit(tmp_path: Path) -> None:
+    state = small().state_dict()
+    state = {key.replace("0.bias", "0.bia"): value for key, value in state.items()} | {"0.biaz": torch.zeros(9)}
+    with pytest.raises(WeightsError, match=r"missing \(0\.bias; nearest is 0\.bia\)"):
+        fit_state_dict(small(), state, path=tmp_path / "x.pt")
+
+
+def test_names_with_another_beginning_are_told_with_it(tmp_path: Path) -> None:
+    state = {f"encoder.net.{key}": value for key, value in small().state_dict().items()}
+    with pytest.raises(WeightsError) as caught:
+        fit_state_dict(small(), state, path=tmp_path / "x.pt")
+    count = len(list(small().parameters())) + 2  # and running mean and variance
+    said = f'{count} of them are there as "encoder.net.…": save the weights without "encoder.net." in their names.'
+    assert caught.value.remedy == said
+
+
 def test_the_head_of_the_original_task_may_be_left_over(tmp_path: Path) -> None:
     state, network = {**small().state_dict(), "fc.weight": torch.zeros(1)}, small()
     fit_state_dict(network, state, path=tmp_path / "x.pt", optional=lambda key: key.startswith("fc."))

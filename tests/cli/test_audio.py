@@ -126,7 +126,7 @@ def test_a_table_of_recordings_is_learned_for_other_tasks(
         writer = csv.writer(file)
         writer.writerow(["file", "label"])
         for number, (first, second) in enumerate([*itertools.product("abc", repeat=2)] * 3):
-            say(tmp_path / "clips" / f"{number}.wav", first + second, seed=number)
+            say(tmp_path / "clips" / f"{number}.wav", first + second, seed=number, rate=8000)
             label = "|".join(sorted({first, second})) if task == "multi_label" else PITCHES[first]
             writer.writerow([f"{number}.wav", label])
     imported = tlstudio("import", project, source, "--task", task, "--json")
@@ -140,6 +140,9 @@ def test_a_table_of_recordings_is_learned_for_other_tasks(
         if "longer than the 0.1 s that the model takes" in line
     ]
     assert len(cuts) == 1, "said once"
+    assert "8,000 samples a second; it is brought to the 16,000 that the model takes, and nothing in it is above" in (
+        events.read_text(encoding="utf-8")
+    )
     done = tlstudio("predict", tmp_path / "model", source, "--audio-column", "file", "--output", tmp_path / "out.csv")
     assert done.code == 0, done.err
     assert len(rows_of(tmp_path / "out.csv")) == 27

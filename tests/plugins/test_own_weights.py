@@ -238,6 +238,19 @@ def test_weights_of_another_network_are_told_with_its_name(
     assert caught.value.remedy == sentence
 
 
+def test_the_network_that_was_chosen_is_not_advised_where_a_key_of_it_is_missing(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in get_model("resnet18", weights=None).state_dict().items()}
+    shapes["layer4.1.convolution2.weight"] = shapes.pop("layer4.1.conv2.weight")
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, tmp_path / "own.pth")
+    backbone = TorchvisionFamily().get("resnet18")
+    assert backbone is not None
+    with pytest.raises(WeightsError) as caught:
+        backbone.load(VisionOptions(weights=str(tmp_path / "own.pth")))
+    assert "(layer4.1.conv2.weight; nearest is layer4.1.convolution2.weight)" in caught.value.what
+    assert "resnet18" not in caught.value.remedy
+
+
 def test_weights_that_are_nearly_those_of_a_network_are_told_with_how_many_fit(tmp_path: Path) -> None:
     state = saved("mobilenet_v3_small")
     state = {key: value for key, value in state.items() if not key.startswith("features.9.")}

@@ -17,7 +17,7 @@ from tlstudio.api.errors import WeightsError
 from tlstudio.api.facts import WeightsInfo
 from tlstudio.api.files import read_text
 from tlstudio.api.model_signs import read_signs
-from tlstudio.api.weights import FOLDER_NAMES, read_state_dict, weight_file
+from tlstudio.api.weights import FOLDER_NAMES, misfit, read_state_dict, weight_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -321,19 +321,16 @@ def filled_model(
         ) from error
     # Left over keys outside of the network's own parts belong to the head of the original task.
     parts = {name for name, _ in model.named_children()} | {kind.base_model_prefix}
-    complaints = [
-        _complaint(report["missing_keys"], f"of {len(model.state_dict())} keys are missing"),
-        _complaint({str(item[0]) for item in report["mismatched_keys"]}, "have another shape"),
-        _complaint({key for key in report["unexpected_keys"] if _of_network(key, parts)}, "are unknown"),
-    ]
-    if any(complaints):
-        raise WeightsError(
-            f"The weights in {source.name} do not fit this backbone: {'; '.join(c for c in complaints if c)}.",
-            f"They look like those of {read_signs(state)}, and config.json describes {config.model_type} as "
-            f"{read_signs(model.state_dict())}: choose weights and config.json of one model.",
-            path=source,
-            field=FIELD,
-        )
+    missing, wrong = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    unknown = sorted(key for key in report["unexpected_keys"] if _of_network(key, parts))
+    if missing or wrong or unknown:
+        own = model.state_dict()
+        given, described = read_signs(state), read_signs(own)
+        remedy = f"They look like those of {given}, and config.json describes {config.model_type} as {described}: "
+        if given == described:
+            remedy = "Layers and widths are the right ones, so the names may be those of another version of the model: "
+        remedy += "choose weights and config.json of one model."
+        raise misfit(source, own, state, missing=missing, unknown=unknown, wrong=wrong, remedy=remedy)
     result: PreTrainedModel = model
     return result
 
@@ -343,11 +340,6 @@ def _of_network(key: str, parts: set[str]) -> bool:
     if names[0] in parts and len(names) > 1 and names[1] in parts:
         names = names[1:]  # "bert.encoder..." of a model that was saved with a head
     return names[0] in parts and "pooler" not in names
-
-
-def _complaint(keys: set[str], what: str) -> str:
-    names = sorted(keys)
-    return f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
 
 
 def first_line(error: Exception) -> str:

@@ -105,14 +105,25 @@ def open_sound(path: Path, rate: int | None = None, *, at_most: float | None = N
 
 def sound_seconds(path: Path) -> float:
     """Length of a sound by the head of its file, without decoding it; 0 where that cannot be told."""
+    frames, rate = _head(path)
+    return frames / rate if rate else 0.0
+
+
+def sound_rate(path: Path) -> int:
+    """Samples a second of a sound by the head of its file; 0 where that cannot be told."""
+    return _head(path)[1]
+
+
+def _head(path: Path) -> tuple[int, int]:
+    """Samples of a sound in all and a second; zeros where it cannot be read: opening it will say what is wrong."""
     import soundfile
 
     try:
         check_plain_file(path)
         with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
-            return float(file.frames / file.samplerate)
+            return int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError):
-        return 0.0  # opening it will say what is wrong
+        return 0, 0
 
 
 def _resampled(sound: NDArray[np.float32], own: int, rate: int) -> NDArray[np.float32]:

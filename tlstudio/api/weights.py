@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER_NAMES = ("model.safetensors", "pytorch_model.bin")
 _FIELD = "backbone.weights"
+_NAMED = 3
+"""Keys that a message names."""
 # What torch says where a pickle names a function or class that is no part of weights.
 _SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class", "instantiate", "not an allowed")
 # What torch, its unpickler, zipfile and safetensors raise on files that are damaged or something else; the errors of
@@ -148,27 +152,69 @@ def fit_state_dict(
     own = module.state_dict()
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     left_over = [k for k in state if k not in own and not optional(k)]
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    complaints = []
-    if missing:
-        complaints.append(f"{len(missing)} of {len(own)} keys are missing ({_first(missing)})")
-    if left_over:
-        complaints.append(f"{len(left_over)} are unknown ({_first(left_over)})")
-    if wrong:
-        shapes = [f"{k}: {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in wrong]
-        complaints.append(f"{len(wrong)} have another shape ({_first(shapes)})")
-    if complaints:
-        raise WeightsError(
-            f"The weights in {path.name} do not fit this backbone: {'; '.join(complaints)}.",
-            "Choose the backbone that they were made for, or other weights.",
-            path=path,
-            field=_FIELD,
-        )
+    wrong = [(k, state[k].shape, own[k].shape) for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or left_over or wrong:
+        raise misfit(path, own, state, missing=missing, unknown=left_over, wrong=wrong)
     module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+def misfit(
+    path: Path,
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    *,
+    missing: Sequence[str],
+    unknown: Sequence[str],
+    wrong: Sequence[tuple[str, Sequence[int], Sequence[int]]],
+    remedy: str = "Choose the backbone that they were made for, or other weights.",
+) -> WeightsError:
+    """Make the error of weights that do not fit a network: which of them, and the nearest that do.
+
+    Args:
+        path: Where they came from.
+        own: State dict of the network.
+        state: The weights.
+        missing: Keys of the network that they lack.
+        unknown: Keys of theirs that the network lacks.
+        wrong: Keys that both have, with the shape that is given and the one that is wanted.
+        remedy: What to do unless another beginning of all names would help.
+    """
+    complaints = []
+    if missing:
+        named = [_with_nearest(key, own, state, unknown) for key in missing[:_NAMED]]
+        complaints.append(f"{len(missing)} of {len(own)} keys are missing ({_first(named, len(missing))})")
+    if unknown:
+        complaints.append(f"{len(unknown)} are unknown ({_first(unknown)})")
+    if wrong:
+        shapes = [f"{key}: {tuple(given)} instead of {tuple(wanted)}" for key, given, wanted in wrong[:_NAMED]]
+        complaints.append(f"{len(wrong)} have another shape ({_first(shapes, len(wrong))})")
+    what = f"The weights in {path.name} do not fit this backbone: {'; '.join(complaints)}."
+    return WeightsError(what, _other_names(own, state, missing) or remedy, path=path, field=_FIELD)
+
+
+def _with_nearest(key: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor], unknown: Sequence[str]) -> str:
+    """A missing key, and the unknown one of its shape whose name is most like it."""
+    # A library may tell keys under names that it has changed itself.
+    fitting = [name for name in unknown if name in state and key in own and state[name].shape == own[key].shape]
+    near = difflib.get_close_matches(key, fitting, n=1)
+    return f"{key}; nearest is {near[0]}" if near else key
+
+
+def _other_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], missing: Sequence[str]) -> str:
+    """What to do where only the beginnings of the names differ: most of what is missing is there under longer ones."""
+    if not missing:
+        return ""
+    starts = Counter(name.removesuffix(key) for key in missing[:_NAMED] for name in state if name.endswith(f".{key}"))
+    for start, _ in starts.most_common(1):
+        there = [key for key in missing if key in own and f"{start}{key}" in state]
+        there = [key for key in there if state[f"{start}{key}"].shape == own[key].shape]
+        if 2 * len(there) > len(missing):
+            return f'{len(there)} of them are there as "{start}…": save the weights without "{start}" in their names.'
+    return ""
+
+
+def _first(names: Sequence[str], count: int = 0) -> str:
+    return ", ".join(names[:_NAMED]) + (", …" if max(count, len(names)) > _NAMED else "")
 
 
 def weight_file(path: Path) -> Path:

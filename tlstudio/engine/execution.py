@@ -47,7 +47,7 @@ from tlstudio.engine.events import (
 )
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.loading import EpochSampler, TrainLoader
-from tlstudio.engine.looking import warnings_of_data
+from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.patience import until_written
@@ -251,8 +251,8 @@ class Execution:
                     monitor_mode="max" if mode == "max" else "min",
                 )
             )
-            for sentence in warnings_of_data(revision, indices, preprocessor, model.head.encoder()):
-                self.say(Note(sentence, "warning"))
+            for noted in notes_on_data(revision, indices, preprocessor, model.head.encoder()):
+                self.say(noted)
         if options.recompute:
             recompute_activations(model.layer_groups())
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)

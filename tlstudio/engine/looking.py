@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from tlstudio.api import MODALITIES, Preprocessor
+from tlstudio.api import MODALITIES, Preprocessor, Sample
 from tlstudio.api.nn import TargetEncoder
 from tlstudio.data.revision import Revision
+from tlstudio.engine.events import Note
 
 _LOOKED_AT = 2_000
 """Samples that are looked at; reading them all would keep a large run waiting."""
 
 
-def warnings_of_data(
+def notes_on_data(
     revision: Revision, indices: np.ndarray, preprocessor: Preprocessor, encoder: TargetEncoder
-) -> Iterator[str]:
+) -> Iterator[Note]:
     """Look at the first training samples.
 
     Args:
@@ -26,23 +28,35 @@ def warnings_of_data(
         encoder: That of the head.
 
     Yields:
-        Sentences with counts: on samples that are longer than what the backbone takes, and on labels that cannot be
-        learned as they are.
+        Notes with counts: on samples that are longer than what the backbone takes, on what it says of them besides, and
+        on labels that cannot be learned as they are.
     """
     looked_at = indices[:_LOOKED_AT]
-    cut, misfits, first = 0, 0, ""
+    cut, remarks, misfits = 0, _Counted(), _Counted()
     for sample in revision.samples(looked_at):
         cut += bool(preprocessor.limit) and preprocessor.is_cut(sample)
-        misfit = encoder.misfit(sample, preprocessor)
-        if misfit:
-            misfits += 1
-            first = first or f"{sample.id}: {misfit}"
+        remarks.add(sample, preprocessor.remark(sample))
+        misfits.add(sample, encoder.misfit(sample, preprocessor))
     of_them = f"of the {'' if len(looked_at) == len(indices) else 'first '}{len(looked_at):,}"
     of_them = f"{of_them} {MODALITIES[revision.modality].items} in train"
     if cut:
-        yield (
-            f"{cut:,} {of_them} are longer than the {preprocessor.limit} that the model takes: what comes after is "
-            "left out."
-        )
-    if misfits:
-        yield f"The labels of {misfits:,} {of_them} cannot be learned as they are. The first: {first}"
+        taken = f"{preprocessor.limit} that the model takes"
+        yield Note(f"{cut:,} {of_them} are longer than the {taken}: what comes after is left out.", "warning")
+    if remarks.count:
+        yield Note(f"Noticed in {remarks.count:,} {of_them}. The first: {remarks.first}")
+    if misfits.count:
+        said = f"The labels of {misfits.count:,} {of_them} cannot be learned as they are. The first: {misfits.first}"
+        yield Note(said, "warning")
+
+
+@dataclass
+class _Counted:
+    """What was said of samples: of how many, and of the first of them."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, sample: Sample, said: str) -> None:
+        if said:
+            self.count += 1
+            self.first = self.first or f"{sample.id}: {said}"
