@@ -10,17 +10,19 @@ import pytest
 import timm
 import torch
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QLabel
+from PySide6.QtWidgets import QDialog, QLabel, QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
 from torchvision.models._api import get_model
 
 from tests.conftest import import_reviews
 from tests.gui.conftest import click, wait_for_jobs
+from tests.hub import COMMIT, running_hub
 from tests.plugins.test_text import write_model, write_tokenizer
 from tlstudio.gui.panels.models import ModelsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.hub_dialog import HubDialog
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
@@ -184,3 +186,57 @@ def test_a_model_of_another_library_is_loaded_from_the_list_or_by_its_path(
     assert result.recipe is not None
     assert result.recipe.backbone.name == backbone
     assert result.preflight is not None, "it was loaded, and a step was measured"
+
+
+def test_a_model_is_downloaded_from_a_hub_once_that_is_allowed_and_can_be_cancelled(
+    state: AppState, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hub" / "lab").mkdir(parents=True)
+    bert_folder(tmp_path / "hub" / "lab" / "bert")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    panel = ModelsPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    wait_for_jobs(state, qtbot)
+
+    def fill() -> HubDialog:
+        click(panel, "models_add", qtbot)
+        menu = panel.findChild(QMenu, "models_add_menu")
+        assert isinstance(menu, QMenu)
+        hub_action = next(action for action in menu.actions() if action.objectName() == "models_add_hub")
+        menu.close()
+        hub_action.trigger()
+        dialog = panel.findChild(HubDialog, "hub_dialog")
+        assert isinstance(dialog, HubDialog)
+        dialog.model_edit.setText("lab/bert")
+        return dialog
+
+    with running_hub(tmp_path / "hub") as hub:
+        dialog = fill()
+        dialog.address_edit.setText(hub.address)
+        button = dialog.findChild(QPushButton, "hub_download")
+        assert isinstance(button, QPushButton)
+        assert not button.isEnabled(), "downloads are off until they are allowed"
+        assert "allow them above" in dialog.reason.text()
+        dialog.allow.click()
+        hub.hold_at = 10
+        click(dialog, "hub_download", qtbot)
+        qtbot.waitUntil(lambda: "model.safetensors" in hub.files and state.jobs.jobs[0].total > 0, timeout=LONG)
+        assert "Downloading lab/bert: " in state.jobs.jobs[0].text
+        state.jobs.jobs[0].cancel()
+        wait_for_jobs(state, qtbot)
+        hub.go_on.set()
+        panel.refresh()
+        wait_for_jobs(state, qtbot)
+        assert "yours:lab-bert" not in panel.models
+        again = fill()
+        assert again.allow.isChecked()
+        assert again.address_edit.text() == hub.address
+        asked = len(hub.files)
+        click(again, "hub_download", qtbot)
+        qtbot.waitUntil(lambda: "yours:lab-bert" in panel.models and panel.chosen is not None, timeout=LONG)
+        wait_for_jobs(state, qtbot)
+        assert hub.files[asked:] == ["model.safetensors"], "what had arrived is not fetched again"
+    assert f"{hub.address}/lab/bert, commit {COMMIT}" in text_of(panel, "models_origin")
+    assert len(text_of(panel, "models_sha256")) == 64
+    assert panel.use_button.isEnabled()

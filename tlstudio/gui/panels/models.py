@@ -1,4 +1,4 @@
-"""The models on this machine: what they are, where they come from, and adding one from files."""
+"""The models on this machine: what they are, where they come from, and adding one from files or a hub."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.figures import size_text
 from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder
+from tlstudio.gui.widgets.hub_dialog import HubDialog, HubModel
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
-    from tlstudio.engine.models import ModelEntry
+    from tlstudio.engine.model_entry import ModelEntry
 
 _FACTS = ("use", "takes", "size", "license", "origin", "path", "sha256")
 
@@ -57,7 +58,7 @@ class ModelsPanel(QWidget):
         self.add_button.clicked.connect(self._ask_source)
         head = QHBoxLayout()
         head.setSpacing(8)
-        text = self.tr("Pretrained weights and trained models that are on this machine; nothing is downloaded.")
+        text = self.tr("Pretrained weights and trained models that are on this machine.")
         head.addWidget(text_label(text, "second", "models_subtitle", elide=True), 3)
         head.addWidget(self.search, 2)
         head.addWidget(self.add_button)
@@ -69,7 +70,7 @@ class ModelsPanel(QWidget):
             state,
             "backbone",
             self.tr("No models here"),
-            self.tr("Add a model folder, a weight file, a zip file or a wheel with weights."),
+            self.tr("Add a model folder, a weight file, a zip file or a wheel with weights, or one from a hub."),
             self.tr("Add a &model…"),
         )
         self._nothing.activated.connect(self._ask_source)
@@ -274,7 +275,7 @@ class ModelsPanel(QWidget):
             return
 
         def work(context: JobContext) -> str:
-            from tlstudio.engine.models import hash_model
+            from tlstudio.engine.model_entry import hash_model
 
             return hash_model(entry, lambda done, total: context.progress(done, total), context.cancelled)
 
@@ -292,6 +293,7 @@ class ModelsPanel(QWidget):
         menu.setObjectName("models_add_menu")
         menu.addAction(self.tr("A model &folder…"), lambda: self._choose(folder=True))
         menu.addAction(self.tr("A weight file, zip file or &wheel…"), lambda: self._choose(folder=False))
+        menu.addAction(self.tr("Download from a &hub…"), self._ask_hub).setObjectName("models_add_hub")
         menu.popup(self.add_button.mapToGlobal(self.add_button.rect().bottomLeft()))
         menu.aboutToHide.connect(menu.deleteLater)
 
@@ -307,7 +309,7 @@ class ModelsPanel(QWidget):
         registry = self._state.registry
 
         def work(context: JobContext) -> ModelEntry:
-            from tlstudio.engine.models import add_model
+            from tlstudio.engine.own_models import add_model
 
             def progress(done: int, total: int) -> None:
                 if context.cancelled():
@@ -316,12 +318,34 @@ class ModelsPanel(QWidget):
 
             return add_model(source, registry, on_progress=progress)
 
-        def done(entry: ModelEntry) -> None:
-            self._state.message.emit(self.tr("{0} is among your models.").format(entry.name), entry.why_not)
-            self.search.clear()
-            self.refresh(entry.id)
+        self._state.jobs.start(work, self.tr("Adding {0}").format(source.name), self._show_added)
 
-        self._state.jobs.start(work, self.tr("Adding {0}").format(source.name), done)
+    def _show_added(self, entry: ModelEntry) -> None:
+        self._state.message.emit(self.tr("{0} is among your models.").format(entry.name), entry.why_not)
+        self.search.clear()
+        self.refresh(entry.id)
+
+    def _ask_hub(self) -> None:
+        HubDialog(self._state, self.download, self.window()).open()
+
+    def download(self, wanted: HubModel) -> None:
+        """Fetch a model from a hub into the user's folder of models."""
+        registry, how_far = self._state.registry, self.tr("Downloading {0}: {1} of {2}")
+
+        def work(context: JobContext) -> ModelEntry:
+            from tlstudio.engine.downloads import download_model
+
+            def progress(done: int, total: int) -> None:
+                if context.cancelled():
+                    raise TLStudioError("Nothing was added: it was cancelled.")
+                text = how_far.format(wanted.repository, size_text(done), size_text(total))
+                context.progress(done, total, text if total else "")
+
+            return download_model(
+                wanted.repository, registry, revision=wanted.revision, hub=wanted.hub, on_progress=progress
+            )
+
+        self._state.jobs.start(work, self.tr("Downloading {0}").format(wanted.repository), self._show_added)
 
     @Slot()
     def _ask_remove(self) -> None:
@@ -343,7 +367,7 @@ class ModelsPanel(QWidget):
 
     def _remove(self, entry: ModelEntry) -> None:
         def work(_context: JobContext) -> None:
-            from tlstudio.engine.models import remove_model
+            from tlstudio.engine.own_models import remove_model
 
             remove_model(entry)
 

@@ -6,25 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, Slot
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from tlstudio.api import DataError, TLStudioError
 from tlstudio.data.names import safe_name
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.dialogs import Sheet
 from tlstudio.gui.widgets.file_dialogs import ask_folder
-from tlstudio.gui.widgets.texts import push_button, text_label
-
-
-def _field(name: str, title: str, text: str) -> tuple[QLabel, QLineEdit]:
-    edit = QLineEdit(text)
-    edit.setObjectName(name)
-    edit.setAccessibleName(title.replace("&", ""))
-    label = QLabel(title)
-    label.setObjectName(f"{name}_label")
-    label.setProperty("role", "second")
-    label.setBuddy(edit)
-    return label, edit
+from tlstudio.gui.widgets.texts import push_button, text_label, titled_edit
 
 
 class NewProjectDialog(Sheet):
@@ -43,8 +32,8 @@ class NewProjectDialog(Sheet):
         self._state = state
         self._create = create
         place = str(state.settings.value("project/place", "") or Path.home() / "TL Studio")
-        name_label, self.name_edit = _field("new_project_name", self.tr("&Name"), self.tr("My project"))
-        place_label, self.place_edit = _field("new_project_place", self.tr("&Folder"), place)
+        name_label, self.name_edit = titled_edit("new_project_name", self.tr("&Name"), self.tr("My project"))
+        place_label, self.place_edit = titled_edit("new_project_place", self.tr("&Folder"), place)
         browse = push_button(self.tr("&Browse…"), "secondary", "new_project_browse")
         browse.clicked.connect(self._browse)
         grid = QGridLayout()
@@ -119,7 +108,7 @@ class NameDialog(Sheet):
             "rename_dialog", QCoreApplication.translate("NameDialog", "Rename the project"), parent, width=420
         )
         self._rename = rename
-        label, self.name_edit = _field("rename_name", self.tr("&Name"), name)
+        label, self.name_edit = titled_edit("rename_name", self.tr("&Name"), name)
         self.body.addWidget(label)
         self.body.addWidget(self.name_edit)
         self.body.addWidget(text_label(self.tr("Its folder keeps its name."), "small", "rename_hint"))

@@ -1,10 +1,10 @@
-"""Labels and buttons in the roles that the style sheet knows."""
+"""Labels, buttons and lines to fill in, in the roles that the style sheet knows."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QTextLayout, QTextOption
-from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QSizePolicy, QStyle, QWidget
 
 
 class ElidedLabel(QLabel):
@@ -91,6 +91,24 @@ def push_button(text: str, role: str, name: str, *, accessible: str = "", hint: 
     button.setCursor(Qt.CursorShape.PointingHandCursor)
     button.setAutoDefault(False)
     return button
+
+
+def titled_edit(name: str, title: str, text: str = "") -> tuple[QLabel, QLineEdit]:
+    """Make a line to fill in, and the label in front of it.
+
+    Args:
+        name: Object name.
+        title: Text of the label; ``&`` marks the mnemonic.
+        text: What it holds at first.
+    """
+    edit = QLineEdit(text)
+    edit.setObjectName(name)
+    edit.setAccessibleName(title.replace("&", ""))
+    label = QLabel(title)
+    label.setObjectName(f"{name}_label")
+    label.setProperty("role", "second")
+    label.setBuddy(edit)
+    return label, edit
 
 
 def draw_lines(painter: QPainter, text: str, area: QRect, metrics: QFontMetrics) -> None:
