@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,13 @@ USUAL = (
     ("input_text", ("target_text",)),
 )
 """Names of columns under which prompts and answers are usually published."""
+
+LANGUAGES = re.compile(
+    "ar|bg|cs|da|de|el|en|es|et|fa|fi|fr|hi|hr|hu|it|ja|ko|lt|lv|nl|pl|pt|ro|ru|sk|sl|sr|sv|sw|ta|th|tr|uk|ur|vi|zh|"
+    "arabic|chinese|czech|dutch|english|finnish|french|german|greek|hindi|hungarian|italian|japanese|korean|polish|"
+    "portuguese|romanian|russian|spanish|swedish|turkish|ukrainian|vietnamese"
+)
+"""Names of columns of which two are a text and its translation; not "id" and "no", which are mostly something else."""
 
 
 class PromptColumns(api.Options):
@@ -142,4 +150,5 @@ def _usual(columns: tuple[str, ...]) -> tuple[str, str, str]:
             if answer:
                 more = names.get("input", "") if text == "instruction" else ""
                 return names[text], answer, more
-    return "", "", ""
+    languages = [name for name in columns if LANGUAGES.fullmatch(name.casefold().strip())]
+    return (languages[0], languages[1], "") if len(languages) == 2 else ("", "", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def project(tmp_path: Path, tlstudio: Tlstudio) -> Path:
     return folder
 
 
-def train(tlstudio: Tlstudio, project: Path, model: Path, *, strategy: str = "full", **more: Any) -> Any:
+def train(
+    tlstudio: Tlstudio, project: Path, model: Path, *, strategy: str = "full", recipe: str = "", **more: Any
+) -> Any:
     """Train with the data set ``texts``; returns what was told."""
     values = {
         "backbone.weights": model,
@@ -107,7 +110,8 @@ def train(tlstudio: Tlstudio, project: Path, model: Path, *, strategy: str = "fu
         **{name.replace("__", "."): value for name, value in more.items()},
     }
     options = [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
-    result = tlstudio("train", project, "--backbone", "language_model", "--strategy", strategy, *options, "--json")
+    named = ("--recipe", recipe) if recipe else ("--backbone", "language_model")
+    result = tlstudio("train", project, *named, "--strategy", strategy, *options, "--json")
     assert result.code == 0, result.err
     return {**result.json, "err": result.err}
 
@@ -164,16 +168,42 @@ def test_a_decoder_learns_to_answer_from_a_table_to_a_table(
     assert (shown["per_class"], shown["confusion"]) == ([], None)
 
 
-def test_an_encoder_with_a_decoder_learns_to_summarise_from_jsonl(
+def test_the_recipe_for_summaries_teaches_an_encoder_with_a_decoder_from_jsonl(
     tlstudio: Tlstudio, project: Path, pair: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "facts.jsonl"
     source.write_text("\n".join(json.dumps({"document": text, "summary": answer}) for text, answer in FACTS))
     assert tlstudio("import", project, source, "--name", "texts").code == 0
-    told = train(
-        tlstudio, project, pair, training__epochs=40, backbone__prompt="summarize: {text}", head__beams=2, head__live=1
-    )
+    told = train(tlstudio, project, pair, recipe="summarisation", training__epochs=40, head__beams=2, head__live=1)
+    recipe = tomllib.loads((Path(told["folder"]) / "recipe.toml").read_text(encoding="utf-8"))
+    assert recipe["backbone"]["options"]["prompt"] == "summarize: {text}"
     assert told["metrics"]["test"]["bleu"] >= 0
     assert told["metrics"]["test"]["rouge1"] > 0.9
     assert tlstudio("export", project, "latest", tmp_path / "model").code == 0
     assert predicted(tlstudio, tmp_path / "model", "--text", "Emil loves Rome") == ["Rome Emil"]
+
+
+def test_the_recipe_for_translations_runs_from_columns_of_languages_to_predictions(
+    tlstudio: Tlstudio, project: Path, pair: Path, tmp_path: Path
+) -> None:
+    assert tlstudio("import", project, table(tmp_path / "facts.csv", "en", "de"), "--name", "texts").code == 0
+    told = train(
+        tlstudio,
+        project,
+        pair,
+        recipe="translation",
+        training__epochs=1,
+        head__beams=1,
+        head__live=0,
+        head__evaluated=4,
+    )
+    assert {"bleu", "chrf", "rougeL", "perplexity"} <= set(told["metrics"]["test"])
+    recipe = tomllib.loads((Path(told["folder"]) / "recipe.toml").read_text(encoding="utf-8"))
+    assert recipe["backbone"]["options"]["prompt"] == "translate English to German: {text}"
+    assert len(predicted(tlstudio, project, "--run", "latest", "--text", "Emil loves Rome")) == 1
+    planned = tlstudio(
+        "train", project, "--recipe", "translation", "--backbone", "language_model", "-o", f"backbone.weights={pair}",
+        "-o", "head.beams=2", "--dry-run", "--json",
+    ).json["recipe"]  # fmt: skip
+    assert planned["backbone"]["options"]["prompt"] == "translate English to German: {text}", "it stays with a backbone"
+    assert planned["head"]["options"]["beams"] == 2

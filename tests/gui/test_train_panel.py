@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
 
@@ -13,6 +14,8 @@ from tests.gui.conftest import click, wait_for_end, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
 from tlstudio.api import Options
 from tlstudio.api.nn import TransferModel
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Situation
@@ -374,6 +377,34 @@ def test_recipe_and_command_are_copied_saved_and_loaded(
     wait_for_check(page, state, qtbot)
     assert page.draft.result.recipe is not None
     assert page.draft.result.recipe.training.epochs == QUICK["epochs"]
+
+
+def test_ready_recipes_are_offered_for_their_task_and_keep_the_model_that_was_chosen(
+    state: AppState, reviews_project: Project, tmp_path: Path, qtbot: QtBot
+) -> None:
+    (tmp_path / "news.csv").write_text("article,summary\n" + "\n".join(f"Text {n} is long.,{n}" for n in range(8)))
+    request, _ = plan_import(state.registry.formats.values(), tmp_path / "news.csv", name="news")
+    import_dataset(request, reviews_project.datasets_folder)
+    state.set_project(reviews_project)
+    panel = TrainPanel(state)
+    qtbot.addWidget(panel)
+    panel.show()
+    menu = panel.setup.recipe_menu
+    panel.draft.load({"dataset": {"name": "topics", "revision": "r1"}})
+    wait_for_check(panel, state, qtbot)
+    assert menu.findChild(QAction, "train_ready_translation") is None
+    panel.draft.load({"dataset": {"name": "news", "revision": "r1"}})
+    panel.draft.set_component("backbone", "language_model")
+    panel.draft.set_options("backbone", {"weights": str(tmp_path)})
+    wait_for_check(panel, state, qtbot)
+    action = menu.findChild(QAction, "train_ready_translation")
+    assert isinstance(action, QAction)
+    action.trigger()
+    assert panel.draft.options("backbone")["weights"] == str(tmp_path)
+    assert panel.draft.options("backbone")["prompt"] == "translate English to German: {text}"
+    assert panel.draft.options("head")["beams"] == 4
+    assert panel.draft.dataset == ("news", "r1")
+    wait_for_check(panel, state, qtbot)
 
 
 def test_a_recipe_that_cannot_be_read_is_an_error_with_its_name(

@@ -177,6 +177,18 @@ def test_columns_of_prompts_and_answers_are_found_by_their_names(prompt: str, an
     assert (second.id, second.source) == ("row 3", "data.csv, row 3")
 
 
+@pytest.mark.parametrize(("names", "found"), [(("en", "de"), 0.93), (("German", "French"), 0.93), (("en", "id"), 0.05)])
+def test_two_columns_named_by_languages_are_a_text_and_its_translation(
+    names: tuple[str, str], found: float, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "data.csv", names, ("one", "eins"))
+    assert PromptTable().detect(path) == found
+    if found > 0.1:
+        (sample,) = read(PromptTable(), path)
+        assert isinstance(sample, Sample)
+        assert (sample.text, sample.label) == ("one", "eins")
+
+
 def test_what_an_instruction_is_about_stands_under_it(tmp_path: Path) -> None:
     path = tmp_path / "alpaca.jsonl"
     records = [

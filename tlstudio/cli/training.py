@@ -47,6 +47,7 @@ events_option = click.option(
     example="tlstudio train birds --dataset photos\n"
     "tlstudio train birds --dataset photos --backbone tf_efficientnet_lite0 --strategy full -o training.epochs=5\n"
     "tlstudio train birds --recipe recipe.toml --json\n"
+    "tlstudio train news --recipe summarisation --backbone language_model -o backbone.weights=FOLDER\n"
     "tlstudio train birds --dataset photos --strategy lora --queue\n"
     "tlstudio train birds --dataset moths --start-from best",
 )
@@ -63,17 +64,27 @@ events_option = click.option(
 @click.option("--head", help="What is put on top of it; by the task if left out.")
 @click.option("--strategy", help="What learns and how: linear_probe, full, gradual_unfreezing, lora ...")
 @click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="What the run does besides, such as mixup or l2_sp (tlstudio plugins lists them). May be repeated.",
+)
+@click.option("--shots", type=click.IntRange(min=1), help="Learn from so many samples of each class only.")
+@click.option(
     "-o",
     "assignments",
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
-    help="Any option, such as training.epochs=5, strategy.rank=8 or backbone.weights=FILE. May be repeated.",
+    help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE. "
+    "May be repeated.",
 )
 @click.option(
     "--recipe",
     "recipe_path",
     type=click.Path(path_type=Path),
-    help="Recipe file (TOML or JSON); the options beside it go before it.",
+    help="Recipe file (TOML or JSON), or one that is ready: summarisation or translation; the options beside it go "
+    "before it.",
 )
 @events_option
 @click.option(
@@ -91,6 +102,8 @@ def train(
     detach: bool,
     queue: bool,
     dry_run: bool,
+    methods: Sequence[str],
+    shots: int | None,
     **choices: str | None,
 ) -> int:
     """Train a model on a data set. What is left out gets what suits the data and this machine."""
@@ -104,7 +117,7 @@ def train(
             from tlstudio.engine.advise import complete, preflight
 
             registry = find_registry(output)
-            values, revision = _values(opened, choices, assignments, recipe_path)
+            values, revision = _values(opened, choices, assignments, recipe_path, registry, methods, shots)
             recipe = complete(values, revision, registry, build=not dry_run)
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
@@ -119,13 +132,18 @@ def train(
 
 
 def _values(
-    project: Project, choices: dict[str, str | None], assignments: Sequence[str], recipe_path: Path | None
+    project: Project,
+    choices: dict[str, str | None],
+    assignments: Sequence[str],
+    recipe_path: Path | None,
+    registry: Registry,
+    methods: Sequence[str],
+    shots: int | None,
 ) -> tuple[dict[str, Any], Revision]:
     """Join recipe file, choices and assignments, the later ones first, and open the data set."""
     from tlstudio.engine.advise import set_values
-    from tlstudio.engine.recipe import read_recipe_file
 
-    values = read_recipe_file(recipe_path) if recipe_path is not None else {}
+    values = _recipe(recipe_path, choices["backbone"], registry) if recipe_path is not None else {}
     for section in ("backbone", "head", "strategy"):
         if name := choices[section]:
             before = values.get(section)
@@ -137,11 +155,18 @@ def _values(
             start_from = find_run(project, start_from).id
         values["backbone"] = {"name": name} if (name := choices["backbone"]) else {}
         values["backbone"]["start_from"] = start_from
+    if methods:
+        listed = values.get("methods")
+        before = listed if isinstance(listed, dict) else {}
+        values["methods"] = {**before, **{name: before.get(name, {}) for name in methods}}
     values = set_values(values, assignments)
     listed = values.get("dataset")
     chosen = dict(listed) if isinstance(listed, dict) else {"name": listed} if isinstance(listed, str) else {}
     if choices["dataset"]:
-        chosen = {"name": choices["dataset"]}
+        chosen["name"] = choices["dataset"]
+        chosen.pop("revision", None)  # that in the file is of the data set that it names
+    if shots is not None:
+        chosen["shots"] = shots
     if choices["revision"]:
         chosen["revision"] = choices["revision"]
     if not chosen.get("name"):
@@ -149,6 +174,21 @@ def _values(
     revision = project.dataset(str(chosen["name"]), str(chosen.get("revision", "")))
     values["dataset"] = {**chosen, "name": revision.dataset, "revision": revision.id}
     return values, revision
+
+
+def _recipe(path: Path, backbone: str | None, registry: Registry) -> dict[str, Any]:
+    """Read a recipe file, or take one that is ready for the backbone that was chosen beside it."""
+    from tlstudio.api import TLStudioError
+    from tlstudio.engine.recipe import read_recipe_file
+    from tlstudio.plugins.ready_recipes import ready_recipes
+
+    ready = {recipe.name: recipe for recipe in ready_recipes()}
+    if str(path) not in ready or path.exists():
+        return read_recipe_file(path)
+    chosen = None
+    with contextlib.suppress(TLStudioError):  # an unknown one is told with all else
+        chosen = registry.backbone(backbone) if backbone else None
+    return ready[str(path)].with_backbone(chosen)
 
 
 def _show_plan(output: Output, recipe: Recipe, plan: Preflight) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tlstudio.api import MODALITIES, TASKS, Component, Modality, TaskHead
+from tlstudio.plugins.ready_recipes import ready_recipes
 from tlstudio.plugins.registry import Registry
 
 
@@ -28,12 +29,13 @@ class Table:
 
 
 def catalogue(registry: Registry) -> tuple[Table, ...]:
-    """List tasks, backbones, formats of data and strategies."""
+    """List tasks, backbones, formats of data, strategies and ready recipes."""
     return (
         Table("Tasks", ("data", "task", "what it does", "heads", "formats"), tuple(_tasks(registry))),
         Table("Backbones", ("name", "takes", "what it is"), tuple(_backbones(registry))),
         Table("Formats of data", ("name", "gives", "what it reads"), tuple(_formats(registry))),
         Table("Strategies", ("name", "what it does"), tuple(_described(registry.strategies.values()))),
+        Table("Recipes", ("name", "task", "what it does"), tuple(_recipes(registry))),
     )
 
 
@@ -88,6 +90,13 @@ def _formats(registry: Registry) -> Iterable[tuple[str, ...]]:
 def _described(components: Iterable[Component]) -> Iterable[tuple[str, ...]]:
     for component in components:
         yield component.name, f"{_titled(component)}{component.description}"
+
+
+def _recipes(registry: Registry) -> Iterable[tuple[str, ...]]:
+    for recipe in ready_recipes():
+        head = registry.heads.get(recipe.values["head"]["name"])
+        if head is not None:
+            yield recipe.name, TASKS[head.task].title, f"{recipe.title}. {recipe.description}"
 
 
 def _titled(component: Component) -> str:

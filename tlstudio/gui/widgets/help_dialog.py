@@ -56,7 +56,13 @@ class HelpDialog(Sheet):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             grid.addWidget(label, index, 1)
         column.addLayout(grid)
-        titles = (self.tr("Tasks"), self.tr("Backbones"), self.tr("Formats of data"), self.tr("Strategies"))
+        titles = (
+            self.tr("Tasks"),
+            self.tr("Backbones"),
+            self.tr("Formats of data"),
+            self.tr("Strategies"),
+            self.tr("Recipes"),
+        )
         for number, (title, table) in enumerate(zip(titles, tables, strict=True)):
             column.addSpacing(8)
             column.addWidget(text_label(title, "section", f"help_catalogue_{number}"))

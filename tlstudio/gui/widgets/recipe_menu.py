@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -12,6 +14,7 @@ from tlstudio.engine.recipe import read_recipe_file
 from tlstudio.gui.recipe_draft import RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.file_dialogs import ask_file, ask_output_file
+from tlstudio.plugins.ready_recipes import ReadyRecipe, ready_recipes
 from tlstudio.store.files import write_atomic
 
 
@@ -38,6 +41,7 @@ class RecipeMenu(QMenu):
             ("reset_recipe", self.tr("Back to what is reco&mmended"), self._reset_all),
         ):
             self.addAction(text, slot).setObjectName(f"train_{name}")
+        self._fixed = len(self.actions())
         self.setToolTipsVisible(True)
         draft.changed.connect(self._show_what_there_is)
         draft.checked.connect(self._show_what_there_is)
@@ -51,6 +55,33 @@ class RecipeMenu(QMenu):
         for action in self.actions()[:3]:
             action.setEnabled(whole)
             action.setToolTip(reason)
+        self._offer_ready()
+
+    def _offer_ready(self) -> None:
+        """Offer the ready recipes for the task of the data, where it is known."""
+        revision = self._draft.result.revision
+        registry = self._state.registry
+        suiting = [one for one in ready_recipes() if revision is not None and one.suits(revision.task, registry)]
+        shown = [action.objectName() for action in self.actions()[self._fixed :]]
+        if shown == [f"train_ready_{recipe.name}" for recipe in suiting]:
+            return
+        for action in self.actions()[self._fixed :]:
+            self.removeAction(action)
+            action.deleteLater()
+        for recipe in suiting:
+            action = self.addAction(recipe.title, partial(self.take_ready, recipe))
+            action.setObjectName(f"train_ready_{recipe.name}")
+            action.setToolTip(recipe.description)
+
+    def take_ready(self, recipe: ReadyRecipe) -> None:
+        """Put a ready recipe into the form; the backbone that was chosen stays where it takes what the recipe sets."""
+        name = self._draft.chosen("backbone")
+        backbone = None
+        with contextlib.suppress(TLStudioError):  # the problems say that there is none of this name
+            backbone = self._state.registry.backbone(name) if name else None
+        self._draft.load(recipe.with_backbone(backbone, self._draft.options("backbone")))
+        self.loaded.emit()
+        self._state.message.emit(recipe.description, "")
 
     @Slot()
     def copy_command(self) -> None:
