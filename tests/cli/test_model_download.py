@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.hf_api import RepoSibling
 from safetensors.torch import save_file
 
 from tests.cli.conftest import Tlstudio
@@ -19,6 +20,7 @@ from tests.hub import COMMIT, Hub, running_hub
 from tests.plugins.test_text import write_model
 from tlstudio.api import TLStudioError, WeightsError
 from tlstudio.engine.downloads import download_model
+from tlstudio.engine.hub_process import wanted_files
 from tlstudio.plugins import Registry
 
 _seen: list[str] | None = None
@@ -121,6 +123,25 @@ def test_a_download_that_was_broken_off_goes_on_where_it_was_and_what_is_damaged
     assert entry.path.read_bytes() == (folder / "model.safetensors").read_bytes()
     assert [one.name for one in (home / "models").iterdir()] == ["lab-large"]
     assert set(hub.tokens) == {""}, "a login is not told to another hub"
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ("model.safetensors consolidated.safetensors config.json", "model.safetensors config.json"),
+        (
+            "model.safetensors.index.json model-1-of-2.safetensors model-2-of-2.safetensors x.safetensors",
+            "model.safetensors.index.json model-1-of-2.safetensors model-2-of-2.safetensors",
+        ),
+        ("resnet.safetensors LICENSE merges.txt spiece.model", "resnet.safetensors LICENSE merges.txt spiece.model"),
+        ("../model.safetensors a/model.safetensors C:x.json .env.json model.safetensors", "model.safetensors"),
+        ("unet/model.safetensors config.json pytorch_model.bin", ""),
+        ("model.safetensors model.pkl run.py model.onnx weights.PT tf_model.h5", "model.safetensors"),
+    ],
+)
+def test_of_a_repository_the_weights_as_safetensors_and_what_describes_them_are_wanted(files: str, wanted: str) -> None:
+    found = wanted_files({name: RepoSibling(rfilename=name) for name in files.split()})
+    assert {file.rfilename for file in found} == set(wanted.split())
 
 
 @pytest.mark.parametrize(

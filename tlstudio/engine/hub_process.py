@@ -87,15 +87,18 @@ def wanted_files(files: Mapping[str, RepoSibling]) -> list[RepoSibling]:
 
     Args:
         files: All of its files by name; those in subfolders are other forms of the model, or not of it.
+
+    Returns:
+        The smallest first; none where there are no such weights.
     """
-    beside = [name for name in files if is_model_file(name) and not name.lower().endswith(WEIGHT_SUFFIXES)]
-    weights = [name for name in files if name.endswith(_WEIGHTS)]
+    plain = [name for name in files if not name.startswith(".") and not set(name) & set("/\\:")]
+    weights = [name for name in plain if name.endswith(_WEIGHTS)]
+    beside = [name for name in plain if is_model_file(name) and not name.lower().endswith(WEIGHT_SUFFIXES)]
     if _WHOLE in weights:
         weights = [_WHOLE]
     elif _INDEX in beside:
         weights = [name for name in weights if name.startswith(_PART)]
-    plain = [name for name in beside + weights if weights and not name.startswith(".") and not set(name) & set("/\\:")]
-    return sorted((files[name] for name in plain), key=lambda file: file.size or 0)
+    return sorted((files[name] for name in weights + beside if weights), key=lambda file: file.size or 0)
 
 
 def _fetch(download: Download, api: HfApi) -> dict[str, object]:
@@ -103,7 +106,7 @@ def _fetch(download: Download, api: HfApi) -> dict[str, object]:
         download.repository, revision=download.revision or None, files_metadata=True, timeout=_PATIENCE
     )
     files = wanted_files({file.rfilename: file for file in info.siblings or ()})
-    if not any(file.rfilename.endswith(_WEIGHTS) for file in files):
+    if not files:
         raise WeightsError(
             f"{download.repository} has no weights as safetensors; nothing was fetched.",
             "Other forms can contain code: choose a model, or a revision of it, with a model.safetensors.",
