@@ -17,11 +17,11 @@ from tlstudio.api import FeatureShape, ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
+from tlstudio.engine.datasets import FeatureDataset
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation, write_predictions
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.feature_cache import compute_features
-from tlstudio.engine.loading import FeatureDataset
 from tlstudio.engine.measuring import Outputs
 from tlstudio.engine.target import write_target
 from tlstudio.plugins import Registry

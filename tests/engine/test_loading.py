@@ -11,15 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlstudio.engine.loading import (
-    EpochSampler,
-    EvalLoader,
-    FeatureDataset,
-    NoTargets,
-    SampleDataset,
-    TrainLoader,
-    sample_seed,
-)
+from tlstudio.engine.datasets import FeatureDataset, NoTargets, SampleDataset, sample_seed
+from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader
 from tlstudio.plugins.sources import import_file
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyConvNet

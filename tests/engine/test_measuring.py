@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tlstudio.api import Features, FeatureShape, RunError, Sample, TargetInfo
 from tlstudio.api.nn import BackboneModule, Generation, LayerGroup, TransferModel
-from tlstudio.engine.loading import Batch, EvalLoader
+from tlstudio.engine.datasets import Batch
+from tlstudio.engine.loading import EvalLoader
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.plugins import Registry

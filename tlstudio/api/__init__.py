@@ -52,6 +52,7 @@ from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.inputs import CONTEXT, GEOMETRY, IMAGE_SIZE, SCALE, TARGETS
+from tlstudio.api.methods import DataStream, Method, Setting, StreamInfo, View
 from tlstudio.api.options import OptionField, Options, describe, option, problems_of
 from tlstudio.api.own_models import module_backbone
 from tlstudio.api.version import API_VERSION
@@ -76,6 +77,7 @@ __all__ = [
     "Cell",
     "Component",
     "DataError",
+    "DataStream",
     "DatasetFormat",
     "FeatureKind",
     "FeatureShape",
@@ -84,6 +86,7 @@ __all__ = [
     "Label",
     "LabelKind",
     "Mask",
+    "Method",
     "Modality",
     "ModalityInfo",
     "OptionField",
@@ -98,14 +101,17 @@ __all__ = [
     "Rejected",
     "RunError",
     "Sample",
+    "Setting",
     "Situation",
     "Span",
     "Split",
+    "StreamInfo",
     "TLStudioError",
     "TargetInfo",
     "Task",
     "TaskHead",
     "TaskInfo",
+    "View",
     "WeightsError",
     "WeightsInfo",
     "describe",

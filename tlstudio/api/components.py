@@ -19,6 +19,7 @@ from tlstudio.api.options import Options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tlstudio.api.methods import Method
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
 Augmentation = Literal["none", "light", "strong"]
@@ -120,7 +121,7 @@ class Preprocessor(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no tokens that are a text")
 
     def remark(self, sample: Sample) -> str:
-        """Say in a sentence what of a sample is left aside, such as columns that the model does not know."""
+        """Say in a sentence what of a sample is left aside or changed: columns that the model does not know, say."""
         return ""
 
     def describe(self) -> dict[str, Any]:
@@ -345,6 +346,14 @@ class FineTuningStrategy(Component):
 
     def extra_loss(self, model: TransferModel, options: Options, num_train: int) -> Tensor | None:
         """A scalar that is added to the loss of each step, or `None`."""
+        return None
+
+    def quantities(self, model: TransferModel, options: Options) -> Mapping[str, float]:
+        """Numbers of now that are worth plotting, such as ``{"unfrozen groups": 3}``; asked for at each logged step."""
+        return {}
+
+    def method(self, options: Options) -> tuple[Method, Options] | None:
+        """A method that is part of it, with its options, or `None`. It comes before those of the recipe."""
         return None
 
     def merge(self, model: TransferModel) -> None:

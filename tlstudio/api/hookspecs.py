@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pluggy
 
 from tlstudio.api.components import Backbone, BackboneFamily, DatasetFormat, FineTuningStrategy, TaskHead
+from tlstudio.api.methods import Method
 
 NAMESPACE = "tlstudio"
 hookspec = pluggy.HookspecMarker(NAMESPACE)
@@ -31,3 +32,8 @@ def register_task_heads() -> Sequence[TaskHead]:  # type: ignore[empty-body]  # 
 @hookspec
 def register_strategies() -> Sequence[FineTuningStrategy]:  # type: ignore[empty-body]  # a specification
     """Return fine-tuning strategies."""
+
+
+@hookspec
+def register_methods() -> Sequence[Method]:  # type: ignore[empty-body]  # a specification has no body
+    """Return methods."""

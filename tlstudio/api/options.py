@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from tlstudio.api.errors import Problem
 from tlstudio.api.wording import did_you_mean, wrong_value
 
-Browse = Literal["", "file", "folder", "any"]
+Browse = Literal["", "file", "folder", "any", "dataset", "run"]
+"""What a form offers to choose a text from: a dialog for files or folders, the data sets or the runs of the project."""
 
 
 class Options(BaseModel):
@@ -61,7 +62,7 @@ def option(
         help: One or two sentences shown beside the field and in ``--help``.
         advanced: Whether the form folds it away.
         unit: Shown after the field, such as ``"px"``.
-        browse: Whether the form offers a file or folder dialog.
+        browse: What the form offers to choose from.
         ge: Lowest allowed value.
         gt: Value that must be exceeded.
         le: Highest allowed value.
@@ -88,7 +89,7 @@ class OptionField:
         maximum: Highest allowed value, or `None`.
         advanced: Whether the form folds it away.
         unit: Shown after the field.
-        browse: Whether the form offers a file or folder dialog.
+        browse: What the form offers to choose from.
     """
 
     name: str

@@ -70,6 +70,7 @@ class Revision:
         seed: Seed of the splits.
         sha256: Hash of ``samples.parquet``.
         rows: Number of samples.
+        left_aside: Rows of the train split that are not learned from; see `few`.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class Revision:
     seed: int
     sha256: str
     rows: int
+    left_aside: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.rows
@@ -155,7 +157,40 @@ class Revision:
     @cached_property
     def _split_indices(self) -> dict[Split, Indices]:
         names = np.asarray(self.table.column("split").to_pylist(), dtype=object)
-        return {split: np.flatnonzero(names == split).astype(np.int64) for split in SPLITS}
+        found: dict[Split, Indices] = {split: np.flatnonzero(names == split).astype(np.int64) for split in SPLITS}
+        found["train"] = np.setdiff1d(found["train"], np.asarray(self.left_aside, dtype=np.int64))
+        return found
+
+    def few(self, shots: int, seed: int) -> Revision:
+        """Return the same revision with a small train split: so many samples of each class, drawn at random.
+
+        Args:
+            shots: Samples of each class, at least 1.
+            seed: The same seed draws the same samples.
+
+        Raises:
+            DataError: Its labels are not one class each, or a class has fewer samples.
+        """
+        if self.label_kind != "name":
+            what = f"A number of samples for each class needs data with one class each, which '{self.dataset}' is not."
+            raise DataError(what, "Leave dataset.shots at 0.", field="dataset.shots")
+        train = self.indices("train")
+        names = np.asarray(self.labels(train), dtype=object)
+        short = {name: int((names == name).sum()) for name in self.classes}
+        short = {name: count for name, count in short.items() if count < shots}
+        if short:
+            told = ", ".join(f"'{name}' has {count}" for name, count in list(short.items())[:5])
+            more = f" and {len(short) - 5} more classes have too few" if len(short) > 5 else ""
+            raise DataError(
+                f"There are not {shots} samples of each class in the train split of '{self.dataset}': {told}{more}.",
+                f"Set dataset.shots to {min(short.values())} or less, or import more data."
+                if min(short.values())
+                else "Leave dataset.shots at 0, or import the data with other splits.",
+                field="dataset.shots",
+            )
+        rng = np.random.default_rng(seed)
+        taken = [rng.permutation(train[names == name])[:shots] for name in self.classes]
+        return replace(self, left_aside=tuple(np.setdiff1d(train, np.concatenate(taken)).tolist()))
 
     @cached_property
     def _index_by_id(self) -> dict[str, int]:
@@ -291,7 +326,9 @@ class Revision:
         names = self.table.column("label" if single else "labels").to_pylist()
         splits = self.table.column("split").to_pylist()
         if single:
-            pairs = Counter(zip(splits, names, strict=True))
+            aside = set(self.left_aside)
+            rows = enumerate(zip(splits, names, strict=True))
+            pairs = Counter(pair for row, pair in rows if row not in aside)
         else:
             pairs = Counter(
                 (split, name) for split, several in zip(splits, names, strict=True) for name in several or ()

@@ -24,14 +24,15 @@ from tlstudio.api import (
     TLStudioError,
     WeightsError,
     WeightsInfo,
+    describe,
 )
 from tlstudio.data.revision import Revision
-from tlstudio.engine.recipe import Recipe, TrainingOptions, mistakes, parse_recipe
+from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, mistakes, parse_recipe
 from tlstudio.engine.source import FIELD, ExportSource, find_source, runs_beside
 from tlstudio.plugins import Registry
 from tlstudio.plugins.joined import PLUS
 
-SECTIONS = ("backbone", "head", "strategy", "training")
+SECTIONS = ("dataset", "backbone", "head", "strategy", "training", "methods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,15 @@ def set_values(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[st
         if not isinstance(table, dict):
             problems.append(Problem(section, "must be a table of settings."))
             continue
-        own = section == "training" or f"{section}.{name}" == FIELD
-        target = table if own else table.setdefault("options", {})
+        if section == "methods":
+            method, dot, name = name.partition(".")
+            table[method] = target = dict(_table(table.get(method)))
+            if not dot:
+                problems.append(Problem("-o", f"'{assignment}' does not say which option of {method} it is."))
+                continue
+        else:
+            own = section in ("training", "dataset") or f"{section}.{name}" == FIELD
+            target = table if own else table.setdefault("options", {})
         target[name] = read_value(text)
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
@@ -153,9 +161,23 @@ def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -
             except TLStudioError as error:
                 problems.append(Problem(f"{section}.name", error.what, error.remedy))
                 filled[section]["name"] = ""
+    filled["methods"] = _pinned(_table(filled.get("methods")), revision, registry)
     training = _table(filled.get("training"))
     filled["training"] = {**_recommended(filled, revision, registry), **training}
     return filled, problems
+
+
+def _pinned(methods: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
+    """Write the revisions of the data sets that methods name, so that the recipe means the same for good."""
+    from tlstudio.engine.method_building import pinned
+
+    result: dict[str, Any] = {}
+    for name, values in methods.items():
+        result[name] = options = dict(_table(values))
+        for field in describe(registry.methods[name].Options) if name in registry.methods else ():
+            if field.browse == "dataset" and options.get(field.name):
+                options[field.name] = pinned(revision, str(options[field.name]))
+    return result
 
 
 def _provided(filled: Mapping[str, Any], registry: Registry) -> Collection[FeatureKind]:
@@ -320,6 +342,7 @@ def preflight(
     problems = check(recipe, revision, registry)
     if problems:
         return Preflight("This cannot start yet.", tuple(problems))
+    revision = learned_from(recipe, revision)
     parts, options = starting_parts(recipe, registry, runs_beside(revision)), recipe.training
     cached = caches_features(parts)
     seconds: float | None = None

@@ -34,16 +34,10 @@ from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
-from tlstudio.engine.loading import (
-    EvalLoader,
-    FeatureDataset,
-    Patience,
-    SampleDataset,
-    at_once,
-    check_disk,
-    sample_lengths,
-)
+from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
+from tlstudio.engine.loading import EvalLoader, Patience, at_once
 from tlstudio.engine.measuring import SplitData
+from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
 from tlstudio.engine.target import read_target
@@ -62,6 +56,7 @@ class Parts:
     head_options: Options
     strategy: FineTuningStrategy
     strategy_options: Options
+    methods: tuple[ChosenMethod, ...] = ()
 
 
 def find_parts(recipe: Recipe, registry: Registry) -> Parts:
@@ -87,9 +82,31 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
             found[f"{section}_options"] = component.Options.model_validate(choice.options)
         except ValidationError as error:
             problems += problems_of(error, component.Options, f"{section}.")
+    methods = _own_method(found) + _find_methods(recipe, registry, problems)
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
-    return Parts(**found)
+    return Parts(**found, methods=methods)
+
+
+def _own_method(found: Mapping[str, Any]) -> tuple[ChosenMethod, ...]:
+    """The method that is part of the strategy."""
+    if "strategy_options" not in found:
+        return ()
+    own = found["strategy"].method(found["strategy_options"])
+    return () if own is None else (ChosenMethod(*own),)
+
+
+def _find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+    chosen = []
+    for name, values in recipe.methods.items():
+        try:
+            method = registry.method(name)
+            chosen.append(ChosenMethod(method, method.Options.model_validate(values)))
+        except PluginError as error:
+            problems.append(Problem(f"methods.{name}", error.what, error.remedy))
+        except ValidationError as error:
+            problems += problems_of(error, method.Options, f"methods.{name}.")
+    return tuple(chosen)
 
 
 def parts_from(choices: Mapping[str, Any], registry: Registry) -> Parts:
@@ -227,6 +244,7 @@ def sample_source(
     *,
     seed: int = 0,
     features: np.ndarray | None = None,
+    views: Mapping[str, PreparedView] = NO_VIEWS,
 ) -> tuple[SampleDataset | FeatureDataset, np.ndarray]:
     """Make what gives the samples at some rows, N of them, and measure their lengths, ``[N]``.
 
@@ -237,6 +255,7 @@ def sample_source(
         preprocessor: Prepares the samples.
         seed: Of the augmentation.
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
+        views: Other ways in which each sample is prepared as well, by name.
     """
     if features is not None:
         encoder = head.encoder()
@@ -244,7 +263,7 @@ def sample_source(
         asks = type(encoder).context is not TargetEncoder.context  # else no sample is looked at
         context = encoder.context(list(revision.samples(indices))) if asks else None
         return FeatureDataset(features, indices, targets, context), np.ones(len(indices), dtype=np.int64)
-    source = SampleDataset(revision, indices, preprocessor, head.encoder(), seed)
+    source = SampleDataset(revision, indices, preprocessor, head.encoder(), seed, views)
     return source, sample_lengths(revision, indices, preprocessor)
 
 
@@ -281,6 +300,7 @@ def caches_features(parts: Parts) -> bool:
     """Whether the run computes the features of its frozen backbone once and trains the head on them."""
     head = parts.head
     alone = head.requires in ("pooled", "parts") and not head.reads_inputs
+    alone = alone and not any(one.needs_backbone for one in parts.methods)
     return alone and parts.strategy.caches_features(parts.strategy_options)
 
 

@@ -11,8 +11,9 @@ from tlstudio.engine.assemble import Parts, build_model, check_target, fitted, p
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
+from tlstudio.engine.method_building import method_problems
 from tlstudio.engine.random_state import random_state_aside
-from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from
 from tlstudio.engine.source import runs_beside
 from tlstudio.engine.start_from import starting_parts
 from tlstudio.plugins import Registry
@@ -27,8 +28,10 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         registry: The components.
         build: Also build the model for real, which reads all weights: it takes seconds.
     """
-    target = revision.target_info()
     problems: list[Problem] = []
+    with _told(problems, "dataset.shots"):
+        revision = learned_from(recipe, revision)
+    target = revision.target_info()
     against_target = check_target(revision, target)
     with _told(problems, "recipe"):
         parts = starting_parts(recipe, registry, runs_beside(revision))
@@ -41,6 +44,8 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
             if refused:
                 problems.append(Problem("backbone.name", refused, "Choose another backbone."))
                 build = False  # it cannot even look at the data
+        with _told(problems, "methods"):
+            problems += method_problems(recipe, parts, revision, target, registry)
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
         fits = not problems and not against_target

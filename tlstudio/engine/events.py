@@ -74,6 +74,8 @@ class StepLogged:
         gpu_memory: Bytes in use on the accelerator, 0 on the CPU.
         interim: Said between two regular ones because steps are slow. Regular ones come at steps that follow from the
             recipe alone, and their `loss` is that of all samples since the regular one before.
+        gradient_norms: Norm of the gradient of the last step before clipping, by name of the parameter group.
+        quantities: What strategy and methods have to say of now, by name: ``"joint/lambda"``, ``"unfrozen groups"``.
     """
 
     step: int
@@ -85,6 +87,8 @@ class StepLogged:
     seconds_left: float | None = None
     gpu_memory: int = 0
     interim: bool = False
+    gradient_norms: Mapping[str, float] = field(default_factory=dict)
+    quantities: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +51,10 @@ from tlstudio.engine.loading import EpochSampler, TrainLoader
 from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
+from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
-from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.recipe import Recipe, learned_from
 from tlstudio.engine.saving import Saver
 from tlstudio.engine.source import LINEAGE_NAME
 from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
@@ -113,7 +115,9 @@ class Execution:
         options = self.recipe.training
         # Before anything of the past is cut off.
         parts = starting_parts(self.recipe, self.registry, self.project.runs_folder)
-        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
+        revision = learned_from(
+            self.recipe, self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
+        )
         resumption = self._go_back()
         self.say(Progress("Loading the backbone"))
         if resumption is None:
@@ -218,14 +222,31 @@ class Execution:
             )
 
         indices = revision.indices("train")
+        steps = math.ceil(len(EpochSampler(np.ones(len(indices)), options.batch_size, 0)) / options.accumulate)
+        workshop = Workshop(
+            parts,
+            revision,
+            model,
+            network,
+            self.registry,
+            options,
+            self.run.assets,
+            fabric,
+            self.control,
+            self._write,
+            lambda: split("train").loader,
+            options.epochs * steps,
+        )
+        methods = workshop.build()
         source, lengths = sample_source(
-            revision, indices, model.head, preprocessor, seed=options.seed, features=features
+            revision, indices, model.head, preprocessor, seed=options.seed, features=features, views=workshop.views()
         )
         train = TrainLoader(
             source,
             EpochSampler(lengths, options.batch_size, options.seed),
             num_workers=options.num_workers,
             patience=self._write,
+            streams=workshop.streams(methods),
         )
         validation = split("validation")
         monitor, mode = monitored(model.head, options, validation.labels)
@@ -234,7 +255,7 @@ class Execution:
             parts.strategy_options,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
-        )
+        ) + methods.param_groups(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
         if resumption is None:
             self.say(
@@ -255,7 +276,7 @@ class Execution:
                 self.say(noted)
         if options.recompute:
             recompute_activations(model.layer_groups())
-        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups)
+        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)
         trainer = Trainer(
             fabric,
             options,
@@ -272,7 +293,7 @@ class Execution:
                 raise
             # The frames of the failed step still hold its tensors, for which the trial needs the room.
             traceback.clear_frames(error.__traceback__)
-            trial = BatchTrial(network, model.head, train, options, fabric)
+            trial = BatchTrial(learner, train, options, fabric)
             fitting, recomputed = trial.largest_fitting(), False
             if not (cached or options.recompute):
                 recompute_activations(model.layer_groups())

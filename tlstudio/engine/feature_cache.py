@@ -21,7 +21,8 @@ from tlstudio.api import Backbone, Options, Preprocessor, RunError, WeightsInfo
 from tlstudio.api.files import check_plain_file
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
-from tlstudio.engine.loading import EvalLoader, NoTargets, SampleDataset, sample_lengths
+from tlstudio.engine.datasets import NoTargets, SampleDataset, sample_lengths
+from tlstudio.engine.loading import EvalLoader
 from tlstudio.store.files import reason, remedy
 
 CACHE_FOLDER = "cache"

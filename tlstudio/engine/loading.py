@@ -1,40 +1,31 @@
 """Batches: in which order samples come, and how they are read.
 
-Order and augmentation derive from (seed, epoch, index) alone, so loader processes hold no state and the same recipe
-gives the same batches whatever their number.
+The order derives from seed and epoch alone, so the same recipe gives the same batches whatever the number of loader
+processes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from tlstudio.api import CONTEXT, DataError, Label, Preprocessor, RunError, Sample
-from tlstudio.api.nn import TargetEncoder, with_context
-from tlstudio.data.revision import Revision
+from tlstudio.api import DataError
+from tlstudio.engine.datasets import Batch, FeatureDataset, Key, SampleDataset
 from tlstudio.engine.processes import quick_processes
-from tlstudio.plugins.sources import packed, unpacked
-from tlstudio.store.files import reason
 
 _WATCH_EVERY = 1.0  # seconds
 T = TypeVar("T")
-Row = tuple[dict[str, Any], Sample, int]  # prepared, as it was, and its position
-Key = tuple[int, int]  # epoch and position; an epoch of -1 means: no augmentation
 
 
 class Patience(Protocol):
@@ -49,104 +40,11 @@ def at_once(read: Callable[[], T], /) -> T:
     return read()
 
 
-@dataclass(slots=True)
-class Batch:
-    """Some samples, ready for the model.
+class Stream(Protocol):
+    """Batches that come beside those of the run; see `tlstudio.engine.streams.StreamLoader`."""
 
-    Attributes:
-        inputs: What the backbone takes, each ``[B, ...]``.
-        targets: The encoded labels, ``[B, ...]``.
-        positions: Where the samples stand in the list that the loader was made for, ``[B]`` int64.
-    """
-
-    inputs: dict[str, Tensor]
-    targets: Tensor
-    positions: Tensor
-
-
-class NoTargets(TargetEncoder):
-    """Where labels do not matter."""
-
-    def __call__(self, labels: Sequence[Label], items: Sequence[Mapping[str, Any]]) -> Tensor:
-        """Return an empty row for each label."""
-        return torch.empty(len(labels), 0)
-
-
-def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """Derive the augmentation seed of one sample in one epoch, in 0..2**63."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-class SampleDataset(Dataset[Row]):
-    """The samples of a revision at some indices, prepared by a preprocessor and with their labels encoded.
-
-    Args:
-        revision: The data.
-        indices: Rows of the samples.
-        preprocessor: Prepares them.
-        encoder: Encodes their labels.
-        seed: All that is random derives from it.
-    """
-
-    def __init__(
-        self,
-        revision: Revision,
-        indices: np.ndarray,
-        preprocessor: Preprocessor,
-        encoder: TargetEncoder,
-        seed: int,
-    ) -> None:
-        self._revision = revision
-        self._indices = indices
-        self._preprocessor = preprocessor
-        self._encoder = encoder
-        self._seed = seed
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Take along where what is of the user's own plugins is, which a loader process has not imported."""
-        return {**vars(self), **{name: packed(getattr(self, name)) for name in ("_preprocessor", "_encoder")}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Import the plugins first."""
-        vars(self).update({**state, **{name: unpacked(state[name]) for name in ("_preprocessor", "_encoder")}})
-
-    @property
-    def needs(self) -> tuple[str, str]:
-        """Modules that a process needs to prepare a sample."""
-        return type(self._preprocessor).__module__, type(self._encoder).__module__
-
-    def check_disk(self) -> None:
-        """Look whether the data are still there at all; see `check_disk`."""
-        check_disk(self._revision.folder)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, key: Key) -> Row:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, keys: Sequence[Key]) -> list[Row]:
-        """Prepare the samples of a batch: the table is read many times faster so than one by one."""
-        samples = self._revision.samples(self._indices[[position for _, position in keys]])
-        return [self._prepared(key, sample) for key, sample in zip(keys, samples, strict=True)]
-
-    def _prepared(self, key: Key, sample: Sample) -> Row:
-        epoch, position = key
-        index = int(self._indices[position])
-        seed = sample_seed(self._seed, epoch, index) if epoch >= 0 else None
-        try:
-            return self._preprocessor(sample, seed), sample, position
-        except DataError as error:
-            remedy = error.remedy or "Mend the file, or import the data set again without it."
-            raise DataError(f"Sample {sample.id} cannot be used: {error.what}", remedy, path=error.path) from error
-
-    def collate(self, rows: Sequence[Row]) -> Batch:
-        """Join prepared samples."""
-        items, samples, positions = zip(*rows, strict=True)
-        inputs = with_context(self._preprocessor.collate(items), self._encoder, samples)
-        targets = self._encoder([sample.label for sample in samples], items)
-        return Batch(inputs, targets, torch.tensor(positions))
+    def batches(self, first: int, count: int) -> Iterator[Batch]:
+        """Yield some batches, beginning with one of them."""
 
 
 class EpochSampler(Sampler[list[Key]]):
@@ -192,36 +90,8 @@ class EpochSampler(Sampler[list[Key]]):
         return np.split(order, starts[1:]) if starts else []
 
 
-class FeatureDataset:
-    """Cached features of some samples.
-
-    Args:
-        features: Features of the whole revision, one row a sample, ``[N, D]``; may be memory-mapped.
-        indices: Rows of the samples; only those of a batch are read at a time.
-        targets: Their encoded labels, ``[len(indices), ...]``.
-        context: What the head must know of them besides, ``[len(indices), ...]``, or `None`.
-    """
-
-    def __init__(
-        self, features: np.ndarray, indices: np.ndarray, targets: Tensor, context: Tensor | None = None
-    ) -> None:
-        self._context = context
-        self._features = features
-        self._indices = indices
-        self._targets = targets
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def batch(self, positions: np.ndarray) -> Batch:
-        """Read rows ``[B, D]`` at once."""
-        rows = torch.from_numpy(np.ascontiguousarray(self._features[self._indices[positions]], dtype=np.float32))
-        where = torch.from_numpy(positions)
-        inputs = {"pooled": rows} if self._context is None else {"pooled": rows, CONTEXT: self._context[where]}
-        return Batch(inputs, self._targets[where], where)
-
-
-def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:
+def make_loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:
+    """Make what prepares batches of keys, in this process or in others."""
     return DataLoader(
         source,
         batch_sampler=batches,
@@ -234,23 +104,10 @@ def _loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: in
     )
 
 
-def check_disk(folder: Path) -> None:
-    """Look whether the data of a revision are still there at all.
-
-    Raises:
-        RunError: Their folder is gone, as with a disk that was pulled out.
-    """
-    try:
-        folder.stat()
-    except OSError as error:
-        what = f"The data in {folder} cannot be read: {reason(error)}."
-        raise RunError(what, "Bring the disk back.", path=folder) from error
-
-
-def _read(
+def read_on(
     source: SampleDataset, start: Callable[[int], Iterator[Batch]], number: int, patience: Patience
 ) -> Iterator[Batch]:
-    """Yield batches from one of them on; where the disk of the data is gone and comes back, from the same one on."""
+    """Yield the batches that `start` gives from a number on; after the disk was gone and is back, from the same one."""
     batches: Iterator[Batch] | None = None
 
     def read() -> Batch | None:
@@ -292,6 +149,7 @@ class TrainLoader:
         sampler: Their order.
         num_workers: Extra processes that read.
         patience: Waits where the disk of the data is gone.
+        streams: What comes with each batch besides, by name.
     """
 
     def __init__(
@@ -301,23 +159,32 @@ class TrainLoader:
         *,
         num_workers: int = 0,
         patience: Patience = at_once,
+        streams: Mapping[str, Stream] | None = None,
     ) -> None:
+        self._streams = dict(streams or {})
         self._source = source
         self._sampler = sampler
         self._patience = patience
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, SampleDataset):
-            self._loader = _loader(source, sampler, num_workers)
+            self._loader = make_loader(source, sampler, num_workers)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self._sampler)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, from 0, beginning with one of them."""
+        """Yield the batches of one epoch, from 0, beginning with one of them, each with those of the streams."""
+        first, count = epoch * len(self) + first_batch, len(self) - first_batch
+        streams = {name: stream.batches(first, count) for name, stream in self._streams.items()}
+        for batch in self._own(epoch, first_batch):
+            batch.streams = {name: next(batches) for name, batches in streams.items()}
+            yield batch
+
+    def _own(self, epoch: int, first_batch: int) -> Iterator[Batch]:
         self._sampler.epoch, self._sampler.first_batch = epoch, first_batch
         if isinstance(self._source, SampleDataset):
-            yield from _read(self._source, self._start, first_batch, self._patience)
+            yield from read_on(self._source, self._start, first_batch, self._patience)
         else:
             for keys in self._sampler:
                 yield self._source.batch(np.array([position for _, position in keys]))
@@ -354,7 +221,7 @@ class EvalLoader:
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, SampleDataset):
             keys = [[(-1, int(position)) for position in batch] for batch in self._batches]
-            self._loader = _loader(source, keys, num_workers)
+            self._loader = make_loader(source, keys, num_workers)
 
     def __len__(self) -> int:
         """Batches in all."""
@@ -364,15 +231,7 @@ class EvalLoader:
         if isinstance(self._source, SampleDataset):
             # What comes before the batch is read once more: disks do not go away that often.
             loader = self._loader or ()
-            yield from _read(self._source, lambda number: itertools.islice(loader, number, None), 0, self._patience)
+            yield from read_on(self._source, lambda number: itertools.islice(loader, number, None), 0, self._patience)
         else:
             for positions in self._batches:
                 yield self._source.batch(positions)
-
-
-def sample_lengths(revision: Revision, indices: np.ndarray, preprocessor: Preprocessor) -> np.ndarray:
-    """Measure each sample's length as its preprocessor does, ``[N]`` int64; images all have the same."""
-    if type(preprocessor).length is Preprocessor.length:
-        return np.ones(len(indices), dtype=np.int64)
-    lengths = (preprocessor.length(sample) for sample in revision.samples(indices))
-    return np.fromiter(lengths, dtype=np.int64, count=len(indices))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tlstudio.api import Label, Prediction, RunError, Sample
 from tlstudio.api.nn import BackboneModule, Generation, HeadModule, TransferModel
-from tlstudio.engine.loading import Batch, EvalLoader
+from tlstudio.engine.datasets import Batch
+from tlstudio.engine.loading import EvalLoader
 from tlstudio.engine.recipe import TrainingOptions
 
 if TYPE_CHECKING:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections.abc import Mapping
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from tlstudio.api import RunError
-from tlstudio.api.nn import HeadModule, set_train_mode
+from tlstudio.api.nn import set_train_mode
+from tlstudio.engine.datasets import Batch
+from tlstudio.engine.learning import BatchLearner
 from tlstudio.engine.loading import TrainLoader
 from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.engine.training_state import Learner
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,23 +31,15 @@ class BatchTrial:
     """Tries for real which batch fits.
 
     Args:
-        network: What is fed with batches.
-        head: Gives the loss.
+        learner: What is trained.
         train: Where the batch comes from.
         options: With the batch size that did not fit.
         fabric: Device and precision.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        head: HeadModule,
-        train: TrainLoader,
-        options: TrainingOptions,
-        fabric: Fabric,
-    ) -> None:
-        self._network = network
-        self._head = head
+    def __init__(self, learner: Learner, train: TrainLoader, options: TrainingOptions, fabric: Fabric) -> None:
+        self._network = learner.network
+        self._learner = BatchLearner(learner, learner.network, fabric, num_train=options.batch_size)
         self._batch = next(train.epoch(0))
         self._options = options
         self._fabric = fabric
@@ -68,15 +64,24 @@ class BatchTrial:
             moments = 1 if self._options.optimizer == "sgd" else 2
             learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
             reserved = [torch.empty_like(parameter) for parameter in learning for _ in range(moments)]
-            inputs = {name: tensor[:size].to(device) for name, tensor in self._batch.inputs.items()}
             with self._fabric.autocast():
-                output = network(inputs)
-            wanted = self._batch.targets[:size].to(device)
-            self._fabric.backward(self._head.loss(output.float(), wanted).mean())
+                self._learner.gradients(part_of(self._batch, size))
             network.zero_grad(set_to_none=True)
             del reserved
             return True
         return False
+
+
+def part_of(batch: Batch, size: int) -> Batch:
+    """The first samples of a batch, with as large a share of what comes with it."""
+    length = len(batch.positions)
+
+    def cut(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        return {name: tensor[:count] for name, tensor in inputs.items()}
+
+    streams = {name: part_of(one, max(1, len(one.positions) * size // length)) for name, one in batch.streams.items()}
+    views = {name: cut(view, size) for name, view in batch.views.items()}
+    return Batch(cut(batch.inputs, size), batch.targets[:size], batch.positions[:size], views, streams)
 
 
 class OutOfMemoryError(RunError):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from tlstudio.api.nn import ParamGroup
@@ -17,7 +18,7 @@ def make_optimizer(groups: list[ParamGroup], options: TrainingOptions) -> torch.
     dicts = [
         {"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay, "name": group.name}
         for group in groups
-    ]
+    ] or [{"params": [torch.zeros(0, requires_grad=True)], "lr": 0.0, "name": "nothing"}]  # fitted, not learned
     if options.optimizer == "sgd":
         return torch.optim.SGD(dicts, lr=options.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(dicts, lr=options.learning_rate)
@@ -41,6 +42,21 @@ def learning_rate_factor(step: int, total_steps: int, options: TrainingOptions) 
     if options.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))
     return 1.0 - progress if options.schedule == "linear" else 1.0
+
+
+def gradient_norms(optimizer: torch.optim.Optimizer, fabric: Fabric) -> dict[str, float]:
+    """Euclidean norm of the gradient of each named group of parameters, before clipping.
+
+    Args:
+        optimizer: Its groups have names; those of one name are taken together.
+        fabric: Its precision may have scaled the gradients (fp16).
+    """
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    scale = float(scaler.get_scale()) if scaler is not None else 1.0
+    named: dict[str, list[Tensor]] = {}
+    for group in reversed(optimizer.param_groups):
+        named.setdefault(str(group["name"]), []).extend(p.grad for p in group["params"] if p.grad is not None)
+    return {name: float(torch.nn.utils.get_total_norm(grads)) / scale for name, grads in named.items()}
 
 
 def sum_of_absolutes(parameters: Sequence[nn.Parameter]) -> Tensor:

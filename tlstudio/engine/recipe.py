@@ -22,6 +22,7 @@ from pydantic import (
 from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
 from tlstudio.api.wording import wrong_value
+from tlstudio.data.revision import Revision
 
 
 class TrainingOptions(Options):
@@ -175,16 +176,40 @@ class BackboneChoice(Choice):
 
 
 class DatasetChoice(BaseModel):
-    """A frozen revision of a data set of the project."""
+    """A frozen revision of a data set of the project.
+
+    Attributes:
+        name: Name of the data set.
+        revision: The revision.
+        shots: Learn from so many samples of each class of the train split, drawn by the seed of the training; 0: all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     revision: str
+    shots: int = Field(0, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if not self.shots:
+            values.pop("shots", None)
+        return values
 
 
 class Recipe(BaseModel):
-    """One run, in full. ``recipe.toml`` in a run folder is exactly this."""
+    """One run, in full. ``recipe.toml`` in a run folder is exactly this.
+
+    Attributes:
+        format: Version of this layout.
+        dataset: What is learned from.
+        backbone: The pretrained network.
+        head: What is put on it.
+        strategy: What learns, and how fast.
+        training: How the loop trains.
+        methods: Options of the methods by their names, in the order in which they work.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -194,6 +219,14 @@ class Recipe(BaseModel):
     head: Choice
     strategy: Choice
     training: TrainingOptions = TrainingOptions()
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if not self.methods:
+            values.pop("methods", None)
+        return values
 
     def to_toml(self) -> str:
         """Write the recipe as TOML, every training option spelled out; an option without a value as ``"none"``."""
@@ -209,6 +242,16 @@ def _none_in_words(value: Any) -> Any:  # noqa: ANN401  whatever a recipe can ho
     if isinstance(value, list):
         return [_none_in_words(inner) for inner in value]
     return "none" if value is None else value
+
+
+def learned_from(recipe: Recipe, revision: Revision) -> Revision:
+    """The data of a recipe with the train split that is really learned from.
+
+    Raises:
+        DataError: There are not so many samples of each class as the recipe wants.
+    """
+    shots = recipe.dataset.shots
+    return revision.few(shots, recipe.training.seed) if shots else revision
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:

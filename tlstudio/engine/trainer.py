@@ -16,9 +16,10 @@ from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind, Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged, TextsWritten
-from tlstudio.engine.loading import Batch, TrainLoader
+from tlstudio.engine.learning import BatchLearner
+from tlstudio.engine.loading import TrainLoader
 from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
-from tlstudio.engine.optimization import learning_rate_factor, make_optimizer, sum_of_absolutes
+from tlstudio.engine.optimization import gradient_norms, learning_rate_factor, make_optimizer
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.saving import Saver
@@ -97,13 +98,19 @@ class Trainer:
         keep_last = options.keep == "last"
         best = BestEpoch(*monitored(model.head, options, validation.labels))
         state = TrainingState(learner, network, fabric_optimizer, scheduler, self._fabric, num_train, steps, best)
+        batches = BatchLearner(learner, network, self._fabric, num_train=num_train, l1=options.l1)
         if resumption is not None:
             state.load(resumption)
+        else:
+            learner.methods.begin()
 
         while state.epoch <= options.epochs and not state.finished:
             epoch = state.epoch
             learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
-            self._train_epoch(state, train)
+            learner.methods.on_epoch_start(epoch - 1)
+            if learner.groups:
+                self._train_epoch(state, train, batches)
+            learner.methods.on_epoch_end()
             request = self._control.request
             if request == "cancel" or (request == "stop" and state.kept and not keep_last):
                 break
@@ -151,7 +158,7 @@ class Trainer:
         self._saver.finish()
         return state.kept
 
-    def _train_epoch(self, state: TrainingState, train: TrainLoader) -> None:
+    def _train_epoch(self, state: TrainingState, train: TrainLoader, learner: BatchLearner) -> None:
         """Go through what is left of the training data in this epoch, or until stop or cancel."""
         options = self._options
         set_train_mode(state.learner.network)
@@ -164,19 +171,19 @@ class Trainer:
             is_step = number == first_of_step + in_step
             state.between_steps = False
             with DRAWING, self._fabric.no_backward_sync(state.network, enabled=not is_step):
-                losses = self._forward(state, batch)
-                self._fabric.backward((losses.mean() + self._penalty(state)) / in_step)
+                losses = learner.gradients(batch, in_step=in_step, progress=state.step / state.steps)
             state.whole.add(losses)
             state.window.add(losses)
             state.fault.add(losses, batch.positions)
             if is_step:
                 rates = {group["name"]: group["lr"] for group in reversed(state.optimizer.param_groups)}
+                regular = (state.step + 1) % log_every == 0 or state.step == 0 or number == batches
+                # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
+                log = regular or state.clock.seconds - logged_at > _LOGGED_AFTER
+                norms = gradient_norms(state.optimizer, self._fabric) if log else {}
                 self._step(state)
                 state.batch, state.between_steps = number, True
-                seconds = state.clock.seconds
-                regular = state.step % log_every == 0 or state.step == 1 or number == batches
-                # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
-                log, save = regular or seconds - logged_at > _LOGGED_AFTER, self._saver.due and number < batches
+                seconds, save = state.clock.seconds, self._saver.due and number < batches
                 if log or save:
                     self._check_losses(state)  # before a checkpoint of it takes the place of a good one
                 if log:
@@ -191,6 +198,8 @@ class Trainer:
                             seconds_left=seconds / state.step * (state.steps - state.step),
                             gpu_memory=memory_in_use(self._fabric.device),
                             interim=not regular,
+                            gradient_norms=norms,
+                            quantities=self._quantities(state.learner),
                         )
                     )
                     if regular:
@@ -205,22 +214,10 @@ class Trainer:
             if self._control.request == "cancel" or (self._control.request == "stop" and is_step):
                 break
 
-    def _forward(self, state: TrainingState, batch: Batch) -> Tensor:
-        """Loss of each sample of a batch, ``[B]``."""
-        device = self._fabric.device
-        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-        output: Tensor = state.network(inputs).float()
-        return state.learner.model.head.loss(output, batch.targets.to(device, non_blocking=True))
-
-    def _penalty(self, state: TrainingState) -> Tensor | float:
-        """What the strategy and L1 add to the loss of a batch."""
-        learner = state.learner
-        extra = learner.strategy.extra_loss(learner.model, learner.options, state.num_train)
-        penalty: Tensor | float = 0.0 if extra is None else extra
-        if self._options.l1:
-            learning = [parameter for group in learner.groups for parameter in group.params]
-            penalty = penalty + self._options.l1 * sum_of_absolutes(learning)
-        return penalty
+    def _quantities(self, learner: Learner) -> dict[str, float]:
+        """What strategy and methods have to say of now."""
+        own = learner.strategy.quantities(learner.model, learner.options)
+        return {name: float(value) for name, value in own.items()} | learner.methods.quantities()
 
     def _step(self, state: TrainingState) -> None:
         if self._options.clip_norm:
@@ -231,6 +228,7 @@ class Trainer:
         state.scheduler.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
+        state.learner.methods.after_step()
 
     def _check_losses(self, state: TrainingState) -> None:
         """Stop where a loss is no longer a number, and name the samples behind it."""
@@ -257,12 +255,23 @@ class Trainer:
         if kinds:
             epoch = state.epoch - 1 if validated is None else validated
             where = CheckpointState(epoch, state.step, state.metrics, self._events_size())
-            self._saver.save(kinds, state.learner.model, where, state.state())
+            learner = state.learner
+            if learner.methods.swaps_weights and "best" in kinds:
+                with learner.methods.evaluated():
+                    self._saver.save(["best"], learner.model, where, {})
+                kinds = [kind for kind in kinds if kind != "best"]
+            if kinds:
+                self._saver.save(kinds, learner.model, where, state.state())
 
     def _validate(self, state: TrainingState, split: SplitData) -> Outputs:
         """Measure the validation split."""
         device, model = self._fabric.device, state.learner.model
-        return run_split(state.network, model, split, device, lambda _done: self._control.check_cancelled(), live=True)
+
+        def check(_done: int) -> None:
+            self._control.check_cancelled()
+
+        with state.learner.methods.evaluated():
+            return run_split(state.network, model, split, device, check, live=True)
 
 
 def _worst(head: HeadModule, outputs: Outputs, split: SplitData) -> tuple[tuple[str, str, float], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tlstudio.api import FineTuningStrategy, Options, RunError
 from tlstudio.api.nn import ParamGroup, TransferModel
 from tlstudio.engine.checkpoint import Resumption
+from tlstudio.engine.methods import Methods
 from tlstudio.engine.random_state import random_state, set_random_state
 
 
@@ -28,6 +29,7 @@ class Learner:
         strategy: The strategy.
         options: Options of the strategy.
         groups: Everything that will ever learn.
+        methods: What stands beside the strategy.
     """
 
     model: TransferModel
@@ -35,6 +37,7 @@ class Learner:
     strategy: FineTuningStrategy
     options: Options
     groups: list[ParamGroup]
+    methods: Methods = field(default_factory=Methods)
 
 
 class Clock:
@@ -196,6 +199,7 @@ class TrainingState:
             "optimizer": self.scheduler.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self._fabric.strategy.precision.state_dict(),
+            "methods": self.learner.methods.state(),
             "random": random_state(self._fabric.device),
         }
 
@@ -205,6 +209,8 @@ class TrainingState:
         try:
             for epoch in range(state["epoch"]):
                 learner.strategy.on_epoch_start(learner.model, epoch, learner.options)
+                learner.methods.on_epoch_start(epoch)
+            learner.methods.load(state.get("methods", {}))
             load_model(resumption, learner.model)  # a strategy may have changed parameters at the start of an epoch
             self.scheduler.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])

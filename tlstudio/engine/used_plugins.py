@@ -13,7 +13,7 @@ from tlstudio.startup import plugins_folder
 from tlstudio.store.run import Run
 
 ENVIRONMENT_NAME = "environment.json"
-_WORDS = {"backbone": "backbone", "head": "task head", "strategy": "strategy"}
+_WORDS = {"backbone": "backbone", "head": "task head", "strategy": "strategy", "method": "method"}
 
 
 def used_plugins(recipe: Recipe, registry: Registry) -> dict[str, dict[str, str]]:
@@ -53,6 +53,9 @@ def missing_plugins(run: Run, registry: Registry) -> list[str]:
 
 def _components(recipe: Mapping[str, Any], registry: Registry) -> Iterator[tuple[str, str, str]]:
     """Where each component stands, its kind and its name; two joined backbones are two."""
+    methods = recipe.get("methods")
+    for name in methods if isinstance(methods, dict) else ():
+        yield f"method {name}", "method", str(name)
     for kind in _WORDS:
         choice = recipe.get(kind)
         name = choice.get("name") if isinstance(choice, dict) else None
@@ -99,6 +102,7 @@ def _is_here(kind: str, name: str, plugin: Mapping[str, str], registry: Registry
         "backbone": registry.backbones,
         "head": registry.heads,
         "strategy": registry.strategies,
+        "method": registry.methods,
     }
     if name in tables[kind] or kind != "backbone":
         return name in tables[kind]

@@ -37,6 +37,7 @@ def component_title(registry: Registry, kind: str, name: str) -> str:
         "family": registry.families,
         "head": registry.heads,
         "strategy": registry.strategies,
+        "method": registry.methods,
         "format": registry.formats,
     }
     if kind == "backbone" and (joined := registry.joined_names(name)):

@@ -92,6 +92,7 @@ def _components_of(module: ModuleType, name: str) -> Iterator[Component | Backbo
         hooks.register_backbones,
         hooks.register_task_heads,
         hooks.register_strategies,
+        hooks.register_methods,
     ):
         for result in hook():
             if isinstance(result, str) or not isinstance(result, Sequence):

@@ -17,6 +17,7 @@ from tlstudio.api import (
     Component,
     DatasetFormat,
     FineTuningStrategy,
+    Method,
     Modality,
     Options,
     PluginError,
@@ -53,12 +54,14 @@ class Registry:
         self._families: dict[str, BackboneFamily] = {}
         self._heads: dict[str, TaskHead] = {}
         self._strategies: dict[str, FineTuningStrategy] = {}
+        self._methods: dict[str, Method] = {}
         self._tables: dict[str, tuple[type[Any], dict[str, Any]]] = {
             "format": (DatasetFormat, self._formats),
             "backbone": (Backbone, self._backbones),
             "family": (BackboneFamily, self._families),
             "head": (TaskHead, self._heads),
             "strategy": (FineTuningStrategy, self._strategies),
+            "method": (Method, self._methods),
         }
         self._plugins: dict[str, PluginRecord] = {}
 
@@ -86,6 +89,11 @@ class Registry:
     def strategies(self) -> Mapping[str, FineTuningStrategy]:
         """Fine-tuning strategies by name."""
         return MappingProxyType(self._strategies)
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """Methods by name."""
+        return MappingProxyType(self._methods)
 
     def backbone(self, name: str) -> Backbone:
         """Return a backbone by name, from the list or from a family (which may import its library).
@@ -147,6 +155,10 @@ class Registry:
         """Return a fine-tuning strategy by name, or raise `PluginError`."""
         return _look_up("strategy", self._strategies, name)
 
+    def method(self, name: str) -> Method:
+        """Return a method by name, or raise `PluginError`."""
+        return _look_up("method", self._methods, name)
+
     def format(self, name: str) -> DatasetFormat:
         """Return a data set format by name, or raise `PluginError`."""
         return _look_up("data set format", self._formats, name)
@@ -192,7 +204,7 @@ class Registry:
         """Return the plugin that has brought a component, or `None` where there is no such component.
 
         Args:
-            kind: ``"format"``, ``"backbone"``, ``"family"``, ``"head"`` or ``"strategy"``.
+            kind: ``"format"``, ``"backbone"``, ``"family"``, ``"head"``, ``"strategy"`` or ``"method"``.
             name: Its name.
         """
         label = f"{kind} {name}"
@@ -215,7 +227,7 @@ class Registry:
             if isinstance(component, type):
                 raise PluginError(f"{component.__name__} is a class; it must be an instance, {component.__name__}().")
             raise PluginError(
-                f"{shortened(repr(component), 100)} is no backbone, task head, strategy or data set format."
+                f"{shortened(repr(component), 100)} is no backbone, task head, strategy, method or data set format."
             )
         check_component(kind, component)
         table = self._tables[kind][1]

@@ -1,0 +1,16 @@
+"""Methods that come with TL Studio: what a run can do besides its strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlstudio.api import Method, hookimpl
+from tlstudio_methods.l2_sp import L2SP
+
+TLSTUDIO_API = "1.0"
+
+
+@hookimpl
+def register_methods() -> Sequence[Method]:
+    """Return the methods of this plugin."""
+    return [L2SP()]

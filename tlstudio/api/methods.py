@@ -1,0 +1,170 @@
+"""The fifth thing that a plugin can bring: methods, which add to a run what no strategy alone can.
+
+A strategy says what learns and how fast; there is exactly one in a run. Any number of methods stand beside it: a
+penalty, another loss, mixed samples, averaged weights, a second data set, a teacher. What a method does while a run
+trains is in its `tlstudio.api.method_modules.MethodModule`. Light to import.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tlstudio.api.components import Augmentation, Component, FineTuningStrategy, TaskHead
+from tlstudio.api.data import Modality, TargetInfo, Task
+from tlstudio.api.errors import Problem
+from tlstudio.api.facts import BackboneInfo
+from tlstudio.api.options import Options
+
+if TYPE_CHECKING:
+    from tlstudio.api.method_modules import MethodContext, MethodModule
+
+Rows = Literal["train", "unshown", "all"]
+"""Which samples of a data set: those of its train split; those of the train split that few-shot learning leaves aside;
+all of them, whatever their split."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A way in which samples are prepared, besides that of the run.
+
+    Attributes:
+        augmentation: How strongly they are varied; ``"as the run"``: as the training samples of the run.
+        prepared_by: Name of the model, among those that `Method.models` asks for, whose preprocessor prepares them;
+            ``""``: that of the run. A view of the same samples for a teacher has the augmentation's seed in common with
+            the run's own.
+    """
+
+    augmentation: Augmentation | Literal["as the run"] = "as the run"
+    prepared_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataStream:
+    """Samples that a method wants beside those of the run: a batch of them comes with each batch of the run.
+
+    Their order derives from the seed of the run and their place alone; when they have been gone through, they begin
+    anew in another order.
+
+    Attributes:
+        name: What they are called among the streams of the method: ``"source"``.
+        dataset: Name of a data set of the project, with ``@r2`` behind it for a revision that is not the latest; ``""``
+            is that of the run.
+        rows: Which of its samples.
+        labelled: Whether their labels are wanted, encoded by `MethodModule.encoder`. Where not, it does not matter
+            whether they have any.
+        views: How they are prepared, by name; each view of a sample is varied by itself.
+        ratio: So many of them come with each sample of the run, above 0; a batch has at least one.
+    """
+
+    name: str
+    dataset: str = ""
+    rows: Rows = "train"
+    labelled: bool = False
+    views: Mapping[str, View] = field(default_factory=lambda: {"": View()})
+    ratio: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What is known of the samples of a stream before anything is loaded.
+
+    Attributes:
+        dataset: Name of their data set.
+        modality: What they are.
+        count: How many there are.
+        target: What their labels say; `None` where they have none.
+    """
+
+    dataset: str
+    modality: Modality
+    count: int
+    target: TargetInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a method may look at when it says whether it fits.
+
+    Attributes:
+        modality: Modality of the data.
+        target: What the head is to learn.
+        num_train: Number of training samples.
+        batch_size: Samples in a batch.
+        backbone: Facts of the backbone.
+        head: The head.
+        strategy: The strategy.
+        strategy_options: Its options.
+        methods: Names of all methods of the run.
+        streams: What is known of the streams that the method has asked for, by name.
+        starts_from_run: Whether the backbone is that of an earlier run.
+    """
+
+    modality: Modality
+    target: TargetInfo
+    num_train: int
+    batch_size: int
+    backbone: BackboneInfo
+    head: TaskHead
+    strategy: FineTuningStrategy
+    strategy_options: Options
+    methods: Collection[str]
+    streams: Mapping[str, StreamInfo] = field(default_factory=dict)
+    starts_from_run: bool = False
+
+    @property
+    def task(self) -> Task:
+        """The task of the head."""
+        return self.head.task
+
+
+class Method(Component):
+    """Something that a run does besides what its strategy says.
+
+    Several are combined in the order in which a recipe names them, each under any strategy, unless `problems` speaks
+    against it.
+
+    Attributes:
+        kind: Under which heading the user finds it.
+        source: Paper, specification or library that it comes from.
+        excludes: Names of methods that it cannot stand beside. Naming it on one side is enough.
+        needs_backbone: Whether it looks at more than the outputs of the head; the features of a frozen backbone are
+            then computed at each step instead of once. Always so where it asks for streams, views or models.
+    """
+
+    kind: Literal["regularisation", "data", "two domains", "few labels", "without labels"] = "regularisation"
+    source: str = ""
+    excludes: Collection[str] = ()
+    needs_backbone: bool = False
+
+    def problems(self, setting: Setting, options: Options) -> Sequence[Problem]:
+        """Say what speaks against it here, with the names of its own options as `Problem.where` (``""``: the whole).
+
+        Everything at once, before anything is loaded. That streams exist, are of the modality of the run, and have at
+        least as many samples as a batch is checked by the caller.
+        """
+        return ()
+
+    def streams(self, options: Options) -> Sequence[DataStream]:
+        """Ask for samples beside those of the run."""
+        return ()
+
+    def views(self, options: Options) -> Mapping[str, View]:
+        """Ask for other views of the run's own training samples, by name."""
+        return {}
+
+    def models(self, options: Options) -> Mapping[str, str]:
+        """Ask for models of earlier runs, by name: the id of a run of the project, or the folder of an export."""
+        return {}
+
+    @abstractmethod
+    def build(self, context: MethodContext, options: Options) -> MethodModule:
+        """Build what works while the run trains, from torch's current random state.
+
+        Also called when a run goes on; what the module keeps in its state dict is then given back to it.
+
+        Raises:
+            RunError: The model is not what it can work on.
+        """

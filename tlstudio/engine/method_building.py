@@ -1,0 +1,326 @@
+"""From the methods of a recipe to what works in the loop: their data, their models, their modules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from tlstudio.api import MODALITIES, DataError, DataStream, Preprocessor, Problem, RunError, TargetInfo, View
+from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
+from tlstudio.api.methods import Setting, StreamInfo
+from tlstudio.api.nn import TransferModel
+from tlstudio.api.wording import did_you_mean
+from tlstudio.data.revision import Revision
+from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.datasets import NoTargets, PreparedView, SampleDataset, sample_lengths
+from tlstudio.engine.learning import Forward, forward_of, on_device
+from tlstudio.engine.loading import EvalLoader, Patience
+from tlstudio.engine.methods import SEPARATOR, ChosenMethod, Methods
+from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.source import RunSource, find_source, runs_beside
+from tlstudio.engine.streams import StreamLoader, stream_seed
+from tlstudio.plugins import Registry
+
+
+@dataclass
+class Workshop:
+    """Builds the methods of a run, and what brings them their samples.
+
+    Attributes:
+        parts: The components of the run.
+        revision: Its data.
+        model: Its model, prepared by the strategy.
+        network: What is fed with batches.
+        registry: The components that are loaded.
+        options: How the run trains.
+        assets: Assets of the run, for its preprocessor.
+        fabric: Device and precision.
+        control: Cancel, asked for while samples are gone through before the first step.
+        patience: Waits where the disk of the data is gone.
+        own_batches: Goes through the train split of the run as it is.
+        steps: Optimizer steps of the run.
+    """
+
+    parts: Parts
+    revision: Revision
+    model: TransferModel
+    network: nn.Module
+    registry: Registry
+    options: TrainingOptions
+    assets: Path
+    fabric: Fabric
+    control: RunControl
+    patience: Patience
+    own_batches: Callable[[], EvalLoader]
+    steps: int
+    _models: dict[str, tuple[Parts, TransferModel, Path]] = field(default_factory=dict)
+
+    def build(self) -> Methods:
+        """Build the methods of the recipe, on the device.
+
+        Raises:
+            DataError: A data set that one of them needs is gone.
+            RunError: A run whose model one of them needs is gone, or it cannot work on this model.
+        """
+        if not self.parts.methods:
+            return Methods()
+        modules: dict[str, MethodModule] = {}
+        forward = self._forward()
+        for one in self.parts.methods:
+            modules[one.name] = one.method.build(self._context(one, forward, modules), one.options)
+        methods = Methods(self.parts.methods, modules)
+        methods.to(self.fabric.device)
+        return methods
+
+    def views(self) -> dict[str, PreparedView]:
+        """The other views of the run's own samples that methods have asked for."""
+        return {
+            f"{one.name}{SEPARATOR}{name}": self._view(one, name, view)
+            for one in self.parts.methods
+            for name, view in one.method.views(one.options).items()
+        }
+
+    def streams(self, methods: Methods) -> dict[str, StreamLoader]:
+        """What brings the samples that methods have asked for."""
+        loaders = {}
+        for one in self.parts.methods:
+            for name, stream in one.streams().items():
+                revision, indices = self._rows(stream)
+                encoder = methods.encoder(one.name, name) if stream.labelled else NoTargets()
+                (first, view), *others = stream.views.items()
+                seed = stream_seed(self.options.seed, one.name, name)
+                source = SampleDataset(
+                    revision,
+                    indices,
+                    self._view(one, first, view).preprocessor,
+                    encoder,
+                    seed,
+                    {other: self._view(one, other, how) for other, how in others},
+                )
+                loaders[f"{one.name}{SEPARATOR}{name}"] = StreamLoader(
+                    source,
+                    stream_batch(stream, self.options.batch_size),
+                    seed,
+                    num_workers=self.options.num_workers,
+                    patience=self.patience,
+                )
+        return loaders
+
+    def _context(self, one: ChosenMethod, forward: Forward, modules: Mapping[str, MethodModule]) -> MethodContext:
+        asked = one.streams()
+        targets = {name: self._rows(stream)[0].target_info() for name, stream in asked.items() if stream.labelled}
+        models = {name: self._model(one, name)[1] for name in one.method.models(one.options)}
+
+        def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
+            loader = self._stream_once(modules[one.name], asked[name]) if name else self.own_batches()
+            for batch in loader:
+                self.control.check_cancelled()
+                batch = on_device(batch, self.fabric.device)
+                yield batch.inputs, batch.targets
+
+        return MethodContext(
+            model=self.model,
+            num_train=len(self.revision.indices("train")),
+            batch_size=self.options.batch_size,
+            epochs=self.options.epochs,
+            steps=self.steps,
+            targets=targets,
+            models=models,
+            head=self.parts.head,
+            head_options=self.parts.head_options,
+            features=self._shape(),
+            forward=forward,
+            batches=batches,
+        )
+
+    def _shape(self) -> Any:  # noqa: ANN401  a FeatureShape, whatever is around the backbone
+        backbone: Any = self.model.backbone
+        return backbone.shape
+
+    def _forward(self) -> Forward:
+        def network(inputs: Inputs) -> torch.Tensor:
+            with self.fabric.autocast():
+                output: torch.Tensor = self.network(inputs)
+                return output
+
+        return forward_of(network, self.model.head)
+
+    def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
+        revision = dataset_beside(self.revision, stream.dataset)
+        return revision, stream_rows(stream, revision)
+
+    def _stream_once(self, module: MethodModule, stream: DataStream) -> EvalLoader:
+        revision, indices = self._rows(stream)
+        view = next(iter(stream.views.values()))
+        preprocessor = self._preprocessor(self._owner(stream), View("none", view.prepared_by))
+        encoder = module.encoder(stream.name) if stream.labelled else NoTargets()
+        source = SampleDataset(revision, indices, preprocessor, encoder, self.options.seed)
+        lengths = sample_lengths(revision, indices, preprocessor)
+        return EvalLoader(source, lengths, self.options.batch_size, patience=self.patience)
+
+    def _owner(self, stream: DataStream) -> ChosenMethod:
+        return next(one for one in self.parts.methods if stream in one.streams().values())
+
+    def _view(self, one: ChosenMethod, name: str, view: View) -> PreparedView:
+        alike = view.augmentation == "as the run" and bool(view.prepared_by)
+        return PreparedView(self._preprocessor(one, view), "" if alike else name)
+
+    def _preprocessor(self, one: ChosenMethod, view: View) -> Preprocessor:
+        augmentation = self.options.augmentation if view.augmentation == "as the run" else view.augmentation
+        parts, assets = self.parts, self.assets
+        if view.prepared_by:
+            parts, _, assets = self._model(one, view.prepared_by)
+        return preprocessor_of(parts, augmentation=augmentation, assets=assets)
+
+    def _model(self, one: ChosenMethod, name: str) -> tuple[Parts, TransferModel, Path]:
+        run_id = one.method.models(one.options)[name]
+        if run_id not in self._models:
+            source = run_beside(self.revision, run_id)
+            parts, model = load_run_model(source.run, self.registry)
+            parts.strategy.merge(model)
+            model.requires_grad_(False)
+            model.to(self.fabric.device).eval()
+            self._models[run_id] = parts, model, source.run.assets
+        return self._models[run_id]
+
+
+def stream_batch(stream: DataStream, batch_size: int) -> int:
+    """Number of samples of a stream in a batch."""
+    return max(1, round(stream.ratio * batch_size))
+
+
+def dataset_beside(revision: Revision, reference: str) -> Revision:
+    """Open another data set of the project that a revision is of.
+
+    Args:
+        revision: The revision.
+        reference: ``"name"``, which is the latest revision, or ``"name@r2"``; ``""``: the revision itself.
+
+    Raises:
+        DataError: There is none of this name.
+    """
+    if not reference:
+        return revision
+    name, _, wanted = reference.partition("@")
+    folder = revision.folder.absolute().parents[1]
+    names = sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    if name not in names:
+        raise DataError(
+            f"There is no data set '{name}' in this project.",
+            did_you_mean(name, names, "Data sets"),
+            path=folder,
+        )
+    found = [one.name for one in (folder / name).iterdir() if re.fullmatch(r"r[1-9][0-9]*", one.name)]
+    found.sort(key=lambda one: int(one[1:]))
+    if not found or (wanted and wanted not in found):
+        what = f"The data set '{name}' has no revision {wanted or 'at all'}."
+        raise DataError(what, f"Revisions: {', '.join(found)}." if found else "Import it again.", path=folder / name)
+    return Revision.open(folder / name / (wanted or found[-1]))
+
+
+def pinned(revision: Revision, reference: str) -> str:
+    """Write a data set with its revision, so that a recipe says for good what it means; unchanged where it is gone."""
+    try:
+        found = dataset_beside(revision, reference)
+    except DataError:
+        return reference
+    return f"{found.dataset}@{found.id}"
+
+
+def run_beside(revision: Revision, run_id: str) -> RunSource:
+    """Find a finished run of the project that a revision is of.
+
+    Raises:
+        RunError: There is none of this id.
+    """
+    source = find_source(run_id, runs_beside(revision))
+    if not isinstance(source, RunSource):
+        raise RunError(f"{run_id} is no run of this project.", "Name a run by its id.")
+    return source
+
+
+def stream_rows(stream: DataStream, revision: Revision) -> np.ndarray:
+    """Rows of the samples of a stream."""
+    match stream.rows:
+        case "train":
+            return revision.indices("train")
+        case "unshown":
+            return np.asarray(revision.left_aside, dtype=np.int64)
+    return np.arange(len(revision), dtype=np.int64)
+
+
+def method_problems(
+    recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo, registry: Registry
+) -> list[Problem]:
+    """Say everything that speaks against the methods of a recipe, before anything is loaded."""
+    problems: list[Problem] = []
+    names = [one.name for one in parts.methods]
+    for one in parts.methods:
+        where = f"methods.{one.name}"
+        for other in parts.methods:
+            if other.name in one.method.excludes:
+                what = f"{one.method.title} and {other.method.title} exclude each other."
+                problems.append(Problem(where, what, "Take one of them out."))
+        streams, found = _stream_infos(one, recipe, revision)
+        problems += [Problem(where, problem.what, problem.remedy) for problem in found]
+        for name, run_id in one.method.models(one.options).items():
+            try:
+                run = run_beside(revision, run_id).run
+                if gone := RunSource(run).why_not(registry):
+                    problems.append(Problem(where, f"The {name} cannot be used: {' '.join(gone)}"))
+            except RunError as error:
+                problems.append(Problem(where, error.what, error.remedy))
+        if found:
+            continue  # what it would say of them cannot be known
+        setting = Setting(
+            modality=revision.modality,
+            target=target,
+            num_train=len(revision.indices("train")),
+            batch_size=recipe.training.batch_size,
+            backbone=parts.backbone.info(),
+            head=parts.head,
+            strategy=parts.strategy,
+            strategy_options=parts.strategy_options,
+            methods=names,
+            streams=streams,
+            starts_from_run=bool(recipe.backbone.start_from),
+        )
+        for problem in one.method.problems(setting, one.options):
+            full = f"{where}.{problem.where}" if problem.where else where
+            problems.append(Problem(full, problem.what, problem.remedy))
+    return problems
+
+
+def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tuple[dict[str, StreamInfo], list[Problem]]:
+    infos, problems = {}, []
+    for name, stream in one.streams().items():
+        try:
+            data = dataset_beside(revision, stream.dataset)
+        except DataError as error:
+            problems.append(Problem(name, error.what, error.remedy))
+            continue
+        count, least = len(stream_rows(stream, data)), stream_batch(stream, recipe.training.batch_size)
+        if data.modality != revision.modality:
+            mine, other = MODALITIES[revision.modality].items, MODALITIES[data.modality].items
+            what = f"The data set '{data.dataset}' has {other}, the one that is learned has {mine}."
+            problems.append(Problem(name, what, f"Choose a data set of {mine}."))
+        elif count < least:
+            kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
+            what = f"'{data.dataset}' has {count} {kind} samples for {one.method.title}, fewer than a batch of {least}."
+            remedy = "Choose a smaller training.batch_size, or another data set."
+            if stream.rows == "unshown" and not count:
+                remedy = "Set dataset.shots, or name a data set of unlabelled samples."
+            problems.append(Problem(name, what, remedy))
+        infos[name] = StreamInfo(
+            data.dataset, data.modality, count, data.target_info() if stream.labelled and not problems else None
+        )
+    return infos, problems

@@ -1,0 +1,178 @@
+"""The methods of a run, taken together: what each adds to the loop, in the order of the recipe."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tlstudio.api import DataStream, Method, Options
+from tlstudio.api.method_modules import MethodModule, StreamBatch, TrainingStep
+from tlstudio.api.nn import ParamGroup
+from tlstudio.engine.datasets import Batch
+
+SEPARATOR = "/"
+"""Between the name of a method and that of its stream or view, in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenMethod:
+    """A method of a recipe with its checked options."""
+
+    method: Method
+    options: Options
+
+    @property
+    def name(self) -> str:
+        """Its name in the recipe."""
+        return self.method.name
+
+    def streams(self) -> Mapping[str, DataStream]:
+        """What it asks for, by name."""
+        return {stream.name: stream for stream in self.method.streams(self.options)}
+
+    @property
+    def needs_backbone(self) -> bool:
+        """Whether cached features are not enough for it."""
+        method, options = self.method, self.options
+        asked = method.streams(options) or method.views(options) or method.models(options)
+        return method.needs_backbone or bool(asked)
+
+
+class Methods:
+    """The built methods of a run.
+
+    Args:
+        chosen: The methods in the order in which they work.
+        modules: What was built of them, by name.
+    """
+
+    def __init__(
+        self,
+        chosen: tuple[ChosenMethod, ...] = (),
+        modules: Mapping[str, MethodModule] | None = None,
+    ) -> None:
+        self._modules = dict(modules or {})
+        self._first_views = {
+            f"{one.name}{SEPARATOR}{name}": next(iter(stream.views))
+            for one in chosen
+            for name, stream in one.streams().items()
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._modules)
+
+    @property
+    def swaps_weights(self) -> bool:
+        """Whether other weights are validated and kept than those that learn."""
+        return any(type(module).evaluated is not MethodModule.evaluated for module in self._modules.values())
+
+    def to(self, device: torch.device) -> None:
+        """Move all that they keep to a device."""
+        for module in self._modules.values():
+            module.to(device)
+
+    def param_groups(self, *, learning_rate: float, weight_decay: float) -> list[ParamGroup]:
+        """All that learns in them, named by the method."""
+        return [
+            replace(group, name=f"{name}: {group.name}" if group.name != type(module).__name__ else name)
+            for name, module in self._modules.items()
+            for group in module.param_groups(learning_rate=learning_rate, weight_decay=weight_decay)
+        ]
+
+    def encoder(self, method: str, stream: str) -> Any:  # noqa: ANN401  a TargetEncoder of the method
+        """What encodes the labels of a stream of a method."""
+        return self._modules[method].encoder(stream)
+
+    def begin(self) -> None:
+        """Do what comes before the first step."""
+        for module in self._modules.values():
+            module.begin()
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Tell them that an epoch, counted from 0, begins."""
+        for module in self._modules.values():
+            module.on_epoch_start(epoch)
+
+    def on_epoch_end(self) -> None:
+        """Tell them that the steps of an epoch are made."""
+        for module in self._modules.values():
+            module.on_epoch_end()
+
+    def transform(self, step: TrainingStep, batch: Batch) -> None:
+        """Let each change the inputs and targets of a batch."""
+        for module in self._each(step, batch):
+            module.transform(step)
+
+    def losses(self, step: TrainingStep, batch: Batch, losses: Tensor) -> Tensor:
+        """Let each put other losses in the place of those of the samples."""
+        for module in self._each(step, batch):
+            losses = module.losses(step, losses)
+        return losses
+
+    def extra_loss(self, step: TrainingStep, batch: Batch) -> Tensor | float:
+        """Sum of what they add to the loss."""
+        total: Tensor | float = 0.0
+        for module in self._each(step, batch):
+            extra = module.extra_loss(step)
+            total = total if extra is None else total + extra
+        return total
+
+    def backward(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Compute the gradients of a batch; the first method stands outermost."""
+        for module in reversed(self._modules.values()):
+            compute = _around(module, compute)
+        return compute()
+
+    def after_step(self) -> None:
+        """Tell them that the optimizer has made a step."""
+        for module in self._modules.values():
+            module.after_step()
+
+    @contextlib.contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Inside, the model has the weights that are validated and kept."""
+        with contextlib.ExitStack() as stack:
+            for module in self._modules.values():
+                stack.enter_context(module.evaluated())
+            yield
+
+    def quantities(self) -> dict[str, float]:
+        """Numbers of now that are worth plotting, by method and name."""
+        return {
+            f"{name}{SEPARATOR}{what}": float(value)
+            for name, module in self._modules.items()
+            for what, value in module.quantities().items()
+        }
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """All that they keep from step to step."""
+        return {name: dict(module.state_dict()) for name, module in self._modules.items()}
+
+    def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go back to what `state` has given."""
+        for name, module in self._modules.items():
+            module.load_state_dict(state[name])
+
+    def _each(self, step: TrainingStep, batch: Batch) -> Iterator[MethodModule]:
+        """Give each method, and let the step show it what it has asked for."""
+        for name, module in self._modules.items():
+            prefix = f"{name}{SEPARATOR}"
+            step.views = _own(batch.views, prefix)
+            step.streams = {
+                stream: StreamBatch({self._first_views[prefix + stream]: one.inputs, **one.views}, one.targets)
+                for stream, one in _own(batch.streams, prefix).items()
+            }
+            yield module
+
+
+def _around(module: MethodModule, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return lambda: module.backward(compute)
+
+
+def _own(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
