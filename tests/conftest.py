@@ -133,3 +133,13 @@ def reviews_project(project: Project, reviews_csv: Path, registry: Registry) -> 
     """A project with the data sets ``reviews``, ``scores`` (regression) and ``topics`` (multi-label)."""
     import_reviews(project, reviews_csv, registry)
     return project
+
+
+@pytest.fixture
+def two_projects(shapes_project: Project, registry: Registry, tmp_path: Path) -> Project:
+    """Shapes, and other shapes as a second data set."""
+    request, _ = plan_import(
+        registry.formats.values(), draw_folder(tmp_path / "others", 8, seed=3), name="others", task="classification"
+    )
+    import_dataset(request, shapes_project.datasets_folder)
+    return shapes_project

@@ -13,15 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_resume import cut_off
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Setting, View, option
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep, rampup
 from tlstudio.api.nn import HeadModule, TargetEncoder
-from tlstudio.data.importing import import_dataset
-from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete, set_values
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, StepLogged
@@ -44,6 +41,8 @@ class BusyOptions(Options):
 
 class BusyModule(MethodModule):
     """Uses everything that a method can: labels and views of streams, own weights, noise, and averaged weights."""
+
+    steps: Tensor
 
     def __init__(self, context: MethodContext, strength: float) -> None:
         super().__init__(context)
@@ -132,16 +131,6 @@ def busy(registry: Registry) -> Iterator[Registry]:
     label = registry.add(Busy())
     yield registry
     registry.remove(label)
-
-
-@pytest.fixture
-def two_projects(shapes_project: Project, registry: Registry, tmp_path: Path) -> Project:
-    """Shapes, and other shapes as a second data set."""
-    request, _ = plan_import(
-        registry.formats.values(), draw_folder(tmp_path / "others", 8, seed=3), name="others", task="classification"
-    )
-    import_dataset(request, shapes_project.datasets_folder)
-    return shapes_project
 
 
 def values(**training: Any) -> dict[str, Any]:

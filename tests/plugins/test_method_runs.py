@@ -1,0 +1,72 @@
+"""Each bundled method in a real run: it ends, says its quantities, and goes on bit for bit after it was cut off."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import TINY_VISION, Heard
+from tests.engine.test_methods import is_step
+from tests.engine.test_resume import cut_off
+from tlstudio.engine.advise import complete
+from tlstudio.engine.events import RunEnded, StepLogged
+from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.plugins import Registry
+from tlstudio.selftest.resume import outcome_of
+from tlstudio.store.project import Project
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run with methods.
+
+    Attributes:
+        methods: As in a recipe.
+        quantities: Names of what it must tell at each step.
+        strategy: The strategy, as in a recipe.
+        dataset: Further values of the data set, such as shots.
+        training: Further training options.
+    """
+
+    methods: dict[str, dict[str, Any]]
+    quantities: tuple[str, ...] = ()
+    strategy: Any = "full"
+    dataset: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+# The data sets "shapes" and "others" have the same three classes of drawings; "others" are drawn with another seed.
+CASES = {
+    "l2_sp": Case({"l2_sp": {}}, ("l2_sp/distance from the start",)),
+}
+
+
+def test_every_bundled_method_has_a_case(registry: Registry) -> None:
+    tried = {name for case in CASES.values() for name in case.methods}
+    assert tried == set(registry.methods)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_run_with_methods_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
+    case: Case, two_projects: Project, registry: Registry
+) -> None:
+    training = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0, "augmentation": "light", **case.training}
+    recipe = {
+        "dataset": {"shots": 4, **case.dataset},
+        "backbone": TINY_VISION,
+        "strategy": case.strategy,
+        "methods": case.methods,
+        "training": training,
+    }
+    heard, resumed = Heard(), Heard()
+    completed = complete(recipe, two_projects.dataset("shapes"), registry)
+    run = execute_run(completed, two_projects, registry, on_event=heard, control=heard.control)
+    assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
+    for event in heard.of(StepLogged):
+        assert set(case.quantities) <= set(event.quantities)
+    interrupted = cut_off(two_projects, registry, recipe, functools.partial(is_step, 5))
+    again = resume_run(interrupted, two_projects, registry, on_event=resumed, control=resumed.control)
+    assert outcome_of(run).difference(outcome_of(again)) == ""
