@@ -21,10 +21,21 @@ def read_writer_config(folder: Path) -> PreTrainedConfig:
     """Read the configuration of a language model.
 
     Raises:
-        WeightsError: See `model_folders.read_config`; or it is not a model that writes.
+        WeightsError: See `model_folders.read_config`; or it is not a model that writes, or names a token that it lacks.
     """
     config = model_folders.read_config(folder, WRITERS, _no_writer)
     _writer_class(config, folder)
+    for name in ("decoder_start_token_id", "pad_token_id", "eos_token_id"):
+        given, least = getattr(config, name, None), -1 if name == "pad_token_id" else 0  # -1 stands for none
+        for token in given if isinstance(given, list) else [given]:
+            if isinstance(token, int) and not least <= token < config.vocab_size:
+                raise WeightsError(
+                    f"{folder / 'config.json'} names token {token} as {name}, and the model has the tokens 0 to "
+                    f"{config.vocab_size - 1}.",
+                    "Correct it, or copy the folder again.",
+                    path=folder,
+                    field=FIELD,
+                )
     return config
 
 

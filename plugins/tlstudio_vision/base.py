@@ -24,6 +24,7 @@ from tlstudio.api.weights import weight_file
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.options import VisionOptions
 from tlstudio_vision.preprocessor import ImagePreprocessor, WholeImagePreprocessor
+from tlstudio_vision.sizes import WRONG_SIZE, try_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,17 +198,12 @@ class VisionBackbone(Backbone):
 
     def _check_size(self, network: BackboneModule, options: VisionOptions) -> None:
         """Try an image of the chosen size, so that one that does not fit is told before the run."""
-        import torch
-
         if options.image_size is None:
             return
-        training = network.training
         try:
-            with torch.no_grad():
-                network.eval()({"pixels": torch.zeros(1, 3, options.image_size, options.image_size)})
-        except (RuntimeError, ValueError, AssertionError, TypeError, IndexError, ZeroDivisionError) as error:
+            try_size(network, options.image_size, options.image_size)
+        except WRONG_SIZE as error:
             raise self._wrong_size(options, error) from error
-        network.train(training)
 
     def _not_for_classification(self) -> TLStudioError:
         return TLStudioError(

@@ -20,9 +20,10 @@ from tlstudio.api import (
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
 from tlstudio.api.hugging_face import cached_folder, cached_repositories
-from tlstudio.api.model_folders import folder_of, raw_config, read_weights, weight_files, weights_info
+from tlstudio.api.model_folders import first_line, folder_of, raw_config, read_weights, weight_files, weights_info
 from tlstudio_vision.images import InputSettings
 from tlstudio_vision.model_folder import (
+    CONVOLUTIONAL,
     PREFIX_TOKENS,
     PREPROCESSOR,
     SUPPORTED,
@@ -33,6 +34,7 @@ from tlstudio_vision.model_folder import (
 )
 from tlstudio_vision.options import ImageModelOptions, ImageOptions
 from tlstudio_vision.preprocessor import ImagePreprocessor, WholeImagePreprocessor
+from tlstudio_vision.sizes import WRONG_SIZE, try_size
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule
@@ -88,7 +90,18 @@ class FolderBackbone(Backbone):
                 field="backbone.image_size",
             )
         model = filled_model(config, read_weights(parts), parts[0]) if parts else new_model(config, folder)
-        return FolderNetwork(model)
+        network = FolderNetwork(model)
+        if config.model_type in CONVOLUTIONAL:
+            try:
+                try_size(network, settings.height, settings.width)
+            except WRONG_SIZE as error:
+                raise TLStudioError(
+                    f"{self.name} cannot work on images of {settings.width} x {settings.height} px: "
+                    f"{first_line(error).rstrip('.')}.",
+                    f"Choose a larger image size, or mend the one in {folder / PREPROCESSOR}.",
+                    field="backbone.image_size",
+                ) from error
+        return network
 
     def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same network from the assets, without weights."""

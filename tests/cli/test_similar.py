@@ -52,9 +52,13 @@ def test_a_project_that_somebody_else_holds_is_searched_without_writing(tlstudio
     with Project.open(shapes):
         held = tlstudio("similar", shapes, "--measure", *TINY, "--json")
     assert held.code == 0, held.err
-    assert "The features are computed again, and not kept." in held.err
+    assert "Features that it has not kept are computed again." in held.err
     assert not list(shapes.glob("cache/*.npy"))
     assert tlstudio("similar", shapes, "--measure", *TINY, "--json").json == held.json
+    (kept,) = shapes.glob("cache/*.npy")
+    np.save(kept, np.random.default_rng(0).normal(size=np.load(kept).shape).astype(np.float32))
+    with Project.open(shapes):
+        assert tlstudio("similar", shapes, "--measure", *TINY, "--json").json != held.json, "what is kept is taken"
 
 
 def test_the_features_of_a_run_are_those_of_its_trained_backbone(tlstudio: Tlstudio, shapes: Path) -> None:

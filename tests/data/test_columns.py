@@ -48,6 +48,14 @@ def test_columns_that_never_change_or_are_empty_are_told(registry: Registry, tmp
     assert "target_leak" not in found
 
 
+def test_what_a_column_holds_is_counted_without_what_is_missing(registry: Registry, tmp_path: Path) -> None:
+    rows = [("n", "town", "label")]
+    rows += [("" if n % 4 == 0 else f"{n}", ("Oslo", "", "Rome", "Rome")[n % 4], "ab"[n % 2]) for n in range(60)]
+    facts = {each.name: each for each in column_facts(bring(registry, tmp_path / "a.csv", rows))}
+    assert (facts["n"].filled, facts["n"].low, facts["n"].high) == (0.75, 1.0, 59.0)
+    assert (facts["town"].filled, facts["town"].different) == (0.75, 2)
+
+
 def test_a_sound_table_and_a_sound_series_have_no_such_problems(registry: Registry, tmp_path: Path) -> None:
     rows = [("n", "town", "label")]
     rows += [(f"{n * 37 % 61}", ("Oslo", "Rome", "Bern")[n % 3], "ab"[n // 5 % 2]) for n in range(60)]

@@ -299,6 +299,15 @@ def test_a_model_without_its_output_layer_is_refused(tmp_path: Path) -> None:
         LanguageModel().load(LanguageModelOptions(weights=str(folder)))
 
 
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "pad_token_id", "eos_token_id"])
+def test_a_token_beyond_the_vocabulary_is_told(name: str, tmp_path: Path) -> None:
+    folder = write_language_model(tmp_path / "model", "t5")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: 30_000}))
+    with pytest.raises(WeightsError, match=rf"names token 30000 as {name}, and the model has the tokens 0 to \d+"):
+        LanguageModel().load(LanguageModelOptions(weights=str(folder)))
+
+
 def test_code_in_a_folder_is_not_run(gpt2: Path, tmp_path: Path) -> None:
     folder = tmp_path / "own code"
     shutil.copytree(gpt2, folder)

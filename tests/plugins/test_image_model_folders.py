@@ -99,6 +99,16 @@ def options(folder: Path, **more: Any) -> ImageModelOptions:
     return ImageModelOptions.model_validate({"weights": str(folder), **more})
 
 
+@pytest.mark.parametrize("more", [{"image_size": 16}, {}])
+def test_an_image_size_that_is_too_small_for_the_network_is_told(more: dict[str, Any], tmp_path: Path) -> None:
+    folder, _ = written("convnext", tmp_path / "model")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "size": {"shortest_edge": 1}}))
+    with pytest.raises(TLStudioError, match=r"cannot work on images of (1 x 1|16 x 16) px: .*") as caught:
+        AutoImageModel().load(options(folder, **more))
+    assert "Choose a larger image size" in caught.value.remedy
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_gives_what_transformers_computes(kind: str, tmp_path: Path) -> None:
     folder, original = written(kind, tmp_path / "model")

@@ -99,7 +99,7 @@ def _opened(folder: Path, output: Output) -> Project:
         return open_project(folder, output, program="tlstudio similar", write=True)
     except ProjectError as error:
         opened = open_project(folder, output)
-        output.hint(f"{error.what} The features are computed again, and not kept.")
+        output.hint(f"{error.what} Features that it has not kept are computed again.")
         return opened
 
 

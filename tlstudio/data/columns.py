@@ -23,6 +23,10 @@ class ColumnFacts:
     Attributes:
         name: Its name.
         filled: Share of rows that have something in it.
+        low: Smallest number; NaN if it has none.
+        high: Largest number; NaN if it has none.
+        different: Number of different words; 0 of numbers.
+        steps: Most values of a series in it; 0 if it holds none.
         constant: Whether all of these have the same in it.
         tells_target: Whether it is the target in other words: each of its values goes with one label and the other
             way round, or it is the number to be learned on another scale.
@@ -30,6 +34,10 @@ class ColumnFacts:
 
     name: str
     filled: float
+    low: float
+    high: float
+    different: int
+    steps: int
     constant: bool
     tells_target: bool
 
@@ -56,7 +64,20 @@ def column_facts(revision: Revision) -> tuple[ColumnFacts, ...]:
                 tells = _on_one_line([(cell, label) for cell, label in filled if isinstance(cell, float)])
             elif revision.label_kind == "name":
                 tells = _one_to_one([(str(cell), label_text(label)) for cell, label in filled])
-        facts.append(ColumnFacts(name, len(filled) / len(rows), same, tells))
+        series = [cell for cell, _ in filled if isinstance(cell, tuple)]
+        numbers = [cell for cell, _ in filled if isinstance(cell, float)]
+        numbers += [number for each in series for number in each if math.isfinite(number)]
+        fact = ColumnFacts(
+            name,
+            filled=len(filled) / len(rows),
+            low=min(numbers, default=math.nan),
+            high=max(numbers, default=math.nan),
+            different=len({cell for cell, _ in filled if isinstance(cell, str)}),
+            steps=max(map(len, series), default=0),
+            constant=same,
+            tells_target=tells,
+        )
+        facts.append(fact)
     return tuple(facts)
 
 

@@ -192,12 +192,13 @@ class SimilarItems:
     ) -> SimilarItems:
         module.wanted = "pooled"
         with contextlib.ExitStack() as stack:
-            cache = project.folder / CACHE_FOLDER
-            if not project.writable:
-                cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tlstudio-features-")))
-            path = cache_path(cache, revision, *place, preprocessor, 0)
+            path = cache_path(project.folder / CACHE_FOLDER, revision, *place, preprocessor, 0)
             features = load_features(path, len(revision), module.num_features)
             if features is None:
+                if not project.writable:
+                    path = (
+                        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tlstudio-features-"))) / path.name
+                    )
                 where = torch.device(resolve_device(device))
                 features = compute_features(
                     path,
@@ -209,7 +210,7 @@ class SimilarItems:
                     num_workers=0,
                     on_progress=on_progress,
                 )
-            else:
+            elif project.writable:
                 mark_used(path)
             # Read whole: a cache may be cleared, or its disk pulled, at any time.
             values = np.array(features)

@@ -16,13 +16,13 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.class_histogram import ClassHistogram
 from tlstudio.gui.widgets.class_table import FigureTable
-from tlstudio.gui.widgets.column_facts import ColumnFacts, measure_columns
 from tlstudio.gui.widgets.distribution import Distribution
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 if TYPE_CHECKING:
     from tlstudio.data.audit import Finding
+    from tlstudio.data.columns import ColumnFacts
     from tlstudio.data.revision import Revision
 
 WIDTH = 336
@@ -52,6 +52,8 @@ def measure(revision: Revision) -> Measures:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from tlstudio.data.columns import column_facts
+
     table = revision.table
     if revision.modality in ("image", "image+text"):
         width = table.column("width").to_numpy(zero_copy_only=False).astype(np.float64)
@@ -68,8 +70,7 @@ def measure(revision: Revision) -> Measures:
         written = pa.array(revision.annotations.take(np.arange(len(revision))), pa.large_string())
         targets = pc.utf8_length(written).to_numpy(zero_copy_only=False).astype(np.float64) - 2
     counts = tuple(len(revision.indices(split)) for split in SPLITS)
-    columns = measure_columns(revision) if revision.modality == "table" else ()
-    return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)], columns)
+    return Measures(counts, values[np.isfinite(values)], targets[np.isfinite(targets)], column_facts(revision))
 
 
 class DataOverview(QScrollArea):
@@ -192,8 +193,9 @@ class DataOverview(QScrollArea):
                 held = self.tr("{0} different").format(QLocale().toString(each.different))
             if each.steps:
                 held += " · " + self.tr("{0} steps").format(QLocale().toString(each.steps))
-            missing = f"{100 * each.missing:.0f} %" if each.missing >= 0.005 or not each.missing else "< 1 %"
-            rows.append(((each.name, each.name.casefold()), (held, each.low), (missing, each.missing)))
+            lacking = 1 - each.filled
+            missing = f"{100 * lacking:.0f} %" if lacking >= 0.005 or not lacking else "< 1 %"
+            rows.append(((each.name, each.name.casefold()), (held, each.low), (missing, lacking)))
         self.columns.show_rows((self.tr("Column"), self.tr("Holds"), self.tr("Missing")), rows)
         header, line = self.columns.horizontalHeader(), self.columns.verticalHeader()
         height = line.defaultSectionSize() * min(len(rows), _COLUMNS_SHOWN)
