@@ -232,7 +232,10 @@ def test_the_table_sorts_and_shows_the_same_items(shapes: DataPanel, state: AppS
     browser.tabs.setCurrentIndex(1)
     assert browser.table.isVisible()
     model = browser.table.model()
+    before = browser.table.rows
     browser.table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    assert browser.table.rows is before, "the window does not wait for it"
+    wait_for_jobs(state, qtbot)
     labels = [model.index(row, 1).data() for row in range(model.rowCount())]
     assert labels == sorted(labels, reverse=True)
     browser.table.set_current(3)

@@ -381,6 +381,7 @@ def look_at_the_items(panel: DataPanel, state: AppState, row: Row, qtbot: QtBot)
     assert tuple(titles_of(browser.table)) == row.columns
     for place, _title in enumerate(row.columns):
         browser.table.sortByColumn(place, Qt.SortOrder.DescendingOrder)
+        wait_for_jobs(state, qtbot)
         assert browser.table.model().index(0, place).data()
 
 

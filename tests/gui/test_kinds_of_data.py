@@ -100,6 +100,7 @@ def test_the_columns_of_a_table_are_described_and_sorted_by_their_numbers(
     model = panel.browser.table.model()
     place = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())].index("body_mass_g")
     panel.browser.table.sortByColumn(place, Qt.SortOrder.DescendingOrder)
+    wait_for_jobs(state, qtbot)
     assert float(model.index(0, place).data()) == max(masses)
     assert label_text(panel, "data_count") == f"{len(revision)} items"
 

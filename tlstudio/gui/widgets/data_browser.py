@@ -135,7 +135,7 @@ class DataBrowser(QWidget):
 
         self.gallery = Gallery("data_gallery", self._state)
         self.gallery.current_changed.connect(self._gallery_current)
-        self.table = SamplesTable("data_table")
+        self.table = SamplesTable("data_table", self._state)
         self.table.current_changed.connect(self._table_current)
         self._nothing = EmptyState(
             "data_nothing",

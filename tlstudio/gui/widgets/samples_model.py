@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from tlstudio import api
 from tlstudio.api import Cell, Label
 from tlstudio.data.cells import cell_text, cells_from
+from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.picture import is_ground
+from tlstudio.gui.widgets.sample_order import OWN, Indices, in_order
+from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
 
-Indices = npt.NDArray[np.int64]
 AnyIndex = QModelIndex | QPersistentModelIndex
 NO_PARENT = QModelIndex()
-_OWN = "values."
 _ROWS_LOOKED_AT = 20
 _MOST_OWN = 40  # columns of the user's table that are shown
 
@@ -53,10 +52,16 @@ def value_columns(revision: Revision) -> tuple[str, ...]:
 
 
 class SamplesModel(QAbstractTableModel):
-    """Rows are samples (any choice of them, in any order), columns their facts."""
+    """Rows are samples (any choice of them, in any order), columns their facts.
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    Args:
+        state: Whose jobs sort them.
+        parent: Its owner.
+    """
+
+    def __init__(self, state: AppState, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self._revision: Revision | None = None
         self._rows: Indices = np.zeros(0, dtype=np.int64)
         self._columns: tuple[tuple[str, str], ...] = ()
@@ -95,7 +100,7 @@ class SamplesModel(QAbstractTableModel):
                 return (file, *told, ("seconds", self.tr("Length")), *group)
             case "text":
                 return (("text", self.tr("Text")), *told, *group, source)
-        own = tuple((f"{_OWN}{name}", name) for name in value_columns(revision)[:_MOST_OWN])
+        own = tuple((f"{OWN}{name}", name) for name in value_columns(revision)[:_MOST_OWN])
         return (*told, *own, *group, source)
 
     def rowCount(self, parent: AnyIndex = NO_PARENT) -> int:
@@ -134,8 +139,8 @@ class SamplesModel(QAbstractTableModel):
         if column == "label":
             numbers = revision.label_kind == "numbers"
             return label_text(revision.label(index)) if numbers else short_label(revision, index)
-        if column.startswith(_OWN):
-            cell = self._values(index).get(column.removeprefix(_OWN))
+        if column.startswith(OWN):
+            cell = self._values(index).get(column.removeprefix(OWN))
             return "" if cell is None else cell_text(cell)
         if column == "seconds":
             seconds = revision.table.column("seconds")[index].as_py()
@@ -156,41 +161,19 @@ class SamplesModel(QAbstractTableModel):
         return self._last[1]
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column."""
-        if self._revision is None or not 0 <= column < len(self._columns):
+        """Sort by a column, as soon as it has been read."""
+        revision, rows = self._revision, self._rows
+        if revision is None or not 0 <= column < len(self._columns):
             return
-        name = self._columns[column][0]
-        table = self._revision.table.take(self._rows)
-        if name == "size":
-            keys = table.column("width").to_numpy(zero_copy_only=False).astype(float) * table.column("height").to_numpy(
-                zero_copy_only=False
-            ).astype(float)
-            ranks = np.argsort(keys, kind="stable")
-        else:
-            values, empty = self._sort_keys(table, name)
-            ranks = np.asarray(sorted(range(len(values)), key=lambda i: values[i] or empty), dtype=np.int64)
-        if order == Qt.SortOrder.DescendingOrder:
-            ranks = ranks[::-1]
-        self.layoutAboutToBeChanged.emit()
-        self._rows = self._rows[ranks]
-        self.layoutChanged.emit()
+        name, descending = self._columns[column][0], order == Qt.SortOrder.DescendingOrder
 
-    def _sort_keys(self, table: pa.Table, name: str) -> tuple[Sequence[Any], Any]:
-        """What the rows are sorted by, and what stands for nothing."""
-        if name.startswith(_OWN):
-            column = name.removeprefix(_OWN)
-            cells = [
-                None if text is None else cells_from(text).get(column) for text in table.column("values").to_pylist()
-            ]
-            plain = [cell if isinstance(cell, (str, float)) else None for cell in cells]
-            # Numbers before words, as a column may hold both.
-            return [None if cell is None else (isinstance(cell, str), cell) for cell in plain], (False, 0.0)
-        revision = cast("Revision", self._revision)
-        if name == "label" and revision.label_kind in ("text", "numbers"):
-            return revision.annotations.take(self._rows), ""
-        if name == "label":
-            name = {"name": "label", "number": "value"}.get(revision.label_kind, "labels")
-        values = table.column(name).to_pylist()
-        if name == "labels":
-            values = [", ".join(value or []) for value in values]
-        return values, 0.0 if name in ("value", "seconds") else ""
+        def work(_context: JobContext) -> Indices:
+            return in_order(revision, rows, name, descending=descending)
+
+        def show(found: Indices) -> None:
+            if self._revision is revision and self._rows is rows:
+                self.layoutAboutToBeChanged.emit()
+                self._rows = found
+                self.layoutChanged.emit()
+
+        self._state.jobs.start(work, self.tr("Sorting"), show, key="samples_sort")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
 from PySide6.QtWidgets import QAbstractItemView, QFrame, QHeaderView, QTableView, QWidget
 
-from tlstudio.gui.widgets.samples_model import Indices, SamplesModel
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.sample_order import Indices
+from tlstudio.gui.widgets.samples_model import SamplesModel
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -46,12 +48,12 @@ class SamplesTable(QTableView):
 
     current_changed = Signal(int)
 
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+    def __init__(self, name: str, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(name)
         self.setAccessibleName(self.tr("Table of samples"))
         self.setProperty("role", "bare")
-        self._model = SamplesModel(self)
+        self._model = SamplesModel(state, self)
         self.setModel(self._model)
         style_table(self)
         self.setSortingEnabled(True)
