@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tlstudio.api import Options, option
+from tlstudio.api import option
+from tlstudio.api.model_folders import ModelFolder
 
 
-class AudioOptions(Options):
+class AudioOptions(ModelFolder):
     """How an audio backbone is built and fed."""
 
-    weights: str = option(
-        "",
-        title="Model folder",
-        help="Folder of a Hugging Face model: config.json, model.safetensors and preprocessor_config.json. 'random' "
-        "starts from scratch, with the architecture of the folder below.",
-        browse="folder",
-    )
-    folder: str = option(
-        "",
-        title="Architecture folder",
-        help="Folder with config.json and preprocessor_config.json, where the weights are elsewhere or random.",
-        advanced=True,
-        browse="folder",
-    )
     max_seconds: float = option(
         20.0,
         title="Longest recording",
@@ -45,13 +32,6 @@ class AudioOptions(Options):
 class SpeechOptions(AudioOptions):
     """The same for a model that writes down what is said."""
 
-    weights: str = option(
-        "",
-        title="Model folder",
-        help="Folder of a Whisper model: config.json, model.safetensors, preprocessor_config.json and tokenizer.json. "
-        "'random' starts from scratch, with the architecture of the folder below.",
-        browse="folder",
-    )
     max_seconds: float = option(
         30.0,
         title="Longest recording",

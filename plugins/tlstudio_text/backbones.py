@@ -12,7 +12,7 @@ from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, F
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
 from tlstudio.api.hugging_face import cached_folder, cached_repositories
-from tlstudio.api.model_folders import FIELD, folder_of, read_weights, weight_files, weights_info
+from tlstudio.api.model_folders import FIELD, ModelFolder, folder_of, read_weights, weight_files, weights_info
 from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
     check_vocabulary,
@@ -23,7 +23,7 @@ from tlstudio_text.folder import (
     read_config,
     read_tokenizer,
 )
-from tlstudio_text.options import AutoModelOptions, ModelFolder, TextOptions
+from tlstudio_text.options import AutoModelOptions, TextOptions
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule

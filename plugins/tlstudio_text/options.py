@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tlstudio.api import Options, option
+from tlstudio.api.model_folders import ModelFolder
 from tlstudio.api.pooling import Pooling
 
 
@@ -79,25 +80,6 @@ class WritingOptions(TextOptions):
         title="Style",
         help="Chat puts the prompt into the form of a conversation that the model was made for; only some models have "
         "one. Separator and marks are then those of the model.",
-    )
-
-
-class ModelFolder(Options):
-    """Where a model of the user's is."""
-
-    weights: str = option(
-        "",
-        title="Model folder",
-        help="Folder of a Hugging Face model: config.json, model.safetensors and the tokenizer's files. 'random' "
-        "starts from scratch, with the architecture of the folder below.",
-        browse="folder",
-    )
-    folder: str = option(
-        "",
-        title="Architecture folder",
-        help="Folder with config.json and the tokenizer's files, where the weights are elsewhere or random.",
-        advanced=True,
-        browse="folder",
     )
 
 

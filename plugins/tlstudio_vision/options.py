@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tlstudio.api import Options, option
+from tlstudio.api.model_folders import ModelFolder
 
 
 class ImageOptions(Options):
@@ -41,20 +42,5 @@ class VisionOptions(ImageOptions):
     )
 
 
-class ImageModelOptions(ImageOptions):
+class ImageModelOptions(ModelFolder, ImageOptions):
     """The same for a model of transformers that the user brings."""
-
-    weights: str = option(
-        "",
-        title="Model folder",
-        help="Folder of a Hugging Face model: config.json, model.safetensors and preprocessor_config.json. 'random' "
-        "starts from scratch, with the architecture of the folder below.",
-        browse="folder",
-    )
-    folder: str = option(
-        "",
-        title="Architecture folder",
-        help="Folder with config.json and preprocessor_config.json, where the weights are elsewhere or random.",
-        advanced=True,
-        browse="folder",
-    )

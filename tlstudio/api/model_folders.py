@@ -17,6 +17,7 @@ from tlstudio.api.errors import WeightsError
 from tlstudio.api.facts import WeightsInfo
 from tlstudio.api.files import read_text
 from tlstudio.api.model_signs import read_signs
+from tlstudio.api.options import Options, option
 from tlstudio.api.weights import FOLDER_NAMES, misfit, read_state_dict, weight_file
 
 if TYPE_CHECKING:
@@ -36,6 +37,26 @@ _WIDEST_WINDOW = 2**12
 _CHANCES = ("dropout", "dropout_rate", "drop_rate", "pdrop", "layerdrop", "_prob")
 _LONGEST_REASON = 300
 _WIDTHS = ("_size", "_groups", "_bins", "d_model", "d_ff", "d_kv", "n_embd", "n_inner", "dim")
+
+
+class ModelFolder(Options):
+    """Where a model of the user's is."""
+
+    weights: str = option(
+        "",
+        title="Model folder",
+        help="Folder of a Hugging Face model: config.json, model.safetensors and what prepares its inputs, such as "
+        "preprocessor_config.json or the tokenizer's files. 'random' starts from scratch, with the architecture of the "
+        "folder below.",
+        browse="folder",
+    )
+    folder: str = option(
+        "",
+        title="Architecture folder",
+        help="The same without weights, where these are elsewhere or random.",
+        advanced=True,
+        browse="folder",
+    )
 
 
 @contextmanager
