@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlstudio.api import Method, hookimpl
+from tlstudio_methods.fixmatch import FixMatch
 from tlstudio_methods.l2_sp import L2SP
+from tlstudio_methods.pseudo_labels import PseudoLabels
 
 TLSTUDIO_API = "1.0"
 
@@ -13,4 +15,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_methods() -> Sequence[Method]:
     """Return the methods of this plugin."""
-    return [L2SP()]
+    return [L2SP(), FixMatch(), PseudoLabels()]

@@ -40,6 +40,13 @@ class Case:
 
 # The data sets "shapes" and "others" have the same three classes of drawings; "others" are drawn with another seed.
 CASES = {
+    "fixmatch": Case(
+        {"fixmatch": {"ratio": 2, "threshold": 0.3}},
+        ("fixmatch/pseudo-label rate", "fixmatch/mean confidence", "fixmatch/unlabelled loss"),
+    ),
+    "pseudo labels of another data set": Case(
+        {"pseudo_labels": {"dataset": "others"}}, ("pseudo_labels/pseudo-label rate", "pseudo_labels/lambda")
+    ),
     "l2_sp": Case({"l2_sp": {}}, ("l2_sp/distance from the start",)),
 }
 

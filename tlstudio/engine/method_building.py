@@ -316,7 +316,12 @@ def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tupl
         elif count < least:
             kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
             what = f"'{data.dataset}' has {count} {kind} samples for {one.method.title}, fewer than a batch of {least}."
-            remedy = "Choose a smaller training.batch_size, or another data set."
+            smaller = (
+                "training.batch_size, or fewer for each sample of the run,"
+                if stream.ratio > 1
+                else "training.batch_size,"
+            )
+            remedy = f"Choose a smaller {smaller} or another data set."
             if stream.rows == "unshown" and not count:
                 remedy = "Set dataset.shots, or name a data set of unlabelled samples."
             problems.append(Problem(name, what, remedy))
