@@ -64,7 +64,7 @@ def train(window: MainWindow, recipe_file: Path, qtbot: QtBot) -> Run:
     window.go_to("train")
     page = window.panel("train")
     assert isinstance(page, TrainPanel)
-    page.setup.recipe_menu.load_recipe(recipe_file)
+    page.setup.foot.recipe_menu.load_recipe(recipe_file)
     qtbot.waitUntil(lambda: not page.draft.pending, timeout=LONG)
     wait_for_jobs(window.state, qtbot)
     assert page.draft.result.can_start, page.draft.result.problems

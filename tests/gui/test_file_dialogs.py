@@ -87,7 +87,7 @@ def own_files(project: Path) -> dict[str, bytes]:
 
 def press_action(panel: TrainPanel, name: str) -> None:
     """Choose an entry of the menu of recipes."""
-    action = panel.setup.recipe_menu.findChild(QAction, name)
+    action = panel.setup.foot.recipe_menu.findChild(QAction, name)
     assert isinstance(action, QAction)
     assert action.isEnabled()
     action.trigger()
@@ -113,7 +113,7 @@ def test_a_recipe_is_saved_beside_but_never_over_what_the_project_keeps(
     panel = window.panel("train")
     assert isinstance(panel, TrainPanel)
     wait_for_jobs(window.state, qtbot)
-    qtbot.waitUntil(lambda: panel.setup.recipe_menu._draft.result.recipe is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: panel.setup.foot.recipe_menu._draft.result.recipe is not None, timeout=LONG)
     (tmp_path / "notes.txt").write_text("not to be lost")
     (tmp_path / "link.toml").symlink_to(project / "tlstudio.json")
     run = next((project / "runs").iterdir())
@@ -162,7 +162,7 @@ def test_a_recipe_is_read_from_a_plain_file_alone(
         press_action(panel, "train_load_recipe")
         dialog = find(window, "load_recipe_dialog")
     run = next((project / "runs").iterdir())
-    with qtbot.waitSignal(panel.setup.recipe_menu.loaded):
+    with qtbot.waitSignal(panel.setup.foot.recipe_menu.loaded):
         choose(dialog, run / "recipe.toml", qtbot)
     wait_for_jobs(window.state, qtbot)
 

@@ -189,13 +189,13 @@ def test_a_run_that_waits_for_room_says_for_what_and_can_only_be_ended(
     buffer.append(Paused("The checkpoint needs 12 MB, and the disk has 3 MB left. Make room."))
     qtbot.waitUntil(page.live.waiting_card.isVisible)
     assert "needs 12 MB" in page.live._waiting_text.text()
-    assert not page.setup.pause_button.isEnabled()
-    assert page.setup.stop_button.isEnabled()
-    assert page.setup.cancel_button.isEnabled()
+    assert not page.setup.foot.pause_button.isEnabled()
+    assert page.setup.foot.stop_button.isEnabled()
+    assert page.setup.foot.cancel_button.isEnabled()
     assert state.run_state.text.startswith("Waiting")
     buffer.append(Resumed())
     qtbot.waitUntil(lambda: not page.live.waiting_card.isVisible())
-    assert page.setup.pause_button.isEnabled()
+    assert page.setup.foot.pause_button.isEnabled()
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
         click(page, "train_cancel", qtbot)
     wait_for_jobs(state, qtbot)
@@ -233,7 +233,7 @@ def test_a_window_leaves_a_process_alone_and_the_next_one_follows_it_and_ends_it
     following = page_of(other)
     qtbot.waitUntil(lambda: following.live.phase == "paused", timeout=LONG)
     assert following.live.story.epoch is not None, "what it said before is heard again"
-    assert following.setup.pause_button.accessibleName() == "Continue"
+    assert following.setup.foot.pause_button.accessibleName() == "Continue"
     before = following.live.story.step
     assert before is not None
     click(following, "train_pause", qtbot)

@@ -109,7 +109,7 @@ def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
     assert not start.isVisible()
     assert not chip.isVisible()
     assert bar.text == "The queue is done; the results are on the Runs page."
-    assert page.setup.train_button.isVisibleTo(page)
+    assert page.setup.foot.train_button.isVisibleTo(page)
     wait_for_jobs(state, qtbot)
 
 
@@ -121,7 +121,7 @@ def test_while_a_run_goes_the_next_is_planned_and_begins_when_it_is_over(
     click(page, "train_show_plan", qtbot)
     assert page.right.currentWidget() is page.ready
     assert page.setup.dataset_box.isEnabled()
-    assert not page.setup.train_button.isVisible(), "it has to wait"
+    assert not page.setup.foot.train_button.isVisible(), "it has to wait"
     page.draft.set_options("training", {**ONCE, "learning_rate": 0.01})
     qtbot.waitUntil(lambda: not page.draft.pending, timeout=LONG)
     click(page, "train_queue", qtbot)

@@ -87,7 +87,7 @@ def test_while_the_data_are_looked_at_the_page_says_so(state: AppState, shapes_p
     busy = panel.ready.findChild(QProgressBar, "train_ready_busy")
     assert isinstance(busy, QProgressBar)
     assert busy.isVisible()
-    assert panel.setup.sentence.text().startswith("Looking at your data and the models on this machine")
+    assert panel.setup.foot.sentence.text().startswith("Looking at your data and the models on this machine")
     assert panel.ready._sentence.text().startswith("Looking at your data and the models on this machine")
     assert panel.setup.cards["backbone"].accessibleDescription().startswith("Looking")
     wait_for_check(panel, state, qtbot)
@@ -132,8 +132,8 @@ def test_a_bug_in_a_plugin_is_a_sentence_on_the_page_and_a_report_elsewhere(
     finally:
         state.registry.remove(label)
     assert isinstance(told.args[0], ZeroDivisionError)
-    assert not page.setup.train_button.isEnabled()
-    shown = " ".join([*page.ready.problems, page.setup.sentence.text()])
+    assert not page.setup.foot.train_button.isEnabled()
+    shown = " ".join([*page.ready.problems, page.setup.foot.sentence.text()])
     assert "Something went wrong inside" in shown
     assert "ZeroDivisionError" not in shown
     assert "float division" not in shown
@@ -143,8 +143,8 @@ def test_the_page_says_what_will_happen_before_the_start(page: TrainPanel) -> No
     result = page.draft.result
     assert result.can_start
     assert result.preflight is not None
-    assert page.setup.sentence.text() == result.preflight.sentence
-    assert page.setup.train_button.isEnabled()
+    assert page.setup.foot.sentence.text() == result.preflight.sentence
+    assert page.setup.foot.train_button.isEnabled()
     assert page.setup.cards["backbone"].accessibleDescription().startswith("test_resnet")
     assert "3 classes" in page.setup.cards["head"].accessibleDescription()
 
@@ -189,7 +189,7 @@ def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, stat
         qtbot.keyClicks(editor, text)
     wait_for_check(page, state, qtbot)
     assert [problem.where for problem in page.draft.result.problems] == ["training.epochs", "training.learning_rate"]
-    assert not page.setup.train_button.isEnabled()
+    assert not page.setup.foot.train_button.isEnabled()
     assert len(page.ready.problems) == 2
     assert form.rows["epochs"].problem.isVisible()
 
@@ -283,12 +283,12 @@ def test_pause_continue_and_stop_are_three_buttons_that_do_so(page: TrainPanel, 
     qtbot.waitUntil(lambda: page.live.story.epoch is not None, timeout=LONG)
     click(page, "train_pause", qtbot)
     qtbot.waitUntil(lambda: page.live.phase == "paused", timeout=LONG)
-    assert page.setup.pause_button.accessibleName() == "Continue"
+    assert page.setup.foot.pause_button.accessibleName() == "Continue"
     click(page, "train_pause", qtbot)
     qtbot.waitUntil(lambda: page.live.phase == "training", timeout=LONG)
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
         click(page, "train_stop", qtbot)
-        assert not page.setup.stop_button.isEnabled()
+        assert not page.setup.foot.stop_button.isEnabled()
     assert page.live.ended is not None
     assert page.live.ended.status == "stopped"
     assert "test" in page.live.ended.metrics
@@ -363,17 +363,17 @@ def test_a_failed_run_is_told_with_its_sentence(page: TrainPanel, state: AppStat
 def test_recipe_and_command_are_copied_saved_and_loaded(
     page: TrainPanel, state: AppState, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    page.setup.recipe_menu.copy_recipe()
+    page.setup.foot.recipe_menu.copy_recipe()
     assert 'name = "test_resnet"' in QApplication.clipboard().text()
-    page.setup.recipe_menu.copy_command()
+    page.setup.foot.recipe_menu.copy_command()
     assert "train" in QApplication.clipboard().text()
-    page.setup.recipe_menu.save_recipe(tmp_path / "recipe.toml")
+    page.setup.foot.recipe_menu.save_recipe(tmp_path / "recipe.toml")
     page.draft.set_options("training", {"epochs": 77})
-    actions = page.setup.recipe_menu.actions()
+    actions = page.setup.foot.recipe_menu.actions()
     assert [action.isEnabled() for action in actions] == [False] * 3 + [True] * 2, "none is known to be whole yet"
     wait_for_check(page, state, qtbot)
     assert all(action.isEnabled() for action in actions)
-    page.setup.recipe_menu.load_recipe(tmp_path / "recipe.toml")
+    page.setup.foot.recipe_menu.load_recipe(tmp_path / "recipe.toml")
     wait_for_check(page, state, qtbot)
     assert page.draft.result.recipe is not None
     assert page.draft.result.recipe.training.epochs == QUICK["epochs"]
@@ -389,7 +389,7 @@ def test_ready_recipes_are_offered_for_their_task_and_keep_the_model_that_was_ch
     panel = TrainPanel(state)
     qtbot.addWidget(panel)
     panel.show()
-    menu = panel.setup.recipe_menu
+    menu = panel.setup.foot.recipe_menu
     panel.draft.load({"dataset": {"name": "topics", "revision": "r1"}})
     wait_for_check(panel, state, qtbot)
     assert menu.findChild(QAction, "train_ready_translation") is None
@@ -412,7 +412,7 @@ def test_a_recipe_that_cannot_be_read_is_an_error_with_its_name(
 ) -> None:
     (tmp_path / "bad.toml").write_text("epochs = = 3", encoding="utf-8")
     with qtbot.waitSignal(state.error) as told:
-        page.setup.recipe_menu.load_recipe(tmp_path / "bad.toml")
+        page.setup.foot.recipe_menu.load_recipe(tmp_path / "bad.toml")
     assert "bad.toml" in str(told.args[0])
 
 
@@ -448,7 +448,7 @@ def test_the_data_set_box_and_the_other_pages_agree(
     box.activated.emit(box.currentIndex())
     assert state.dataset == "scores"
     (tmp_path / "recipe.toml").write_text('[dataset]\nname = "topics"\nrevision = "r1"\n', encoding="utf-8")
-    panel.setup.recipe_menu.load_recipe(tmp_path / "recipe.toml")
+    panel.setup.foot.recipe_menu.load_recipe(tmp_path / "recipe.toml")
     assert state.dataset == "topics"
     wait_for_check(panel, state, qtbot)
 

@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QScrollArea,
-    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -20,13 +19,12 @@ from tlstudio.api import Component, TLStudioError
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
-from tlstudio.gui.theme import set_role
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
 from tlstudio.gui.widgets.place_box import PlaceBox
-from tlstudio.gui.widgets.recipe_menu import RecipeMenu
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import text_label
+from tlstudio.gui.widgets.train_foot import TrainFoot
 from tlstudio.gui.widgets.train_forms import TrainForms
 
 COLUMN_WIDTH = 340
@@ -63,9 +61,10 @@ class TrainSetup(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(10)
+        foot = self._make_foot()
         layout.addLayout(self._make_head())
         layout.addWidget(self._make_middle(), 1)
-        layout.addWidget(self._make_foot())
+        layout.addWidget(foot)
         draft.changed.connect(self._on_draft_changed)
         draft.checked.connect(self._on_checked)
 
@@ -103,7 +102,7 @@ class TrainSetup(QWidget):
             column.addWidget(card)
         self.forms = TrainForms(self._state)
         self.forms.changed.connect(self._on_form)
-        self.forms.entered.connect(self._show_help)
+        self.forms.entered.connect(self.foot.show_help)
         column.addWidget(self.forms)
         self.place = PlaceBox(self._state)
         column.addWidget(self.place)
@@ -117,76 +116,15 @@ class TrainSetup(QWidget):
         area.setWidget(inside)
         return area
 
-    def _make_foot(self) -> QWidget:
-        self.sentence = text_label("", "small", "train_sentence", wrap=True)
-        self.sentence.setAlignment(Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft)
-        # Room for two lines at all times: nothing below may move while a button is being pressed.
-        self.sentence.setMinimumHeight(2 * self.sentence.fontMetrics().height() + 2)
-        self.train_button = push_button(self.tr("&Train"), "primary", "train_start")
-        self.train_button.clicked.connect(self.start)
-        self.queue_button = push_button(
-            self.tr("Add to &queue"),
-            "secondary",
-            "train_queue",
-            hint=self.tr(
-                "Lets this run wait for its turn. Queued runs go on one after the other, also without the window"
-            ),
-        )
-        self.queue_button.clicked.connect(self.queue)
-        self.more_button = push_button(self.tr("&Recipe"), "secondary", "train_recipe_menu")
-        self.recipe_menu = RecipeMenu(self._state, self._draft, self.more_button)
-        self.recipe_menu.loaded.connect(self._show_loaded)
-        self.more_button.setMenu(self.recipe_menu)
-        idle = QWidget()
-        row = QHBoxLayout(idle)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addWidget(self.more_button)
-        row.addWidget(self.queue_button, 1)
-        row.addWidget(self.train_button, 1)
-        self.pause_button = push_button(
-            self.tr("&Pause"), "secondary", "train_pause", hint=self.tr("Waits before the next step; nothing is lost")
-        )
-        self.stop_button = push_button(
-            self.tr("&Stop and keep best"),
-            "primary",
-            "train_stop",
-            hint=self.tr("Ends after this step, keeps the best epoch and evaluates it"),
-        )
-        self.cancel_button = push_button(
-            self.tr("Ca&ncel"),
-            "quiet",
-            "train_cancel",
-            hint=self.tr("Ends after this step without an evaluation; what was best so far is kept"),
-        )
-        self.pause_button.clicked.connect(self.pause_requested)
-        self.stop_button.clicked.connect(self.stop_requested)
-        self.cancel_button.clicked.connect(self.cancel_requested)
-        going = QWidget()
-        row = QHBoxLayout(going)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addWidget(self.pause_button)
-        row.addWidget(self.stop_button, 1)
-        row.addWidget(self.cancel_button)
-        self._buttons = QStackedWidget()
-        self._buttons.setObjectName("train_buttons")
-        self._buttons.addWidget(idle)
-        self._buttons.addWidget(going)
-        self._buttons.setFixedHeight(36)
-        foot = QWidget()
-        foot.setObjectName("train_foot")
-        layout = QVBoxLayout(foot)
-        layout.setContentsMargins(0, 0, 6, 0)
-        layout.setSpacing(8)
-        layout.addWidget(self.sentence)
-        layout.addWidget(self._buttons)
-        self._sentence_text = ""
-        self._help_timer = QTimer(self)
-        self._help_timer.setSingleShot(True)
-        self._help_timer.setInterval(6000)
-        self._help_timer.timeout.connect(self._show_sentence)
-        return foot
+    def _make_foot(self) -> TrainFoot:
+        self.foot = TrainFoot(self._state, self._draft)
+        self.foot.train_button.clicked.connect(self.start)
+        self.foot.queue_button.clicked.connect(self.queue)
+        self.foot.recipe_menu.loaded.connect(self._show_loaded)
+        self.foot.pause_button.clicked.connect(self.pause_requested)
+        self.foot.stop_button.clicked.connect(self.stop_requested)
+        self.foot.cancel_button.clicked.connect(self.cancel_requested)
+        return self.foot
 
     # -- data -----------------------------------------------------------------------------------------------
 
@@ -238,12 +176,12 @@ class TrainSetup(QWidget):
     @Slot()
     def _on_draft_changed(self) -> None:
         if self._draft.fresh:
-            self._set_sentence(self.tr("Looking at your data and the models on this machine…"))
+            self.foot.set_sentence(self.tr("Looking at your data and the models on this machine…"))
             for card in self.cards.values():
                 card.show_choice(self.tr("Looking…"), "")
                 card.button.setEnabled(False)
         else:
-            self._set_sentence(self.tr("Looking at what this would do…"))
+            self.foot.set_sentence(self.tr("Looking at what this would do…"))
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
@@ -267,7 +205,7 @@ class TrainSetup(QWidget):
         else:
             self._show_chosen()
         for card in self.cards.values():
-            card.button.setEnabled(self._buttons.currentIndex() == 0)
+            card.button.setEnabled(not self.foot.running)
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
@@ -308,38 +246,23 @@ class TrainSetup(QWidget):
         if checked.problems:
             count = len(checked.problems)
             first = checked.problems[0]
-            self._set_sentence(
+            self.foot.set_sentence(
                 f"{first.what} {first.remedy}".strip()
                 if count == 1
                 else self.tr("{0} things must be mended first; they are listed on the right.").format(count)
             )
         else:
-            self._set_sentence(checked.preflight.sentence if checked.preflight else self._unmeasured())
-        for button in (self.train_button, self.queue_button):
+            self.foot.set_sentence(checked.preflight.sentence if checked.preflight else self._unmeasured())
+        for button in (self.foot.train_button, self.foot.queue_button):
             button.setEnabled(checked.can_start and self._writable())
 
     def _unmeasured(self) -> str:
-        if self._draft.result.recipe is None or self._buttons.currentIndex() == 1:
+        if self._draft.result.recipe is None or self.foot.running:
             return ""
         return self.tr("Begins when its turn has come. How long it takes is measured while no run is under way.")
 
     def _writable(self) -> bool:
         return self._state.project is not None and self._state.project.writable
-
-    def _set_sentence(self, text: str) -> None:
-        self._sentence_text = text
-        self._help_timer.stop()
-        self._show_sentence()
-
-    @Slot()
-    def _show_sentence(self) -> None:
-        self.sentence.setText(self._sentence_text)
-        self.sentence.setToolTip(self._sentence_text)
-
-    def _show_help(self, text: str) -> None:
-        if text:
-            self.sentence.setText(text)
-            self._help_timer.start()
 
     # -- start and reins ------------------------------------------------------------------------------------
 
@@ -382,8 +305,7 @@ class TrainSetup(QWidget):
 
     def show_turn(self, *, must_wait: bool) -> None:
         """Say whether a run can start now, or has to wait for others: then it can only be queued."""
-        self.train_button.setVisible(not must_wait)
-        set_role(self.queue_button, "primary" if must_wait else "secondary")
+        self.foot.show_turn(must_wait=must_wait)
 
     def show_running(self, running: bool, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
         """Show the buttons of the moment and forbid changes while a run goes.
@@ -394,11 +316,7 @@ class TrainSetup(QWidget):
             ending: Whether its end has been asked for.
             waiting: Whether it waits by itself, and can neither be paused nor told to go on.
         """
-        self._buttons.setCurrentIndex(1 if running else 0)
-        self.pause_button.setText(self.tr("&Continue") if paused else self.tr("&Pause"))
-        self.pause_button.setAccessibleName(self.tr("Continue") if paused else self.tr("Pause"))
-        self.pause_button.setEnabled(not ending and not waiting)
-        self.stop_button.setEnabled(not ending)
+        self.foot.show_running(running, paused=paused, ending=ending, waiting=waiting)
         self.forms.set_locked(running)
         self.place.setEnabled(not running)
         self.dataset_box.setEnabled(not running)
