@@ -56,7 +56,10 @@ class DataStream:
         labelled: Whether their labels are wanted, encoded by `MethodModule.encoder`. Where not, it does not matter
             whether they have any.
         views: How they are prepared, by name; each view of a sample is varied by itself.
-        ratio: So many of them come with each sample of the run, above 0; a batch has at least one.
+        ratio: So many of them come with each sample of the run, and a batch has at least one. 0: they do not come with
+            the batches, and are only gone through by `MethodContext.batches`.
+        limit: At most so many of them, drawn by the seed of the run; where they have one class each, as many of each
+            as can be. 0: all.
     """
 
     name: str
@@ -65,6 +68,7 @@ class DataStream:
     labelled: bool = False
     views: Mapping[str, View] = field(default_factory=lambda: {"": View()})
     ratio: float = 1.0
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,13 @@ class Setting:
         batch_size: Samples in a batch.
         backbone: Facts of the backbone.
         head: The head.
+        head_options: Its options.
         strategy: The strategy.
         strategy_options: Its options.
         methods: Names of all methods of the run.
         streams: What is known of the streams that the method has asked for, by name.
-        starts_from_run: Whether the backbone is that of an earlier run.
+        models: What the models that the method has asked for have learned, by name.
+        starts_from: Id of the run that the backbone is taken from; ``""``: none.
     """
 
     modality: Modality
@@ -108,11 +114,13 @@ class Setting:
     batch_size: int
     backbone: BackboneInfo
     head: TaskHead
+    head_options: Options
     strategy: FineTuningStrategy
     strategy_options: Options
     methods: Collection[str]
     streams: Mapping[str, StreamInfo] = field(default_factory=dict)
-    starts_from_run: bool = False
+    models: Mapping[str, TargetInfo] = field(default_factory=dict)
+    starts_from: str = ""
 
     @property
     def task(self) -> Task:

@@ -13,7 +13,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import MODALITIES, DataError, DataStream, Preprocessor, Problem, RunError, TargetInfo, View
+from tlstudio.api import (
+    MODALITIES,
+    DataError,
+    DataStream,
+    Preprocessor,
+    Problem,
+    RunError,
+    TargetInfo,
+    TLStudioError,
+    View,
+)
 from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
 from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.api.nn import TransferModel
@@ -28,6 +38,7 @@ from tlstudio.engine.methods import SEPARATOR, ChosenMethod, Methods
 from tlstudio.engine.recipe import Recipe, TrainingOptions
 from tlstudio.engine.source import RunSource, find_source, runs_beside
 from tlstudio.engine.streams import StreamLoader, stream_seed
+from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 
 
@@ -94,6 +105,8 @@ class Workshop:
         loaders = {}
         for one in self.parts.methods:
             for name, stream in one.streams().items():
+                if not stream.ratio:
+                    continue
                 revision, indices = self._rows(stream)
                 encoder = methods.encoder(one.name, name) if stream.labelled else NoTargets()
                 (first, view), *others = stream.views.items()
@@ -140,6 +153,8 @@ class Workshop:
             features=self._shape(),
             forward=forward,
             batches=batches,
+            updates=frozenset(self.parts.strategy.updates(self.model, self.parts.strategy_options)),
+            modules=lambda: (self.model, *modules.values()),
         )
 
     def _shape(self) -> Any:  # noqa: ANN401  a FeatureShape, whatever is around the backbone
@@ -156,7 +171,7 @@ class Workshop:
 
     def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
         revision = dataset_beside(self.revision, stream.dataset)
-        return revision, stream_rows(stream, revision)
+        return revision, stream_rows(stream, revision, self.options.seed)
 
     def _stream_once(self, module: MethodModule, stream: DataStream) -> EvalLoader:
         revision, indices = self._rows(stream)
@@ -194,7 +209,7 @@ class Workshop:
 
 
 def stream_batch(stream: DataStream, batch_size: int) -> int:
-    """Number of samples of a stream in a batch."""
+    """Number of samples of a stream in a batch, or that there must be."""
     return max(1, round(stream.ratio * batch_size))
 
 
@@ -248,14 +263,31 @@ def run_beside(revision: Revision, run_id: str) -> RunSource:
     return source
 
 
-def stream_rows(stream: DataStream, revision: Revision) -> np.ndarray:
-    """Rows of the samples of a stream."""
+def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.ndarray:
+    """Rows of the samples of a stream, in ascending order.
+
+    Args:
+        stream: The stream.
+        revision: Its data.
+        seed: Draws them where not all are taken.
+    """
     match stream.rows:
         case "train":
-            return revision.indices("train")
+            rows = revision.indices("train")
         case "unshown":
-            return np.asarray(revision.left_aside, dtype=np.int64)
-    return np.arange(len(revision), dtype=np.int64)
+            rows = np.asarray(revision.left_aside, dtype=np.int64)
+        case "all":
+            rows = np.arange(len(revision), dtype=np.int64)
+    if not stream.limit or len(rows) <= stream.limit:
+        return rows
+    drawn = np.random.default_rng(seed).permutation(rows)
+    if revision.label_kind == "name":
+        names = np.asarray(revision.labels(drawn), dtype=object)
+        place = np.zeros(len(drawn), dtype=np.int64)  # which one of its class each is
+        for name in revision.classes:
+            place[names == name] = np.arange(int((names == name).sum()))
+        drawn = drawn[np.argsort(place, kind="stable")]
+    return np.sort(drawn[: stream.limit])
 
 
 def method_problems(
@@ -265,21 +297,16 @@ def method_problems(
     problems: list[Problem] = []
     names = [one.name for one in parts.methods]
     for one in parts.methods:
-        where = f"methods.{one.name}"
+        where = f"methods.{one.name}" if one.name in recipe.methods else "strategy"
         for other in parts.methods:
             if other.name in one.method.excludes:
                 what = f"{one.method.title} and {other.method.title} exclude each other."
                 problems.append(Problem(where, what, "Take one of them out."))
         streams, found = _stream_infos(one, recipe, revision)
         problems += [Problem(where, problem.what, problem.remedy) for problem in found]
-        for name, run_id in one.method.models(one.options).items():
-            try:
-                run = run_beside(revision, run_id).run
-                if gone := RunSource(run).why_not(registry):
-                    problems.append(Problem(where, f"The {name} cannot be used: {' '.join(gone)}"))
-            except RunError as error:
-                problems.append(Problem(where, error.what, error.remedy))
-        if found:
+        models, wrong = _model_targets(one, revision, registry)
+        problems += [Problem(where, problem.what, problem.remedy) for problem in wrong]
+        if found or wrong:
             continue  # what it would say of them cannot be known
         setting = Setting(
             modality=revision.modality,
@@ -288,16 +315,39 @@ def method_problems(
             batch_size=recipe.training.batch_size,
             backbone=parts.backbone.info(),
             head=parts.head,
+            head_options=parts.head_options,
             strategy=parts.strategy,
             strategy_options=parts.strategy_options,
             methods=names,
             streams=streams,
-            starts_from_run=bool(recipe.backbone.start_from),
+            models=models,
+            starts_from=recipe.backbone.start_from,
         )
         for problem in one.method.problems(setting, one.options):
             full = f"{where}.{problem.where}" if problem.where else where
             problems.append(Problem(full, problem.what, problem.remedy))
     return problems
+
+
+def _model_targets(
+    one: ChosenMethod, revision: Revision, registry: Registry
+) -> tuple[dict[str, TargetInfo], list[Problem]]:
+    targets, problems = {}, []
+    for name, run_id in one.method.models(one.options).items():
+        try:
+            source = run_beside(revision, run_id)
+            if gone := source.why_not(registry):
+                problems.append(Problem(name, f"Run {run_id} cannot be used: {' '.join(gone)}"))
+                continue
+            targets[name] = read_target(source.run)
+            modality = registry.backbone(source.backbone.name).modality
+        except TLStudioError as error:
+            problems.append(Problem(name, error.what, error.remedy))
+            continue
+        if modality != revision.modality:
+            taken, has = MODALITIES[modality].items, MODALITIES[revision.modality].items
+            problems.append(Problem(name, f"The model of run {run_id} takes {taken}, the data set has {has}."))
+    return targets, problems
 
 
 def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tuple[dict[str, StreamInfo], list[Problem]]:
@@ -308,7 +358,8 @@ def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tupl
         except DataError as error:
             problems.append(Problem(name, error.what, error.remedy))
             continue
-        count, least = len(stream_rows(stream, data)), stream_batch(stream, recipe.training.batch_size)
+        count = len(stream_rows(stream, data, recipe.training.seed))
+        least = stream_batch(stream, recipe.training.batch_size)
         if data.modality != revision.modality:
             mine, other = MODALITIES[revision.modality].items, MODALITIES[data.modality].items
             what = f"The data set '{data.dataset}' has {other}, the one that is learned has {mine}."
