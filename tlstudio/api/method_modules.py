@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,9 @@ class MethodContext:
         forward: Computes features and raw outputs of any inputs, as the run does it.
         batches: Goes once through samples as they are, without variation, in a fixed order: of the run's train split
             (``""``) or of a stream with labels. Gives inputs and targets on the device.
+        updates: Names in ``model.state_dict()`` that may change at any time of the run: `FineTuningStrategy.updates`.
+        modules: Gives the model and the modules of all methods, once all are built: what has gradients and running
+            statistics.
     """
 
     model: TransferModel
@@ -118,6 +121,8 @@ class MethodContext:
     features: FeatureShape
     forward: Callable[[Inputs], tuple[Features, Tensor]] = field(repr=False)
     batches: Callable[[str], Iterator[tuple[Inputs, Tensor]]] = field(repr=False)
+    updates: frozenset[str] = field(repr=False)
+    modules: Callable[[], Sequence[nn.Module]] = field(repr=False)
 
     def new_head(self, target: TargetInfo) -> HeadModule:
         """Build another head of the run's kind for another target, with fresh weights."""
@@ -161,6 +166,17 @@ class MethodModule(nn.Module):
     def on_epoch_start(self, epoch: int) -> None:
         """Called before each epoch (counted from 0), behind that of the strategy; also after a resume."""
 
+    def learning_rate(self, progress: float, factor: float) -> float:
+        """Return the factor by which all learning rates are scaled, in place of that of the schedule.
+
+        It must follow from its arguments and the options alone.
+
+        Args:
+            progress: Share of all steps of the run that has been made, in 0..1.
+            factor: What the schedule, or the method before this one, says.
+        """
+        return factor
+
     def transform(self, step: TrainingStep) -> None:
         """Change inputs and targets of a batch before the model sees them. What is random draws from torch."""
 
@@ -176,8 +192,8 @@ class MethodModule(nn.Module):
         """Stand around the computation of a batch's gradients.
 
         Args:
-            compute: Computes the losses ``[B]`` and adds the gradients of their mean to ``.grad``; may be called more
-                than once.
+            compute: Computes the losses ``[B]`` and adds the gradients of their mean to ``.grad``, where those of
+                earlier batches of the same step may lie; may be called more than once.
 
         Returns:
             The losses to be logged.
@@ -193,7 +209,10 @@ class MethodModule(nn.Module):
         yield
 
     def on_epoch_end(self) -> None:
-        """Called after the steps of an epoch, before its validation."""
+        """Called after all steps of an epoch, once, before its validation.
+
+        Where it is interrupted (`MethodContext.batches` asks for that), it is called again when the run goes on.
+        """
 
     def quantities(self) -> Mapping[str, float]:
         """Numbers of now that are worth plotting, by name: ``{"lambda": 0.3}``. Asked for when a step is logged."""

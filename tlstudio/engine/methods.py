@@ -103,6 +103,12 @@ class Methods:
         for module in self._modules.values():
             module.on_epoch_end()
 
+    def learning_rate(self, progress: float, factor: float) -> float:
+        """Let each change the factor by which all learning rates are scaled."""
+        for module in self._modules.values():
+            factor = module.learning_rate(progress, factor)
+        return factor
+
     def transform(self, step: TrainingStep, batch: Batch) -> None:
         """Let each change the inputs and targets of a batch."""
         for module in self._each(step, batch):

@@ -93,7 +93,10 @@ class Trainer:
         network, fabric_optimizer = self._fabric.setup(learner.network, optimizer)
         steps = options.epochs * math.ceil(len(train) / options.accumulate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, steps, options)
+            optimizer,
+            lambda step: learner.methods.learning_rate(
+                min(1.0, step / max(1, steps)), learning_rate_factor(step, steps, options)
+            ),
         )
         keep_last = options.keep == "last"
         best = BestEpoch(*monitored(model.head, options, validation.labels))
@@ -110,11 +113,13 @@ class Trainer:
             learner.methods.on_epoch_start(epoch - 1)
             if learner.groups:
                 self._train_epoch(state, train, batches)
-            learner.methods.on_epoch_end()
             request = self._control.request
             if request == "cancel" or (request == "stop" and state.kept and not keep_last):
                 break
             try:
+                if state.ended < epoch and (state.batch == len(train) or not learner.groups):
+                    learner.methods.on_epoch_end()
+                    state.ended = epoch
                 outputs = self._validate(state, validation)
                 metrics = outputs.metrics
             except Interrupted:

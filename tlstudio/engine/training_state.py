@@ -168,6 +168,7 @@ class TrainingState:
         self.epoch = 1  # the one that is under way
         self.batch = 0  # batches of it that have been learned from
         self.step = 0
+        self.ended = 0  # the last epoch of which methods were told that its steps are made
         self.between_steps = True  # no gradient waits for the rest of an accumulated step
         self.finished = False
         self.kept = 0  # the epoch of the checkpoint "best"
@@ -190,6 +191,7 @@ class TrainingState:
             "epoch": self.epoch,
             "batch": self.batch,
             "step": self.step,
+            "ended": self.ended,
             "finished": self.finished,
             "kept": self.kept,
             "seconds": self.clock.seconds,
@@ -216,6 +218,7 @@ class TrainingState:
             self.scheduler.load_state_dict(state["scheduler"])
             self._fabric.strategy.precision.load_state_dict(state["precision"])
             self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+            self.ended = state.get("ended", self.epoch - 1)
             self.finished, self.kept = state["finished"], state["kept"]
             self.metrics = dict(resumption.state.metrics)
             self.whole.load(state["whole"])

@@ -42,7 +42,7 @@ def method_context(
     import torch
 
     from tlstudio.api.method_modules import MethodContext
-    from tlstudio.api.nn import TransferModel
+    from tlstudio.api.nn import TransferModel, learning_names
     from tlstudio.testing.components import tiny_backbones
     from tlstudio.testing.samples import modality_of
 
@@ -79,6 +79,8 @@ def method_context(
         features=module.shape,
         forward=forward,  # type: ignore[arg-type]  # features are a `Features`, which this module must not import
         batches=batches,
+        updates=frozenset(learning_names(model)),
+        modules=lambda: [model],
     )
 
 
