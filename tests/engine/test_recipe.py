@@ -118,6 +118,23 @@ def test_the_copied_command_line_gives_the_same_recipe(shapes_project: Project, 
     assert complete(set_values(names, assignments), revision, registry) == recipe
 
 
+def test_the_copied_command_line_names_methods_and_samples_per_class(
+    shapes_project: Project, registry: Registry
+) -> None:
+    revision = shapes_project.dataset("shapes")
+    values = {
+        "dataset": {"shots": 2},
+        "backbone": TINY_VISION,
+        "strategy": "full",
+        "methods": {"l2_sp": {"alpha": 0.3, "beta": 0.01}},
+    }
+    recipe = complete(values, revision, registry)
+    words = shlex.split(command_line(recipe, shapes_project.folder, revision=revision, registry=registry))
+    assert words[words.index("--shots") + 1] == "2"
+    assert words[words.index("--method") + 1] == "l2_sp"
+    assert [word for word in words if word.startswith("methods.")] == ["methods.l2_sp.alpha=0.3"]
+
+
 @pytest.mark.starter
 def test_a_command_line_spells_out_only_what_would_not_be_filled_in(
     shapes_project: Project, registry: Registry

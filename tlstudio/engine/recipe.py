@@ -175,7 +175,7 @@ class BackboneChoice(Choice):
         return values
 
 
-class DatasetChoice(BaseModel):
+class DatasetChoice(Options):
     """A frozen revision of a data set of the project.
 
     Attributes:
@@ -184,11 +184,14 @@ class DatasetChoice(BaseModel):
         shots: Learn from so many samples of each class of the train split, drawn by the seed of the training; 0: all.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     revision: str
-    shots: int = Field(0, ge=0)
+    shots: int = option(
+        0,
+        title="Samples per class",
+        help="Learns from so many training samples of each class alone, drawn by the seed; 0 takes all.",
+        ge=0,
+    )
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -34,11 +34,17 @@ def command_line(
     for section in ("backbone", "head", "strategy"):
         if "name" in said[section]:
             words += [f"--{section}", said[section]["name"]]
+    if recipe.dataset.shots:
+        words += ["--shots", str(recipe.dataset.shots)]
     if recipe.backbone.start_from:
         words += ["--start-from", recipe.backbone.start_from]
     for section in ("backbone", "head", "strategy"):
         for name, value in said[section]["options"].items():
             words += ["-o", f"{section}.{name}={_toml(value)}"]
+    for method, options in said.get("methods", {}).items():
+        words += ["--method", method]
+        for name, value in options.items():
+            words += ["-o", f"methods.{method}.{name}={_toml(value)}"]
     for name, value in said["training"].items():
         words += ["-o", f"training.{name}={_toml(value)}"]
     return shlex.join(words)
@@ -79,6 +85,8 @@ def _unlike_defaults(values: Mapping[str, Any], revision: Revision, registry: Re
     usual = TrainingOptions.model_validate(filled["training"]).model_dump(mode="json")
     unlike = {name: value for name, value in values["training"].items() if value != usual[name]}
     said["training"] = {**training, **unlike}
+    methods = values.get("methods", {})
+    said["methods"] = {name: _unlike(options, registry.method(name)) for name, options in methods.items()}
     return said
 
 
@@ -89,10 +97,14 @@ def _set_options(section: str, choice: Mapping[str, Any], registry: Registry) ->
         "head": registry.head,
         "strategy": registry.strategy,
     }[section]
-    fields = look_up(choice["name"]).Options.model_fields
+    return _unlike(choice["options"], look_up(choice["name"]))
+
+
+def _unlike(options: Mapping[str, Any], component: Component) -> dict[str, Any]:
+    fields = component.Options.model_fields
     return {
         name: value
-        for name, value in choice["options"].items()
+        for name, value in options.items()
         if name not in fields or fields[name].is_required() or value != fields[name].default
     }
 
