@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tlstudio.api import Features, TargetInfo
+from tlstudio.api.nn import HeadModule
 from tlstudio_heads.modules import ClassificationModule
 
 __all__ = ["GatedFusionModule", "GatedUnit"]
@@ -66,6 +67,10 @@ class GatedFusionModule(ClassificationModule):
         )
         self.hidden = None  # the gated unit stands in its place
         self.fusion = GatedUnit(parts, hidden)
+
+    def set_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Refuse: gates are no linear function."""
+        HeadModule.set_linear(self, weight, bias)
 
     def forward(self, features: Features) -> Tensor:
         """Compute logits ``[B, K]`` from parts ``[B, D1 + D2 + ...]``."""

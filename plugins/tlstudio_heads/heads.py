@@ -72,14 +72,23 @@ class RegressionOptions(HeadOptions):
     )
 
 
-class Classification(TaskHead):
+class PooledTaskHead(TaskHead):
+    """A head that is linear unless a hidden layer is asked for."""
+
+    requires: FeatureKind = "pooled"
+
+    def is_linear(self, options: api.Options) -> bool:
+        """Whether there is no hidden layer; see `TaskHead`."""
+        return as_options(HeadOptions, options).hidden == 0
+
+
+class Classification(PooledTaskHead):
     """One class out of several: softmax and cross-entropy."""
 
     name = "classification"
     title = "Classification"
     description = "Gives each sample one class out of several. Choose it when each sample belongs to exactly one class."
     task: Task = "classification"
-    requires: FeatureKind = "pooled"
     Options = ClassificationOptions
 
     def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
@@ -114,14 +123,13 @@ def check_classes(target: TargetInfo) -> None:
         )
 
 
-class MultiLabel(TaskHead):
+class MultiLabel(PooledTaskHead):
     """Any number of labels a sample: a sigmoid for each and binary cross-entropy."""
 
     name = "multi_label"
     title = "Multi-label classification"
     description = "Gives each sample any number of labels, or none. Choose it when labels may occur together."
     task: Task = "multi_label"
-    requires: FeatureKind = "pooled"
     Options = MultiLabelOptions
 
     def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
@@ -141,14 +149,13 @@ class MultiLabel(TaskHead):
         )
 
 
-class Regression(TaskHead):
+class Regression(PooledTaskHead):
     """A number: squared or Huber error on values standardised by the training set."""
 
     name = "regression"
     title = "Regression"
     description = "Predicts a number, such as an age, a price or a rating."
     task: Task = "regression"
-    requires: FeatureKind = "pooled"
     Options = RegressionOptions
 
     def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:

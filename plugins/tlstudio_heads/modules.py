@@ -87,6 +87,16 @@ class PooledHead(HeadModule):
         output: Tensor = self.output(x)
         return output
 
+    def set_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Put a linear function of the features in place; see `HeadModule`."""
+        if self.hidden is not None:
+            super().set_linear(weight, bias)
+        with torch.no_grad():
+            self.centre.mean.zero_()
+            self.centre.known.fill_(True)
+            self.output.weight.copy_(weight)
+            self.output.bias.copy_(bias)
+
 
 class ClassificationModule(PooledHead):
     """Softmax classification.

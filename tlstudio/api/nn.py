@@ -260,6 +260,17 @@ class HeadModule(nn.Module, ABC):
     def metrics(self) -> MetricCollection:
         """Metrics named as in scikit-learn (``accuracy``, ``f1_macro``); updated with ``(output, target)``."""
 
+    def set_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Put a function that was fitted elsewhere in the place of what it has learned, in evaluation mode.
+
+        Only where `TaskHead.is_linear`; the output is then ``pooled @ weight.T + bias``.
+
+        Args:
+            weight: ``[K, D]``.
+            bias: ``[K]``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no linear function of pooled features")
+
     def undefined_metrics(self, labels: Sequence[Label]) -> Collection[str]:
         """Name metrics that cannot be measured on samples with these labels, so that no epoch is chosen by them.
 
@@ -357,6 +368,8 @@ def set_train_mode(model: nn.Module) -> None:
 
     - a module with parameters of which none learns, with all that is inside it (its dropout, say);
     - a module whose own parameters are frozen although something inside it learns (an adapter); only itself;
+    - a module with running statistics of whose own parameters some are frozen (BatchNorm of which the bias alone
+      learns);
     - a module that has running statistics but no parameters (BatchNorm without scale), where the module it lies in
       is frozen in part: nothing tells whether it should move, and moving it would change what the frozen part gives.
     """
@@ -377,7 +390,7 @@ def _keep_frozen(module: nn.Module) -> tuple[int, int]:
     if total and not learning:
         module.eval()
         return learning, total
-    if own and not any(own):
+    if own and not (all(own) if getattr(module, "running_mean", None) is not None else any(own)):
         module.training = False
     if learning < total:
         for child in without:
