@@ -1,4 +1,4 @@
-"""What the window says above its pages by itself: a run that was interrupted, some that wait, a start that crashed."""
+"""What the window says by itself: a run that was interrupted or has ended, some that wait, a start that crashed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QCoreApplication, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 
+from tlstudio.engine.events import RunEnded
 from tlstudio.gui.log_files import Crash
 from tlstudio.gui.run_reading import can_go_on
 from tlstudio.gui.state import AppState
@@ -74,6 +75,16 @@ def crash_notice(crash: Crash, show: Callable[[str, str], None]) -> Notice:
     )
     text = _tr("TL Studio ended unexpectedly the last time. Your projects are whole, and nothing was sent anywhere.")
     return Notice("crash", text, actions)
+
+
+def told_end(ended: RunEnded) -> tuple[str, str]:
+    """What the status bar says of a run that has ended, and the details of it."""
+    match ended.status:
+        case "failed":
+            return _tr("The run has failed."), f"{ended.error}\n\n{ended.traceback}".strip()
+        case "cancelled":
+            return _tr("The run was cancelled."), ""
+    return _tr("The run is done; its result is on the Runs page."), ""
 
 
 def _tr(text: str) -> str:

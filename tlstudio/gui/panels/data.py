@@ -60,7 +60,7 @@ class DataPanel(QWidget):
         )
         self._no_data.activated.connect(self.choose_source)
         self.browser = DataBrowser(state)
-        self.browser.import_wanted.connect(self.choose_source)
+        self.browser.head.import_wanted.connect(self.choose_source)
         self.import_view = ImportView(state)
         self.import_view.closed.connect(self.refresh)
         self.import_view.imported.connect(self._imported)
@@ -107,7 +107,7 @@ class DataPanel(QWidget):
             return
         if name and name in project.datasets():
             self._state.select_dataset(name)
-        self.browser.show_choices(project, self._state.dataset, self._state.revision)
+        self.browser.head.show_choices(project, self._state.dataset, self._state.revision)
         if self._stack.currentWidget() in (self._no_data, self._no_project):
             self.refresh()
 
@@ -117,7 +117,7 @@ class DataPanel(QWidget):
         project, name, revision_id = self._state.project, self._state.dataset, self._state.revision
         if project is None or not name:
             return
-        self.browser.show_choices(project, name, revision_id)
+        self.browser.head.show_choices(project, name, revision_id)
         if self.browser.shows(project, name, revision_id):
             self._apply_wanted()
             return
@@ -178,9 +178,9 @@ class DataPanel(QWidget):
         menu.addAction(self.tr("A &folder of images or texts…"), lambda: self._choose(folder=True))
         menu.addAction(self.tr("A &table or file…"), lambda: self._choose(folder=False))
         sender = self.sender()
-        anchor = self.browser.import_button if sender is self.browser else self._no_data.button
+        anchor = self.browser.head.import_button if sender is self.browser else self._no_data.button
         if not anchor.isVisible():
-            anchor = self.browser.import_button
+            anchor = self.browser.head.import_button
         menu.popup(anchor.mapToGlobal(anchor.rect().bottomLeft()))
 
     def _choose(self, *, folder: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.child import OUTPUT_NAME
-from tlstudio.engine.events import RunEnded
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui import run_work
+from tlstudio.gui.notices import told_end
 from tlstudio.gui.recipe_draft import Checked, RecipeDraft
 from tlstudio.gui.run_closing import RunCloser
 from tlstudio.gui.run_work import RunWork, takes_process
@@ -217,12 +218,9 @@ class TrainPanel(QWidget):
             self.setup.load_values(recipe)
 
         def open_data(_: JobContext) -> Revision | None:
-            if project is None:
-                return None
-            try:
-                return project.dataset(recipe.dataset.name, recipe.dataset.revision)
-            except TLStudioError:
-                return None  # as above
+            with contextlib.suppress(TLStudioError):  # as above
+                return project.dataset(recipe.dataset.name, recipe.dataset.revision) if project is not None else None
+            return None
 
         def show_data(revision: Revision | None) -> None:
             if revision is not None and session is self._session:
@@ -370,19 +368,11 @@ class TrainPanel(QWidget):
         self.live.redraw()
         ended = self.live.ended
         if ended is not None:
-            self._tell(ended)
+            self._state.message.emit(*told_end(ended))
         self._state.runs_changed.emit()
         if not self._closer.closing:
             self.draft.look_again()
         self._closer.over()
-
-    def _tell(self, ended: RunEnded) -> None:
-        if ended.status == "failed":
-            self._state.message.emit(self.tr("The run has failed."), f"{ended.error}\n\n{ended.traceback}".strip())
-        elif ended.status == "cancelled":
-            self._state.message.emit(self.tr("The run was cancelled."), "")
-        else:
-            self._state.message.emit(self.tr("The run is done; its result is on the Runs page."), "")
 
     @Slot(str)
     def _see_result(self, run_id: str) -> None:

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QStackedWidget, QTabBar, QVBoxLayout, QWidget
+from PySide6.QtCore import QLocale, Qt, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import LIGHT
@@ -16,8 +16,9 @@ from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.filter_bar import FilterBar
 from tlstudio.gui.widgets.found_items import look_for_similar, newest_run_on
 from tlstudio.gui.widgets.gallery import Gallery, Indices, Tile
-from tlstudio.gui.widgets.icons import IconLabel, keep_icon
+from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_details import ItemDetails
+from tlstudio.gui.widgets.revision_choice import RevisionChoice
 from tlstudio.gui.widgets.sample_filter import matching
 from tlstudio.gui.widgets.sample_thumbs import row_thumb
 from tlstudio.gui.widgets.samples_model import short_label
@@ -34,13 +35,7 @@ _TILES_KEPT = 2000  # what was once seen is not read again while the gallery is 
 
 
 class DataBrowser(QWidget):
-    """Shows one revision of one data set.
-
-    Signals:
-        import_wanted(): 'Import data' was pressed.
-    """
-
-    import_wanted = Signal()
+    """Shows one revision of one data set."""
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,7 +48,8 @@ class DataBrowser(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 16, 20, 16)
         layout.setSpacing(12)
-        layout.addLayout(self._make_head())
+        self.head = RevisionChoice(state)
+        layout.addWidget(self.head)
         body = QHBoxLayout()
         body.setSpacing(12)
         body.addWidget(self._make_items(), 1)
@@ -73,32 +69,6 @@ class DataBrowser(QWidget):
         layout.addLayout(body, 1)
 
     # Parts ------------------------------------------------------------------------------------------------------
-
-    def _make_head(self) -> QHBoxLayout:
-        self.dataset_box = QComboBox()
-        self.dataset_box.setObjectName("data_dataset")
-        self.dataset_box.setAccessibleName(self.tr("Data set"))
-        self.dataset_box.setMinimumWidth(180)
-        self.dataset_box.activated.connect(self._choose_dataset)
-        self.revision_box = QComboBox()
-        self.revision_box.setObjectName("data_revision")
-        self.revision_box.setAccessibleName(self.tr("Revision"))
-        self.revision_box.setMinimumWidth(128)
-        self.revision_box.activated.connect(self._choose_revision)
-        self.import_button = push_button(
-            " " + self.tr("Import data"), "primary", "data_import", accessible=self.tr("Import data")
-        )
-        keep_icon(self.import_button, self._state, "plus", "on_accent", 15)
-        self.import_button.clicked.connect(self.import_wanted)
-        head = QHBoxLayout()
-        head.setSpacing(8)
-        head.addWidget(text_label(self.tr("Data"), "title", "data_title"))
-        head.addSpacing(12)
-        head.addWidget(self.dataset_box)
-        head.addWidget(self.revision_box)
-        head.addStretch()
-        head.addWidget(self.import_button)
-        return head
 
     def _make_items(self) -> QWidget:
         self.tabs = QTabBar()
@@ -193,18 +163,6 @@ class DataBrowser(QWidget):
         self._revision = None
         self._ids = None
         self._set_rows(np.zeros(0, dtype=np.int64))
-
-    def show_choices(self, project: Project, name: str, revision_id: str) -> None:
-        """Offer the data sets and revisions of a project."""
-        with QSignalBlocker(self.dataset_box), QSignalBlocker(self.revision_box):
-            self.dataset_box.clear()
-            self.dataset_box.addItems(project.datasets())
-            self.dataset_box.setCurrentText(name)
-            self.revision_box.clear()
-            for each in reversed(project.revisions(name) if name else []):
-                self.revision_box.addItem(self.tr("Revision {0}").format(each.removeprefix("r")), each)
-            self.revision_box.setCurrentIndex(self.revision_box.findData(revision_id))
-        self.import_button.setEnabled(project.writable)
 
     def show_loading(self) -> None:
         """Say that a revision is being opened."""
@@ -390,14 +348,6 @@ class DataBrowser(QWidget):
         self.gallery.set_current(-1)
         self.table.clearSelection()
         self._side.setCurrentIndex(0)
-
-    @Slot(int)
-    def _choose_dataset(self, _index: int) -> None:
-        self._state.select_dataset(self.dataset_box.currentText())
-
-    @Slot(int)
-    def _choose_revision(self, _index: int) -> None:
-        self._state.select_dataset(self.dataset_box.currentText(), str(self.revision_box.currentData()))
 
     def close_down(self) -> None:
         """End the threads that make thumbnails."""
