@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class RunningText(DatasetFormat):
         "reports, articles, a language."
     )
     modality = "text"
-    tasks: tuple[Task, ...] = ("generation",)
+    tasks: tuple[Task, ...] = ("generation", "pretraining")
     Options = RunningTextOptions
 
     def detect(self, path: Path) -> float:
@@ -94,7 +95,11 @@ class RunningText(DatasetFormat):
         if not files:
             raise DataError(f"There are no text files in {path}.", "Choose a .txt file or a folder of them.", path=path)
         for file in files:
-            yield from _pieces(file, relative(file, path) if file != path else path.name, options, len(files) > 1)
+            name = relative(file, path) if file != path else path.name
+            for item in _pieces(file, name, options, len(files) > 1):
+                if task == "pretraining" and isinstance(item, Sample):
+                    item = replace(item, text=f"{item.text} {item.label}".strip(), label=None)
+                yield item
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -143,6 +143,10 @@ class ValueTable(DatasetFormat):
         """Leave the columns for learning empty, and no column out: the model knows which it takes."""
         return {"label_column": "", "group_column": "", "split_column": "", "leave_out": ""}
 
+    def for_pretraining(self) -> Mapping[str, Any]:
+        """Leave the columns for learning empty; which columns name the row is seen in the data."""
+        return {"label_column": "", "group_column": "", "split_column": ""}
+
 
 def guess_label(table: Table, rows: Sequence[Sequence[Any]]) -> tuple[str, bool]:
     """Return the column that is to be learned, and whether its name says so; the last one is it by custom."""

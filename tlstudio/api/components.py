@@ -52,6 +52,11 @@ class DatasetFormat(Component):
     modality: Modality
     tasks: Collection[Task] = ("classification", "multi_label", "regression", "anomaly_detection")
 
+    @property
+    def every_task(self) -> tuple[Task, ...]:
+        """`tasks`, and pretraining, as any data can be learned from without labels."""
+        return (*(task for task in self.tasks if task != "pretraining"), "pretraining")
+
     @abstractmethod
     def detect(self, path: Path) -> float:
         """Say how well this format fits a path: 0 (not at all) to 1 (certainly). Fast; never raises."""
@@ -79,6 +84,14 @@ class DatasetFormat(Component):
     def without_labels(self) -> Mapping[str, Any] | None:
         """Options under which `read` gives every sample without its label, for prediction; `None`: it cannot."""
         return None
+
+    def for_pretraining(self) -> Mapping[str, Any]:
+        """Options under which samples that are learned from without labels are read, where the user sets no others.
+
+        Any data can be learned from so: labels that `read` gives all the same are left out. It is asked for the task
+        ``"pretraining"`` where this is among `tasks`, else for the first of them.
+        """
+        return self.without_labels() or {}
 
 
 class Preprocessor(ABC):
@@ -281,6 +294,10 @@ class TaskHead(Component):
         Raises:
             DataError: The target cannot be learned by this head (a single class, say).
         """
+
+    def is_linear(self, options: Options) -> bool:
+        """Whether its output is a linear function of pooled features, so that `HeadModule.set_linear` works."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ Task = Literal[
     "forecasting",
     "recommendation",
     "anomaly_detection",
+    "pretraining",
 ]
 Split = Literal["train", "validation", "test"]
-LabelKind = Literal["name", "names", "number", "numbers", "spans", "mask", "boxes", "text"]
+LabelKind = Literal["name", "names", "number", "numbers", "spans", "mask", "boxes", "text", "none"]
 """What the labels of a task are made of; it decides how they are stored, counted and shown."""
 
 Cell = str | float | tuple[float, ...] | None
@@ -150,6 +151,7 @@ TASKS: dict[Task, TaskInfo] = {
     "forecasting": TaskInfo("Forecasting", "numbers", "says how a series goes on"),
     "recommendation": TaskInfo("Recommendation", "number", "says how much somebody will like each item"),
     "anomaly_detection": TaskInfo("Anomaly detection", "name", "says how unlike the normal items something is"),
+    "pretraining": TaskInfo("Pretraining", "none", "learns from items without labels, for runs that start from it"),
 }
 
 
@@ -311,7 +313,7 @@ def label_from(values: object, kind: LabelKind) -> Label:
     Raises:
         TypeError, ValueError, KeyError: It is something else.
     """
-    if values is None:
+    if values is None or kind == "none":
         return None
     if kind in ("name", "text"):
         return str(values)

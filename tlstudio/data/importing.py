@@ -15,7 +15,7 @@ from typing import Any
 from tlstudio.api import SPLITS, DataError, Rejected, Sample, Split
 from tlstudio.api.files import is_link
 from tlstudio.data.names import valid_name
-from tlstudio.data.planning import ImportRequest, plan_import
+from tlstudio.data.planning import ImportRequest, plan_import, read_source
 from tlstudio.data.prepare import Cancelled, Prepared, prepare_files, prepare_rows, prepare_texts
 from tlstudio.data.revision import MEDIA_FOLDER, REPORT_FILE, TABLE_FILE, Revision
 from tlstudio.data.revision_facts import FACTS_FILE, FORMAT
@@ -207,7 +207,7 @@ def _prepared(
 def _reading(request: ImportRequest) -> Iterator[Sample | Rejected]:
     """Read the source; what goes wrong there is told as such and not as a fault of the project's disk."""
     try:
-        yield from request.format.read(request.source, request.options, request.task)
+        yield from read_source(request)
     except FileNotFoundError:
         raise _gone(request.source) from None
     except OSError as error:
@@ -240,9 +240,9 @@ def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int
     reasons = Counter(item.reason for item in rejected)
     if reasons.get("It has no label.", 0) == len(rejected):
         return DataError(
-            f"Nothing in {request.source} is labelled, and a model learns from labelled items alone.",
-            "Choose the label column, or put each class into a subfolder of its own. "
-            "To use a trained model on these items, go to the Predict page.",
+            f"Nothing in {request.source} is labelled, and this task is learned from labelled items alone.",
+            "Choose the label column, or put each class into a subfolder of its own. To learn from these items as they "
+            "are, choose the task pretraining; to use a trained model on them, go to the Predict page.",
             path=request.source,
             field="label_column" if "label_column" in type(request.options).model_fields else "",
         )

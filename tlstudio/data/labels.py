@@ -33,6 +33,8 @@ def checked_label(label: Label, task: Task, text: str, size: tuple[int, int] | N
         size: Width and height of its upright image in pixels, for masks and boxes.
     """
     kind = TASKS[task].label
+    if kind == "none":
+        return None
     if label is None:
         return WrongLabel("It has no label.", "Write its label, or take it out.")
     if kind == "spans":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from tlstudio.api import (
     Preview,
     Problem,
     ProblemsError,
+    Rejected,
+    Sample,
     Task,
     TLStudioError,
     problems_of,
@@ -25,6 +27,9 @@ from tlstudio.api import (
 from tlstudio.data.names import safe_name, valid_name
 from tlstudio.data.own_folders import refuse_as_source
 from tlstudio.data.splits import Fractions, check_fractions
+
+PRETRAINING: Task = "pretraining"
+"""The task of data without labels."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,18 @@ class ImportRequest:
     fractions: Fractions = (0.7, 0.15, 0.15)
     seed: int = 0
     count: int | None = None
+
+
+def read_source(request: ImportRequest) -> Iterator[Sample | Rejected]:
+    """Read what is to be imported, without labels where they do not matter."""
+    chosen, task = request.format, request.task
+    if task in chosen.tasks:
+        yield from chosen.read(request.source, request.options, task)
+        return
+    # Labels can hardly be wrong for classification, and are left out.
+    task = "classification" if "classification" in chosen.tasks else next(iter(chosen.tasks))
+    for item in chosen.read(request.source, request.options, task):
+        yield replace(item, label=None) if isinstance(item, Sample) else item
 
 
 def plan_import(
@@ -113,12 +130,13 @@ def plan_import(
     filled: Options | None = None
     try:
         chosen, failed = choose_format(registry_formats, source, format, task, options or {})
-        filled, preview = suggest_options(chosen, source, options or {})
+        unset = chosen.for_pretraining() if task == PRETRAINING else {}
+        filled, preview = suggest_options(chosen, source, {**unset, **(options or {})})
         preview = replace(preview, notes=(*preview.notes, *failed))
     except TLStudioError as error:
         note(error, str(source))
-    if task is not None and task in TASKS and chosen is not None and task not in chosen.tasks:
-        listed = ", ".join(chosen.tasks)
+    if task is not None and task in TASKS and chosen is not None and task not in chosen.every_task:
+        listed = ", ".join(chosen.every_task)
         what = f"{chosen.title} cannot be read for {TASKS[task].title.lower()}."
         note(DataError(what, f"Choose one of: {listed}.", field="task"), "task")
     if len(errors) == 1:
@@ -186,7 +204,9 @@ def choose_format(
             path=source,
         )
     fitting = [item for score, item in ranked if score > 0]
-    able = [item for item in fitting if task in item.tasks] or fitting
+    # A folder is read for learning without labels as what it is; a single text, as what goes on.
+    anything = task == PRETRAINING and source.is_dir()
+    able = [item for item in fitting if anything or task in item.tasks] or fitting
     return next((item for item in able if set(options) <= set(item.Options.model_fields)), able[0]), failed
 
 

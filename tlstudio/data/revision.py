@@ -41,7 +41,7 @@ REPORT_FILE = "report.json"
 MEDIA_FOLDER = "media"
 
 Indices = npt.NDArray[np.int64]
-_OWN_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value"}
+_OWN_COLUMNS: dict[LabelKind, str] = {"name": "label", "names": "labels", "number": "value", "none": "label"}
 _AS_STORED = ("text", "pair", "user", "item", "group", "split", "source")
 _NOT_AS_WRITTEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _ROWS = 4096  # so many rows are turned into Python objects at once
@@ -290,6 +290,8 @@ class Revision:
             return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()), pairs=self.has_pairs)
         if self.label_kind == "numbers":
             return self._numbers_info()
+        if self.label_kind == "none":
+            return TargetInfo(self.task, pairs=self.has_pairs)
         if self.label_kind not in NAMED:
             return TargetInfo(self.task, pairs=self.has_pairs, characters=self._characters())
         counts = self.class_counts()["train"]

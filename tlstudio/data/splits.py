@@ -131,8 +131,8 @@ def _strata(labels: Sequence[Label], task: Task) -> Codes:
     kind = TASKS[task].label
     if kind == "number":
         return _quantile_bins(np.array([math.nan if x is None else x for x in labels], dtype=np.float64))
-    if kind == "text":
-        return np.zeros(len(labels), dtype=np.int64)  # hardly two are the same
+    if kind in ("text", "none"):  # of texts, hardly two are the same
+        return np.zeros(len(labels), dtype=np.int64)
     if kind != "name":
         sets = [label_names(label) for label in labels]
         frequency = Counter(name for names in sets for name in set(names))

@@ -27,6 +27,8 @@ def check_target(labels: Sequence[Label], task: Task) -> tuple[tuple[str, ...], 
         DataError: Too few classes, numbers that are not classes, or targets that are all the same.
     """
     kind = TASKS[task].label
+    if kind == "none":
+        return (), ()
     if kind == "number":
         values = {float(cast(float, label)) for label in labels}
         if len(values) < 2:

@@ -91,9 +91,10 @@ class Predictor:
         """Load the best checkpoint of a run.
 
         Raises:
-            RunError: The run has none, or a plugin is gone.
+            RunError: The run has none, or a plugin is gone, or it has learned without labels.
         """
         parts, model = load_run_model(run, registry)
+        _check_labels(model, run.id)
         preprocessor = preprocessor_of(parts, assets=run.assets)
         return cls(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=device)
 
@@ -102,9 +103,10 @@ class Predictor:
         """Load an exported folder; no project is needed.
 
         Raises:
-            RunError: It is no exported model, is damaged, or a plugin is missing.
+            RunError: It is no exported model, is damaged, has learned without labels, or a plugin is missing.
         """
         model, preprocessor, modality = load_export(folder, registry)
+        _check_labels(model, folder.name)
         return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
 
     @property
@@ -208,6 +210,15 @@ class Predictor:
         with torch.inference_mode():
             output: torch.Tensor = self._model({name: t.to(self._device) for name, t in inputs.items()})
         return output.float().cpu()
+
+
+def _check_labels(model: TransferModel, title: str) -> None:
+    """Refuse a model that was trained without labels."""
+    if TASKS[model.head.target.task].label == "none":
+        raise RunError(
+            f"{title} has learned without labels, and predicts nothing by itself.",
+            "Train a run that starts from it on data with labels.",
+        )
 
 
 def load_predictor(folder: str | Path) -> Predictor:

@@ -178,7 +178,7 @@ class ImportForm(QWidget):
     def _show_tasks(self, format_name: str, chosen: Task | None) -> None:
         """Offer the tasks that a format can be read for."""
         formats = self._registry.formats
-        tasks = formats[format_name].tasks if format_name in formats else tuple(TASKS)
+        tasks = formats[format_name].every_task if format_name in formats else tuple(TASKS)
         with QSignalBlocker(self.task_box):
             self.task_box.clear()
             for task in tasks:

@@ -132,7 +132,9 @@ def _first_samples(request: ImportRequest, preview: Preview) -> tuple[Sample, ..
     if modality == "text":
         return ()
     if modality == "table" or kind in ("mask", "boxes"):
-        items = request.format.read(request.source, request.options, request.task)
+        from tlstudio.data.planning import read_source
+
+        items = read_source(request)
         try:
             return tuple(item for item in islice(items, SHOWN_SAMPLES) if isinstance(item, Sample))
         except TLStudioError:

@@ -123,7 +123,8 @@ class ItemDetails(Card):
         self._path = sample.image or sample.audio
         told = short_label(revision, index) if sample.label is not None else ""
         self._label.setText(told or self.tr("(no label)"))
-        self._label.setVisible(kind not in ("text", "numbers") or sample.label is None)  # these are shown as a whole
+        # Texts and numbers are shown as a whole.
+        self._label.setVisible(kind != "none" and (kind not in ("text", "numbers") or sample.label is None))
         self.view.show_case(Case(sample, kind, sample.label, classes=revision.classes))
         facts = {
             "split": sample.split or "",

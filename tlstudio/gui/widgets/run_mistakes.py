@@ -29,6 +29,8 @@ def worst_items(details: RunDetails) -> Sequence[ItemResult]:
     evaluation = details.evaluation
     if evaluation is None:
         return ()
+    if evaluation.label_kind == "none":
+        return evaluation.items  # nothing is predicted: those with the largest loss
     predicted = [item for item in evaluation.items if item.predicted is not None]
     if evaluation.label_kind in RIGHT_OR_WRONG or evaluation.label_kind == "number":
         return [item for item in predicted if item.predicted != item.label]
@@ -93,7 +95,7 @@ class RunMistakes(QWidget):
             return None
         row = revision.index_of(result.id)
         sure = "" if result.confidence is None else f" {round(result.confidence * 100)} %"
-        if evaluation.label_kind in ("mask", "numbers"):
+        if evaluation.label_kind in ("mask", "numbers", "none"):
             caption = self.tr("loss {0}").format(number_text(result.loss))
         else:
             caption = f"{label_words(result.label)} → {label_words(result.predicted)}{sure}"

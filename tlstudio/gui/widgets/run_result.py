@@ -87,7 +87,7 @@ class RunResult(QWidget):
         kind = evaluation.label_kind
         if kind == "number":
             self._show_furthest(evaluation)
-        elif kind in ("text", "numbers"):
+        elif kind in ("text", "numbers", "none"):
             self._show_worst(details, evaluation)
         else:
             self._show_classes(evaluation)
@@ -212,7 +212,7 @@ class RunResult(QWidget):
 
     def _choose_row(self, name: str) -> None:
         evaluation = self._details.evaluation if self._details else None
-        if evaluation is not None and evaluation.label_kind in ("text", "numbers"):
+        if evaluation is not None and evaluation.label_kind in ("text", "numbers", "none"):
             self.items.show_id(name)
 
     def _open_class(self, name: str) -> None:
@@ -222,7 +222,7 @@ class RunResult(QWidget):
         if evaluation.label_kind == "number":
             self._open_ids([name], self.tr("One item"))
             return
-        if evaluation.label_kind in ("text", "numbers"):
+        if evaluation.label_kind in ("text", "numbers", "none"):
             self.items.show_id(name)
             return
         ids = [item.id for item in evaluation.items if _has(item.label, name) != _has(item.predicted, name)]
