@@ -20,9 +20,11 @@ from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Se
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep, rampup
 from tlstudio.api.nn import HeadModule, TargetEncoder
 from tlstudio.engine.advise import complete, set_values
-from tlstudio.engine.assemble import load_run_model
+from tlstudio.engine.assemble import find_parts, load_run_model
 from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.method_checks import misfits
+from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import StreamSampler
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
@@ -208,6 +210,34 @@ def test_everything_that_is_wrong_with_methods_is_told_at_once_before_anything_i
     assert "no data set 'other'" in told_now
     assert "others" in told_now
     assert "fewer than a batch of 64" in told_now
+
+
+class Loner(Busy):
+    """As the other, but alone."""
+
+    name = "loner"
+    title = "Loner"
+    excludes = ("l2_sp",)
+
+
+def test_what_a_method_cannot_stand_beside_is_said_and_what_a_setting_would_mend_is_not(
+    two_projects: Project, busy: Registry
+) -> None:
+    label = busy.add(Loner())
+    try:
+        revision = two_projects.dataset("shapes")
+        recipe = complete(values() | {"methods": {"l2_sp": {}}}, revision, busy)
+        few = learned_from(recipe, revision)
+        found = misfits(recipe, find_parts(recipe, busy), few, few.target_info(), busy)
+        assert found["loner"] == "Not together with Stay near the start (L2-SP)."
+        assert "l2_sp" not in found
+        assert "busy" not in found
+        probe = complete({**values(), "methods": {}, "strategy": "linear_probe"}, revision, busy)
+        found = misfits(probe, find_parts(probe, busy), few, few.target_info(), busy)
+        assert "nothing to pull" in found["l2_sp"]
+        assert "loner" not in found
+    finally:
+        busy.remove(label)
 
 
 def test_shots_more_than_a_class_has_are_told_with_what_there_is(shapes_project: Project, registry: Registry) -> None:

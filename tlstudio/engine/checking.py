@@ -11,10 +11,10 @@ from tlstudio.engine.assemble import Parts, build_model, check_target, fitted, p
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
-from tlstudio.engine.method_building import method_problems
+from tlstudio.engine.method_checks import method_problems
 from tlstudio.engine.random_state import random_state_aside
-from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from
-from tlstudio.engine.source import runs_beside
+from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, target_of
+from tlstudio.engine.source import find_source, runs_beside
 from tlstudio.engine.start_from import starting_parts
 from tlstudio.plugins import Registry
 
@@ -31,7 +31,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
     problems: list[Problem] = []
     with _told(problems, "dataset.shots"):
         revision = learned_from(recipe, revision)
-    target = revision.target_info()
+    target = target_of(recipe, revision)
     against_target = check_target(revision, target)
     with _told(problems, "recipe"):
         parts = starting_parts(recipe, registry, runs_beside(revision))
@@ -48,6 +48,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
             problems += method_problems(recipe, parts, revision, target, registry)
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
+        problems += _check_take_over(recipe, revision)
         fits = not problems and not against_target
         with _told(problems, "backbone.weights"):
             parts.backbone.find_weights(parts.backbone_options)
@@ -65,6 +66,24 @@ def _told(problems: list[Problem], where: str) -> Iterator[None]:
         problems += error.problems
     except TLStudioError as error:
         problems.append(Problem(error.field or where, error.what, error.remedy))
+
+
+def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:
+    """Say why the head cannot begin with that of an earlier run."""
+    start_from = recipe.backbone.start_from
+    if not recipe.head.take_over:
+        return []
+    if not start_from:
+        what = "the head can take over only from the run that the backbone starts from, and it starts from none."
+        return [Problem("head.take_over", what, "Set backbone.start_from, or switch it off.")]
+    try:
+        found = find_source(start_from, runs_beside(revision)).head_name
+    except TLStudioError:
+        return []  # told where it belongs
+    if found == recipe.head.name:
+        return []
+    what = f"the run that it starts from has the head {found}, not {recipe.head.name}."
+    return [Problem("head.take_over", what, "Choose the same head, or switch it off.")]
 
 
 def _check_monitor(parts: Parts, target: TargetInfo, options: TrainingOptions) -> None:

@@ -14,18 +14,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tlstudio.api import (
-    MODALITIES,
     DataError,
     DataStream,
     Preprocessor,
-    Problem,
     RunError,
-    TargetInfo,
-    TLStudioError,
     View,
 )
 from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
-from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
 from tlstudio.data.revision import Revision
@@ -35,10 +30,9 @@ from tlstudio.engine.datasets import NoTargets, PreparedView, SampleDataset, sam
 from tlstudio.engine.learning import Forward, forward_of, on_device
 from tlstudio.engine.loading import EvalLoader, Patience
 from tlstudio.engine.methods import SEPARATOR, ChosenMethod, Methods
-from tlstudio.engine.recipe import Recipe, TrainingOptions
+from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.source import RunSource, find_source, runs_beside
 from tlstudio.engine.streams import StreamLoader, stream_seed
-from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 
 
@@ -288,95 +282,3 @@ def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.nda
             place[names == name] = np.arange(int((names == name).sum()))
         drawn = drawn[np.argsort(place, kind="stable")]
     return np.sort(drawn[: stream.limit])
-
-
-def method_problems(
-    recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo, registry: Registry
-) -> list[Problem]:
-    """Say everything that speaks against the methods of a recipe, before anything is loaded."""
-    problems: list[Problem] = []
-    names = [one.name for one in parts.methods]
-    for one in parts.methods:
-        where = f"methods.{one.name}" if one.name in recipe.methods else "strategy"
-        for other in parts.methods:
-            if other.name in one.method.excludes:
-                what = f"{one.method.title} and {other.method.title} exclude each other."
-                problems.append(Problem(where, what, "Take one of them out."))
-        streams, found = _stream_infos(one, recipe, revision)
-        problems += [Problem(where, problem.what, problem.remedy) for problem in found]
-        models, wrong = _model_targets(one, revision, registry)
-        problems += [Problem(where, problem.what, problem.remedy) for problem in wrong]
-        if found or wrong:
-            continue  # what it would say of them cannot be known
-        setting = Setting(
-            modality=revision.modality,
-            target=target,
-            num_train=len(revision.indices("train")),
-            batch_size=recipe.training.batch_size,
-            backbone=parts.backbone.info(),
-            head=parts.head,
-            head_options=parts.head_options,
-            strategy=parts.strategy,
-            strategy_options=parts.strategy_options,
-            methods=names,
-            streams=streams,
-            models=models,
-            starts_from=recipe.backbone.start_from,
-        )
-        for problem in one.method.problems(setting, one.options):
-            full = f"{where}.{problem.where}" if problem.where else where
-            problems.append(Problem(full, problem.what, problem.remedy))
-    return problems
-
-
-def _model_targets(
-    one: ChosenMethod, revision: Revision, registry: Registry
-) -> tuple[dict[str, TargetInfo], list[Problem]]:
-    targets, problems = {}, []
-    for name, run_id in one.method.models(one.options).items():
-        try:
-            source = run_beside(revision, run_id)
-            if gone := source.why_not(registry):
-                problems.append(Problem(name, f"Run {run_id} cannot be used: {' '.join(gone)}"))
-                continue
-            targets[name] = read_target(source.run)
-            modality = registry.backbone(source.backbone.name).modality
-        except TLStudioError as error:
-            problems.append(Problem(name, error.what, error.remedy))
-            continue
-        if modality != revision.modality:
-            taken, has = MODALITIES[modality].items, MODALITIES[revision.modality].items
-            problems.append(Problem(name, f"The model of run {run_id} takes {taken}, the data set has {has}."))
-    return targets, problems
-
-
-def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tuple[dict[str, StreamInfo], list[Problem]]:
-    infos, problems = {}, []
-    for name, stream in one.streams().items():
-        try:
-            data = dataset_beside(revision, stream.dataset)
-        except DataError as error:
-            problems.append(Problem(name, error.what, error.remedy))
-            continue
-        count = len(stream_rows(stream, data, recipe.training.seed))
-        least = stream_batch(stream, recipe.training.batch_size)
-        if data.modality != revision.modality:
-            mine, other = MODALITIES[revision.modality].items, MODALITIES[data.modality].items
-            what = f"The data set '{data.dataset}' has {other}, the one that is learned has {mine}."
-            problems.append(Problem(name, what, f"Choose a data set of {mine}."))
-        elif count < least:
-            kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
-            what = f"'{data.dataset}' has {count} {kind} samples for {one.method.title}, fewer than a batch of {least}."
-            smaller = (
-                "training.batch_size, or fewer for each sample of the run,"
-                if stream.ratio > 1
-                else "training.batch_size,"
-            )
-            remedy = f"Choose a smaller {smaller} or another data set."
-            if stream.rows == "unshown" and not count:
-                remedy = "Set dataset.shots, or name a data set of unlabelled samples."
-            problems.append(Problem(name, what, remedy))
-        infos[name] = StreamInfo(
-            data.dataset, data.modality, count, data.target_info() if stream.labelled and not problems else None
-        )
-    return infos, problems
