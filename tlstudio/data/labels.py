@@ -86,7 +86,7 @@ def _spans(label: Label, text: str, *, alternatives: bool) -> Label | WrongLabel
         if not 0 <= span.start < span.end <= len(text):
             return WrongLabel(
                 f"{told} is not inside the text, which has {len(text)} characters.",
-                "Positions count characters from 0; the end is the one behind the last.",
+                "Correct it: positions count characters from 0; the end is the one behind the last.",
             )
         if span.start < behind and not alternatives:
             return WrongLabel(f"{told} overlaps the one before it.", "Let each character belong to one span at most.")
@@ -138,14 +138,14 @@ def _boxes(label: Label, size: tuple[int, int] | None) -> Label | WrongLabel:
             return WrongLabel(f"{told} has an edge that is no number.", "Correct it.")
         if box.right <= box.left or box.bottom <= box.top:
             return WrongLabel(
-                f"{told} has no area.", "Its right edge must be beyond its left, its lower below its upper."
+                f"{told} has no area.", "Correct it: its right edge must be beyond its left, its lower below its upper."
             )
         if size is not None:
             width, height = size
             if box.left < -1 or box.top < -1 or box.right > width + 1 or box.bottom > height + 1:
                 return WrongLabel(
                     f"{told} juts out of the image, which is {width} x {height} px.",
-                    "Edges count pixels of the upright image from its upper left corner.",
+                    "Correct it: edges count pixels of the upright image from its upper left corner.",
                 )
         cleaned.append(_cut(replace(box, name=name, score=1.0), size))
     return tuple(cleaned)
