@@ -97,6 +97,24 @@ class PooledHead(HeadModule):
             self.output.weight.copy_(weight)
             self.output.bias.copy_(bias)
 
+    def take_over(self, state: Mapping[str, Tensor], target: TargetInfo) -> list[str]:
+        """Take over all layers; of the last one, the outputs of classes that both have."""
+        old, new = target.classes, self.target.classes
+        if old == new or target.task != self.target.task:
+            return super().take_over(state, target)
+        taken = dict(state)
+        shared = [name for name in new if name in old]
+        for name in ("output.weight", "output.bias"):
+            if name in taken and len(taken[name]) == len(old):
+                rows = self.get_parameter(name).detach().clone()
+                for each in shared:
+                    rows[new.index(each)] = taken[name][old.index(each)]
+                taken[name] = rows
+        super().take_over(taken, self.target)
+        fresh = [name for name in new if name not in old]
+        what = f"The head knows {len(shared)} of its {len(new)} classes; new are {', '.join(fresh[:8])}."
+        return [what] if fresh else []
+
 
 class ClassificationModule(PooledHead):
     """Softmax classification.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
+from tlstudio.api.errors import WeightsError
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.inputs import CONTEXT
 
@@ -270,6 +271,33 @@ class HeadModule(nn.Module, ABC):
             bias: ``[K]``.
         """
         raise NotImplementedError(f"{type(self).__name__} is no linear function of pooled features")
+
+    def take_over(self, state: Mapping[str, Tensor], target: TargetInfo) -> list[str]:
+        """Take over what a head of the same kind has learned in an earlier run.
+
+        The default does so only where both learn the same.
+
+        Args:
+            state: State dict of the other head.
+            target: What the other head has learned.
+
+        Returns:
+            Sentences on what begins anew; none where everything was taken over.
+
+        Raises:
+            WeightsError: It does not fit.
+        """
+        if target.classes != self.target.classes or target.task != self.target.task:
+            raise WeightsError("The head of the earlier run has learned other classes.", field="head.take_over")
+        try:
+            self.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise WeightsError(
+                "The head of the earlier run has another shape.",
+                "Give the head the same options, or leave head.take_over off.",
+                field="head.take_over",
+            ) from error
+        return []
 
     def undefined_metrics(self, labels: Sequence[Label]) -> Collection[str]:
         """Name metrics that cannot be measured on samples with these labels, so that no epoch is chosen by them.

@@ -27,11 +27,12 @@ from tlstudio.api import (
     describe,
 )
 from tlstudio.data.revision import Revision
-from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, mistakes, parse_recipe
+from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, mistakes, parse_recipe, target_of
 from tlstudio.engine.source import FIELD, ExportSource, find_source, runs_beside
 from tlstudio.plugins import Registry
 from tlstudio.plugins.joined import PLUS
 
+HEAD_FIELDS = ("head.take_over", "head.classes")
 SECTIONS = ("dataset", "backbone", "head", "strategy", "training", "methods")
 
 
@@ -88,7 +89,7 @@ def set_values(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[st
                 problems.append(Problem("-o", f"'{assignment}' does not say which option of {method} it is."))
                 continue
         else:
-            own = section in ("training", "dataset") or f"{section}.{name}" == FIELD
+            own = section in ("training", "dataset") or f"{section}.{name}" in (FIELD, *HEAD_FIELDS)
             target = table if own else table.setdefault("options", {})
         target[name] = read_value(text)
     if problems:
@@ -175,8 +176,9 @@ def _pinned(methods: Mapping[str, Any], revision: Revision, registry: Registry) 
     for name, values in methods.items():
         result[name] = options = dict(_table(values))
         for field in describe(registry.methods[name].Options) if name in registry.methods else ():
-            if field.browse == "dataset" and options.get(field.name):
-                options[field.name] = pinned(revision, str(options[field.name]))
+            if field.browse in ("dataset", "datasets") and options.get(field.name):
+                several = field.browse == "datasets"
+                options[field.name] = pinned(revision, str(options[field.name]), several=several)
     return result
 
 
@@ -353,7 +355,7 @@ def preflight(
         weights = parts.backbone.find_weights(parts.backbone_options)
         with random_state_aside():
             backbone = parts.backbone.load(parts.backbone_options)
-            model = build_model(parts, backbone, revision.target_info())
+            model = build_model(parts, backbone, target_of(recipe, revision))
         groups = parts.strategy.param_groups(
             model,
             parts.strategy_options,

@@ -52,11 +52,12 @@ from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
+from tlstudio.engine.optimization import highest_rate
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
-from tlstudio.engine.recipe import Recipe, learned_from
+from tlstudio.engine.recipe import Recipe, learned_from, target_of
 from tlstudio.engine.saving import Saver
-from tlstudio.engine.source import LINEAGE_NAME
+from tlstudio.engine.source import LINEAGE_NAME, find_source
 from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
@@ -141,13 +142,17 @@ class Execution:
         """Build the model from pretrained weights, and keep what is needed to build it again without them."""
         made_with = environment(used_plugins(self.recipe, self.registry))
         self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
-        target = revision.target_info()
+        target = target_of(self.recipe, revision)
         parts = fitted(parts, revision)
         self.weights = parts.backbone.find_weights(parts.backbone_options)
         self.say(Note(f"Weights: {self.weights.origin}."))
         with DRAWING:
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, target)
+        if self.recipe.head.take_over:
+            source = find_source(self.recipe.backbone.start_from, self.project.runs_folder)
+            for sentence in model.head.take_over(*source.head(self.registry)):
+                self.say(Note(sentence))
         if isinstance(parts.backbone, ContinuedBackbone):
             for sentence in parts.backbone.notes:
                 self.say(Note(sentence))
@@ -255,7 +260,9 @@ class Execution:
             parts.strategy_options,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
-        ) + methods.param_groups(learning_rate=options.learning_rate, weight_decay=options.weight_decay)
+        )
+        rate = highest_rate(groups, model.head) or options.learning_rate
+        groups = groups + methods.param_groups(learning_rate=rate, weight_decay=options.weight_decay)
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
         if resumption is None:
             self.say(

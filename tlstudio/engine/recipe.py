@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
-from tlstudio.api import Options, Problem, ProblemsError, TLStudioError, option, problems_of
+from tlstudio.api import Options, Problem, ProblemsError, TargetInfo, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
 from tlstudio.api.wording import wrong_value
 from tlstudio.data.revision import Revision
@@ -175,6 +176,23 @@ class BackboneChoice(Choice):
         return values
 
 
+class HeadChoice(Choice):
+    """A task head, fresh or with what an earlier run has taught it.
+
+    Attributes:
+        take_over: Whether it begins with what the head of the run has learned that the backbone starts from.
+        classes: Classes that it has besides those of the data, as where these come later in a sequence of data sets.
+    """
+
+    take_over: bool = False
+    classes: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return {name: value for name, value in values.items() if value or name not in ("take_over", "classes")}
+
+
 class DatasetChoice(Options):
     """A frozen revision of a data set of the project.
 
@@ -219,7 +237,7 @@ class Recipe(BaseModel):
     format: Literal[1] = 1
     dataset: DatasetChoice
     backbone: BackboneChoice
-    head: Choice
+    head: HeadChoice
     strategy: Choice
     training: TrainingOptions = TrainingOptions()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -255,6 +273,15 @@ def learned_from(recipe: Recipe, revision: Revision) -> Revision:
     """
     shots = recipe.dataset.shots
     return revision.few(shots, recipe.training.seed) if shots else revision
+
+
+def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:
+    """What the head of a recipe learns from its data."""
+    target = revision.target_info()
+    more = tuple(name for name in dict.fromkeys(recipe.head.classes) if name not in target.classes)
+    if not more:
+        return target
+    return replace(target, classes=target.classes + more, class_counts=target.class_counts + (0,) * len(more))
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:

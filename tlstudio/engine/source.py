@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tlstudio.api import RunError, WeightsInfo
+from tlstudio.api import RunError, TargetInfo, WeightsInfo
 from tlstudio.api.wording import did_you_mean
 from tlstudio.engine.recipe import Choice
 from tlstudio.engine.used_plugins import missing_plugins
@@ -74,6 +74,15 @@ class Source(ABC):
     def state(self, registry: Registry) -> dict[str, Tensor]:
         """Read the state dict of the plain backbone, or raise `RunError`."""
 
+    @property
+    @abstractmethod
+    def head_name(self) -> str:
+        """Name of its head, ``""`` where it does not say."""
+
+    @abstractmethod
+    def head(self, registry: Registry) -> tuple[dict[str, Tensor], TargetInfo]:
+        """Read the state dict of its head and what that has learned, or raise `RunError`."""
+
     @abstractmethod
     def lineage(self) -> tuple[Ancestor, ...]:
         """Name the runs that have led to it, the oldest first, itself last."""
@@ -120,6 +129,18 @@ class RunSource(Source):
         parts, model = load_run_model(self.run, registry)
         parts.strategy.merge(model)
         return model.backbone.state_dict()
+
+    @property
+    def head_name(self) -> str:
+        """Name of its head."""
+        return self.run.summary().head
+
+    def head(self, registry: Registry) -> tuple[dict[str, Tensor], TargetInfo]:
+        """Read the head of its best checkpoint."""
+        from tlstudio.engine.assemble import load_run_model
+
+        _, model = load_run_model(self.run, registry)
+        return model.head.state_dict(), model.head.target
 
     def lineage(self) -> tuple[Ancestor, ...]:
         """Name the runs that have led to it, and itself with the hashes of its best checkpoint."""
@@ -168,6 +189,19 @@ class ExportSource(Source):
         prefix = "backbone."
         state = read_state_dict(self.folder / "model.safetensors")
         return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+    @property
+    def head_name(self) -> str:
+        """Name of its head."""
+        head = self._config.get("head")
+        return str(head.get("name", "")) if isinstance(head, dict) else ""
+
+    def head(self, registry: Registry) -> tuple[dict[str, Tensor], TargetInfo]:
+        """Read the weights of its head."""
+        from tlstudio.engine.exported import load_export
+
+        model, _, _ = load_export(self.folder, registry)
+        return model.head.state_dict(), model.head.target
 
     def lineage(self) -> tuple[Ancestor, ...]:
         """Name the run that it was exported from, and those before it."""
