@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tlstudio.api import Method, hookimpl
 from tlstudio_methods.fixmatch import FixMatch
 from tlstudio_methods.l2_sp import L2SP
+from tlstudio_methods.mixing import CutMix, Mixup
 from tlstudio_methods.pseudo_labels import PseudoLabels
 
 TLSTUDIO_API = "1.0"
@@ -15,4 +16,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_methods() -> Sequence[Method]:
     """Return the methods of this plugin."""
-    return [L2SP(), FixMatch(), PseudoLabels()]
+    return [L2SP(), FixMatch(), PseudoLabels(), Mixup(), CutMix()]

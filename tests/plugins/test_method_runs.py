@@ -48,6 +48,11 @@ CASES = {
         {"pseudo_labels": {"dataset": "others"}}, ("pseudo_labels/pseudo-label rate", "pseudo_labels/lambda")
     ),
     "l2_sp": Case({"l2_sp": {}}, ("l2_sp/distance from the start",)),
+    "lp_ft": Case({}, ("head_first/loss of the probe",), strategy="lp_ft"),
+    "surgical": Case({}, ("chosen_block/first group that learns",), strategy="surgical"),
+    "mixup": Case({"mixup": {"probability": 0.7}}, ("mixup/lambda",)),
+    "mixup of kept features": Case({"mixup": {}}, ("mixup/lambda",), "linear_probe"),
+    "cutmix": Case({"cutmix": {"mixup": 0.5}}, ("cutmix/lambda",)),
 }
 
 
