@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 FeatureKind = Literal["pooled", "parts", "tokens", "maps", "logits"]
@@ -50,6 +52,19 @@ class Features:
     maps: tuple[Tensor, ...] = ()
     logits: Tensor | None = None
     context: Tensor | None = None
+
+    def split(self, sizes: Sequence[int]) -> list[Features]:
+        """Take the features of a batch apart: those of the first samples, of the next ones, and so on."""
+        parts = [Features() for _ in sizes]
+        for name in ("pooled", "tokens", "mask", "logits", "context"):
+            values: Tensor | None = getattr(self, name)
+            if values is not None:
+                for part, some in zip(parts, values.split(list(sizes)), strict=True):
+                    setattr(part, name, some)
+        for each in self.maps:
+            for part, some in zip(parts, each.split(list(sizes)), strict=True):
+                part.maps += (some,)
+        return parts
 
     def require(self, kind: FeatureKind) -> Tensor:
         """Return the features of one kind (the coarsest of the maps).

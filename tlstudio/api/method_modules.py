@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from tlstudio.api.data import TargetInfo
+from tlstudio.api.data import TASKS, TargetInfo, Task
+from tlstudio.api.errors import RunError
 from tlstudio.api.features import Features, FeatureShape
 from tlstudio.api.nn import HeadModule, ParamGroup, TargetEncoder, TransferModel, grouped_parameters
 
@@ -39,16 +40,28 @@ class StreamBatch:
     Attributes:
         views: What the model that prepared it takes, by name of the view.
         targets: The encoded labels; `None` where they were not asked for.
+        features: Features of the first view, once they are computed, of streams that go together with the run's own.
+        output: Raw outputs of the head of the run, likewise.
     """
 
     views: dict[str, Inputs]
     targets: Tensor | None = None
+    features: Features | None = None
+    output: Tensor | None = None
 
     @property
     def inputs(self) -> Inputs:
         """The only view, where there is one."""
         (only,) = self.views.values()
         return only
+
+    def computed(self) -> tuple[Features, Tensor]:
+        """Features and outputs, after they were computed together with those of the run.
+
+        Raises:
+            RuntimeError: They are asked for before that, or the stream does not go together with the run.
+        """
+        return _computed(self)
 
 
 @dataclass(slots=True)
@@ -81,9 +94,13 @@ class TrainingStep:
         Raises:
             RuntimeError: They are asked for before that.
         """
-        if self.features is None or self.output is None:
-            raise RuntimeError("features and outputs are there only after the model has computed them")
-        return self.features, self.output
+        return _computed(self)
+
+
+def _computed(batch: StreamBatch | TrainingStep) -> tuple[Features, Tensor]:
+    if batch.features is None or batch.output is None:
+        raise RuntimeError("features and outputs are there only after the model has computed them")
+    return batch.features, batch.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +117,7 @@ class MethodContext:
         models: The models of earlier runs that were asked for, by name: frozen, in evaluation mode, without adapters.
         head: The task head of the run, to build another one like it.
         head_options: Its options.
+        heads: The head for each task that takes the features of the run; of its own task, the head of the run.
         features: Widths of the features that heads take.
         forward: Computes features and raw outputs of any inputs, as the run does it.
         batches: Goes once through samples as they are, without variation, in a fixed order: of the run's train split
@@ -118,6 +136,7 @@ class MethodContext:
     models: Mapping[str, TransferModel]
     head: TaskHead
     head_options: Options
+    heads: Mapping[Task, TaskHead]
     features: FeatureShape
     forward: Callable[[Inputs], tuple[Features, Tensor]] = field(repr=False)
     batches: Callable[[str], Iterator[tuple[Inputs, Tensor]]] = field(repr=False)
@@ -125,8 +144,16 @@ class MethodContext:
     modules: Callable[[], Sequence[nn.Module]] = field(repr=False)
 
     def new_head(self, target: TargetInfo) -> HeadModule:
-        """Build another head of the run's kind for another target, with fresh weights."""
-        return self.head.build(self.features, target, self.head_options)
+        """Build another head with fresh weights: one like that of the run where the task is the same.
+
+        Raises:
+            DataError: It cannot learn this target.
+            RunError: No head for its task takes the features of the run.
+        """
+        if target.task not in self.heads:
+            raise RunError(f"No head for {TASKS[target.task].title.lower()} takes the features of this run.")
+        head = self.heads[target.task]
+        return head.build(self.features, target, self.head_options if head is self.head else head.Options())
 
 
 class MethodModule(nn.Module):
@@ -154,7 +181,12 @@ class MethodModule(nn.Module):
         """
 
     def param_groups(self, *, learning_rate: float, weight_decay: float) -> list[ParamGroup]:
-        """Return every parameter of its own that learns, each once; the default: all at the rate of the run."""
+        """Return every parameter of its own that learns, each once; the default: all at one rate.
+
+        Args:
+            learning_rate: That of the head of the run, as what a method brings is as new.
+            weight_decay: That of the run.
+        """
         name = type(self).__name__
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return grouped_parameters([(name, learning, learning_rate)], weight_decay=weight_decay) if learning else []

@@ -7,6 +7,7 @@ trains is in its `tlstudio.api.method_modules.MethodModule`. Light to import.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,21 @@ from tlstudio.api.options import Options
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
+
+
+def dataset_names(text: str) -> list[str]:
+    """Read the names of several data sets, each maybe with ``@r2`` behind it: ``'news, "cats, dogs"@r2'``.
+
+    A name that has a comma of its own stands in double quotes, which no name has.
+    """
+    parts = re.findall(r'(?:"[^"]*"|[^,"])+', text)
+    return [name for part in parts if (name := part.replace('"', "").strip())]
+
+
+def written_names(names: Sequence[str]) -> str:
+    """Write the names of data sets so that `dataset_names` reads them."""
+    return ", ".join(f'"{name}"' if "," in name else name for name in names)
+
 
 Rows = Literal["train", "unshown", "all"]
 """Which samples of a data set: those of its train split; those of the train split that few-shot learning leaves aside;
@@ -60,6 +76,9 @@ class DataStream:
             the batches, and are only gone through by `MethodContext.batches`.
         limit: At most so many of them, drawn by the seed of the run; where they have one class each, as many of each
             as can be. 0: all.
+        together: Whether their first view goes through the model in one batch with the samples of the run, so that
+            BatchNorm normalises both alike; `StreamBatch.computed` then gives what came out. Inputs that cannot lie in
+            one batch, such as texts of other lengths, go through one after the other.
     """
 
     name: str
@@ -69,6 +88,7 @@ class DataStream:
     views: Mapping[str, View] = field(default_factory=lambda: {"": View()})
     ratio: float = 1.0
     limit: int = 0
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +126,7 @@ class Setting:
         streams: What is known of the streams that the method has asked for, by name.
         models: What the models that the method has asked for have learned, by name.
         starts_from: Id of the run that the backbone is taken from; ``""``: none.
+        heads: What `MethodContext.new_head` would build for the labels of a stream, by their task.
     """
 
     modality: Modality
@@ -121,6 +142,7 @@ class Setting:
     streams: Mapping[str, StreamInfo] = field(default_factory=dict)
     models: Mapping[str, TargetInfo] = field(default_factory=dict)
     starts_from: str = ""
+    heads: Mapping[Task, TaskHead] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:

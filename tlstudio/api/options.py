@@ -13,8 +13,11 @@ from pydantic.fields import FieldInfo
 from tlstudio.api.errors import Problem
 from tlstudio.api.wording import did_you_mean, wrong_value
 
-Browse = Literal["", "file", "folder", "any", "dataset", "run"]
-"""What a form offers to choose a text from: a dialog for files or folders, the data sets or the runs of the project."""
+Browse = Literal["", "file", "folder", "any", "dataset", "datasets", "run"]
+"""What a form offers to choose a text from: a dialog for files or folders, the data sets or the runs of the project.
+
+Several data sets stand in a text with commas between them; `tlstudio.api.methods.dataset_names` reads it.
+"""
 
 
 class Options(BaseModel):

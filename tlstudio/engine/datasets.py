@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tlstudio.api import CONTEXT, DataError, Label, Preprocessor, RunError, Sample
+from tlstudio.api import CONTEXT, DataError, Features, Label, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TargetEncoder, with_context
 from tlstudio.data.revision import Revision
 from tlstudio.plugins.sources import packed, unpacked
@@ -38,6 +38,7 @@ class Batch:
         positions: Where the samples stand in the list that the loader was made for, ``[B]`` int64.
         views: The same samples prepared in other ways, by name.
         streams: Samples from elsewhere that come with them, by name.
+        computed: Their features and outputs, where they came out together with those of other samples.
     """
 
     inputs: dict[str, Tensor]
@@ -45,6 +46,7 @@ class Batch:
     positions: Tensor
     views: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     streams: dict[str, Batch] = field(default_factory=dict)
+    computed: tuple[Features, Tensor] | None = None
 
 
 class NoTargets(TargetEncoder):

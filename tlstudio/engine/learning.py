@@ -60,7 +60,7 @@ class BatchLearner:
             methods.transform(step, batch)
 
         def compute() -> Tensor:
-            step.features, step.output = self.forward(step.inputs)
+            step.features, step.output = methods.compute(step, batch)
             losses = learner.model.head.loss(step.output, step.targets)
             loss: Tensor | float = 0.0
             if methods:

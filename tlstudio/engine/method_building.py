@@ -18,9 +18,12 @@ from tlstudio.api import (
     DataStream,
     Preprocessor,
     RunError,
+    Task,
+    TaskHead,
     View,
 )
 from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
+from tlstudio.api.methods import dataset_names, written_names
 from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
 from tlstudio.data.revision import Revision
@@ -144,6 +147,7 @@ class Workshop:
             models=models,
             head=self.parts.head,
             head_options=self.parts.head_options,
+            heads=heads_beside(self.parts.head, self.registry),
             features=self._shape(),
             forward=forward,
             batches=batches,
@@ -236,8 +240,29 @@ def dataset_beside(revision: Revision, reference: str) -> Revision:
     return Revision.open(folder / name / (wanted or found[-1]))
 
 
-def pinned(revision: Revision, reference: str) -> str:
-    """Write a data set with its revision, so that a recipe says for good what it means; unchanged where it is gone."""
+def heads_beside(own: TaskHead, registry: Registry) -> dict[Task, TaskHead]:
+    """Of each task, the first head that takes what the head of a run takes; of its own task, that head."""
+    found: dict[Task, TaskHead] = {own.task: own}
+    for head in registry.heads.values():
+        if head.requires == own.requires or (head.requires, own.requires) == ("pooled", "parts"):
+            found.setdefault(head.task, head)
+    return found
+
+
+def pinned(revision: Revision, references: str, *, several: bool = False) -> str:
+    """Write a data set with its revision, so that a recipe says for good what it means; unchanged where it is gone.
+
+    Args:
+        revision: The revision that is learned from.
+        references: The data set, as in `dataset_beside`.
+        several: Whether it may be several, as `dataset_names` reads them.
+    """
+    if several:
+        return written_names([_pinned(revision, one) for one in dataset_names(references)])
+    return _pinned(revision, references)
+
+
+def _pinned(revision: Revision, reference: str) -> str:
     try:
         found = dataset_beside(revision, reference)
     except DataError:

@@ -10,7 +10,7 @@ from tlstudio.api import MODALITIES, DataError, Problem, TargetInfo, TLStudioErr
 from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts
-from tlstudio.engine.method_building import dataset_beside, run_beside, stream_batch, stream_rows
+from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.target import read_target
@@ -88,6 +88,7 @@ def _problems_of(
         streams=streams,
         models=models,
         starts_from=recipe.backbone.start_from,
+        heads=heads_beside(parts.head, registry),
     )
     return list(one.method.problems(setting, one.options))
 

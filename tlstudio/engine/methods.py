@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tlstudio.api import DataStream, Method, Options
-from tlstudio.api.method_modules import MethodModule, StreamBatch, TrainingStep
+from tlstudio.api import DataStream, Features, Method, Options
+from tlstudio.api.method_modules import Inputs, MethodModule, StreamBatch, TrainingStep
 from tlstudio.api.nn import ParamGroup
 from tlstudio.engine.datasets import Batch
 
@@ -57,11 +57,9 @@ class Methods:
         modules: Mapping[str, MethodModule] | None = None,
     ) -> None:
         self._modules = dict(modules or {})
-        self._first_views = {
-            f"{one.name}{SEPARATOR}{name}": next(iter(stream.views))
-            for one in chosen
-            for name, stream in one.streams().items()
-        }
+        streams = {f"{one.name}{SEPARATOR}{name}": stream for one in chosen for name, stream in one.streams().items()}
+        self._first_views = {name: next(iter(stream.views)) for name, stream in streams.items()}
+        self._together = [name for name, stream in streams.items() if stream.together]
 
     def __bool__(self) -> bool:
         return bool(self._modules)
@@ -113,6 +111,14 @@ class Methods:
         """Let each change the inputs and targets of a batch."""
         for module in self._each(step, batch):
             module.transform(step)
+
+    def compute(self, step: TrainingStep, batch: Batch) -> tuple[Features, Tensor]:
+        """Compute features and outputs of a batch, and of the streams that go together with it."""
+        beside = [batch.streams[name] for name in self._together if name in batch.streams]
+        first, *others = _forward_together(step.forward, [step.inputs, *(stream.inputs for stream in beside)])
+        for stream, computed in zip(beside, others, strict=True):
+            stream.computed = computed
+        return first
 
     def losses(self, step: TrainingStep, batch: Batch, losses: Tensor) -> Tensor:
         """Let each put other losses in the place of those of the samples."""
@@ -170,10 +176,26 @@ class Methods:
             prefix = f"{name}{SEPARATOR}"
             step.views = _own(batch.views, prefix)
             step.streams = {
-                stream: StreamBatch({self._first_views[prefix + stream]: one.inputs, **one.views}, one.targets)
+                stream: StreamBatch(
+                    {self._first_views[prefix + stream]: one.inputs, **one.views},
+                    one.targets,
+                    *(one.computed or (None, None)),
+                )
                 for stream, one in _own(batch.streams, prefix).items()
             }
             yield module
+
+
+def _forward_together(
+    forward: Callable[[Inputs], tuple[Features, Tensor]], batches: Sequence[Inputs]
+) -> list[tuple[Features, Tensor]]:
+    """Compute several batches as one where their tensors fit together, else one after the other."""
+    shapes = [{name: (tensor.shape[1:], tensor.dtype) for name, tensor in one.items()} for one in batches]
+    if len(batches) == 1 or any(one != shapes[0] for one in shapes):
+        return [forward(one) for one in batches]
+    sizes = [len(next(iter(one.values()))) for one in batches]
+    features, output = forward({name: torch.cat([one[name] for one in batches]) for name in shapes[0]})
+    return list(zip(features.split(sizes), output.split(sizes), strict=True))
 
 
 def _around(module: MethodModule, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:

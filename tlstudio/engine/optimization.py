@@ -24,6 +24,12 @@ def make_optimizer(groups: list[ParamGroup], options: TrainingOptions) -> torch.
     return torch.optim.AdamW(dicts, lr=options.learning_rate)
 
 
+def highest_rate(groups: Sequence[ParamGroup], module: nn.Module) -> float:
+    """The highest learning rate of a module's parameters; 0 where none of them learns."""
+    own = set(map(id, module.parameters()))
+    return max((group.lr for group in groups if any(id(one) in own for one in group.params)), default=0.0)
+
+
 def learning_rate_factor(step: int, total_steps: int, options: TrainingOptions) -> float:
     """Scale of the learning rate at a step: a linear warm-up from above 0, then the schedule down to 0.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tlstudio.api import FineTuningStrategy, Options, Sample, TargetInfo, TaskHead
+from tlstudio.api import FineTuningStrategy, Options, Sample, TargetInfo, Task, TaskHead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,7 @@ def method_context(
     strategy_options: Options | None = None,
     stream_targets: Mapping[str, TargetInfo] | None = None,
     models: Mapping[str, TransferModel] | None = None,
+    heads: Mapping[Task, TaskHead] | None = None,
     epochs: int = 2,
 ) -> MethodContext:
     """Put a head on the first tiny backbone for the samples, and say what a run of one batch an epoch would.
@@ -37,6 +38,7 @@ def method_context(
         strategy_options: Its options.
         stream_targets: What the labels of streams say.
         models: Models of earlier runs.
+        heads: Heads for other tasks.
         epochs: Epochs of the run.
     """
     import torch
@@ -76,6 +78,7 @@ def method_context(
         models=dict(models or {}),
         head=head,
         head_options=head.Options(),
+        heads={head.task: head, **(heads or {})},
         features=module.shape,
         forward=forward,  # type: ignore[arg-type]  # features are a `Features`, which this module must not import
         batches=batches,
