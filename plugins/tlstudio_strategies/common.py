@@ -6,24 +6,86 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tlstudio.api import Options, Situation, option
+from tlstudio.api import Options, Situation, TaskHead, option
 
 if TYPE_CHECKING:
-    from tlstudio.api.nn import LayerGroup, ParamGroup, TransferModel
+    from torch import Tensor
+
+    from tlstudio.api.nn import HeadModule, LayerGroup, ParamGroup, TransferModel
 
 T = TypeVar("T", bound=Options)
 
 
-def head_lr_factor_option() -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
+def head_lr_factor_option(
+    text: str = "The head starts from nothing and learns at this times the learning rate of the backbone.",
+) -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
     """Declare the option by which the head learns faster than a backbone that is trained from its last layers down."""
     return option(
         10.0,
         title="Head learns faster",
-        help="The head starts from nothing and learns at this times the learning rate of the backbone.",
+        help=text,
         gt=0,
         le=10_000,
         advanced=True,
     )
+
+
+def layer_decay_option() -> Any:  # noqa: ANN401  as above
+    """Declare the option by which rates fall from the last layers to the first."""
+    return option(
+        0.9,
+        title="Layer-wise decay",
+        help="Each layer group learns this much more slowly than the one above it; 1 is off.",
+        gt=0,
+        le=1,
+    )
+
+
+def inverse_strength_option() -> Any:  # noqa: ANN401  as above
+    """Declare the strength of the probe's penalty."""
+    return option(
+        1.0,
+        title="Inverse regularisation (C)",
+        help="As in scikit-learn: smaller keeps the weights of the head smaller while it is fitted, which helps where "
+        "samples are few.",
+        gt=0,
+        le=1e9,
+    )
+
+
+def needs_own_layer(head: TaskHead) -> str | None:
+    """Say why a head on logits cannot learn alone: the layer that makes these belongs to the backbone."""
+    if head.requires == "logits":
+        return f"{head.title} has no layer of its own that could learn beside a frozen backbone."
+    return None
+
+
+def ridge(head: HeadModule, strength: float, num_train: int) -> Tensor | None:
+    """Return the penalty of scikit-learn's estimators, divided by the number of training samples.
+
+    It is ``s * ||W||^2 / (2 C n)`` over the weight matrices of the head. The factor s makes the minimum that of
+    scikit-learn where its objective is written differently: 2 for two classes (``LogisticRegression`` then
+    has one weight vector w, ours are +w/2 and -w/2) and 1/K for K labels (a separate `LogisticRegression`
+    for each label, whose losses our multi-label head averages).
+
+    Args:
+        head: The head.
+        strength: C.
+        num_train: n.
+    """
+    target = head.target
+    scale = 1.0
+    if target.task == "classification" and len(target.classes) == 2:
+        scale = 2.0
+    elif target.task == "multi_label":
+        scale = 1.0 / len(target.classes)
+    squares = [p.float().square().sum() for p in head.parameters() if p.ndim > 1]
+    if not squares:
+        return None
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    return total * (scale / (2.0 * strength * num_train))
 
 
 def options_as(model: type[T], options: Options) -> T:

@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation, option
-from tlstudio_strategies.common import fine_tuning_options, head_lr_factor_option, layerwise_groups, options_as
+from tlstudio.api import FineTuningStrategy, Options, Situation
+from tlstudio_strategies.common import (
+    fine_tuning_options,
+    head_lr_factor_option,
+    layer_decay_option,
+    layerwise_groups,
+    options_as,
+)
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import ParamGroup, TransferModel
@@ -18,13 +24,7 @@ __all__ = ["Full", "FullOptions"]
 class FullOptions(Options):
     """Options of full fine-tuning."""
 
-    layer_decay: float = option(
-        0.9,
-        title="Layer-wise decay",
-        help="Each layer group learns this much more slowly than the one above it; 1 is off.",
-        gt=0,
-        le=1,
-    )
+    layer_decay: float = layer_decay_option()
     head_lr_factor: float = head_lr_factor_option()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
 from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option
-from tlstudio_strategies.common import options_as
+from tlstudio_strategies.common import inverse_strength_option, needs_own_layer, options_as, ridge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +21,7 @@ __all__ = ["LinearProbe", "LinearProbeOptions"]
 class LinearProbeOptions(Options):
     """Options of the linear probe."""
 
-    C: float = option(
-        1.0,
-        title="Inverse regularisation (C)",
-        help="As in scikit-learn: smaller keeps the weights smaller, which helps where samples are few.",
-        gt=0,
-        le=1e9,
-    )
+    C: float = inverse_strength_option()
     cache_features: bool = option(
         True,
         title="Keep features",
@@ -53,9 +47,7 @@ class LinearProbe(FineTuningStrategy):
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse heads on logits: the layer that makes these belongs to the backbone; see `FineTuningStrategy`."""
-        if head.requires == "logits":
-            return f"{head.title} has no layer of its own that could learn beside a frozen backbone."
-        return None
+        return needs_own_layer(head)
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend settings under which the head comes close to the minimum; see `FineTuningStrategy`.
@@ -95,24 +87,5 @@ class LinearProbe(FineTuningStrategy):
         return grouped_parameters([("head", model.head.parameters(), learning_rate)], weight_decay=weight_decay)
 
     def extra_loss(self, model: TransferModel, options: api.Options, num_train: int) -> Tensor | None:
-        """Return the penalty of scikit-learn's estimators, divided by the number of training samples.
-
-        It is ``s * ||W||^2 / (2 C n)`` over the weight matrices of the head. The factor s makes the minimum that of
-        scikit-learn where its objective is written differently: 2 for two classes (``LogisticRegression`` then
-        has one weight vector w, ours are +w/2 and -w/2) and 1/K for K labels (a separate `LogisticRegression`
-        for each label, whose losses our multi-label head averages).
-        """
-        target = model.head.target
-        scale = 1.0
-        if target.task == "classification" and len(target.classes) == 2:
-            scale = 2.0
-        elif target.task == "multi_label":
-            scale = 1.0 / len(target.classes)
-        squares = [p.float().square().sum() for p in model.head.parameters() if p.ndim > 1]
-        if not squares:
-            return None
-        strength = options_as(LinearProbeOptions, options).C
-        total = squares[0]
-        for square in squares[1:]:
-            total = total + square
-        return total * (scale / (2.0 * strength * num_train))
+        """Return the penalty of scikit-learn's estimators; see `ridge`."""
+        return ridge(model.head, options_as(LinearProbeOptions, options).C, num_train)

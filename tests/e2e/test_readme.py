@@ -32,13 +32,13 @@ def test_the_first_plugin_trains_biases_and_head_alone(shapes_project: Project, 
     assert len([line for line in source.splitlines() if line.strip()]) <= 20
     folder = tmp_path / "plugins"
     folder.mkdir()
-    (folder / "bitfit.py").write_text(source, encoding="utf-8")
+    (folder / "my_bitfit.py").write_text(source, encoding="utf-8")
     manager = PluginManager(folder)
     manager.discover()
-    assert manager.plugins[-1].provides == ("strategy bitfit",)
+    assert manager.plugins[-1].provides == ("strategy my_bitfit",)
     values: dict[str, Any] = {
         "backbone": TINY_VISION,
-        "strategy": "bitfit",
+        "strategy": "my_bitfit",
         "training": {"epochs": 1, "batch_size": 8},
     }
     heard = Heard()

@@ -1,0 +1,48 @@
+"""What fits the head in LP-FT. Imported only when it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tlstudio.api.method_modules import MethodContext, MethodModule
+from tlstudio_strategies.head_fitting import fit_head
+
+__all__ = ["HeadFirstModule"]
+
+
+class HeadFirstModule(MethodModule):
+    """Fits a head on pooled features before the first step; lets any other one learn alone in the first epochs.
+
+    Args:
+        context: The run.
+        strength: Inverse strength C of the penalty on the head.
+        epochs: Epochs in which a head that cannot be fitted at once learns alone.
+    """
+
+    objective: Tensor
+
+    def __init__(self, context: MethodContext, *, strength: float, epochs: int) -> None:
+        super().__init__(context)
+        self._at_once = context.head.requires in ("pooled", "parts")
+        self._strength = strength
+        self._epochs = epochs
+        self._alone = False
+        self.register_buffer("objective", torch.zeros(()))
+
+    def begin(self) -> None:
+        """Fit the head where this can be done at once."""
+        if self._at_once:
+            self.objective.fill_(fit_head(self.context, self._strength))
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Keep the backbone as it is in the first epochs, which the epoch's number alone decides."""
+        if not self._at_once:
+            self._alone = epoch < self._epochs
+            self.context.model.backbone.requires_grad_(not self._alone)
+
+    def quantities(self) -> Mapping[str, float]:
+        """The loss with which the fitted head begins, or whether the head learns alone."""
+        return {"loss of the probe": float(self.objective)} if self._at_once else {"head alone": float(self._alone)}

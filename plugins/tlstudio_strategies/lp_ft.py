@@ -1,0 +1,111 @@
+"""LP-FT: a linear probe first, and full fine-tuning from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tlstudio import api
+from tlstudio.api import FineTuningStrategy, Method, Options, Situation, option
+from tlstudio_strategies.common import (
+    fine_tuning_options,
+    head_lr_factor_option,
+    inverse_strength_option,
+    layer_decay_option,
+    layerwise_groups,
+    needs_own_layer,
+    options_as,
+)
+
+if TYPE_CHECKING:
+    from tlstudio.api import BackboneInfo, TaskHead
+    from tlstudio.api.method_modules import MethodContext, MethodModule
+    from tlstudio.api.nn import ParamGroup, TransferModel
+
+__all__ = ["LPFT", "HeadFirst", "LPFTOptions"]
+
+
+class LPFTOptions(Options):
+    """Options of LP-FT."""
+
+    C: float = inverse_strength_option()
+    layer_decay: float = layer_decay_option()
+    head_epochs: int = option(
+        2,
+        title="Epochs of the head alone",
+        help="Heads on tokens or maps cannot be fitted at once: for so many epochs they learn alone. Other heads are "
+        "fitted before the first epoch.",
+        ge=1,
+        le=1000,
+        unit="epochs",
+        advanced=True,
+    )
+    head_lr_factor: float = head_lr_factor_option(
+        "A head on tokens or maps learns at this times the learning rate of the backbone. Others are fitted before, "
+        "and then learn at that of the backbone."
+    )
+
+
+class HeadFirst(Method):
+    """The first half of LP-FT."""
+
+    name = "head_first"
+    title = "Head first"
+    description = "Fits the head on the features of the frozen backbone before that learns."
+    source = "Kumar et al. 2022, arXiv:2202.10054"
+    needs_backbone = True
+    Options = LPFTOptions
+
+    def build(self, context: MethodContext, options: api.Options) -> MethodModule:
+        """Build what fits the head."""
+        from tlstudio_strategies.head_first_module import HeadFirstModule
+
+        chosen = options_as(LPFTOptions, options)
+        return HeadFirstModule(context, strength=chosen.C, epochs=chosen.head_epochs)
+
+
+class LPFT(FineTuningStrategy):
+    """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054).
+
+    A head with random weights distorts good features in the first steps of fine-tuning; one that has been fitted on
+    them does not. The probe's objective is that of `LinearProbe`.
+    """
+
+    name = "lp_ft"
+    title = "Probe, then full fine-tuning (LP-FT)"
+    description = (
+        "First fits the head on what the backbone gives, then trains every layer from there. Keeps more of what the "
+        "backbone knows than full fine-tuning: better where new samples differ from those of training."
+    )
+    Options = LPFTOptions
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse heads that have nothing to be fitted; see `FineTuningStrategy`."""
+        return needs_own_layer(head)
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Recommend what full fine-tuning does; see `FineTuningStrategy`."""
+        return fine_tuning_options(situation, learning_rate=2e-4 if situation.modality == "image" else 5e-5)
+
+    def method(self, options: api.Options) -> tuple[Method, api.Options] | None:
+        """Fit the head before the first step."""
+        return HeadFirst(), options
+
+    def prepare(self, model: TransferModel, options: api.Options) -> None:
+        """Let everything learn."""
+        model.requires_grad_(True)
+
+    def param_groups(
+        self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
+    ) -> list[ParamGroup]:
+        """Return one group for each layer group and the head."""
+        chosen = options_as(LPFTOptions, options)
+        fitted = getattr(model.backbone, "wanted", "pooled") in ("pooled", "parts")
+        return layerwise_groups(
+            model,
+            model.layer_groups(),
+            learning_rate=learning_rate,
+            decay=chosen.layer_decay,
+            head_rate=learning_rate * (1.0 if fitted else chosen.head_lr_factor),
+            weight_decay=weight_decay,
+        )
