@@ -9,6 +9,7 @@ from tlstudio_methods.fixmatch import FixMatch
 from tlstudio_methods.l2_sp import L2SP
 from tlstudio_methods.mixing import CutMix, Mixup
 from tlstudio_methods.pseudo_labels import PseudoLabels
+from tlstudio_methods.sam import SAM
 
 TLSTUDIO_API = "1.0"
 
@@ -16,4 +17,4 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_methods() -> Sequence[Method]:
     """Return the methods of this plugin."""
-    return [L2SP(), FixMatch(), PseudoLabels(), Mixup(), CutMix()]
+    return [L2SP(), FixMatch(), PseudoLabels(), Mixup(), CutMix(), SAM()]

@@ -53,6 +53,7 @@ CASES = {
     "mixup": Case({"mixup": {"probability": 0.7}}, ("mixup/lambda",)),
     "mixup of kept features": Case({"mixup": {}}, ("mixup/lambda",), "linear_probe"),
     "cutmix": Case({"cutmix": {"mixup": 0.5}}, ("cutmix/lambda",)),
+    "sam": Case({"sam": {"adaptive": True}}, ("sam/sharpness",), training={"accumulate": 2, "epochs": 4}),
 }
 
 

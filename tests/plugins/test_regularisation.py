@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
 from tlstudio.plugins import Registry
@@ -113,3 +115,85 @@ def test_batches_that_are_not_mixed_are_learned_from_as_they_are(registry: Regis
             assert module.losses(step, losses) is losses
             assert module.quantities() == {"lambda": 1.0}
     assert 10 <= unmixed <= 38
+
+
+def gradients_by_hand(context: MethodContext, step: TrainingStep, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of the mean cross-entropy at some weights, with the formula of the loss written out."""
+    learning = {name: value.clone().requires_grad_() for name, value in weights.items()}
+    buffers = {name: value.clone() for name, value in context.model.named_buffers()}
+    logits = torch.func.functional_call(context.model, {**learning, **buffers}, (step.inputs,))
+    chosen = logits.gather(1, step.targets[:, None])[:, 0]
+    (chosen - logits.exp().sum(dim=1).log()).mean().neg().backward()
+    return {name: value.grad for name, value in learning.items() if value.grad is not None}
+
+
+@pytest.mark.parametrize(("options", "eta"), [({"rho": 0.3}, None), ({"rho": 2.0, "adaptive": True}, 0.01)])
+@pytest.mark.parametrize("scale", [1.0, 4096.0], ids=["32 bits", "scaled as in 16 bits"])
+def test_sam_takes_the_gradient_uphill_and_moves_statistics_once(
+    scale: float, options: dict[str, Any], eta: float | None, registry: Registry, context: MethodContext
+) -> None:
+    model, step = context.model.double().train(), training_step(context)
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.eval()
+    step.inputs = {name: x.double() for name, x in step.inputs.items()}
+    model(step.inputs)  # the head measures its centre
+    module = built(registry, "sam", context, **options)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    first = gradients_by_hand(context, step, before)
+    assert len(first) == len(before)
+    sizes = {name: torch.ones_like(w) if eta is None else w.abs() + eta for name, w in before.items()}
+    norm = sum(float((g * sizes[name]).square().sum()) for name, g in first.items()) ** 0.5
+    rho = options["rho"]
+    pushed = {name: w + rho * sizes[name] ** 2 * first[name] / norm for name, w in before.items()}
+    expected = gradients_by_hand(context, step, pushed)
+
+    once = deepcopy(model)
+    once(step.inputs)
+
+    def compute() -> Tensor:
+        losses = nn.functional.cross_entropy(model(step.inputs), step.targets, reduction="none")
+        (losses.mean() * scale).backward()
+        return losses
+
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 0.5)  # of an earlier batch of the same step
+    losses = module.backward(compute)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        torch.testing.assert_close(parameter.grad, 0.5 + scale * expected[name], rtol=1e-9, atol=1e-9 * scale)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, once.get_buffer(name))
+    assert losses.detach().numpy() == pytest.approx(
+        cross_entropies(doubles(once(step.inputs)), doubles(step.targets)), rel=1e-9
+    )
+    assert module.quantities()["sharpness"] > 0
+
+
+def test_sam_leaves_gradients_of_other_methods_single(registry: Registry, context: MethodContext) -> None:
+    other = nn.Linear(1, 1)
+    together = replace(context, modules=lambda: [context.model, other])
+    module, step = built(registry, "sam", together), training_step(context)
+
+    def compute() -> Tensor:
+        losses = context.model.head.loss(step.forward(step.inputs)[1], step.targets)
+        (losses.mean() + other.weight.sum()).backward()
+        return losses
+
+    module.backward(compute)
+    assert float(other.weight.grad if other.weight.grad is not None else 0.0) == 1.0
+
+
+def test_sam_steps_as_usual_where_no_direction_is_known(registry: Registry, context: MethodContext) -> None:
+    module, step = built(registry, "sam", context), training_step(context)
+    before = [parameter.detach().clone() for parameter in context.model.parameters()]
+    seen: list[bool] = []
+
+    def compute() -> Tensor:
+        seen.append(all(map(torch.equal, context.model.parameters(), before)))
+        losses = context.model.head.loss(step.forward(step.inputs)[1], step.targets)
+        (losses.mean() * float("inf")).backward()  # more than 16 bits can hold
+        return losses
+
+    assert module.backward(compute).isfinite().all()
+    assert seen == [True, True]
