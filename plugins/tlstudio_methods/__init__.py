@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlstudio.api import Method, hookimpl
+from tlstudio_methods.continual import EWC, Replay
+from tlstudio_methods.distillation import Distillation, LearningWithoutForgetting
 from tlstudio_methods.fixmatch import FixMatch
 from tlstudio_methods.l2_sp import L2SP
 from tlstudio_methods.mixing import CutMix, Mixup
+from tlstudio_methods.momentum_contrast import MomentumContrast
 from tlstudio_methods.pseudo_labels import PseudoLabels
 from tlstudio_methods.sam import SAM
 
@@ -17,4 +20,16 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_methods() -> Sequence[Method]:
     """Return the methods of this plugin."""
-    return [L2SP(), FixMatch(), PseudoLabels(), Mixup(), CutMix(), SAM()]
+    return [
+        L2SP(),
+        FixMatch(),
+        PseudoLabels(),
+        Mixup(),
+        CutMix(),
+        SAM(),
+        Distillation(),
+        LearningWithoutForgetting(),
+        Replay(),
+        EWC(),
+        MomentumContrast(),
+    ]

@@ -57,8 +57,11 @@ CASES = {
 }
 
 
+NEED_A_RUN = {"distillation", "lwf", "ewc", "replay"}  # an earlier one: tried in test_continual_methods.py
+
+
 def test_every_bundled_method_has_a_case(registry: Registry) -> None:
-    tried = {name for case in CASES.values() for name in case.methods}
+    tried = NEED_A_RUN.union(name for case in CASES.values() for name in case.methods)
     assert tried == set(registry.methods)
 
 

@@ -1,0 +1,206 @@
+"""Distillation, learning without forgetting, replay and elastic weights: their mathematics, and who may teach."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.conftest import TINY_VISION, Heard
+from tests.engine.test_methods import is_step
+from tests.engine.test_resume import cut_off
+from tlstudio.api import ProblemsError
+from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import load_run_model
+from tlstudio.engine.events import Note, RunEnded, StepLogged
+from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.plugins import Registry
+from tlstudio.selftest.resume import outcome_of
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+from tlstudio.testing.methods import method_context, training_step
+from tlstudio.testing.samples import tiny_samples, tiny_target
+from tlstudio_methods.distillation_module import imitation_loss
+
+TRAINING = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0, "augmentation": "none"}
+
+
+def values(**parts: Any) -> dict[str, Any]:
+    return {
+        "dataset": {"shots": 4},
+        "backbone": TINY_VISION,
+        "head": {"name": "classification"},
+        "strategy": "full",
+        "training": TRAINING,
+        **parts,
+    }
+
+
+def train(project: Project, registry: Registry, recipe: dict[str, Any], dataset: str = "shapes") -> tuple[Run, Heard]:
+    heard = Heard()
+    completed = complete(recipe, project.dataset(dataset), registry)
+    run = execute_run(completed, project, registry, on_event=heard, control=heard.control)
+    assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
+    return run, heard
+
+
+def test_imitation_is_the_divergence_of_softened_probabilities_times_the_square_of_the_temperature() -> None:
+    rng = np.random.default_rng(0)
+    student, teacher, heat = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), 3.0
+
+    def softmax(row: np.ndarray) -> np.ndarray:
+        parts = np.exp(row / heat)
+        return parts / parts.sum()
+
+    expected = [
+        heat**2 * sum(p * np.log(p / q) for p, q in zip(softmax(t), softmax(s), strict=True))
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    found = imitation_loss(torch.tensor(student), torch.tensor(teacher), "classification", heat)
+    assert found.numpy() == pytest.approx(np.array(expected), abs=1e-12)
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + np.exp(-x / heat))
+
+    several = [
+        heat**2
+        * np.mean(
+            [
+                sigmoid(b) * np.log(sigmoid(b) / sigmoid(a))
+                + (1 - sigmoid(b)) * np.log((1 - sigmoid(b)) / (1 - sigmoid(a)))
+                for a, b in zip(s, t, strict=True)
+            ]
+        )
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    found = imitation_loss(torch.tensor(student), torch.tensor(teacher), "multi_label", heat)
+    assert found.numpy() == pytest.approx(np.array(several), abs=1e-12)
+
+
+def test_a_run_learns_from_a_teacher_and_one_that_was_cut_off_ends_bit_for_bit(
+    two_projects: Project, registry: Registry
+) -> None:
+    teacher, _ = train(two_projects, registry, values())
+    recipe = values(methods={"distillation": {"teacher": teacher.id, "weight": 1.0}})
+    run, heard = train(two_projects, registry, recipe)
+    assert all("distillation/imitation loss" in event.quantities for event in heard.of(StepLogged))
+    interrupted = cut_off(two_projects, registry, recipe, functools.partial(is_step, 4))
+    again = Heard()
+    resumed = resume_run(interrupted, two_projects, registry, on_event=again, control=again.control)
+    assert outcome_of(run).difference(outcome_of(resumed)) == ""
+
+
+def test_a_student_whose_teacher_is_itself_hears_nothing_new(two_projects: Project, registry: Registry) -> None:
+    teacher, _ = train(two_projects, registry, values())
+    recipe = values(
+        backbone={"start_from": teacher.id},
+        head={"name": "classification", "take_over": True},
+        methods={"distillation": {"teacher": teacher.id, "weight": 1.0}},
+        training={**TRAINING, "epochs": 1, "learning_rate": 1e-9},
+        strategy={"name": "linear_probe"},  # BatchNorm then gives the student what it gives the teacher
+    )
+    _, heard = train(two_projects, registry, recipe)
+    assert heard.of(StepLogged)[0].quantities["distillation/imitation loss"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lwf", "ewc", "replay"])
+def test_a_second_data_set_is_learned_without_losing_the_first(
+    method: str, two_projects: Project, registry: Registry
+) -> None:
+    first, _ = train(two_projects, registry, values())
+    options = {
+        "lwf": {"teacher": first.id},
+        "ewc": {"run": first.id, "dataset": "shapes", "samples": 6},
+        "replay": {"datasets": "shapes", "kept": 6},
+    }[method]
+    recipe = values(
+        backbone={"start_from": first.id},
+        head={"name": "classification", "take_over": True},
+        methods={method: options},
+    )
+    run, heard = train(two_projects, registry, recipe, "others")
+    told = [event.quantities for event in heard.of(StepLogged)]
+    assert all(any(name.startswith(f"{method}/") for name in each) for each in told)
+    if method == "ewc":
+        assert told[0]["ewc/penalty"] == 0  # where it begins, nothing has moved
+        assert told[-1]["ewc/penalty"] > 0
+    again = Heard()
+    interrupted = _cut_off_on_others(two_projects, registry, recipe)
+    resumed = resume_run(interrupted, two_projects, registry, on_event=again, control=again.control)
+    assert outcome_of(run).difference(outcome_of(resumed)) == ""
+
+
+def _cut_off_on_others(project: Project, registry: Registry, recipe: dict[str, Any]) -> str:
+    revision = project.dataset("others")
+    chosen = {**recipe["dataset"], "name": revision.dataset, "revision": revision.id}
+    return cut_off(project, registry, {**recipe, "dataset": chosen}, functools.partial(is_step, 4))
+
+
+def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(registry: Registry, tmp_path: Path) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    head = registry.head("classification")
+    earlier = method_context(head, samples, target).model.eval().requires_grad_(False)
+    context = method_context(head, samples, target, stream_targets={"earlier": target}, models={"earlier": earlier})
+    method = registry.method("ewc")
+    options = method.Options.model_validate({"run": "x", "dataset": "y", "strength": 2.0})
+    module = method.build(context, options)
+    module.begin()
+    ((inputs, targets),) = list(context.batches(""))
+    names = [name for name, _ in earlier.backbone.named_parameters()]
+    fisher = dict.fromkeys(names, 0.0)
+    whole = earlier.double()
+    whole.requires_grad_(True)
+    for row in range(len(targets)):
+        whole.zero_grad()
+        one = {key: value[row : row + 1].double() for key, value in inputs.items()}
+        logits = whole(one)
+        (torch.logsumexp(logits, 1) - logits[0, targets[row]]).sum().backward()
+        for name, parameter in whole.backbone.named_parameters():
+            assert parameter.grad is not None
+            fisher[name] = fisher[name] + parameter.grad**2 / len(targets)
+    moves = {name: torch.randn_like(p) * 0.1 for name, p in context.model.backbone.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in context.model.backbone.named_parameters():
+            parameter.add_(moves[name])
+    expected = sum(float((fisher[name] * moves[name].double() ** 2).sum()) for name in names)
+    penalty = module.extra_loss(training_step(context))
+    assert penalty is not None
+    assert float(penalty.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_head_takes_over_the_outputs_of_the_classes_that_it_knows(two_projects: Project, registry: Registry) -> None:
+    first, _ = train(two_projects, registry, values())
+    recipe = values(
+        backbone={"start_from": first.id},
+        head={"name": "classification", "take_over": True, "classes": ["hexagon"]},
+        training={**TRAINING, "epochs": 1, "learning_rate": 1e-12, "weight_decay": 0},
+    )
+    second, heard = train(two_projects, registry, recipe)
+    assert any("3 of its 4 classes; new are hexagon" in note.text for note in heard.of(Note))
+    (_, old), (_, new) = load_run_model(first, registry), load_run_model(second, registry)
+    assert new.head.target.classes == (*old.head.target.classes, "hexagon")
+    before, after = old.head.state_dict()["output.weight"], new.head.state_dict()["output.weight"]
+    assert torch.allclose(after[:3], before, atol=1e-8)
+
+
+def test_what_cannot_be_kept_or_taught_is_told(two_projects: Project, registry: Registry) -> None:
+    first, _ = train(two_projects, registry, values())
+    revision = two_projects.dataset("shapes")
+
+    def told(recipe: dict[str, Any]) -> dict[str, str]:
+        with pytest.raises(ProblemsError) as caught:
+            complete(recipe, revision, registry)
+        return {problem.where: str(problem) for problem in caught.value.problems}
+
+    found = told(values(methods={"lwf": {"teacher": first.id}}))
+    assert "does not start from this one" in found["methods.lwf.teacher"]
+    found = told(values(methods={"distillation": {"teacher": "nothing"}}))
+    assert "no run 'nothing'" in found["methods.distillation"]
+    found = told(values(methods={"replay": {"datasets": "gone"}}))
+    assert "no data set 'gone'" in found["methods.replay"]
+    found = told(values(head={"name": "classification", "take_over": True}))
+    assert "starts from none" in found["head.take_over"]
