@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
 from tests.engine.test_resume import cut_off
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.events import RunEnded, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
@@ -29,6 +32,7 @@ class Case:
         strategy: The strategy, as in a recipe.
         dataset: Further values of the data set, such as shots.
         training: Further training options.
+        without_labels: Whether its data have none.
     """
 
     methods: dict[str, dict[str, Any]]
@@ -36,6 +40,7 @@ class Case:
     strategy: Any = "full"
     dataset: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    without_labels: bool = False
 
 
 # The data sets "shapes" and "others" have the same three classes of drawings; "others" are drawn with another seed.
@@ -47,7 +52,19 @@ CASES = {
     "pseudo labels of another data set": Case(
         {"pseudo_labels": {"dataset": "others"}}, ("pseudo_labels/pseudo-label rate", "pseudo_labels/lambda")
     ),
+    "momentum_contrast": Case(
+        {"momentum_contrast": {"momentum": 0.9, "queue": 10}},
+        ("momentum_contrast/queue accuracy",),
+        without_labels=True,
+    ),
     "l2_sp": Case({"l2_sp": {}}, ("l2_sp/distance from the start",)),
+    "joint": Case(
+        {"joint": {"source": "others", "schedule": "falling", "ratio": 0.5}},
+        ("joint/lambda", "joint/target loss", "joint/source loss"),
+    ),
+    "coral": Case({"coral": {"target": "others", "layers": "both"}}, ("coral/lambda", "coral/coral loss")),
+    "mmd": Case({"mmd": {"target": "others", "schedule": "linear"}}, ("mmd/lambda", "mmd/mmd")),
+    "dann": Case({"dann": {"target": "others"}}, ("dann/lambda", "dann/domain accuracy", "dann/domain loss")),
     "lp_ft": Case({}, ("head_first/loss of the probe",), strategy="lp_ft"),
     "surgical": Case({}, ("chosen_block/first group that learns",), strategy="surgical"),
     "mixup": Case({"mixup": {"probability": 0.7}}, ("mixup/lambda",)),
@@ -69,16 +86,22 @@ def test_every_bundled_method_has_a_case(registry: Registry) -> None:
 def test_a_run_with_methods_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
     case: Case, two_projects: Project, registry: Registry
 ) -> None:
+    dataset, few = "shapes", {"shots": 4}
+    if case.without_labels:
+        source = Path(two_projects.dataset("others").source)
+        request, _ = plan_import(registry.formats.values(), source, name="plain", task="pretraining")
+        import_dataset(request, two_projects.datasets_folder)
+        dataset, few = "plain", {}
     training = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0, "augmentation": "light", **case.training}
     recipe = {
-        "dataset": {"shots": 4, **case.dataset},
+        "dataset": {"name": dataset, **few, **case.dataset},
         "backbone": TINY_VISION,
         "strategy": case.strategy,
         "methods": case.methods,
         "training": training,
     }
     heard, resumed = Heard(), Heard()
-    completed = complete(recipe, two_projects.dataset("shapes"), registry)
+    completed = complete(recipe, two_projects.dataset(dataset), registry)
     run = execute_run(completed, two_projects, registry, on_event=heard, control=heard.control)
     assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
     for event in heard.of(StepLogged):

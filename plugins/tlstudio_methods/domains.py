@@ -1,0 +1,94 @@
+"""What methods that join two domains have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tlstudio.api import TASKS, Options, Problem, Setting, option
+from tlstudio.api.methods import DataStream
+from tlstudio_methods.common import options_as
+
+__all__ = ["AdaptationOptions", "adaptation_problems", "adaptation_streams", "backbone_problems", "schedule_option"]
+
+Schedule = Literal["constant", "linear", "sigmoid", "falling"]
+
+HOW_TO_MEASURE = (
+    "The run is validated and tested on the data set that it is of; how good it is on the target, a target with labels "
+    "tells: tlstudio evaluate PROJECT RUN --dataset TARGET."
+)
+
+
+def strength_option(default: float, what: str) -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
+    """Declare the weight of a loss."""
+    return option(default, title="Lambda", help=what, ge=0, le=1_000_000)
+
+
+def schedule_option(default: Schedule) -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
+    """Declare how the weight of a loss changes while a run trains."""
+    return option(
+        default,
+        title="Lambda over time",
+        help=(
+            "Constant: the same from first to last. Linear and sigmoid: rises from 0, evenly or steeply at the start "
+            "and then levelling off. Falling: from its value evenly to 0."
+        ),
+    )
+
+
+class AdaptationOptions(Options):
+    """Options that all methods of domain adaptation share."""
+
+    target: str = option(
+        "",
+        title="Target",
+        help=(
+            "Data set like those that the model is to be used on: the samples of its train split are seen without "
+            "their labels, if they have any."
+        ),
+        browse="dataset",
+    )
+    ratio: float = option(
+        1.0,
+        title="Target per source",
+        help="So many samples of the target come with each labelled one.",
+        gt=0,
+        le=16,
+        advanced=True,
+    )
+
+
+def backbone_problems(title: str, setting: Setting) -> list[Problem]:
+    """Refuse strategies under which the backbone, which is what domains have in common, stays as it is."""
+    if not setting.strategy.caches_features(setting.strategy_options):
+        return []
+    what = f"{title} teaches the backbone, which stays as it is under {setting.strategy.title}."
+    return [Problem("", what, "Choose a strategy under which the backbone learns, such as full.")]
+
+
+def adaptation_streams(options: Options) -> Sequence[DataStream]:
+    """The target without its labels, in one batch with the source, so that BatchNorm sees both as they come later."""
+    chosen = options_as(AdaptationOptions, options)
+    return [DataStream("target", chosen.target, ratio=chosen.ratio, together=True)] if chosen.target else []
+
+
+def adaptation_problems(title: str, setting: Setting, options: Options, least: int = 2) -> list[Problem]:
+    """Say what speaks against adapting to a target.
+
+    Args:
+        title: Of the method.
+        setting: The run.
+        options: Those of the method.
+        least: So many samples of each domain must be in a batch.
+    """
+    chosen = options_as(AdaptationOptions, options)
+    problems = backbone_problems(title, setting)
+    if setting.head.requires == "logits" or setting.task == "recommendation":
+        what = f"{title} looks at features of unlabelled samples, and {setting.head.title} does not go without labels."
+        problems.append(Problem("", what, f"Use it for {TASKS['classification'].title.lower()} or the like."))
+    if not chosen.target:
+        problems.append(Problem("target", "no data set is named.", "Name the data set that is to be adapted to."))
+    if min(setting.batch_size, round(chosen.ratio * setting.batch_size)) < least:
+        what = f"{title} compares batches, and needs at least {least} samples of each domain in one."
+        problems.append(Problem("ratio", what, "Choose a larger training.batch_size, or more of the target."))
+    return problems
