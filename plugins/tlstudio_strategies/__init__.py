@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlstudio.api import FineTuningStrategy, hookimpl
+from tlstudio_strategies.bitfit import BitFit
 from tlstudio_strategies.full import Full
 from tlstudio_strategies.gradual import GradualUnfreezing
 from tlstudio_strategies.lora import LoRA
+from tlstudio_strategies.lp_ft import LPFT
+from tlstudio_strategies.nearest_mean import NearestMean
 from tlstudio_strategies.partial import Partial
 from tlstudio_strategies.probe import LinearProbe
+from tlstudio_strategies.setfit import SetFit
+from tlstudio_strategies.surgical import Surgical
 
 TLSTUDIO_API = "1.0"
 
@@ -17,4 +22,15 @@ TLSTUDIO_API = "1.0"
 @hookimpl
 def register_strategies() -> Sequence[FineTuningStrategy]:
     """Return the strategies of this plugin."""
-    return [LinearProbe(), Partial(), GradualUnfreezing(), Full(), LoRA()]
+    return [
+        LinearProbe(),
+        Partial(),
+        GradualUnfreezing(),
+        Full(),
+        LPFT(),
+        Surgical(),
+        BitFit(),
+        LoRA(),
+        SetFit(),
+        NearestMean(),
+    ]

@@ -58,6 +58,19 @@ COMBINATIONS = [
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
     if strategy != "linear_probe" or head not in ("generation", "speech_writing")  # which have no layer of their own
+] + [
+    # Of the others, one backbone of each kind that matters to them.
+    ("test_efficientnet", "classification", "bitfit"),
+    ("bert", "token_classification", "bitfit"),
+    ("gpt2", "generation", "bitfit"),
+    ("test_resnet", "classification", "surgical+middle"),
+    ("whisper", "classification", "surgical+first"),
+    ("test_resnet", "segmentation", "lp_ft"),
+    ("bert", "classification", "lp_ft"),
+    ("test_resnet", "classification", "setfit"),
+    ("bert", "classification", "setfit"),
+    ("test_efficientnet", "classification", "nearest_mean"),
+    ("wav2vec2", "classification", "nearest_mean"),
 ]
 
 
@@ -189,6 +202,12 @@ def _strategy_options(strategy: str) -> tuple[str, dict[str, object]]:
         options["dropout"] = 0.2
     if name == "lora":
         options["rank"] = 2
+    if name == "lp_ft":
+        options["head_epochs"] = 1
+    if name == "surgical":
+        options["block"] = extra[0]
+    if name == "lp_ft":
+        options["head_epochs"] = 1
     return name, options
 
 

@@ -262,7 +262,7 @@ def check_strategy(
 
     One step is made in each epoch on all samples. Checked are: each learning parameter is in exactly one group; the
     loss is finite; the parameters and buffers that moved are named by `updates`, and each parameter named there
-    got a gradient (give enough epochs if layers join late); what was saved as safetensors makes a freshly
+    got a gradient or was set (give enough epochs if layers join late); what was saved as safetensors makes a freshly
     built model give the same outputs; and `merge` keeps the outputs and gives the backbone its own state dict back.
 
     Args:
@@ -315,10 +315,10 @@ def check_strategy(
     moved = changed(before, model.state_dict())
     astray = moved - declared
     require(not astray, f"These moved although updates() does not name them: {sorted(astray)[:5]}.")
-    still = {name for name, _ in model.named_parameters() if name in declared} - set(reached)
+    still = {name for name, _ in model.named_parameters() if name in declared} - set(reached) - moved
     if head.requires != "pooled":
         still -= setup.aside(batch, targets)
-    require(not still, f"updates() names these, but no gradient came to them: {sorted(still)[:5]}.")
+    require(not still, f"updates() names these, but no gradient came to them, nor anything else: {sorted(still)[:5]}.")
     stuck = {name for name, gradient in reached.items() if gradient > 1e-6} - moved
     require(not stuck, f"These had a gradient but did not move: {sorted(stuck)[:5]}.")
 

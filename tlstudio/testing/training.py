@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tlstudio.api import Backbone, FineTuningStrategy, Options, Sample, TargetInfo, TaskHead
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel, set_train_mode, with_context
+from tlstudio.api.features import Features
+from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule, TrainingStep
+from tlstudio.api.nn import (
+    BackboneModule,
+    HeadModule,
+    ParamGroup,
+    TransferModel,
+    set_train_mode,
+    with_context,
+)
 
 __all__ = ["Setup", "changed", "copied", "difference", "outputs_of", "train"]
 
@@ -64,6 +74,42 @@ class Setup:
         named = model.named_parameters()
         return {name for name, parameter in named if name.startswith("backbone.") and parameter.grad is None}
 
+    def own_method(
+        self, model: TransferModel, batch: dict[str, Tensor], target: Tensor, epochs: int
+    ) -> MethodModule | None:
+        """Build the method that is part of the strategy, for a run of one step an epoch; `None` if there is none."""
+        own = self.strategy.method(self.options)
+        if own is None:
+            return None
+        method, options = own
+
+        def batches(_name: str) -> Iterator[tuple[Inputs, Tensor]]:
+            yield batch, target
+
+        def forward(inputs: Inputs) -> tuple[Features, Tensor]:
+            features: Features = model.backbone(inputs)
+            return features, model.head(features)
+
+        backbone: Any = model.backbone
+        context = MethodContext(
+            model=model,
+            num_train=len(target),
+            batch_size=len(target),
+            epochs=epochs,
+            steps=epochs,
+            targets={},
+            models={},
+            head=self.head,
+            head_options=self.head_options,
+            heads={self.head.task: self.head},
+            features=backbone.shape,
+            forward=forward,
+            batches=batches,
+            updates=frozenset(self.strategy.updates(model, self.options)),
+            modules=lambda: [model],
+        )
+        return method.build(context, options)
+
     def _prepared(self, module: BackboneModule) -> TransferModel:
         module.wanted = self.head.requires
         head = self.head.build(module.shape, self.target, self.head_options)
@@ -80,31 +126,55 @@ def train(
     target: Tensor,
     epochs: int,
 ) -> tuple[list[float], dict[str, float]]:
-    """Make one step in each epoch.
+    """Make one step in each epoch, with the method that is part of the strategy.
 
     Returns:
         The loss of each step, and for each parameter that got a gradient in any step the largest size of it.
     """
     optimizer = torch.optim.AdamW(
         [{"params": group.params, "lr": group.lr, "weight_decay": group.weight_decay} for group in groups]
+        or [{"params": [torch.zeros(0, requires_grad=True)]}]
     )
+    method = setup.own_method(model, batch, target, epochs)
+    if method is not None:
+        method.begin()
     losses: list[float] = []
     reached: dict[str, float] = {}
     for epoch in range(epochs):
         setup.strategy.on_epoch_start(model, epoch, setup.options)
+        if method is not None:
+            method.on_epoch_start(epoch)
         set_train_mode(model)
-        loss = model.head.loss(model(batch), target).mean()
+        loss = _loss(model, method, batch, target, epoch / epochs)
         extra = setup.strategy.extra_loss(model, setup.options, len(target))
         if extra is not None:
             loss = loss + extra
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        if loss.requires_grad:  # else nothing learns
+            torch.autograd.backward(loss)
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 reached[name] = max(reached.get(name, 0.0), float(parameter.grad.abs().max()))
         optimizer.step()
+        if method is not None:
+            method.after_step()
+            method.on_epoch_end()
         losses.append(loss.item())
     return losses, reached
+
+
+def _loss(
+    model: TransferModel, method: MethodModule | None, batch: dict[str, Tensor], target: Tensor, progress: float
+) -> Tensor:
+    """Loss of a batch, with the method."""
+    if method is None:
+        return model.head.loss(model(batch), target).mean()
+    step = TrainingStep(batch, target, {}, {}, progress, method.context.forward)
+    method.transform(step)
+    step.features, step.output = step.forward(step.inputs)
+    loss = method.losses(step, model.head.loss(step.output, step.targets)).mean()
+    extra = method.extra_loss(step)
+    return loss if extra is None else loss + extra
 
 
 def outputs_of(model: TransferModel, batch: dict[str, Tensor]) -> Tensor:
