@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -197,3 +198,96 @@ def test_sam_steps_as_usual_where_no_direction_is_known(registry: Registry, cont
 
     assert module.backward(compute).isfinite().all()
     assert seen == [True, True]
+
+
+def wandering(context: MethodContext, steps: int) -> Iterator[dict[str, Doubles]]:
+    """Change all weights and running statistics at random, as if they learned; gives what they are."""
+    for _ in range(steps):
+        with torch.no_grad():
+            for tensor in context.model.state_dict().values():
+                tensor.add_(torch.randn_like(tensor) * 0.1 if tensor.is_floating_point() else tensor.new_ones(()))
+        yield {name: doubles(tensor) for name, tensor in context.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("warmup", "decays"), [(False, [0.9] * 4), (True, [1 - (1 + n) ** -0.75 for n in range(1, 5)])]
+)
+def test_ema_is_the_recursion_over_weights_and_statistics_and_lends_it(
+    warmup: bool, decays: list[float], registry: Registry, context: MethodContext
+) -> None:
+    module = built(registry, "ema", context, decay=0.9, warmup=warmup, power=0.75)
+    expected: dict[str, Doubles] = {}
+    for decay, values in zip([0.0, *decays], wandering(context, 5), strict=True):
+        assert module.quantities()["decay"] == pytest.approx(decay)
+        module.after_step()
+        for name, value in values.items():
+            whole = not context.model.state_dict()[name].is_floating_point()
+            expected[name] = value if whole or not decay else decay * expected[name] + (1 - decay) * value
+    last = {name: tensor.clone() for name, tensor in context.model.state_dict().items()}
+    with module.evaluated():
+        for name, tensor in context.model.state_dict().items():
+            np.testing.assert_allclose(doubles(tensor), expected[name], rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(tensor, last[name]) for name, tensor in context.model.state_dict().items())
+
+
+def test_swa_is_the_mean_over_the_last_epochs_with_statistics_of_its_own(
+    registry: Registry, context: MethodContext
+) -> None:
+    context = replace(context, epochs=5)
+    module = built(registry, "swa", context, start=0.5, rate=0.3)
+    shares = [module.learning_rate(step / 10, 0.9) for step in range(10)]
+    assert shares == [0.9] * 4 + [0.3] * 6  # two batches an epoch, the first two epochs as the schedule says
+    seen = []
+    for epoch, values in enumerate(wandering(context, 5)):
+        module.on_epoch_start(epoch)
+        module.on_epoch_end()
+        seen.append(values)
+        assert module.quantities()["averaged epochs"] == max(0, epoch - 1)
+    learned = dict(context.model.named_parameters())
+    first = next(layer for layer in context.model.modules() if isinstance(layer, nn.BatchNorm2d))
+    taken: list[Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+    with module.evaluated():
+        assert not context.model.training
+        for name, tensor in learned.items():
+            mean = np.mean([values[name] for values in seen[2:]], axis=0)
+            np.testing.assert_allclose(doubles(tensor), mean, rtol=1e-5, atol=1e-6)
+        context.forward(training_step(context).inputs)
+        channels = np.moveaxis(doubles(taken[0]), 1, 0).reshape(first.num_features, -1)
+        assert first.running_mean is not None
+        assert first.running_var is not None
+        np.testing.assert_allclose(doubles(first.running_mean), channels.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(doubles(first.running_var), channels.var(axis=1, ddof=1), rtol=1e-5)
+    hook.remove()
+    assert first.momentum == 0.1
+    assert all(np.array_equal(doubles(context.model.state_dict()[name]), value) for name, value in seen[-1].items())
+
+
+def test_swa_leaves_out_an_epoch_whose_end_was_interrupted(registry: Registry, context: MethodContext) -> None:
+    def interrupted(_name: str) -> Iterator[Any]:
+        raise InterruptedError
+        yield
+
+    module = built(registry, "swa", replace(context, epochs=1, batches=interrupted))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    weights = next(wandering(context, 1))
+    with pytest.raises(InterruptedError):
+        module.on_epoch_end()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert all(np.array_equal(doubles(context.model.state_dict()[name]), value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("name", ["ema", "swa"])
+def test_what_a_strategy_freezes_is_not_averaged(name: str, registry: Registry, tmp_path: Path) -> None:
+    samples, head = tiny_samples("image", "classification", tmp_path), registry.head("classification")
+    probe = registry.strategy("linear_probe")
+    context = method_context(head, samples, tiny_target("classification"), strategy=probe)
+    module = built(registry, name, context)
+    kept = sum(buffer.numel() for name, buffer in module.named_buffers() if name != "count")
+    assert kept == sum(tensor.numel() for tensor in context.model.head.state_dict().values())
+    frozen = {name: tensor.clone() for name, tensor in context.model.backbone.state_dict().items()}
+    module.after_step()
+    module.on_epoch_start(context.epochs - 1)
+    module.on_epoch_end()
+    with module.evaluated():
+        assert all(torch.equal(tensor, frozen[key]) for key, tensor in context.model.backbone.state_dict().items())
