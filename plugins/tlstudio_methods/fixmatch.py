@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option
 from tlstudio_methods.common import options_as
-from tlstudio_methods.unlabelled import STREAM, class_problems, dataset_option, ratio_option, unlabelled_rows
+from tlstudio_methods.unlabelled import STREAM, WEAK, class_problems, dataset_option, ratio_option, unlabelled_rows
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -55,13 +55,13 @@ class FixMatch(Method):
     def streams(self, options: api.Options) -> Sequence[DataStream]:
         """Ask for unlabelled samples, lightly and strongly varied; see `Method`."""
         chosen = options_as(FixMatchOptions, options)
-        views = {"weak": View("light"), "strong": View("strong")}
+        views = {"strong": View("strong"), WEAK: View("light")}
         rows = unlabelled_rows(chosen.dataset)
-        return [DataStream(STREAM, chosen.dataset, rows=rows, views=views, ratio=chosen.ratio)]
+        return [DataStream(STREAM, chosen.dataset, rows=rows, views=views, ratio=chosen.ratio, together=True)]
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build the loss of the unlabelled samples."""
         from tlstudio_methods.unlabelled_module import PseudoLabelModule
 
         chosen = options_as(FixMatchOptions, options)
-        return PseudoLabelModule(context, threshold=chosen.threshold, strength=chosen.strength, learned_view="strong")
+        return PseudoLabelModule(context, threshold=chosen.threshold, strength=chosen.strength)

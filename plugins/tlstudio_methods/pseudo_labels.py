@@ -72,7 +72,8 @@ class PseudoLabels(Method):
         """Ask for unlabelled samples, varied as those of the run are; see `Method`."""
         chosen = options_as(PseudoLabelsOptions, options)
         rows = unlabelled_rows(chosen.dataset)
-        return [DataStream(STREAM, chosen.dataset, rows=rows, views={"weak": View("as the run")}, ratio=chosen.ratio)]
+        views = {"": View("as the run")}
+        return [DataStream(STREAM, chosen.dataset, rows=rows, views=views, ratio=chosen.ratio, together=True)]
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build the loss of the unlabelled samples."""

@@ -11,6 +11,9 @@ from tlstudio.api.methods import Rows
 STREAM = "unlabelled"
 """What the unlabelled samples are called among the streams of a method."""
 
+WEAK = "weak"
+"""The view of them that gives their labels, where it is not the one that is learned."""
+
 
 def dataset_option() -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
     """Declare the option that names the unlabelled samples."""

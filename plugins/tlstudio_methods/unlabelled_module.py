@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name that torch itself uses
 
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
-from tlstudio_methods.unlabelled import STREAM
+from tlstudio_methods.unlabelled import STREAM, WEAK
 
 __all__ = ["PseudoLabelModule", "pseudo_label_loss"]
 
@@ -17,11 +17,12 @@ __all__ = ["PseudoLabelModule", "pseudo_label_loss"]
 class PseudoLabelModule(MethodModule):
     """Adds ``lambda * pseudo_label_loss`` of a batch of unlabelled samples.
 
+    Their labels come from the view `WEAK`, where there is one, else from what is learned itself.
+
     Args:
         context: The run.
         threshold: Probability from which a prediction counts.
         strength: Lambda.
-        learned_view: View that must give what the weak view gave; ``""``: the weak view itself.
         rises: Shares of the run between which lambda rises from 0; equal: it is whole from there on.
     """
 
@@ -31,28 +32,24 @@ class PseudoLabelModule(MethodModule):
         *,
         threshold: float,
         strength: float,
-        learned_view: str = "",
         rises: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__(context)
         self._threshold = threshold
         self._strength = strength
-        self._learned_view = learned_view
         self._rises = rises
         self._lambda = 0.0
         self._now = {name: torch.zeros(()) for name in ("pseudo-label rate", "mean confidence", "unlabelled loss")}
 
     def extra_loss(self, step: TrainingStep) -> Tensor | None:
         """Loss of the unlabelled batch; while lambda is 0, its predictions are looked at all the same."""
-        views = step.streams[STREAM].views
+        stream = step.streams[STREAM]
         self._lambda = self._strength * self._risen(step.progress)
-        if self._learned_view:
+        _, learned = stream.computed()
+        weak = learned.detach()
+        if WEAK in stream.views:
             with torch.no_grad():  # the label is a constant
-                _, weak = step.forward(views["weak"])
-            _, learned = step.forward(views[self._learned_view])
-        else:
-            _, learned = step.forward(views["weak"])
-            weak = learned.detach()
+                _, weak = step.forward(stream.views[WEAK])
         several = self.context.model.head.target.task == "multi_label"
         loss, rate, confidence = pseudo_label_loss(weak, learned, self._threshold, several=several)
         values = (rate, confidence, loss.detach())

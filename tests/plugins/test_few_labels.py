@@ -78,7 +78,7 @@ def test_the_weight_of_pseudo_labels_rises_as_in_their_paper(registry: Registry,
 
     def total(progress: float) -> float:
         step: TrainingStep = training_step(context, progress=progress)
-        step.streams = {"unlabelled": StreamBatch({"weak": step.inputs})}
+        step.streams = {"unlabelled": StreamBatch({"": step.inputs}, None, *step.forward(step.inputs))}
         loss = module.extra_loss(step)
         assert loss is not None
         return float(loss.detach())
