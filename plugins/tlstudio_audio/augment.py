@@ -11,11 +11,11 @@ from tlstudio.api import Augmentation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GAIN = {"light": 3.0, "strong": 6.0}
+GAIN = {"light": 3.0, "strong": 6.0, "contrastive": 12.0}
 """Decibels by which a recording may become louder or softer."""
-SHIFT = {"light": 0.05, "strong": 0.1}
+SHIFT = {"light": 0.05, "strong": 0.1, "contrastive": 0.3}
 """Seconds of silence that may come before it, or that may be cut off its beginning."""
-NOISE = {"light": (30.0, 60.0), "strong": (15.0, 45.0)}
+NOISE = {"light": (30.0, 60.0), "strong": (15.0, 45.0), "contrastive": (5.0, 45.0)}
 """How many decibels white noise is softer than the recording; half of the recordings get some."""
 SPANS = 2
 """Spans of a recording that are silenced with "strong"; bands of a spectrogram likewise."""
@@ -28,12 +28,12 @@ BAND_SHARE = 0.15
 def vary(
     sound: NDArray[np.float32], rate: int, augmentation: Augmentation, dice: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Change loudness and beginning, add noise, and with ``"strong"`` silence short spans.
+    """Change loudness and beginning, add noise, and but for ``"light"`` silence short spans.
 
     Args:
         sound: Samples, ``[T]``; left as they are.
         rate: Samples a second.
-        augmentation: ``"light"`` or ``"strong"``.
+        augmentation: ``"light"``, ``"strong"`` or ``"contrastive"``.
         dice: All that is random comes from it.
 
     Returns:
@@ -45,7 +45,7 @@ def vary(
         loudness = float(np.sqrt(np.mean(np.square(result, dtype=np.float64))))
         softer = 10 ** (-dice.uniform(*NOISE[augmentation]) / 20)
         result = result + np.float32(loudness * softer) * dice.standard_normal(len(result), dtype=np.float32)
-    if augmentation == "strong":
+    if augmentation != "light":
         for _ in range(SPANS):
             begin, end = _span(len(result), SPAN_SHARE, dice)
             result[begin:end] = 0.0

@@ -77,7 +77,7 @@ class SoundPreprocessor(Preprocessor):
         if len(sound) < self._shortest:
             sound = np.pad(sound, (0, self._shortest - len(sound)))
         values, length = self._values(sound)
-        if dice is not None and self.augmentation == "strong" and self.fixed:
+        if dice is not None and self.augmentation in ("strong", "contrastive") and self.fixed:
             mask_bands(values.T if self._kind == WHISPER else values, length, dice)
         return {"input_values": torch.from_numpy(values), "length": length}
 

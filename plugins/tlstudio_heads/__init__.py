@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tlstudio.api import TaskHead, hookimpl
 from tlstudio_heads.anomaly_heads import AnomalyDetection
+from tlstudio_heads.contrastive_head import Contrastive
 from tlstudio_heads.detection_heads import Detection
 from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.fusion_heads import GatedFusion
@@ -37,4 +38,5 @@ def register_task_heads() -> Sequence[TaskHead]:
         AnomalyDetection(),
         SpeechWriting(),  # before the next: a backbone that writes also gives what that one takes
         Ctc(),
+        Contrastive(),
     ]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-SMALLEST_SHARE = {"light": 0.7, "strong": 0.3}
+SMALLEST_SHARE = {"light": 0.7, "strong": 0.3, "contrastive": 0.08}
 """Smallest part that is cut out, as a share of the largest part that has the shape of the input."""
-STRETCH = {"light": 1.15, "strong": 4 / 3}
+STRETCH = {"light": 1.15, "strong": 4 / 3, "contrastive": 4 / 3}
 """By how much its proportions may differ from those of the input."""
 ERASED_SHARE = 0.25
 _COLOURS = 8  # kinds of change that leave everything in its place
@@ -53,12 +53,13 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
     The random part follows Szegedy et al. (arXiv:1409.4842) but is measured against the largest part that fits, so
     that long images vary as much as square ones; the changes are RandAugment's (Cubuk et al.,
     arXiv:1909.13719, two of magnitude 9 in 30), and a quarter of the images lose a rectangle (Zhong et al.,
-    arXiv:1708.04896).
+    arXiv:1708.04896). With ``"contrastive"``, colours are distorted and the image is blurred as by SimCLR instead; see
+    `distort`.
 
     Args:
         image: An RGB image.
         settings: What the network expects.
-        augmentation: ``"light"`` or ``"strong"``.
+        augmentation: ``"light"``, ``"strong"`` or ``"contrastive"``.
         seed: All that is random derives from it.
 
     Returns:
@@ -76,6 +77,38 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
             pixels = _change(pixels, fill, dice, kinds=_COLOURS + 3)
         if dice.chance(ERASED_SHARE):
             pixels = _erase(pixels, fill, dice)
+    elif augmentation == "contrastive":
+        pixels = distort(pixels, dice)
+    return pixels
+
+
+def distort(pixels: Tensor, dice: Dice) -> Tensor:
+    """Distort colours and blur, as two views of an image for contrastive learning need it.
+
+    Chen et al. 2020 (SimCLR, arXiv:2002.05709), appendix A: of 0.8 of the images brightness, contrast and saturation
+    change by up to 0.8 and the hue by up to 0.2, in random order; 0.2 become grey; half are blurred with a deviation
+    of 0.1 to 2.0 and a kernel of a tenth of their height, as for the 224 pixels of ImageNet: scaled to other sizes.
+
+    Args:
+        pixels: ``[3, height, width]``, uint8.
+        dice: All that is random comes from it.
+    """
+    if dice.chance(0.8):
+        changes = [
+            (F.adjust_brightness, dice.between(0.2, 1.8)),
+            (F.adjust_contrast, dice.between(0.2, 1.8)),
+            (F.adjust_saturation, dice.between(0.2, 1.8)),
+            (F.adjust_hue, dice.between(-0.2, 0.2)),
+        ]
+        while changes:
+            change, by = changes.pop(dice.below(len(changes)))
+            pixels = change(pixels, by)
+    if dice.chance(0.2):
+        pixels = F.rgb_to_grayscale(pixels, num_output_channels=3)
+    if dice.chance(0.5):
+        height = pixels.shape[-2]
+        deviation = dice.between(0.1, 2.0) * height / 224
+        pixels = F.gaussian_blur(pixels, kernel_size=2 * (height // 20) + 1, sigma=deviation)
     return pixels
 
 

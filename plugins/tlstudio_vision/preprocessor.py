@@ -96,7 +96,7 @@ class WholeImagePreprocessor(ImagePreprocessor):
         dice = Dice(seed) if seed is not None and self.augmentation != "none" else None
         place = varied(size, self.settings, self.augmentation, dice) if dice else whole(size, self.settings)
         pixels = torch.from_numpy(np.array(place.draw(image, self.settings))).permute(2, 0, 1)
-        if dice and self.augmentation == "strong":
+        if dice and self.augmentation in ("strong", "contrastive"):
             pixels = recolour(pixels, dice)
         return {
             "pixels": self._normalised(pixels),

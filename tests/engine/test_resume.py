@@ -45,7 +45,7 @@ def cut_off(project: Project, registry: Registry, recipe: dict[str, Any], when: 
         if when(event):
             raise PowerCut
 
-    completed = complete(recipe, project.dataset("shapes"), registry)
+    completed = complete(recipe, project.dataset(recipe.get("dataset", {}).get("name", "shapes")), registry)
     with pytest.raises(PowerCut):
         execute_run(completed, project, registry, on_event=listen, control=RunControl())
     run_id = project.runs()[0].id

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tlstudio.api.methods import Method
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
-Augmentation = Literal["none", "light", "strong"]
+Augmentation = Literal["none", "light", "strong", "contrastive"]
+"""How strongly samples are varied. Contrastive: so much that two views of one share little but what they show."""
 
 
 class Component(ABC):
@@ -276,11 +277,19 @@ class TaskHead(Component):
         requires: The kind of features that it needs.
         reads_inputs: Whether it looks at the inputs of the backbone besides its features, such as `SCALE`; features
             alone, kept by an earlier run, are then not enough.
+        views: How many times each sample is prepared, varied anew each time, in validation as well. Above 1, inputs are
+            ``[B, views, ...]``, the features that its module takes ``[B * views, ...]`` in this order, and outputs of
+            the model ``[B, views, ...]`` again.
     """
 
     task: Task
     requires: FeatureKind
     reads_inputs: bool = False
+    views: int = 1
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Training options (by name) that suit this head; they go before those that suit the strategy."""
+        return {}
 
     @abstractmethod
     def build(self, features: FeatureShape, target: TargetInfo, options: Options) -> HeadModule:

@@ -236,6 +236,8 @@ class HeadModule(nn.Module, ABC):
         monitor: The metric by which the best epoch is chosen, and whether more of it is better.
         decodes_in_place: Whether a prediction lies somewhere in its sample (a mask, boxes, a span of words), so that
             `decode` has to look at what the output was made of. Outputs are then not kept.
+        views: As `TaskHead.views`: above 1, `forward` is given the views of all samples one after the other, and `loss`
+            and `decode` what it made of them as ``[B, views, ...]``.
         texts: Turns tokens into texts, for heads on logits: `Preprocessor.texts` of the backbone. Set before `decode`
             is called.
     """
@@ -244,6 +246,7 @@ class HeadModule(nn.Module, ABC):
     texts: Callable[[Tensor], list[str]]
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
     decodes_in_place: ClassVar[bool] = False
+    views: ClassVar[int] = 1
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
@@ -352,10 +355,13 @@ class TransferModel(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Compute raw outputs for a batch."""
+        views = self.head.views
+        if views > 1:
+            inputs = {name: tensor.flatten(0, 1) for name, tensor in inputs.items()}
         features: Features = self.backbone(inputs)
         features.context = inputs.get(CONTEXT)
         output: Tensor = self.head(features)
-        return output
+        return output if views == 1 else output.unflatten(0, (-1, views))
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the layer groups of the backbone, from input to output, without the head."""

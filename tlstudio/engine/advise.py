@@ -235,7 +235,8 @@ def _default_strategy(filled: Mapping[str, Any], revision: Revision, registry: R
     """Name the strategy that suits the data and fits the chosen backbone and head."""
     wanted = "linear_probe"
     if revision.task != "anomaly_detection":  # normal items alone are nothing that a backbone could learn from
-        if revision.modality == "table":  # its backbones begin with random weights: there is nothing to probe
+        # The backbones of tables begin with random weights, and a head of pretraining is not for keeps.
+        if revision.modality == "table" or revision.label_kind == "none":
             wanted = "full"
         if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
             wanted = "full"
@@ -297,6 +298,7 @@ def _on_gpu(device: str) -> bool:
 def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
     try:
         strategy = registry.strategy(filled["strategy"]["name"])
+        head = registry.head(filled["head"]["name"])
         info = registry.backbone(filled["backbone"]["name"]).info()
     except TLStudioError:
         return {}  # told by the check
@@ -308,7 +310,7 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
         num_parameters=info.num_parameters,
         on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
     )
-    values = strategy.recommended(situation)
+    values = {**strategy.recommended(situation), **head.recommended(situation)}
     return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}
 
 

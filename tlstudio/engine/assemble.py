@@ -42,6 +42,7 @@ from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Choice, Recipe, mistakes
 from tlstudio.engine.target import read_target
 from tlstudio.engine.used_plugins import missing_plugins
+from tlstudio.engine.views import PreparedInViews
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -137,8 +138,9 @@ def fitted(parts: Parts, revision: Revision) -> Parts:
 
 def preprocessor_of(parts: Parts, *, augmentation: Augmentation = "none", assets: Path | None = None) -> Preprocessor:
     """Make the preprocessor of the backbone for what the head takes."""
-    wanted = parts.head.requires
-    return parts.backbone.preprocessor(parts.backbone_options, augmentation=augmentation, assets=assets, wanted=wanted)
+    wanted, options = parts.head.requires, parts.backbone_options
+    preprocessor = parts.backbone.preprocessor(options, augmentation=augmentation, assets=assets, wanted=wanted)
+    return preprocessor if parts.head.views == 1 else PreparedInViews(preprocessor, parts.head.views)
 
 
 def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> TransferModel:
@@ -299,7 +301,7 @@ def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
 def caches_features(parts: Parts) -> bool:
     """Whether the run computes the features of its frozen backbone once and trains the head on them."""
     head = parts.head
-    alone = head.requires in ("pooled", "parts") and not head.reads_inputs
+    alone = head.requires in ("pooled", "parts") and not head.reads_inputs and head.views == 1
     alone = alone and not any(one.needs_backbone for one in parts.methods)
     return alone and parts.strategy.caches_features(parts.strategy_options)
 

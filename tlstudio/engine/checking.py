@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tlstudio.api import Problem, ProblemsError, TargetInfo, TLStudioError
+from tlstudio.api import TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts, build_model, check_target, fitted, preprocessor_of
 from tlstudio.engine.devices import device_problems
@@ -49,6 +49,8 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
         problems += _check_take_over(recipe, revision)
+        problems += _check_views(parts, recipe.training)
+        problems += _check_lasting(parts)
         fits = not problems and not against_target
         with _told(problems, "backbone.weights"):
             parts.backbone.find_weights(parts.backbone_options)
@@ -84,6 +86,24 @@ def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:
         return []
     what = f"the run that it starts from has the head {found}, not {recipe.head.name}."
     return [Problem("head.take_over", what, "Choose the same head, or switch it off.")]
+
+
+def _check_lasting(parts: Parts) -> list[Problem]:
+    """Say that of pretraining only the backbone lasts."""
+    if TASKS[parts.head.task].label != "none" or not parts.strategy.caches_features(parts.strategy_options):
+        return []
+    what = (
+        f"{parts.strategy.title} leaves the backbone as it is, and what the head learns without labels does not last."
+    )
+    return [Problem("strategy.name", what, "Choose a strategy under which the backbone learns, such as full.")]
+
+
+def _check_views(parts: Parts, options: TrainingOptions) -> list[Problem]:
+    """Say that views of images and sounds differ only where these are varied; of texts, dropout makes them differ."""
+    if parts.head.views == 1 or options.augmentation != "none" or parts.backbone.modality not in ("image", "audio"):
+        return []
+    what = f"{parts.head.title} compares views of a sample, and without augmentation they are all the same."
+    return [Problem("training.augmentation", what, "Set it to contrastive or strong.")]
 
 
 def _check_monitor(parts: Parts, target: TargetInfo, options: TrainingOptions) -> None:

@@ -295,7 +295,9 @@ def evaluate_run(
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
-    preprocessor = preprocessor_of(parts, assets=run.assets)
+    # Views of a sample differ only where they are varied, as while the run was trained.
+    augmentation = recipe.training.augmentation if parts.head.views > 1 else "none"
+    preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=run.assets)
     if not len(revision.indices(split)):
         raise RunError(
             f"The {split} split of '{revision.dataset}' ({revision.id}) has no samples.", "Evaluate on another split."

@@ -17,7 +17,7 @@ from tlstudio.api import Modality, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
-from tlstudio.engine.exported import EXPORT_FORMAT
+from tlstudio.engine.exported import EXPORT_FORMAT, load_export
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.source import lineage_of
@@ -91,7 +91,8 @@ def export_run(
         staging.mkdir(parents=True)
         _write(staging, run, recipe, parts, model, preprocessor)
         on_progress(2, 3)
-        after = Predictor.from_export(staging, registry, device="cpu").outputs(samples)
+        restored, again, modality = load_export(staging, registry)
+        after = Predictor(restored, again, modality=modality, title=run.id, device="cpu").outputs(samples)
         difference = float((before - after).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(before.abs().max())):
             raise RunError(f"The export gives other outputs than the run (by {difference:.2g}); it was not kept.")

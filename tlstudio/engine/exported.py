@@ -17,6 +17,7 @@ from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.recipe import Choice
 from tlstudio.engine.target import target_from
+from tlstudio.engine.views import PreparedInViews
 from tlstudio.plugins import Registry
 
 EXPORT_FORMAT = 1
@@ -85,4 +86,6 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
     preprocessor = backbone.preprocessor(options, assets=folder / "assets", wanted=head.requires)
+    if head.views > 1:
+        preprocessor = PreparedInViews(preprocessor, head.views)
     return model.eval(), preprocessor, backbone.modality

@@ -20,7 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
-from tlstudio.api import Options, Problem, ProblemsError, TargetInfo, TLStudioError, option, problems_of
+from tlstudio.api import Augmentation, Options, Problem, ProblemsError, TargetInfo, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
 from tlstudio.api.wording import wrong_value
 from tlstudio.data.revision import Revision
@@ -40,10 +40,11 @@ class TrainingOptions(Options):
     learning_rate: float = option(
         1e-3, title="Learning rate", help="Size of a step. Smaller is slower and safer.", gt=0, le=10
     )
-    augmentation: Literal["none", "light", "strong"] = option(
+    augmentation: Augmentation = option(
         "light",
         title="Augmentation",
-        help="Varies training images (crops, flips, colours) so that the model learns what matters.",
+        help="Varies training images (crops, flips, colours) so that the model learns what matters. Contrastive is for "
+        "learning without labels from two views of each image: far stronger.",
     )
     early_stopping: int = option(
         0,
