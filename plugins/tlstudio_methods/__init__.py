@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlstudio.api import Method, hookimpl
+from tlstudio_methods.averaging import EMA, SWA
 from tlstudio_methods.continual import EWC, Replay
 from tlstudio_methods.coral import Coral
 from tlstudio_methods.dann import Dann
@@ -35,6 +36,8 @@ def register_methods() -> Sequence[Method]:
         Mixup(),
         CutMix(),
         SAM(),
+        EMA(),
+        SWA(),
         Distillation(),
         LearningWithoutForgetting(),
         Replay(),

@@ -71,6 +71,8 @@ CASES = {
     "mixup of kept features": Case({"mixup": {}}, ("mixup/lambda",), "linear_probe"),
     "cutmix": Case({"cutmix": {"mixup": 0.5}}, ("cutmix/lambda",)),
     "sam": Case({"sam": {"adaptive": True}}, ("sam/sharpness",), training={"accumulate": 2, "epochs": 4}),
+    "ema": Case({"ema": {}}, ("ema/decay",), "lora"),
+    "swa": Case({"swa": {"start": 0.0}}, ("swa/averaged epochs",)),
 }
 
 
