@@ -41,6 +41,11 @@ def test_five_mistakes_are_told_at_once(shapes_project: Project, registry: Regis
     assert "resnet18" in str(caught.value)
 
 
+def test_no_augmentation_can_be_asked_for_on_the_command_line(shapes_project: Project, registry: Registry) -> None:
+    values = set_values({"backbone": TINY_VISION}, ["training.augmentation=none"])
+    assert complete(values, shapes_project.dataset("shapes"), registry).training.augmentation == "none"
+
+
 @pytest.mark.starter
 def test_what_is_left_out_gets_what_a_knowing_person_would_choose(
     shapes_project: Project, reviews_csv: Path, registry: Registry

@@ -53,8 +53,8 @@ def test_imitation_is_the_divergence_of_softened_probabilities_times_the_square_
     student, teacher, heat = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), 3.0
 
     def softmax(row: np.ndarray) -> np.ndarray:
-        parts = np.exp(row / heat)
-        return parts / parts.sum()
+        parts: np.ndarray = np.exp(row / heat) / np.exp(row / heat).sum()
+        return parts
 
     expected = [
         heat**2 * sum(p * np.log(p / q) for p, q in zip(softmax(t), softmax(s), strict=True))
@@ -64,7 +64,7 @@ def test_imitation_is_the_divergence_of_softened_probabilities_times_the_square_
     assert found.numpy() == pytest.approx(np.array(expected), abs=1e-12)
 
     def sigmoid(x: float) -> float:
-        return 1 / (1 + np.exp(-x / heat))
+        return float(1 / (1 + np.exp(-x / heat)))
 
     several = [
         heat**2
@@ -151,7 +151,7 @@ def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(regist
     module.begin()
     ((inputs, targets),) = list(context.batches(""))
     names = [name for name, _ in earlier.backbone.named_parameters()]
-    fisher = dict.fromkeys(names, 0.0)
+    fisher: dict[str, torch.Tensor | float] = dict.fromkeys(names, 0.0)
     whole = earlier.double()
     whole.requires_grad_(True)
     for row in range(len(targets)):
@@ -166,7 +166,7 @@ def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(regist
     with torch.no_grad():
         for name, parameter in context.model.backbone.named_parameters():
             parameter.add_(moves[name])
-    expected = sum(float((fisher[name] * moves[name].double() ** 2).sum()) for name in names)
+    expected = sum(float((moves[name].double() ** 2 * fisher[name]).sum()) for name in names)
     penalty = module.extra_loss(training_step(context))
     assert penalty is not None
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-4)

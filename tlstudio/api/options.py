@@ -38,10 +38,7 @@ class Options(BaseModel):
         if not isinstance(values, dict):
             return values
         fields = {field.name: field for field in describe(cls)}
-        return {
-            name: None if value == "none" and name in fields and _may_say_none(fields[name]) else value
-            for name, value in values.items()
-        }
+        return {name: _none_or(value, fields[name]) if name in fields else value for name, value in values.items()}
 
 
 def option(
@@ -151,6 +148,13 @@ def _describe_field(name: str, info: FieldInfo) -> OptionField:
         unit=str(extra.get("unit", "")),
         browse=typing.cast(Browse, extra.get("browse", "")),
     )
+
+
+def _none_or(value: Any, field: OptionField) -> Any:  # noqa: ANN401  whatever a recipe holds
+    """Read a value that says that there is none; where this is one of the choices, by its name."""
+    if value is None and "none" in field.choices:
+        return "none"
+    return None if value == "none" and _may_say_none(field) else value
 
 
 def _may_say_none(field: OptionField) -> bool:

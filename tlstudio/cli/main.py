@@ -12,6 +12,7 @@ import click
 from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
+from tlstudio.cli.continual import continual
 from tlstudio.cli.models import models
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
@@ -40,6 +41,7 @@ COMMANDS = {
         predict,
         export,
         similar,
+        continual,
         recommend,
         serve,
         plugins,

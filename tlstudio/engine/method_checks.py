@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
-from tlstudio.api import MODALITIES, DataError, Problem, TargetInfo, TLStudioError
+from tlstudio.api import MODALITIES, DataError, PluginError, Problem, TargetInfo, TLStudioError
 from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
-from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe
+from tlstudio.engine.source import runs_beside
+from tlstudio.engine.start_from import starting_parts
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 
@@ -59,6 +64,32 @@ def misfits(recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo
     return found
 
 
+def misfits_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, str]:
+    """As `misfits`, for the values of a recipe that may be unfinished; nothing where its components do not work.
+
+    Args:
+        values: As in a recipe file; anything may be left out.
+        revision: The data.
+        registry: The components.
+    """
+    from tlstudio.engine.advise import fill_in  # which looks at the checks of a whole recipe
+
+    chosen = values.get("methods", {})
+    filled, _ = fill_in({**values, "methods": {}}, revision, registry)
+    try:
+        recipe = parse_recipe(filled)
+        parts = starting_parts(recipe, registry, runs_beside(revision))
+        few = learned_from(recipe, revision)
+    except TLStudioError:
+        return {}
+    whole = []
+    for name, options in chosen.items():
+        with contextlib.suppress(ValidationError, PluginError):  # those are told where the recipe is checked
+            method = registry.method(name)
+            whole.append(ChosenMethod(method, method.Options.model_validate(options)))
+    return misfits(recipe, replace(parts, methods=(*parts.methods, *whole)), few, few.target_info(), registry)
+
+
 def _problems_of(
     one: ChosenMethod,
     recipe: Recipe,
@@ -88,6 +119,7 @@ def _problems_of(
         streams=streams,
         models=models,
         starts_from=recipe.backbone.start_from,
+        head_taken_over=recipe.head.take_over,
         heads=heads_beside(parts.head, registry),
     )
     return list(one.method.problems(setting, one.options))
@@ -124,6 +156,7 @@ def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tupl
             continue
         count = len(stream_rows(stream, data, recipe.training.seed))
         least = stream_batch(stream, recipe.training.batch_size)
+        least = min(least, stream.limit or least)  # what was asked to be few may come more than once in a batch
         if data.modality != revision.modality:
             mine, other = MODALITIES[revision.modality].items, MODALITIES[data.modality].items
             what = f"The data set '{data.dataset}' has {other}, the one that is learned has {mine}."

@@ -1,0 +1,92 @@
+"""``continual``: data sets learned one after another, and what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
+from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.output import Output
+from tlstudio.cli.training import listeners
+
+if TYPE_CHECKING:
+    from tlstudio.engine.continual import Protection, SequenceResult
+
+
+@command(
+    "continual",
+    example="tlstudio continual birds spring summer autumn --protect replay\n"
+    "tlstudio continual birds spring summer --protect ewc -o strategy.name=full -o training.epochs=5",
+)
+@project_argument
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET DATASET ...")
+@click.option(
+    "--protect",
+    "protection",
+    type=click.Choice(["nothing", "replay", "ewc", "lwf"]),
+    default="replay",
+    show_default=True,
+    help="What is done against forgetting, from the second data set on.",
+)
+@click.option("--strategy", default="full", show_default=True, help="What learns and how.")
+@click.option("--backbone", help="Pretrained network of the first run; each run starts from the one before.")
+@click.option(
+    "-o",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="Any option of all runs, such as training.epochs=5; methods.replay.kept=50 is one of the protection.",
+)
+def continual(
+    output: Output,
+    *,
+    project: Path,
+    datasets: Sequence[str],
+    protection: Protection,
+    strategy: str,
+    backbone: str | None,
+    assignments: Sequence[str],
+) -> None:
+    """Learn data sets one after another with one model, and show how much of the earlier ones it forgets."""
+    with open_project(project, output, program="tlstudio continual", write=True) as opened:
+        from tlstudio.engine.advise import set_values
+        from tlstudio.engine.continual import learn_in_sequence
+        from tlstudio.engine.control import RunControl
+
+        registry = find_registry(output)
+        revisions = [opened.dataset(*name.partition("@")[::2]) for name in datasets]
+        start: dict[str, Any] = {"strategy": {"name": strategy}}
+        if backbone:
+            start["backbone"] = {"name": backbone}
+        values = set_values(start, assignments)
+        options = values.get("methods", {}).pop(protection, {})
+        control = RunControl()
+        with listeners(None) as (listen, _), stop_gently(control.cancel):
+            result = learn_in_sequence(
+                opened,
+                registry,
+                revisions,
+                values,
+                protection=protection,
+                options=options,
+                on_event=listen,
+                control=control,
+            )
+    show_sequence(output, result)
+
+
+def show_sequence(output: Output, result: SequenceResult) -> None:
+    """Print the matrix of a sequence, and what it comes to."""
+    better = "more is better" if result.better == "max" else "less is better"
+    output.say(f"{result.metric} on the test split of each data set, after each run ({better}):")
+    output.say()
+    rows = [[run, *row] for run, row in zip(result.runs, result.matrix, strict=True)]
+    output.table(["after run", *result.datasets], rows)
+    output.say()
+    output.say(f"In the end {result.average:.3f} on average; forgotten: {result.forgetting:.3f}.")
+    output.result({**asdict(result), "average": result.average, "forgetting": result.forgetting})
