@@ -158,13 +158,29 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
     output.result({**run_json(summary), **told})
 
 
-@command("evaluate", example="tlstudio evaluate birds latest\ntlstudio evaluate birds best --split validation --json")
+@command(
+    "evaluate",
+    example="tlstudio evaluate birds latest\ntlstudio evaluate birds best --split validation --json\n"
+    "tlstudio evaluate birds best --dataset sketches",
+)
 @project_argument
 @run_argument
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
 @click.option("--again", is_flag=True, help="Compute it again from the best checkpoint although it is stored.")
+@click.option(
+    "--dataset",
+    default="",
+    metavar="NAME[@rN]",
+    help="Measure it on another data set of the project, which has no class that it does not know; nothing is stored.",
+)
 def evaluate(
-    output: Output, *, project: Path, run_id: str, split: Literal["train", "validation", "test"], again: bool
+    output: Output,
+    *,
+    project: Path,
+    run_id: str,
+    split: Literal["train", "validation", "test"],
+    again: bool,
+    dataset: str,
 ) -> None:
     """Show how good a run is: metrics, every class, and what it confuses. RUN is an id, latest or best."""
     from tlstudio.engine.evaluate import predictions_path, read_evaluation
@@ -172,10 +188,10 @@ def evaluate(
     with open_project(project, output) as opened:
         run = find_run(opened, run_id)
         stored = split in run.metrics() and predictions_path(run, split).is_file()
-        if stored and not again:
+        if stored and not again and not dataset:
             _show_evaluation(output, read_evaluation(run, split))
             return
-    with open_project(project, output, program="tlstudio evaluate", write=True) as opened:
+    with open_project(project, output, program="tlstudio evaluate", write=not dataset) as opened:
         from tlstudio.engine.evaluate import evaluate_run
 
         registry = find_registry(output)
@@ -186,13 +202,15 @@ def evaluate(
                 opened,
                 registry,
                 split=split,
+                dataset=dataset,
                 on_progress=lambda done, total: status.update("Evaluating", f"{done:,} of {total:,}"),
             )
         _show_evaluation(output, evaluation)
 
 
 def _show_evaluation(output: Output, result: Evaluation) -> None:
-    output.say(f"Run {result.run} on the {result.split} split ({len(result.items):,} items)")
+    of = f" of {result.dataset}" if result.dataset else ""
+    output.say(f"Run {result.run} on the {result.split} split{of} ({len(result.items):,} items)")
     output.say()
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:
@@ -210,6 +228,7 @@ def _show_evaluation(output: Output, result: Evaluation) -> None:
         {
             "run": result.run,
             "split": result.split,
+            **({"dataset": result.dataset} if result.dataset else {}),
             "task": result.task,
             "metrics": result.metrics,
             "classes": result.classes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tlstudio.api import (
+    MODALITIES,
+    NAMED,
     TASKS,
     Label,
     LabelKind,
@@ -36,10 +38,15 @@ from tlstudio.store.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tlstudio.api import Backbone
+    from tlstudio.api.nn import HeadModule
+    from tlstudio.data.revision import Revision
     from tlstudio.engine.control import RunControl
     from tlstudio.engine.measuring import Outputs
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
+
+_SHOWN_CLASSES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ class Evaluation:
         items: Every sample of the split, most wrong first.
         per_class: One row a class; empty for regression.
         confusion: Counts ``[true, predicted]``, or `None` where the task has no such matrix.
+        dataset: The data set with its revision where it is not that of the run, such as ``"sketches@r1"``.
     """
 
     run: str
@@ -105,6 +113,7 @@ class Evaluation:
     items: tuple[ItemResult, ...]
     per_class: tuple[ClassResult, ...]
     confusion: np.ndarray | None
+    dataset: str = ""
 
     @property
     def label_kind(self) -> LabelKind:
@@ -267,22 +276,26 @@ def evaluate_run(
     registry: Registry,
     *,
     split: Split = "test",
+    dataset: str = "",
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     control: RunControl | None = None,
 ) -> Evaluation:
     """Compute the results of a run again, from its best checkpoint and the frozen revision.
+
+    On another data set, nothing is stored.
 
     Args:
         run: The run.
         project: Its project.
         registry: The components.
         split: Which split.
+        dataset: Another data set of the project, maybe with ``@r2`` behind it for a revision that is not the latest.
         on_progress: Called with samples done and their number.
         control: Pause and cancel; looked at after each batch.
 
     Raises:
         Interrupted: Cancel was asked for; what was stored before is untouched.
-        RunError: The run has no checkpoint, a plugin is gone, or the split is empty.
+        RunError: The run has no checkpoint, a plugin is gone, the split is empty, or the model is not for this data.
         DataError: The data set is gone or damaged.
     """
     import torch
@@ -294,7 +307,8 @@ def evaluate_run(
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
-    revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
+    name, _, number = dataset.partition("@")
+    revision = project.dataset(*((name, number) if dataset else (recipe.dataset.name, recipe.dataset.revision)))
     # Views of a sample differ only where they are varied, as while the run was trained.
     augmentation = recipe.training.augmentation if parts.head.views > 1 else "none"
     preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=run.assets)
@@ -302,6 +316,8 @@ def evaluate_run(
         raise RunError(
             f"The {split} split of '{revision.dataset}' ({revision.id}) has no samples.", "Evaluate on another split."
         )
+    if dataset and (against := _why_not(parts.backbone, model.head, revision, split)):
+        raise RunError(f"Run {run.id} cannot be evaluated on '{revision.dataset}': {against}", field="dataset")
     data = split_data(revision, split, model.head, preprocessor, batch_size=recipe.training.batch_size)
     device = torch.device(resolve_device(recipe.training.device))
     total = len(data.ids)
@@ -314,7 +330,7 @@ def evaluate_run(
 
     outputs = run_split(model.to(device), model, data, device, after_batch)
     target, decoded = model.head.target, outputs.values(model.head)
-    if project.writable:
+    if project.writable and not dataset:
         write_predictions(run, split, data.ids, data.labels, outputs, decoded)
         run.record_metrics(split, outputs.metrics)
     items = [
@@ -323,4 +339,22 @@ def evaluate_run(
             data.ids, data.labels, decoded, outputs.losses.tolist(), strict=True
         )
     ]
-    return summarise(run.id, split, target, outputs.metrics, items)
+    result = summarise(run.id, split, target, outputs.metrics, items)
+    return replace(result, dataset=f"{revision.dataset}@{revision.id}") if dataset else result
+
+
+def _why_not(backbone: Backbone, head: HeadModule, revision: Revision, split: Split) -> str:
+    """Say why a model cannot be measured on data that it was not made for; ``""``: it can."""
+    target, kind = head.target, TASKS[revision.task].label
+    if revision.modality != backbone.modality:
+        return f"the model takes {MODALITIES[backbone.modality].items}, not {MODALITIES[revision.modality].items}."
+    if revision.task != target.task or revision.target_info().size != target.size:
+        return f"it does not have the labels of {TASKS[target.task].title.lower()} that the model gives."
+    if refused := backbone.why_not(revision.sample(0)):
+        return refused
+    if kind in NAMED and kind != "mask":  # a mask may know more names than it has
+        labels = map(head.judged, revision.labels(revision.indices(split)))
+        if unknown := sorted({name for label in labels for name in label_names(label)} - set(target.classes)):
+            shown = ", ".join(unknown[:_SHOWN_CLASSES]) + (" and others" if len(unknown) > _SHOWN_CLASSES else "")
+            return f"the model does not know {shown}; its classes are {', '.join(target.classes)}."
+    return ""
