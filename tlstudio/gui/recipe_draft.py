@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from tlstudio.api import Problem, ProblemsError, TLStudioError
-from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.recipe import Recipe, learned_from
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Candidate, Kind, Situation, read_candidate
 from tlstudio.gui.workers import Job, JobContext
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _Outcome = tuple["Checked", bool, dict[str, dict[str, Any]]]
 KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
+METHODS = "methods."
+"""What the name of a section begins with that is a method."""
+
 _CHECK_AFTER_MS = 250
 
 
@@ -29,6 +32,7 @@ class Checked:
 
     Attributes:
         revision: The data.
+        learned: The same with the train split that is really learned from.
         recipe: The whole recipe, or `None` where mistakes forbid it.
         preflight: What will happen; `None` as above, and while a run is under way.
         problems: Everything that forbids the start.
@@ -37,6 +41,7 @@ class Checked:
     """
 
     revision: Revision | None = None
+    learned: Revision | None = None
     recipe: Recipe | None = None
     preflight: Preflight | None = None
     problems: tuple[Problem, ...] = ()
@@ -122,7 +127,7 @@ class RecipeDraft(QObject):
     def set_dataset(self, name: str, revision: str) -> None:
         """Choose the data."""
         if (name, revision) != self.dataset:
-            self._values["dataset"] = {"name": name, "revision": revision}
+            self._values["dataset"] = {**self._values.get("dataset", {}), "name": name, "revision": revision}
             self._touch()
 
     def set_component(self, kind: Kind, name: str) -> None:
@@ -131,18 +136,43 @@ class RecipeDraft(QObject):
         self._touch()
 
     def set_options(self, section: str, options: Mapping[str, Any]) -> None:
-        """Set what the user has set of a section: ``"training"`` or a kind of component."""
+        """Set what the user has set of a section.
+
+        Args:
+            section: ``"dataset"``, ``"training"``, a kind of component, or ``"methods."`` with the name of one.
+            options: The options that are the user's own.
+        """
         if section == "training":
             self._values["training"] = dict(options)
+        elif section == "dataset":
+            name, revision = self.dataset
+            self._values["dataset"] = {"name": name, "revision": revision, **options}
+        elif section.startswith(METHODS):
+            self._values["methods"] = {**self.methods, section.removeprefix(METHODS): dict(options)}
         else:
             part = self._values.setdefault(section, {"name": self.chosen(section), "options": {}})
             part["options"] = dict(options)
         self._touch()
 
     def options(self, section: str) -> dict[str, Any]:
-        """What the user has set of a section."""
+        """What the user has set of a section; see `set_options`."""
+        if section.startswith(METHODS):
+            return dict(self.methods.get(section.removeprefix(METHODS), {}))
         part = self._values.get(section, {})
+        if section == "dataset":
+            return {name: value for name, value in part.items() if name not in ("name", "revision")}
         return dict(part if section == "training" else part.get("options", {}))
+
+    @property
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """What the user has set of each chosen method, by name."""
+        return {name: dict(options) for name, options in self._values.get("methods", {}).items()}
+
+    def set_methods(self, names: Sequence[str]) -> None:
+        """Choose methods; those that were chosen before keep their options."""
+        if list(self.methods) != list(names):
+            self._values["methods"] = {name: self.methods.get(name, {}) for name in names}
+            self._touch()
 
     def chosen(self, kind: str) -> str:
         """Name of the chosen or recommended component of a kind; ``""``: not known yet."""
@@ -162,12 +192,14 @@ class RecipeDraft(QObject):
             TLStudioError: A part has not the shape that it has in a recipe.
         """
         fresh: dict[str, Any] = {}
-        for key in ("dataset", *KINDS, "training"):
+        for key in ("dataset", *KINDS, "training", "methods"):
             part = values.get(key)
             if part is None:
                 continue
             if not isinstance(part, Mapping):
                 raise TLStudioError(f"'{key}' in the recipe must be a table of settings.")
+            if key == "methods" and not all(isinstance(options, Mapping) for options in part.values()):
+                raise TLStudioError("Each method in the recipe must be a table of options.")
             if key in KINDS:
                 options = part.get("options", {})
                 if not isinstance(options, Mapping) or not (part.get("name") or part.get("start_from")):
@@ -233,11 +265,11 @@ class RecipeDraft(QObject):
             now = (str(revision.modality), str(revision.task))
             # Components chosen for images say nothing of texts: with other data the choice starts anew.
             anew = kind_of_data not in (("", ""), now)
-            said = {key: part for key, part in values.items() if not (anew and key in KINDS)}
+            said = {key: part for key, part in values.items() if not (anew and key in (*KINDS, "methods"))}
             try:
                 recipe = complete(said, revision, registry)
             except ProblemsError as error:
-                return Checked(revision, problems=error.problems), anew, {}
+                return Checked(revision, revision, problems=error.problems), anew, {}
             if context.cancelled():
                 return Checked(), anew, {}
             situation = Situation(
@@ -253,7 +285,8 @@ class RecipeDraft(QObject):
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
             problems = tuple(flight.problems) if flight else ()
             own = own_settings(recipe, revision, registry) if loaded else {}
-            return Checked(revision, recipe, flight, problems, facts, command), anew, own
+            learned = learned_from(recipe, revision)
+            return Checked(revision, learned, recipe, flight, problems, facts, command), anew, own
 
         title = self.tr("Looking at your data and the models on this machine")
         self._job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")
@@ -264,8 +297,8 @@ class RecipeDraft(QObject):
         if self._timer.isActive():
             return  # it has been changed meanwhile; the next check tells
         if anew:
-            for kind in KINDS:
-                self._values.pop(kind, None)
+            for key in (*KINDS, "methods"):
+                self._values.pop(key, None)
         if own:
             self._loaded = False
             self._values |= {key: part for key, part in own.items() if key in self._values}
@@ -282,14 +315,14 @@ class RecipeDraft(QObject):
             self._state.show_error(error)  # a bug: its dialog has the report, which says nothing to most people
             what = self.tr("Something went wrong inside the studio while this was checked.")
             problems = (Problem(self.tr("recipe"), what, self.tr("Change the last setting back, or choose another.")),)
-        self._finish(Checked(self.result.revision, problems=problems))
+        self._finish(Checked(self.result.revision, self.result.learned, problems=problems))
 
     def _ended(self, job: Job[_Outcome]) -> None:
         if job is self._job and job.state == "cancelled" and self.pending and not self._timer.isActive():
             # From the status bar: without a word the page would wait for ever.
             what = self.tr("The check was cancelled.")
             problem = Problem(self.tr("recipe"), what, self.tr("Change a setting, and it is checked again."))
-            self._finish(Checked(self.result.revision, problems=(problem,)))
+            self._finish(Checked(self.result.revision, self.result.learned, problems=(problem,)))
 
     def _finish(self, result: Checked) -> None:
         self.pending = False

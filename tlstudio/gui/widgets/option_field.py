@@ -23,6 +23,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme, icon, set_role
 from tlstudio.gui.widgets.figures import setting_text
 from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder
+from tlstudio.gui.widgets.project_choice import ProjectChoice, datasets_menu
 from tlstudio.gui.widgets.texts import push_button, text_label
 
 
@@ -82,13 +83,15 @@ class OptionRow(QObject):
         side.setContentsMargins(0, 0, 0, 0)
         side.setSpacing(4)
         side.addWidget(self.editor, 1)
-        if self.field.browse:
+        if self.field.browse and isinstance(self.editor, QLineEdit):
             browse = push_button(
                 "…",
                 "secondary",
                 f"{self.editor.objectName()}_browse",
                 accessible=self.tr("Choose {0}").format(self.field.title),
-                hint=self.tr("Choose on this machine"),
+                hint=self.tr("Choose in this project")
+                if self.field.browse == "datasets"
+                else self.tr("Choose on this machine"),
             )
             browse.setEnabled(self.editor.isEnabled())
             browse.clicked.connect(self._browse)
@@ -165,6 +168,8 @@ class OptionRow(QObject):
         with QSignalBlocker(self.editor):
             if isinstance(self.editor, QCheckBox):
                 self.editor.setChecked(bool(value))
+            elif isinstance(self.editor, ProjectChoice):
+                self.editor.show_text("" if value is None else str(value))
             elif isinstance(self.editor, QComboBox):
                 index = self.editor.findData(None if value is None else str(value))
                 self.editor.setCurrentIndex(max(0, index))
@@ -199,6 +204,12 @@ class OptionRow(QObject):
             box = QCheckBox()
             box.toggled.connect(self._edited)
             editor = box
+        elif field.browse in ("dataset", "run"):
+            nothing = "" if field.required else self.tr("none")
+            offered = ProjectChoice("run" if field.browse == "run" else "dataset", self._state, nothing)
+            offered.setPlaceholderText(self.tr("required"))
+            offered.currentIndexChanged.connect(self._edited)
+            editor = offered
         elif field.kind == "choice":
             combo = QComboBox()
             if field.nullable:
@@ -242,6 +253,8 @@ class OptionRow(QObject):
             menu.addAction(self.tr("A &file…"), lambda: self._choose(folder=False))
             menu.addAction(self.tr("A f&older…"), lambda: self._choose(folder=True))
             menu.popup(menu_at)
+        elif self.field.browse == "datasets":
+            datasets_menu(self._state, self.editor, self._take_names).popup(menu_at)
         else:
             self._choose(folder=self.field.browse == "folder")
 
@@ -255,6 +268,11 @@ class OptionRow(QObject):
     def _take_path(self, path: Path) -> None:
         if isinstance(self.editor, QLineEdit):
             self.editor.setText(str(path))
+            self._edited()
+
+    def _take_names(self, names: str) -> None:
+        if isinstance(self.editor, QLineEdit):
+            self.editor.setText(names)
             self._edited()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt override

@@ -184,7 +184,7 @@ class ReadyView(QScrollArea):
             self._list.addWidget(label, row, 1)
 
     def _show_data(self, checked: Checked) -> None:
-        revision = checked.revision
+        revision = checked.learned
         self._classes.setVisible(revision is not None and bool(revision.classes))
         if revision is None:
             self._data.show_figure("—")
@@ -201,7 +201,7 @@ class ReadyView(QScrollArea):
         )
 
     def _show_examples(self, revision: Revision) -> None:
-        key = f"{revision.folder}"
+        key = f"{revision.folder} {hash(revision.left_aside)}"
         if key == self._shown:
             return
         self._shown, self._revision = key, revision

@@ -1,4 +1,4 @@
-"""The card with every setting of a recipe: training first, then what the three components bring."""
+"""The card with every setting of a recipe: training first, then what components and methods bring."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
-from tlstudio.api import Options, Problem, describe
-from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.api import Method, Options, Problem, describe
+from tlstudio.engine.recipe import DatasetChoice, TrainingOptions
+from tlstudio.gui.recipe_draft import METHODS
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.options_form import OptionsForm
@@ -19,7 +20,7 @@ SECTIONS = ("training", "strategy", "head", "backbone")
 
 
 class TrainForms(QFrame):
-    """Four forms in one card.
+    """The forms of all sections in one card.
 
     Args:
         state: What the pages share: the theme, and where dialogs open.
@@ -38,6 +39,8 @@ class TrainForms(QFrame):
         self.setObjectName("train_forms")
         self.setProperty("role", "card")
         self.setAccessibleName(self.tr("Settings"))
+        self._state = state
+        self._locked = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(15, 12, 10, 12)
         layout.setSpacing(6)
@@ -49,19 +52,21 @@ class TrainForms(QFrame):
         self._captions: dict[str, QWidget] = {}
         self.forms: dict[str, OptionsForm] = {}
         for section in SECTIONS:
-            if section in captions:
-                caption = text_label(captions[section], "caption", f"train_{section}_options_caption")
-                caption.setContentsMargins(0, 8, 0, 0)
-                caption.hide()
-                self._captions[section] = caption
-                layout.addWidget(caption)
-            form = OptionsForm(section, state)
-            form.hide()
-            form.changed.connect(lambda section=section: self.changed.emit(section))
-            form.entered.connect(self.entered)
-            self.forms[section] = form
-            layout.addWidget(form)
+            self._add(section, captions.get(section, ""), layout)
+            if section == "strategy":
+                self._methods = QVBoxLayout()
+                self._methods.setSpacing(6)
+                layout.addLayout(self._methods)
         self.forms["training"].set_model(TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware"))
+        # It stands above, by the data set.
+        self.dataset = self.forms["dataset"] = OptionsForm("dataset", state)
+        self.dataset.set_model(DatasetChoice, skip=("name", "revision"))
+        shots = self.dataset.rows["shots"]
+        shots.set_zero_word(self.tr("all"))
+        shots.label.setFixedWidth(shots.label.fontMetrics().horizontalAdvance(shots.field.title) + 8)
+        self.dataset.changed.connect(lambda: self.changed.emit("dataset"))
+        self.dataset.entered.connect(self.entered)
+        self.dataset.hide()
         rows = self.forms["training"].rows
         for option, word in (
             ("early_stopping", self.tr("off")),
@@ -69,6 +74,40 @@ class TrainForms(QFrame):
             ("threads", self.tr("automatic")),
         ):
             rows[option].set_zero_word(word)
+
+    def _add(self, section: str, title: str, layout: QVBoxLayout) -> None:
+        if title:
+            caption = text_label(title, "caption", f"train_{section}_options_caption", elide=True)
+            caption.setContentsMargins(0, 8, 0, 0)
+            caption.hide()
+            self._captions[section] = caption
+            layout.addWidget(caption)
+        form = OptionsForm(section, self._state)
+        form.hide()
+        form.changed.connect(lambda: self.changed.emit(section))
+        form.entered.connect(self.entered)
+        self.forms[section] = form
+        layout.addWidget(form)
+
+    def show_methods(self, methods: Sequence[Method], values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show the options of the chosen methods below those of the strategy, in their order.
+
+        Args:
+            methods: The methods.
+            values: What the user has set, by their names.
+        """
+        wanted = [f"{METHODS}{method.name}" for method in methods]
+        if wanted != [section for section in self.forms if section.startswith(METHODS)]:
+            for section in [section for section in self.forms if section.startswith(METHODS)]:
+                for widget in (self._captions.pop(section), self.forms.pop(section)):
+                    self._methods.removeWidget(widget)
+                    widget.hide()
+                    widget.deleteLater()
+            for section, method in zip(wanted, methods, strict=True):
+                self._add(section, method.title.upper(), self._methods)
+                self.forms[section].set_locked(self._locked)
+        for section, method in zip(wanted, methods, strict=True):
+            self.show_component(section, method.Options, values[method.name])
 
     def show_component(self, section: str, model: type[Options], values: Mapping[str, Any]) -> None:
         """Show the options of a component; nothing changes if they are shown already with these values."""
@@ -93,6 +132,7 @@ class TrainForms(QFrame):
 
     def set_locked(self, locked: bool) -> None:
         """Forbid changes, while a run goes."""
+        self._locked = locked
         for form in self.forms.values():
             form.set_locked(locked)
 

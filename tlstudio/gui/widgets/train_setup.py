@@ -22,6 +22,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
+from tlstudio.gui.widgets.methods_dialog import MethodsDialog, methods_summary
 from tlstudio.gui.widgets.place_box import PlaceBox
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.widgets.train_foot import TrainFoot
@@ -100,9 +101,13 @@ class TrainSetup(QWidget):
             card.change_requested.connect(lambda kind=kind: self._open_picker(kind))
             self.cards[kind] = card
             column.addWidget(card)
+        self.methods_card = PickerCard("train_methods", self.tr("Methods"), self.tr("Change"))
+        self.methods_card.change_requested.connect(self._open_methods)
+        column.addWidget(self.methods_card)
         self.forms = TrainForms(self._state)
         self.forms.changed.connect(self._on_form)
         self.forms.entered.connect(self.foot.show_help)
+        column.insertWidget(0, self.forms.dataset)
         column.addWidget(self.forms)
         self.place = PlaceBox(self._state)
         column.addWidget(self.place)
@@ -170,6 +175,12 @@ class TrainSetup(QWidget):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
+    def _open_methods(self) -> None:
+        dialog = MethodsDialog(self._state, self._draft, self)
+        dialog.chosen.connect(self._draft.set_methods)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
     def _on_form(self, section: str) -> None:
         self._draft.set_options(section, self.forms.forms[section].values)
 
@@ -177,7 +188,7 @@ class TrainSetup(QWidget):
     def _on_draft_changed(self) -> None:
         if self._draft.fresh:
             self.foot.set_sentence(self.tr("Looking at your data and the models on this machine…"))
-            for card in self.cards.values():
+            for card in (*self.cards.values(), self.methods_card):
                 card.show_choice(self.tr("Looking…"), "")
                 card.button.setEnabled(False)
         else:
@@ -204,8 +215,11 @@ class TrainSetup(QWidget):
                 training.set_values(mine)
         else:
             self._show_chosen()
-        for card in self.cards.values():
+        self._show_methods()
+        for card in (*self.cards.values(), self.methods_card):
             card.button.setEnabled(not self.foot.running)
+        self.forms.dataset.setVisible(checked.revision is not None and checked.revision.label_kind == "name")
+        self.forms.dataset.set_values(self._draft.options("dataset"))
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self._show_checked(checked)
@@ -226,6 +240,12 @@ class TrainSetup(QWidget):
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
             else:
                 self.cards[kind].show_choice(name or self.tr("Not chosen yet"), "")
+
+    def _show_methods(self) -> None:
+        registry, chosen = self._state.registry, self._draft.methods
+        self.methods_card.show_choice(*methods_summary(list(chosen), self._state))
+        # The problems say that there is none of a name.
+        self.forms.show_methods([registry.methods[name] for name in chosen if name in registry.methods], chosen)
 
     def _card_facts(self, kind: Kind, checked: Checked) -> str:
         revision = checked.revision
@@ -320,7 +340,7 @@ class TrainSetup(QWidget):
         self.forms.set_locked(running)
         self.place.setEnabled(not running)
         self.dataset_box.setEnabled(not running)
-        for card in self.cards.values():
+        for card in (*self.cards.values(), self.methods_card):
             card.button.setEnabled(not running)
         if not self._draft.pending:
             self._show_checked(self._draft.result)

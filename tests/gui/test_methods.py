@@ -1,0 +1,167 @@
+"""Methods and samples per class on the Train page: chosen, set, saved, loaded, refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QComboBox, QLineEdit, QMenu
+from pytestqt.qtbot import QtBot
+
+from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.test_train_panel import LONG, wait_for_check
+from tests.gui.trained import QUICK, TINY_VISION
+from tlstudio import api
+from tlstudio.api import DataStream, Method, Options, option
+from tlstudio.api.method_modules import MethodContext, MethodModule
+from tlstudio.engine.recipe import read_recipe_file
+from tlstudio.gui.panels.train import TrainPanel
+from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.methods_dialog import METHOD_ROLE, REASON_ROLE, MethodsDialog
+
+
+class BorrowOptions(Options):
+    """Options of the method below."""
+
+    source: str = option("", title="Source", help="Another data set.", browse="dataset")
+    others: str = option("", title="Others", help="Several data sets.", browse="datasets")
+    teacher: str = option("", title="Teacher", help="An earlier run.", browse="run")
+    strength: float = option(0.5, title="Lambda", help="Weight of the other loss.", ge=0, le=1)
+
+
+class Borrow(Method):
+    """Wants another data set, and stands beside no L2-SP."""
+
+    name = "borrow"
+    title = "Borrow"
+    description = "Borrows samples. For tests."
+    kind = "two domains"
+    source = "A test"
+    excludes = ("l2_sp",)
+    Options = BorrowOptions
+
+    def streams(self, options: api.Options) -> list[DataStream]:
+        assert isinstance(options, BorrowOptions)
+        return [DataStream("source", options.source)] if options.source else []
+
+    def build(self, context: MethodContext, options: api.Options) -> MethodModule:
+        return MethodModule(context)
+
+
+@pytest.fixture
+def page(trained_state: AppState, qtbot: QtBot) -> Iterator[TrainPanel]:
+    label = trained_state.registry.add(Borrow())
+    panel = TrainPanel(trained_state)
+    qtbot.addWidget(panel)
+    panel.resize(1198, 692)
+    panel.show()
+    panel.draft.load(
+        {
+            "dataset": {"name": "shapes", "revision": "r1"},
+            "backbone": TINY_VISION,
+            "strategy": {"name": "full"},
+            "training": QUICK,
+        }
+    )
+    wait_for_check(panel, trained_state, qtbot)
+    yield panel
+    trained_state.registry.remove(label)
+
+
+def open_dialog(page: TrainPanel, state: AppState, qtbot: QtBot) -> MethodsDialog:
+    click(page, "train_methods_change", qtbot)
+    dialog = page.findChildren(MethodsDialog)[-1]
+    wait_for_jobs(state, qtbot)
+    return dialog
+
+
+def check_box(dialog: MethodsDialog, name: str, state: AppState, qtbot: QtBot) -> None:
+    """Click the box of a method."""
+    item = dialog.item(name)
+    assert item is not None
+    dialog.list.scrollToItem(item)
+    where = dialog.list.visualItemRect(item).topLeft() + QPoint(20, 16)
+    qtbot.mouseClick(dialog.list.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    qtbot.waitUntil(lambda: not state.jobs.jobs, timeout=LONG)
+
+
+def test_methods_are_found_checked_and_set_and_those_that_do_not_fit_say_why(
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    dialog = open_dialog(page, trained_state, qtbot)
+    rows = [dialog.list.item(row) for row in range(dialog.list.count())]
+    assert "TWO DOMAINS, OR SEVERAL TASKS" in [row.text() for row in rows if row.data(METHOD_ROLE) is None]
+    qtbot.keyClicks(dialog.search, "borrows")
+    assert dialog.item("l2_sp") is None
+    check_box(dialog, "borrow", trained_state, qtbot)
+    assert dialog.checked == ("borrow",)
+    dialog.search.clear()
+    refused = dialog.item("l2_sp")
+    assert refused is not None
+    assert refused.data(REASON_ROLE) == "Not together with Borrow."
+    check_box(dialog, "l2_sp", trained_state, qtbot)
+    assert dialog.checked == ("borrow",), "what does not fit cannot be checked"
+    click(dialog, "methods_use", qtbot)
+    wait_for_check(page, trained_state, qtbot)
+    assert page.draft.methods == {"borrow": {}}
+    assert page.setup.methods_card.accessibleDescription() == "Borrow. 1 method"
+    form = page.setup.forms.forms["methods.borrow"]
+    assert form.isVisible()
+    source, teacher = form.rows["source"].editor, form.rows["teacher"].editor
+    assert isinstance(source, QComboBox)
+    assert isinstance(teacher, QComboBox)
+    assert [source.itemData(row) for row in range(source.count())] == ["", "shapes@r1"]
+    assert teacher.count() == 3, "two runs have ended"
+    qtbot.keyClicks(source, "s")
+    wait_for_check(page, trained_state, qtbot)
+    recipe = page.draft.result.recipe
+    assert recipe is not None
+    assert recipe.methods == {"borrow": {"source": "shapes@r1"}}
+    assert "--method borrow -o methods.borrow.source=shapes@r1" in page.draft.result.command
+    click(form, "methods.borrow_others_browse", qtbot)
+    menu = form.findChild(QMenu, "methods.borrow_others_menu")
+    assert isinstance(menu, QMenu)
+    menu.actions()[0].trigger()
+    assert form.values["others"] == "shapes"
+    wait_for_check(page, trained_state, qtbot)
+
+
+def test_methods_and_samples_per_class_are_saved_loaded_and_reset(
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot, tmp_path: Path
+) -> None:
+    shots = page.setup.forms.dataset.rows["shots"].editor
+    assert isinstance(shots, QLineEdit)
+    assert shots.isVisible()
+    assert shots.text() == "all"
+    shots.setFocus()
+    shots.selectAll()
+    qtbot.keyClicks(shots, "2")
+    page.draft.set_methods(["l2_sp"])
+    page.draft.set_options("methods.l2_sp", {"alpha": 0.5})
+    wait_for_check(page, trained_state, qtbot)
+    assert page.ready._data.figure == "6", "three classes of two"
+    assert "methods.l2_sp.alpha=0.5" in page.draft.result.command
+    assert "--shots 2" in page.draft.result.command
+    path = tmp_path / "recipe.toml"
+    page.setup.foot.recipe_menu.save_recipe(path)
+    saved = read_recipe_file(path)
+    assert saved["methods"] == {"l2_sp": {"alpha": 0.5}}
+    assert saved["dataset"]["shots"] == 2
+    action = page.findChild(QAction, "train_reset_recipe")
+    assert isinstance(action, QAction)
+    action.trigger()
+    wait_for_check(page, trained_state, qtbot)
+    assert page.draft.methods == {}
+    assert shots.text() == "all"
+    assert "methods.l2_sp" not in page.setup.forms.forms
+    page.setup.foot.recipe_menu.load_recipe(path)
+    wait_for_check(page, trained_state, qtbot)
+    assert shots.text() == "2"
+    assert page.setup.forms.forms["methods.l2_sp"].rows["alpha"].value == 0.5
+    page.draft.set_options("dataset", {"shots": 500})
+    wait_for_check(page, trained_state, qtbot)
+    assert not page.draft.result.can_start
+    assert "There are not 500 samples" in page.setup.forms.dataset.rows["shots"].problem.text()
