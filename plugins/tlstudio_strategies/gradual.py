@@ -52,6 +52,7 @@ class GradualUnfreezing(FineTuningStrategy):
         "Trains the head first and then lets the backbone's layers join from the last to the first, each more "
         "slowly, so that what it knows is not lost to the head's first wild steps."
     )
+    head_first = True
     Options = GradualUnfreezingOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

@@ -57,6 +57,8 @@ CASES = {
         ("momentum_contrast/queue accuracy",),
         without_labels=True,
     ),
+    "pairs of setfit": Case({}, ("setfit/similarity within classes",), strategy="setfit"),
+    "wise_ft": Case({"wise_ft": {}}, strategy="lp_ft"),
     "l2_sp": Case({"l2_sp": {}}, ("l2_sp/distance from the start",)),
     "joint": Case(
         {"joint": {"source": "others", "schedule": "falling", "ratio": 0.5}},

@@ -333,7 +333,12 @@ class FineTuningStrategy(Component):
 
     It is called in this order: `recommended` (before the run), `prepare`, `updates`, `param_groups`, then
     `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is exported.
+
+    Attributes:
+        head_first: Whether the head has learned before anything of the backbone does.
     """
+
+    head_first: bool = False
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Say in a sentence why it does not fit this backbone and head, or return `None` if it does."""

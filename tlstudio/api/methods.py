@@ -126,6 +126,7 @@ class Setting:
         streams: What is known of the streams that the method has asked for, by name.
         models: What the models that the method has asked for have learned, by name.
         starts_from: Id of the run that the backbone is taken from; ``""``: none.
+        head_taken_over: Whether the head begins with what that run has taught it.
         heads: What `MethodContext.new_head` would build for the labels of a stream, by their task.
     """
 
@@ -142,6 +143,7 @@ class Setting:
     streams: Mapping[str, StreamInfo] = field(default_factory=dict)
     models: Mapping[str, TargetInfo] = field(default_factory=dict)
     starts_from: str = ""
+    head_taken_over: bool = False
     heads: Mapping[Task, TaskHead] = field(default_factory=dict)
 
     @property
@@ -162,12 +164,14 @@ class Method(Component):
         excludes: Names of methods that it cannot stand beside. Naming it on one side is enough.
         needs_backbone: Whether it looks at more than the outputs of the head; the features of a frozen backbone are
             then computed at each step instead of once. Always so where it asks for streams, views or models.
+        keeps_start: Whether the run keeps its weights as they were before anything of the backbone learned.
     """
 
     kind: Literal["regularisation", "data", "two domains", "few labels", "without labels"] = "regularisation"
     source: str = ""
     excludes: Collection[str] = ()
     needs_backbone: bool = False
+    keeps_start: bool = False
 
     def problems(self, setting: Setting, options: Options) -> Sequence[Problem]:
         """Say what speaks against it here, with the names of its own options as `Problem.where` (``""``: the whole).

@@ -35,6 +35,7 @@ from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncode
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
+from tlstudio.engine.derivation import AsItIs, read_derivation
 from tlstudio.engine.loading import EvalLoader, Patience, at_once
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.methods import ChosenMethod
@@ -176,6 +177,8 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
     if not has_checkpoint(run.folder / "checkpoints", "best"):
         raise _no_model(run)
     parts = parts_from(run.read_recipe(), registry)
+    if read_derivation(run) is not None:
+        parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
     model = restore_model(parts, read_target(run), run.assets)
     load_checkpoint(run.folder / "checkpoints", "best", model)
     return parts, model.eval()

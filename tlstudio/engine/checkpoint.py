@@ -8,6 +8,9 @@
             manifest.json       SHA-256 of the files above and of the base
     last/   the same, and training.safetensors and training.json: optimizer, schedule, random states, position
     previous/                   the last one before that
+    start/  model.safetensors   where the backbone began to learn, of runs that a method wants it of
+            state.json
+            manifest.json
 
 A checkpoint is written into a staging folder, each file is synced, the manifest comes last; then the folder is renamed
 into its place and the parent is synced (Pillai et al. 2014, OSDI, on what a crash may otherwise leave).
@@ -36,15 +39,18 @@ from tlstudio.engine.packing import Tensors, pack, unpack
 from tlstudio.store.files import reason, sync_file, sync_folder
 from tlstudio.store.run_record import RUN_NAME
 
-Kind = Literal["best", "last"]
+Kind = Literal["best", "last", "start"]
 KINDS: tuple[Kind, ...] = ("best", "last")
+"""Those that are made again and again."""
 _BASE = "base.safetensors"
 _MANIFEST = "manifest.json"
-_FILES = {
+_FILES: dict[Kind, set[str]] = {
     "best": {"model.safetensors", "state.json"},
     "last": {"model.safetensors", "state.json", "training.safetensors", "training.json"},
+    "start": {"model.safetensors", "state.json"},
 }
-_OLD = {"best": ".best.old", "last": "previous"}  # where the one before goes; that of "last" stays there
+# Where the one before goes; that of "last" stays there.
+_OLD: dict[Kind, str] = {"best": ".best.old", "last": "previous", "start": ".start.old"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,10 @@ class Checkpoints:
             finally:
                 staging.unlink(missing_ok=True)
             self._base_hash = sha256_of(path)
+
+    def has(self, kind: Kind) -> bool:
+        """Whether there is a checkpoint of that kind."""
+        return has_checkpoint(self._folder, kind)
 
     def snapshot(self, model: nn.Module, state: CheckpointState, training: Mapping[str, Any] | None = None) -> Snapshot:
         """Copy all that a checkpoint holds.
@@ -300,7 +310,7 @@ def _verify(place: Path) -> None:
     """
     try:
         manifest = json.loads(read_text(place / _MANIFEST))
-        base, kind = place.parent / _BASE, next(kind for kind in KINDS if place.name in (kind, _OLD[kind]))
+        base, kind = place.parent / _BASE, next(kind for kind in _FILES if place.name in (kind, _OLD[kind]))
         if manifest["files"].keys() != _FILES[kind] or (manifest["base"] is None and base.exists()):
             raise ValueError(f"{_MANIFEST} does not name all of its files and no others")
         hashes = {place / name: value for name, value in manifest["files"].items()}

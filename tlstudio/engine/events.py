@@ -135,13 +135,13 @@ class CheckpointSaved:
     """A checkpoint is safely on disk.
 
     Attributes:
-        epoch: After which epoch, from 1.
-        kind: ``"best"`` or ``"last"``.
+        epoch: After which epoch, from 1; 0: before the first one.
+        kind: ``"best"``, ``"last"``, or ``"start"``: where the backbone began to learn.
         seconds: How long it took.
     """
 
     epoch: int
-    kind: Literal["best", "last"]
+    kind: Literal["best", "last", "start"]
     seconds: float
 
 

@@ -57,12 +57,18 @@ class Methods:
         modules: Mapping[str, MethodModule] | None = None,
     ) -> None:
         self._modules = dict(modules or {})
+        self._keep_start = any(one.method.keeps_start for one in chosen)
         streams = {f"{one.name}{SEPARATOR}{name}": stream for one in chosen for name, stream in one.streams().items()}
         self._first_views = {name: next(iter(stream.views)) for name, stream in streams.items()}
         self._together = [name for name, stream in streams.items() if stream.together]
 
     def __bool__(self) -> bool:
         return bool(self._modules)
+
+    @property
+    def keep_start(self) -> bool:
+        """Whether one of them wants to have kept where the backbone begins to learn."""
+        return self._keep_start
 
     @property
     def swaps_weights(self) -> bool:

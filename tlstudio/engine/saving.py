@@ -49,6 +49,10 @@ class Saver:
         pause = max(every, self._cost / _SHARE) if every else 0.0
         return not self._writing and time.monotonic() - self._last >= pause
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there is a checkpoint of that kind."""
+        return self._checkpoints.has(kind)
+
     def save(
         self, kinds: Sequence[Kind], model: nn.Module, state: CheckpointState, training: Mapping[str, Any]
     ) -> None:

@@ -102,8 +102,10 @@ class Trainer:
         best = BestEpoch(*monitored(model.head, options, validation.labels))
         state = TrainingState(learner, network, fabric_optimizer, scheduler, self._fabric, num_train, steps, best)
         batches = BatchLearner(learner, network, self._fabric, num_train=num_train, l1=options.l1)
+        keep_start = learner.methods.keep_start
         if resumption is not None:
             state.load(resumption)
+            keep_start = keep_start and not self._saver.has("start")
         else:
             learner.methods.begin()
 
@@ -111,6 +113,9 @@ class Trainer:
             epoch = state.epoch
             learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
             learner.methods.on_epoch_start(epoch - 1)
+            if keep_start and any(parameter.requires_grad for parameter in model.backbone.parameters()):
+                self._save(state, ["start"])
+                keep_start = False
             if learner.groups:
                 self._train_epoch(state, train, batches)
             request = self._control.request

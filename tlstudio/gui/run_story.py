@@ -153,7 +153,8 @@ class RunStory:
         )
 
     def _on_checkpoint(self, event: CheckpointSaved) -> None:
-        kind = _tr("Best") if event.kind == "best" else _tr("Last")
+        kinds = {"best": _tr("Best"), "last": _tr("Last"), "start": _tr("First")}
+        kind = kinds[event.kind]
         text = _tr("{0} checkpoint saved after epoch {1} ({2:.1f} s).")
         self.log.append(text.format(kind, event.epoch, event.seconds))
 

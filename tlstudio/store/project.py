@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -247,6 +247,8 @@ class Project:
         strategy: str,
         status: str = "running",
         start_from: str = "",
+        made_by: str = "",
+        fill: Callable[[Path, str], None] | None = None,
     ) -> Run:
         """Make the folder of a run: of one that is about to start in this process, or of one that waits for its turn.
 
@@ -259,6 +261,9 @@ class Project:
             strategy: Name of the strategy, which becomes a part of the id.
             status: ``"running"``, or ``"queued"`` for one that waits.
             start_from: The run or exported model that it takes its backbone from; empty: none.
+            made_by: What has made it of other runs, which is a part of the id in place of the strategy; empty: it is
+                trained.
+            fill: Puts all else into the folder, given the run's id; the run is there with it or not at all.
 
         Raises:
             ProjectError: The project is open for reading only, or the disk is full.
@@ -271,6 +276,7 @@ class Project:
             "head": head,
             "strategy": strategy,
             "start_from": start_from,
+            **({"made_by": made_by} if made_by else {}),
         }
         now = datetime.now(UTC)
         with self._changing:
@@ -279,7 +285,9 @@ class Project:
                 self.runs_folder.mkdir(exist_ok=True)
                 staged.mkdir()
                 write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"), status)
-                folder = self.runs_folder / self._next_id(now.astimezone(), strategy)
+                folder = self.runs_folder / self._next_id(now.astimezone(), made_by or strategy)
+                if fill is not None:
+                    fill(staged, folder.name)
                 staged.rename(folder)
             except OSError as error:
                 shutil.rmtree(staged, ignore_errors=True)
@@ -378,12 +386,12 @@ class Project:
             what = f"The folder of the project {self.name} is no longer there: {self.folder}."
             raise ProjectError(what, remedy(error), path=self.folder) from error
 
-    def _next_id(self, now: datetime, strategy: str) -> str:
+    def _next_id(self, now: datetime, how: str) -> str:
         day = f"{now:%Y-%m-%d}"
         taken = (re.match(rf"{day}-(\d+)-", path.name) for path in self.runs_folder.iterdir())
         number = max((int(match[1]) for match in taken if match), default=0) + 1
-        safe_strategy = re.sub(r"[^\w.-]+", "_", strategy)[:60]
-        return f"{day}-{number:03d}-{safe_strategy}"
+        safe = re.sub(r"[^\w.-]+", "_", how)[:60]
+        return f"{day}-{number:03d}-{safe}"
 
     def _sweep(self) -> None:
         """Remove what a crash has left half made or half deleted."""

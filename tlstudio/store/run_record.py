@@ -42,6 +42,7 @@ class RunSummary:
         note: The user's note.
         tags: The user's tags.
         start_from: The run or exported model that it took its backbone from; empty: none.
+        made_by: What has made it of other runs, such as ``"soup"``; empty: it was trained.
     """
 
     id: str
@@ -59,6 +60,7 @@ class RunSummary:
     note: str = ""
     tags: tuple[str, ...] = ()
     start_from: str = ""
+    made_by: str = ""
 
 
 def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], created: str, status: str) -> None:
@@ -67,7 +69,8 @@ def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], cre
     Args:
         folder: Its folder, empty.
         recipe_toml: The recipe.
-        values: ``dataset``, ``revision``, ``backbone``, ``head``, ``strategy`` and ``start_from``.
+        values: ``dataset``, ``revision``, ``backbone``, ``head``, ``strategy`` and ``start_from``; ``made_by`` where
+            it is not trained.
         created: ISO 8601 in UTC.
         status: ``"running"`` or ``"queued"``.
     """
@@ -162,4 +165,5 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
         note=str(record.get("note", "")),
         tags=tuple(record.get("tags", ())),
         start_from=str(record.get("start_from", "")),
+        made_by=str(record.get("made_by", "")),
     )
