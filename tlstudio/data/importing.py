@@ -106,7 +106,7 @@ def import_dataset(
             rows.close()
         facts: dict[str, Any] = {
             "format": FORMAT,
-            "app_version": _app_version(),
+            "app_version": app_version(),
             "dataset": name,
             "id": "",
             "modality": request.format.modality,
@@ -127,10 +127,10 @@ def import_dataset(
             told = f"Nothing has changed since revision {same.id}, so no new one was made."
             return ImportReport(same, tuple(collected.rejected), (told, *notes), unchanged=True)
         listed = {"rejected": [asdict(item) for item in collected.rejected], "notes": notes}
-        _write_json(staging / REPORT_FILE, listed)
+        write_json(staging / REPORT_FILE, listed)
         if cancelled():
             raise Cancelled
-        folder = _publish(staging, dataset_folder, facts)
+        folder = publish_revision(staging, dataset_folder, facts)
         return ImportReport(Revision.open(folder), tuple(collected.rejected), tuple(notes))
 
 
@@ -325,23 +325,26 @@ def _latest_number(dataset_folder: Path) -> int:
     )
 
 
-def _publish(staging: Path, dataset_folder: Path, facts: dict[str, Any]) -> Path:
+def publish_revision(staging: Path, dataset_folder: Path, facts: dict[str, Any]) -> Path:
+    """Give a finished revision its number and its place; returns its folder."""
     while True:
         facts["id"] = f"r{_latest_number(dataset_folder) + 1}"
-        _write_json(staging / FACTS_FILE, facts)
+        write_json(staging / FACTS_FILE, facts)
         folder = publish(staging, dataset_folder, facts["id"])
         if folder is not None:
             return folder
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a file of a revision, safely on the disk."""
     with path.open("w", encoding="utf-8") as file:
         json.dump(value, file, ensure_ascii=False, indent=2)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _app_version() -> str:
+def app_version() -> str:
+    """The version of this program; empty where it is not installed."""
     try:
         return version("tlstudio")
     except PackageNotFoundError:

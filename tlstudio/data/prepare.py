@@ -54,6 +54,20 @@ class Cancelled(Exception):  # noqa: N818  not an error: the user asked for it
     """The user has cancelled; nothing is left behind."""
 
 
+def content_hash(sample: Sample, digest: str = "") -> str:
+    """Return the SHA-256 of what a sample is without its label.
+
+    Args:
+        sample: The sample; its texts are valid Unicode.
+        digest: SHA-256 of its file, if it has one.
+    """
+    if sample.values is not None:
+        return text_hash(cells_json(sample.values))
+    told = [part for part in (sample.text, sample.pair, sample.user, sample.item) if part is not None]
+    # A record separator keeps ("ab", "c") and ("a", "bc") apart.
+    return text_hash("\x1e".join([digest, *told] if digest else told)) if told else digest
+
+
 def prepare_texts(
     samples: Iterable[Sample | Rejected], task: Task, cancelled: Callable[[], bool]
 ) -> Iterator[Prepared | Rejected]:
@@ -79,9 +93,7 @@ def prepare_texts(
             if isinstance(checked, Rejected):
                 yield checked
             else:
-                # A record separator keeps ("ab", "c") and ("a", "bc") apart.
-                told = (text, checked.pair, checked.user, checked.item)
-                yield Prepared(checked, text_hash("\x1e".join(part for part in told if part is not None)))
+                yield Prepared(checked, content_hash(checked))
 
 
 def prepare_rows(
@@ -104,7 +116,7 @@ def prepare_rows(
             if isinstance(checked, Rejected):
                 yield checked
             else:
-                yield Prepared(checked, text_hash(cells_json(sample.values)))
+                yield Prepared(checked, content_hash(checked))
 
 
 def prepare_files(
@@ -173,8 +185,7 @@ def _prepare_file(
     checked = _checked(sample, task, text, size=size)
     if isinstance(checked, Rejected):
         return checked
-    told = [part for part in (text, checked.user, checked.item) if part is not None]
-    content = text_hash("\x1e".join([digest, *told])) if told else digest
+    content = content_hash(checked, digest)
     if media is None:
         stored = str(path.absolute())
         if plain_text(stored) != stored:
