@@ -1,21 +1,22 @@
-"""Putting LoRA adapters into a network and folding them in, through PEFT. Imports torch and peft."""
+"""Putting adapters into a network and folding them in, through PEFT. Imports torch and peft."""
 
 from __future__ import annotations
 
-import inspect
 import re
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
-from peft import LoraConfig, inject_adapter_in_model
+from peft import IA3Config, LoKrConfig, LoraConfig, OFTConfig, PeftConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tlstudio.api import RunError
+from tlstudio_strategies.blocks import attention_names, bypassed, ends_of_feed_forward, keys_and_values, no_blocks
 
-__all__ = ["add_lora", "layers_to_adapt", "merge_adapters"]
+__all__ = ["add_ia3", "add_lokr", "add_lora", "add_oft", "layers_to_adapt", "merge_adapters"]
 
 Target = Literal["auto", "attention", "all-linear"]
 
@@ -44,21 +45,98 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
         if target == "auto" and not modules:
             modules, _ = layers_to_adapt(network, "all-linear")
     if not modules and not parameters:
-        raise _nothing_to_adapt(target, fused_left_out)
+        raise _nothing_to_adapt("LoRA", target, fused_left_out)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
         use_dora=use_dora,
         bias="none",
-        # A list would also match names that merely end the same; a pattern must match the whole name.
-        target_modules="|".join(re.escape(name) for name in modules) if modules else [],
+        target_modules=exactly(modules),
         target_parameters=parameters or None,
     )
+    inject(network, config)
+
+
+def add_lokr(network: nn.Module, *, rank: int, alpha: int, factor: int, target: Target) -> None:
+    """Put LoKr adapters into a network, in place; see `add_lora`.
+
+    Args:
+        network: The network.
+        rank: Rank of the larger of the two factors.
+        alpha: What is learned is scaled by alpha / rank.
+        factor: Size of the smaller one; -1 makes both as alike as can be.
+        target: Which layers are adapted.
+
+    Raises:
+        RunError: There is no layer to adapt.
+    """
+    modules = _plain_layers(network, target, "LoKr")
+    inject(network, LoKrConfig(r=rank, alpha=alpha, decompose_factor=factor, target_modules=exactly(modules)))
+
+
+def add_oft(network: nn.Module, *, block_size: int, target: Target) -> None:
+    """Put orthogonal adapters into a network, in place; see `add_lora`.
+
+    Args:
+        network: The network.
+        block_size: Inputs that are rotated together; where it is no divisor of their number, the nearest one is taken.
+        target: Which layers are adapted.
+
+    Raises:
+        RunError: There is no layer to adapt.
+    """
+    # PEFT rotates what goes into wider convolutions patch by patch, which cannot be folded into their weights.
+    modules = _plain_layers(network, target, "OFT", widest=1)
+    inject(network, OFTConfig(oft_block_size=block_size, target_modules=exactly(modules)))
+
+
+def add_ia3(network: nn.Module) -> None:
+    """Put the scales of IA3 into a network, in place: on keys, values and what is inside feed-forward parts.
+
+    Where one layer makes queries, keys and values, all three are scaled. torch's fused attention has no layer for them:
+    there the feed-forward parts alone are scaled.
+
+    Raises:
+        RunError: There is no such layer.
+    """
+    keys, inner = keys_and_values(network), ends_of_feed_forward(network)
+    if not keys and not inner:
+        raise no_blocks("IA3")
+    inject(network, IA3Config(target_modules=exactly([*keys, *inner]), feedforward_modules=exactly(inner)))
+
+
+def inject(network: nn.Module, config: PeftConfig) -> None:
+    """Let PEFT put adapters into a network, in place, and freeze everything else."""
     with warnings.catch_warnings():
         # PEFT sees by itself which layers hold their weights the other way round (GPT-2's), and says so of each.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        warnings.filterwarnings("ignore", message="Invalid `oft_block_size`")
         inject_adapter_in_model(config, network)
+
+
+def exactly(names: Sequence[str]) -> str | list[str]:
+    """Make the pattern that matches these names alone: a list would also match names that merely end the same."""
+    return "|".join(re.escape(name) for name in names) if names else []
+
+
+def _plain_layers(network: nn.Module, target: Target, who: str, widest: int = 10**6) -> list[str]:
+    """Layers that every adapter can stand beside: of which the weight lies the usual way, and no wider convolutions."""
+
+    def plain(names: list[str]) -> list[str]:
+        layers = {name: network.get_submodule(name) for name in names}
+        return [
+            name
+            for name, layer in layers.items()
+            if type(layer) is not Conv1D and not (isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > widest)
+        ]
+
+    modules = plain(layers_to_adapt(network, target)[0])
+    if not modules and target == "auto":
+        modules = plain(layers_to_adapt(network, "all-linear")[0])
+    if not modules:
+        raise _nothing_to_adapt(who, target, fused_left_out=False)
+    return modules
 
 
 def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list[str]]:
@@ -84,11 +162,11 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
             parameters.append(f"{name}.in_proj_weight")
         elif any(uses[id(parameter)] > 1 for parameter in module.parameters(recurse=False)):
             continue  # folding in would change the layer that it shares its weight with: an embedding
-        elif _can_be_adapted(module) and not _bypassed(network, name):
+        elif _can_be_adapted(module) and not bypassed(network, name):
             modules.append(name)
     if target == "all-linear":
         return modules, parameters
-    inside = _attention_names(network)
+    inside = attention_names(network)
     attention = [name for name in modules if any(name.startswith(f"{prefix}.") for prefix in inside)]
     if target == "auto" and not attention and not parameters:
         return modules, parameters
@@ -99,24 +177,7 @@ def _can_be_adapted(module: nn.Module) -> bool:
     return type(module) in {nn.Linear, Conv1D} or (type(module) is nn.Conv2d and module.groups == 1)
 
 
-def _bypassed(network: nn.Module, name: str) -> bool:
-    parent, _, child = name.rpartition(".")
-    try:
-        source = inspect.getsource(type(network.get_submodule(parent)).forward)
-    except (OSError, TypeError):  # compiled code
-        return False
-    return re.search(rf"\bself\.{re.escape(child)}\.weight\b", source) is not None
-
-
-def _attention_names(network: nn.Module) -> list[str]:
-    return [
-        name
-        for name, module in network.named_modules()
-        if name and re.search(r"attention|attn", f"{name.rpartition('.')[2]} {type(module).__name__}".lower())
-    ]
-
-
-def _nothing_to_adapt(target: Target, fused_left_out: bool) -> RunError:
+def _nothing_to_adapt(who: str, target: Target, fused_left_out: bool) -> RunError:
     if fused_left_out:
         return RunError(
             "The attention layers of this backbone can be adapted only without dropout and without DoRA.",
@@ -125,12 +186,12 @@ def _nothing_to_adapt(target: Target, fused_left_out: bool) -> RunError:
         )
     if target == "attention":
         return RunError(
-            "This backbone has no attention layers that LoRA could adapt.",
+            f"This backbone has no attention layers that {who} could adapt.",
             "Set strategy.target to all-linear, which adapts convolutions and linear layers.",
             field="strategy.target",
         )
     return RunError(
-        "This backbone has no linear layers or convolutions that LoRA could adapt.",
+        f"This backbone has no linear layers or convolutions that {who} could adapt.",
         "Choose another strategy, such as partial fine-tuning.",
         field="strategy",
     )
@@ -139,7 +200,7 @@ def _nothing_to_adapt(target: Target, fused_left_out: bool) -> RunError:
 def merge_adapters(network: nn.Module) -> None:
     """Fold all adapters into the layers they stand beside and put those back in their places.
 
-    Afterwards the network has the same modules and state dict names as before `add_lora`, and the same outputs up
+    Afterwards the network has the same modules and state dict names as before, and the same outputs up
     to rounding.
     """
     # Outer layers first: one that wraps a fused attention holds others inside.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation, option
-from tlstudio_strategies.common import fine_tuning_options, options_as
+from tlstudio.api import Options, option
+from tlstudio_strategies.added import PeftStrategy, Target, target_option
+from tlstudio_strategies.common import options_as
 
 if TYPE_CHECKING:
-    from tlstudio.api.nn import ParamGroup, TransferModel
+    from torch import nn
 
 __all__ = ["LoRA", "LoRAOptions"]
 
@@ -35,14 +35,7 @@ class LoRAOptions(Options):
     dropout: float = option(
         0.0, title="Dropout", help="Share of the adapters' inputs that is dropped while training.", ge=0, lt=1
     )
-    target: Literal["auto", "attention", "all-linear"] = option(
-        "auto",
-        title="Adapted layers",
-        help=(
-            "Attention adapts the projections of attention layers; all-linear adapts every linear layer and "
-            "convolution. Auto takes attention where there is any, else all-linear."
-        ),
-    )
+    target: Target = target_option()
     use_dora: bool = option(
         False,
         title="DoRA",
@@ -51,7 +44,7 @@ class LoRAOptions(Options):
     )
 
 
-class LoRA(FineTuningStrategy):
+class LoRA(PeftStrategy):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685; DoRA: Liu et al. 2024, arXiv:2402.09353) through PEFT."""
 
     name = "lora"
@@ -62,44 +55,16 @@ class LoRA(FineTuningStrategy):
     )
     Options = LoRAOptions
 
-    def recommended(self, situation: Situation) -> Mapping[str, Any]:
-        """Recommend rates above those of full fine-tuning, as adapters start at zero; see `FineTuningStrategy`."""
-        return fine_tuning_options(situation, learning_rate=2e-3 if situation.modality == "image" else 1e-3)
-
-    def prepare(self, model: TransferModel, options: api.Options) -> None:
-        """Put adapters into the backbone, in place; they and the head learn.
-
-        Raises:
-            RunError: No layer of the backbone can be adapted as chosen.
-        """
+    def add(self, backbone: nn.Module, options: api.Options) -> None:
+        """Put adapters in that do nothing yet."""
         from tlstudio_strategies.adapters import add_lora
 
         chosen = options_as(LoRAOptions, options)
-        model.requires_grad_(False)
         add_lora(
-            model.backbone,
+            backbone,
             rank=chosen.rank,
             alpha=chosen.alpha,
             dropout=chosen.dropout,
             target=chosen.target,
             use_dora=chosen.use_dora,
         )
-        model.head.requires_grad_(True)
-
-    def param_groups(
-        self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
-    ) -> list[ParamGroup]:
-        """Return the adapters and the head, at the same rate."""
-        from tlstudio.api.nn import grouped_parameters
-
-        adapters = [p for p in model.backbone.parameters() if p.requires_grad]
-        return grouped_parameters(
-            [("adapters", adapters, learning_rate), ("head", model.head.parameters(), learning_rate)],
-            weight_decay=weight_decay,
-        )
-
-    def merge(self, model: TransferModel) -> None:
-        """Fold the adapters into the layers they stand beside; the state dict then has its first names again."""
-        from tlstudio_strategies.adapters import merge_adapters
-
-        merge_adapters(model.backbone)

@@ -193,7 +193,7 @@ def test_lp_ft_fits_the_head_and_leaves_the_backbone_then_trains_all_at_one_rate
     assert penalty is not None
     model.train()  # a head that measures the mean of features in the first batch has done so
     reached = model.head.loss(model.head(model.backbone.eval()(inputs)), targets).mean() + penalty
-    assert module.quantities() == {"loss of the probe": pytest.approx(float(reached), abs=1e-5)}
+    assert module.quantities() == {"loss of the probe": pytest.approx(reached.item(), abs=1e-5)}
     assert learning_groups(model) == GROUPS
     groups = LPFT().param_groups(model, options, learning_rate=0.04, weight_decay=0.0)
     assert {group.name: group.lr for group in groups} == pytest.approx(

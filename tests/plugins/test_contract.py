@@ -34,6 +34,7 @@ POOLED: tuple[Task, ...] = ("classification", "multi_label", "regression", "anom
 ON_TOKENS: tuple[Task, ...] = ("token_classification", "question_answering")
 ON_MAPS: tuple[Task, ...] = ("segmentation", "detection")
 STRATEGIES = ("linear_probe", "partial", "gradual_unfreezing", "full", "lora", "lora+dora", "lora+attention+dropout")
+FIRST_OPTION = {"surgical": "block", "adapters": "placement", "vpt": "depth"}  # what stands behind the plus
 SMALL_HEADS: dict[str, dict[str, object]] = {"detection": {"width": 16, "depth": 1}}
 # The smallest networks of torchvision and timm: each kind of layer, in a second or less.
 VISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "test_efficientnet", "test_resnet", "test_vit")
@@ -43,6 +44,7 @@ BACKBONES = ("tiny_conv_net", "tiny_text_encoder", "bert", *VISION, *AUDIO, "spe
 ON_SOUNDS: tuple[str, ...] = ("classification", "anomaly_detection", "ctc")
 HEADS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("tiny_text_encoder", "bert"), (*POOLED, *ON_TOKENS)),
+    "bert": (*POOLED, *ON_TOKENS, "masked_language_model"),
     **dict.fromkeys(("tiny_conv_net", *VISION), (*POOLED, *ON_MAPS)),
     **dict.fromkeys(AUDIO, ON_SOUNDS),
     "wav2vec2": (*POOLED, "ctc"),
@@ -57,7 +59,8 @@ COMBINATIONS = [
     for head in HEADS[backbone]
     for strategy in STRATEGIES
     if "+attention" not in strategy or backbone not in WITHOUT_ATTENTION
-    if strategy != "linear_probe" or head not in ("generation", "speech_writing")  # which have no layer of their own
+    if strategy != "linear_probe"
+    or head not in ("generation", "speech_writing", "masked_language_model")  # which have no layer of their own
 ] + [
     # Of the others, one backbone of each kind that matters to them.
     ("test_efficientnet", "classification", "bitfit"),
@@ -71,6 +74,22 @@ COMBINATIONS = [
     ("bert", "classification", "setfit"),
     ("test_efficientnet", "classification", "nearest_mean"),
     ("wav2vec2", "classification", "nearest_mean"),
+    ("bert", "token_classification", "ia3"),
+    ("test_vit", "classification", "ia3"),
+    ("t5", "generation", "ia3"),
+    ("test_efficientnet", "classification", "oft"),
+    ("bert", "classification", "oft"),
+    ("test_vit", "segmentation", "lokr"),
+    ("test_efficientnet", "classification", "lokr"),
+    ("bert", "classification", "adapters"),
+    ("gpt2", "generation", "adapters+pfeiffer"),
+    ("whisper", "ctc", "adapters"),
+    ("test_vit", "classification", "vpt"),
+    ("test_vit", "segmentation", "vpt+shallow"),
+    ("bert", "token_classification", "prompt_tuning"),
+    ("t5", "generation", "prompt_tuning"),
+    ("llama", "generation", "prefix_tuning"),
+    ("gpt2", "classification", "prefix_tuning"),
 ]
 
 
@@ -153,7 +172,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], l
     folder = tmp_path_factory.mktemp("samples")
     wanted: dict[Modality, tuple[Task, ...]] = {
         "image": (*POOLED, *ON_MAPS),
-        "text": (*POOLED, *ON_TOKENS, "generation"),
+        "text": (*POOLED, *ON_TOKENS, "generation", "pretraining"),
         "audio": (*POOLED, "speech_recognition"),
     }
     return {
@@ -204,10 +223,10 @@ def _strategy_options(strategy: str) -> tuple[str, dict[str, object]]:
         options["rank"] = 2
     if name == "lp_ft":
         options["head_epochs"] = 1
-    if name == "surgical":
-        options["block"] = extra[0]
-    if name == "lp_ft":
-        options["head_epochs"] = 1
+    if name in FIRST_OPTION and extra:
+        options[FIRST_OPTION[name]] = extra[0]
+    if name in ("prompt_tuning", "prefix_tuning"):
+        options["prompts"] = 2
     return name, options
 
 

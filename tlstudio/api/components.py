@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tlstudio.api.methods import Method
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
-Augmentation = Literal["none", "light", "strong", "contrastive"]
-"""How strongly samples are varied. Contrastive: so much that two views of one share little but what they show."""
+Augmentation = Literal["none", "light", "strong", "contrastive", "randaugment", "trivialaugment"]
+"""How strongly samples are varied. Contrastive: so much that two views of one share little but what they show. The last
+two are policies for images."""
 
 
 class Component(ABC):
@@ -213,8 +214,17 @@ class Backbone(Component):
             assets: A folder that `save_assets` has written; then nothing else on the machine is needed.
             wanted: The kind of features that the head takes. Where these are maps of an image, nothing of it may be
                 cut off, and `GEOMETRY` and `IMAGE_SIZE` are among the inputs; where these are logits, the label of
-                a sample is the text to be written, and `TARGETS` is among the inputs.
+                a sample is the text to be written, and `TARGETS` is among the inputs. Where these are masked tokens or
+                values, a part of the sample is hidden, by the seed or, without one, by the id of the sample; it is in
+                `TARGETS`, and labels do not matter.
         """
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name the ways in which its preprocessor varies samples, where the head takes features of a kind.
+
+        A run that asks for another is told so before it begins; a view of a method that does is not varied.
+        """
+        return ("none", "light", "strong", "contrastive")
 
     def save_assets(self, options: Options, folder: Path) -> None:
         """Write into a folder all that `restore` and `preprocessor` need besides the state dict.
@@ -335,9 +345,13 @@ class FineTuningStrategy(Component):
     `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is exported.
 
     Attributes:
+        merges: Whether `merge` gives the plain backbone back. Where not (prompts cannot be folded into weights), what
+            `prepare` has put in stays part of an exported model, which is rebuilt with the strategy, and no other run
+            can start from the backbone. What it puts in has names of its own and leaves all others as they are.
         head_first: Whether the head has learned before anything of the backbone does.
     """
 
+    merges: bool = True
     head_first: bool = False
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
@@ -389,3 +403,18 @@ class FineTuningStrategy(Component):
 
     def merge(self, model: TransferModel) -> None:
         """Fold what `prepare` has wrapped back into a plain network with the same outputs."""
+
+    def save_adapter(self, model: TransferModel, folder: Path) -> bool:
+        """Write what `prepare` has put into the network of a library, as trained, for use with that library alone.
+
+        Args:
+            model: The trained model, not merged.
+            folder: An empty folder.
+
+        Returns:
+            Whether there is a format for it; where not, nothing is written.
+
+        Raises:
+            RunError: There is one, but not for this backbone.
+        """
+        return False

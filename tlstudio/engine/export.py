@@ -58,9 +58,9 @@ def export_run(
 ) -> ExportReport:
     """Write a run's best model into a folder of its own.
 
-    The folder holds ``model.safetensors`` (keys ``backbone.*`` and ``head.*``, adapters folded in), ``config.json``
-    (backbone, head and what they were built with), ``labels.json``, ``preprocessing.json``, ``assets/`` (tokenizer
-    and the like) and a README with an example.
+    The folder holds ``model.safetensors`` (keys ``backbone.*`` and ``head.*``, adapters folded in where they can be),
+    ``config.json`` (backbone, head and what they were built with), ``labels.json``, ``preprocessing.json``, ``assets/``
+    (tokenizer and the like) and a README with an example.
 
     Args:
         run: The run.
@@ -122,8 +122,9 @@ def _write(
 ) -> None:
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt", "made_with": f"TL Studio {__version__}"})
+    kept = None if parts.strategy.merges else recipe.strategy.model_dump(mode="json")
     config = {
-        "format": EXPORT_FORMAT,
+        "format": EXPORT_FORMAT if kept else 1,
         "made_with": f"TL Studio {__version__}",
         "run": run.id,
         "modality": parts.backbone.modality,
@@ -131,6 +132,7 @@ def _write(
         "head": recipe.head.model_dump(mode="json"),
         "num_features": model.backbone.num_features,
         "strategy": recipe.strategy.model_dump(mode="json"),
+        "prepared_by": kept,
         "dataset": recipe.dataset.model_dump(mode="json"),
         "metrics": run.metrics(),
         "lineage": [one.model_dump(mode="json") for one in lineage_of(run)],

@@ -20,7 +20,8 @@ from tlstudio.engine.target import target_from
 from tlstudio.engine.views import PreparedInViews
 from tlstudio.plugins import Registry
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 2
+"""2: ``prepared_by`` names the strategy whose additions are part of the model; 1 where there are none."""
 
 
 def read_export(folder: Path) -> dict[str, Any]:
@@ -63,13 +64,17 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
     config = read_export(folder)
     with _telling(folder, "config.json"):
         chosen = {kind: Choice.model_validate(config[kind]) for kind in ("backbone", "head")}
+        prepared_by = config.get("prepared_by")
+        kept = None if prepared_by is None else Choice.model_validate(prepared_by)
     with _telling(folder, "labels.json") as path:
         target = target_from(json.loads(read_text(path)))
-    # A merged model is plain: the strategy that trained it is not needed to use it.
+    # A merged model is plain: the strategy that trained it is needed only where it cannot fold in what it has added.
+    strategy = None if kept is None else registry.strategy(kept.name)
     backbone, head = registry.backbone(chosen["backbone"].name), registry.head(chosen["head"].name)
     try:
         options = backbone.Options.model_validate(chosen["backbone"].options)
         head_options = head.Options.model_validate(chosen["head"].options)
+        kept_options = strategy.Options.model_validate(kept.options) if strategy and kept else None
     except ValidationError as error:
         raise RunError(
             f"The options in {folder / 'config.json'} do not fit the plugins here: {error}", path=folder
@@ -79,6 +84,8 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
     module = backbone.restore(options, folder / "assets")
     module.wanted = head.requires
     model = TransferModel(module, head.build(module.shape, target, head_options), module.layer_groups())
+    if strategy and kept_options is not None:
+        strategy.prepare(model, kept_options)
     try:
         check_plain_file(folder / "model.safetensors")
         model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tlstudio.api import RunError, TargetInfo, WeightsInfo
+from tlstudio.api import PluginError, RunError, TargetInfo, WeightsInfo
 from tlstudio.api.wording import did_you_mean
 from tlstudio.engine.recipe import Choice
 from tlstudio.engine.used_plugins import missing_plugins
@@ -91,6 +91,10 @@ class Source(ABC):
         """Say what it was made with and is not here; an empty list means that it can be used."""
         return []
 
+    def stays_in(self, registry: Registry) -> str:
+        """Title of the strategy of which something is part of its backbone for good; ``""``: the backbone is plain."""
+        return ""
+
 
 class RunSource(Source):
     """A finished run.
@@ -155,6 +159,10 @@ class RunSource(Source):
         """Name the plugins that it was made with and that are gone."""
         return missing_plugins(self.run, registry)
 
+    def stays_in(self, registry: Registry) -> str:
+        """Title of its strategy, where that does not merge; see `Source`."""
+        return _kept(self.run.read_recipe().get("strategy"), registry)
+
 
 class ExportSource(Source):
     """An exported model.
@@ -202,6 +210,10 @@ class ExportSource(Source):
 
         model, _, _ = load_export(self.folder, registry)
         return model.head.state_dict(), model.head.target
+
+    def stays_in(self, registry: Registry) -> str:
+        """Title of the strategy that it is rebuilt with; see `Source`."""
+        return _kept(self._config.get("prepared_by"), registry)
 
     def lineage(self) -> tuple[Ancestor, ...]:
         """Name the run that it was exported from, and those before it."""
@@ -277,6 +289,13 @@ def _ancestors(values: Any) -> tuple[Ancestor, ...]:  # noqa: ANN401  whatever a
         return tuple(Ancestor.model_validate(value) for value in values or ())
     except (ValidationError, TypeError):
         return ()
+
+
+def _kept(values: Any, registry: Registry) -> str:  # noqa: ANN401  whatever a file holds
+    with contextlib.suppress(ValidationError, PluginError):
+        strategy = registry.strategy(Choice.model_validate(values).name)
+        return "" if strategy.merges else strategy.title
+    return ""
 
 
 def _choice(values: Any, path: Path) -> Choice:  # noqa: ANN401  whatever a file holds

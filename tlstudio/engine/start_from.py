@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +122,10 @@ class ContinuedBackbone(Backbone):
         backbone = self._fitted or self._backbone
         return backbone.preprocessor(options, augmentation=augmentation, assets=assets, wanted=wanted)
 
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name those of the backbone."""
+        return self._backbone.augmentations(wanted)
+
     def save_assets(self, options: Options, folder: Path) -> None:
         """Copy those of the source, so that it is not needed again, or write those of the data."""
         if self._fitted is not None:
@@ -145,6 +149,11 @@ class ContinuedBackbone(Backbone):
     def _problems(self, source: Source, options: Options) -> list[Problem]:
         if gone := source.why_not(self._registry):
             return [Problem(FIELD, f"{_sentence(source.title)} cannot be used: {' '.join(gone)}")]
+        if kept := source.stays_in(self._registry):
+            what = (
+                f"{_sentence(source.title)} has a backbone with {kept} in it, which cannot be taken out or folded in."
+            )
+            return [Problem(FIELD, what, "Start from a run with another strategy.")]
         try:
             same = self._registry.backbone(source.backbone.name).name == self.name
         except TLStudioError:

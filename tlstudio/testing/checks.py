@@ -336,6 +336,10 @@ def check_strategy(
     require(apart <= 1e-4 * scale, f"merge() changed the outputs by {apart:.2g}.")
     plain = backbone.restore(setup.backbone_options, setup.assets(folder))
     plain.wanted = head.requires
+    if not strategy.merges:
+        absent = set(plain.state_dict()) - set(rebuilt.backbone.state_dict())
+        require(not absent, f"What it does not fold in takes the place of {sorted(absent)[:3]}.")
+        return
     merged = {name: tensor.clone() for name, tensor in rebuilt.backbone.state_dict().items()}
     require(set(merged) == set(plain.state_dict()), "After merge() the backbone has other names in its state dict.")
     plain.load_state_dict(merged)

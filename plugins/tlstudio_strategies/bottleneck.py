@@ -1,0 +1,56 @@
+"""Bottleneck adapters: small networks after the parts of each block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from tlstudio import api
+from tlstudio.api import BackboneInfo, Options, TaskHead, option
+from tlstudio_strategies.added import AddedStrategy, without_tokens
+from tlstudio_strategies.common import options_as
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["BottleneckAdapters", "BottleneckAdaptersOptions"]
+
+
+class BottleneckAdaptersOptions(Options):
+    """Options of bottleneck adapters."""
+
+    placement: Literal["houlsby", "pfeiffer"] = option(
+        "houlsby",
+        title="Where",
+        help="Houlsby: behind attention and behind the feed-forward part of each block, and normalisation layers learn "
+        "too. Pfeiffer: behind the feed-forward part alone, half as much.",
+    )
+    width: int = option(
+        64, title="Width", help="Width of the bottleneck: more can learn more, and needs more memory.", ge=1, le=4096
+    )
+
+
+class BottleneckAdapters(AddedStrategy):
+    """Adapters (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2021, arXiv:2005.00247).
+
+    The last layer of each starts at zero, so that all begin as the identity.
+    """
+
+    name = "adapters"
+    title = "Bottleneck adapters"
+    description = (
+        "Leaves a transformer as it is and puts a small network, narrow in its middle, behind the parts of each block. "
+        "Close to full fine-tuning with few numbers; unlike LoRA it cannot be folded in and stays part of the model."
+    )
+    Options = BottleneckAdaptersOptions
+    merges = False
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse networks without blocks; see `FineTuningStrategy`."""
+        return without_tokens(backbone, "This strategy")
+
+    def add(self, backbone: nn.Module, options: api.Options) -> None:
+        """Put adapters in that do nothing yet."""
+        from tlstudio_strategies.bottleneck_module import add_bottlenecks
+
+        chosen = options_as(BottleneckAdaptersOptions, options)
+        add_bottlenecks(backbone, width=chosen.width, both=chosen.placement == "houlsby")

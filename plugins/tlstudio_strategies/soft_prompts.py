@@ -1,0 +1,105 @@
+"""Prompt tuning and prefix tuning: what a model of texts reads before each text is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tlstudio import api
+from tlstudio.api import BackboneInfo, Options, Situation, TaskHead, option
+from tlstudio_strategies.added import AddedStrategy
+from tlstudio_strategies.common import fine_tuning_options, options_as
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["PrefixTuning", "PrefixTuningOptions", "PromptTuning", "PromptTuningOptions"]
+
+
+class PromptTuningOptions(Options):
+    """Options of prompt tuning."""
+
+    prompts: int = option(
+        20,
+        title="Prompts",
+        help="How many learned tokens stand before each text; they take room from it.",
+        ge=1,
+        le=512,
+    )
+
+
+class SoftPromptStrategy(AddedStrategy):
+    """What both have in common."""
+
+    merges = False
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse what does not read texts; see `FineTuningStrategy`."""
+        if backbone.modality != "text":
+            return f"{self.title} needs a transformer of texts."
+        return None
+
+
+class PromptTuning(SoftPromptStrategy):
+    """Soft prompts before the embedded tokens (Lester et al. 2021, arXiv:2104.08691).
+
+    Features are those of the text: what the prompts become is left out. Of an encoder with a decoder, the encoder reads
+    them.
+    """
+
+    name = "prompt_tuning"
+    title = "Prompt tuning"
+    description = (
+        "Leaves a model of texts as it is and learns a few tokens that it reads before each text. Fewest numbers of all; "
+        "good with large models, weaker than LoRA with small ones. They stay part of the model."
+    )
+    Options = PromptTuningOptions
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Recommend a very high rate, as the paper does; see `FineTuningStrategy`."""
+        return fine_tuning_options(situation, learning_rate=3e-2)
+
+    def add(self, backbone: nn.Module, options: api.Options) -> None:
+        """Put prompts in that begin as tokens of the vocabulary."""
+        from tlstudio_strategies.soft_prompts_module import add_prompts
+
+        add_prompts(backbone, options_as(PromptTuningOptions, options).prompts)
+
+
+class PrefixTuningOptions(Options):
+    """Options of prefix tuning."""
+
+    prompts: int = option(
+        20, title="Length of the prefix", help="How many learned keys and values each layer sees.", ge=1, le=512
+    )
+    hidden: int = option(
+        512,
+        title="Width of the network behind",
+        help="The prefix comes from a small network of this width while it is learned, which is more stable; 0: none.",
+        ge=0,
+        le=8192,
+        advanced=True,
+    )
+
+
+class PrefixTuning(SoftPromptStrategy):
+    """Learned keys and values before those of each layer (Li and Liang 2021, arXiv:2101.00190, section 4)."""
+
+    name = "prefix_tuning"
+    title = "Prefix tuning"
+    description = (
+        "Leaves a model of texts as it is and learns what each of its layers sees before the text. More than prompt "
+        "tuning, made for models that write. It stays part of the model."
+    )
+    Options = PrefixTuningOptions
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        """Recommend a high rate; see `FineTuningStrategy`."""
+        return fine_tuning_options(situation, learning_rate=5e-3)
+
+    def add(self, backbone: nn.Module, options: api.Options) -> None:
+        """Put a prefix in, drawn at random."""
+        from tlstudio_strategies.soft_prompts_module import add_prefix
+
+        chosen = options_as(PrefixTuningOptions, options)
+        add_prefix(backbone, chosen.prompts, chosen.hidden)
