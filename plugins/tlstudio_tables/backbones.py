@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
@@ -80,6 +80,10 @@ class FittedBackbone(Backbone, Generic[Facts]):
     ) -> Preprocessor:
         """Make the preprocessor. Rows are not varied, whatever the augmentation."""
         return self._preprocessor(options, self._known(assets))
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name none: what could be changed of a row without changing what it says is not known."""
+        return ("none",)
 
     def _known(self, assets: Path | None) -> Facts:
         if assets is not None:

@@ -103,7 +103,7 @@ class TextBackbone(Backbone):
         assets: Path | None = None,
         wanted: FeatureKind = "pooled",
     ) -> TextPreprocessor:
-        """Make the preprocessor. Texts are not varied, whatever the augmentation.
+        """Make the preprocessor. Texts are varied where the head takes one vector of each.
 
         Raises:
             WeightsError: The tokenizer is missing, damaged, or not that of the model.
@@ -115,7 +115,12 @@ class TextBackbone(Backbone):
         tokenizer, config = read_tokenizer(folder), read_config(folder)
         check_vocabulary(tokenizer, config, folder)
         longest = longest_input(tokenizer, config)
-        return TextPreprocessor(tokenizer, min(longest, chosen.max_length or longest))
+        varied = augmentation if augmentation in self.augmentations(wanted) else "none"
+        return TextPreprocessor(tokenizer, min(longest, chosen.max_length or longest), varied)
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name those that leave out and swap words, but where each word counts in its place."""
+        return ("none", "light", "strong") if wanted in ("pooled", "parts") else ("none",)
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write ``config.json`` and the tokenizer's files."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import DataError, Preprocessor, Sample
+from tlstudio.api import Augmentation, DataError, Preprocessor, Sample
+from tlstudio_text.augment import vary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +24,14 @@ class TextPreprocessor(Preprocessor):
     Args:
         tokenizer: The tokenizer of the backbone.
         max_length: Texts are cut after this many tokens.
+        augmentation: How strongly texts that come with a seed are varied.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, augmentation: Augmentation = "none"
+    ) -> None:
         self.tokenizer = tokenizer
+        self.augmentation = augmentation
         self.max_length = max_length
         pad = tokenizer.pad_token_id
         # Models that were made to write have no padding token; what stands under the mask does not matter.
@@ -45,7 +50,11 @@ class TextPreprocessor(Preprocessor):
                 f"{sample.source or sample.id} has no text.",
                 "Text backbones need text samples: choose an image backbone for images.",
             )
-        return self._tokens(sample.text, sample.pair)
+        text, pair = sample.text, sample.pair
+        if seed is not None and self.augmentation != "none":
+            text = vary(text, self.augmentation, seed)
+            pair = pair if pair is None else vary(pair, self.augmentation, seed + 1)
+        return self._tokens(text, pair)
 
     def _encoded(self, text: str, pair: str | None = None) -> BatchEncoding:
         most = self.max_length * CHARACTERS_PER_TOKEN

@@ -54,7 +54,7 @@ class WritingBackbone(TextBackbone):
         assets: Path | None = None,
         wanted: FeatureKind = "pooled",
     ) -> TextPreprocessor:
-        """Make the preprocessor. Texts are not varied, whatever the augmentation.
+        """Make the preprocessor. Texts are varied where the head takes one vector of each.
 
         Raises:
             WeightsError: The tokenizer is missing, damaged, or not that of the model.
@@ -69,7 +69,8 @@ class WritingBackbone(TextBackbone):
         longest = _longest(config)
         if wanted != "logits":
             most = [limit for limit in (longest, chosen.max_length) if limit]
-            return TextPreprocessor(tokenizer, min(most, default=1024))
+            varied = augmentation if augmentation in self.augmentations(wanted) else "none"
+            return TextPreprocessor(tokenizer, min(most, default=1024), varied)
         _check_prompt(chosen, tokenizer, folder)
         first = None
         if config.is_encoder_decoder:

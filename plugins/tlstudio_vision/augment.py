@@ -15,14 +15,15 @@ from torchvision.transforms import functional as F  # noqa: N812  the name that 
 
 from tlstudio.api import Augmentation
 from tlstudio_vision.images import InputSettings, resampling
+from tlstudio_vision.policies import POLICIES, changed
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-SMALLEST_SHARE = {"light": 0.7, "strong": 0.3, "contrastive": 0.08}
+SMALLEST_SHARE = {"light": 0.7, "strong": 0.3, "contrastive": 0.08, "randaugment": 0.7, "trivialaugment": 0.7}
 """Smallest part that is cut out, as a share of the largest part that has the shape of the input."""
-STRETCH = {"light": 1.15, "strong": 4 / 3, "contrastive": 4 / 3}
+STRETCH = {"light": 1.15, "strong": 4 / 3, "contrastive": 4 / 3, "randaugment": 1.15, "trivialaugment": 1.15}
 """By how much its proportions may differ from those of the input."""
 ERASED_SHARE = 0.25
 _COLOURS = 8  # kinds of change that leave everything in its place
@@ -54,12 +55,13 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
     that long images vary as much as square ones; the changes are RandAugment's (Cubuk et al.,
     arXiv:1909.13719, two of magnitude 9 in 30), and a quarter of the images lose a rectangle (Zhong et al.,
     arXiv:1708.04896). With ``"contrastive"``, colours are distorted and the image is blurred as by SimCLR instead; see
-    `distort`.
+    `distort`. With ``"randaugment"`` and ``"trivialaugment"``, an image that is cut out as with ``"light"`` is changed
+    by these; see `tlstudio_vision.policies`.
 
     Args:
         image: An RGB image.
         settings: What the network expects.
-        augmentation: ``"light"``, ``"strong"`` or ``"contrastive"``.
+        augmentation: Any but ``"none"``.
         seed: All that is random derives from it.
 
     Returns:
@@ -71,8 +73,10 @@ def vary(image: Image.Image, settings: InputSettings, augmentation: Augmentation
     pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)
     if dice.chance(0.5):
         pixels = F.hflip(pixels)
-    if augmentation == "strong":
-        fill = [round(255 * value) for value in settings.mean]
+    fill = [round(255 * value) for value in settings.mean]
+    if augmentation in POLICIES:
+        pixels = changed(pixels, augmentation, fill, dice)
+    elif augmentation == "strong":
         for _ in range(2):
             pixels = _change(pixels, fill, dice, kinds=_COLOURS + 3)
         if dice.chance(ERASED_SHARE):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from tlstudio.api import (
     Augmentation,
@@ -183,6 +184,10 @@ class VisionBackbone(Backbone):
             return ImagePreprocessor(settings, augmentation)
         # Where a map's last cells jut out of the input, no cell lies quite where it should.
         return WholeImagePreprocessor(settings.in_steps_of(max(self.info().map_strides, default=1)), augmentation)
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name all: where places in an image matter, what changes no more than colours is left of the policies."""
+        return get_args(Augmentation)
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write how images are prepared, so that it no longer depends on which weights this machine has."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from tlstudio.api import (
     Augmentation,
@@ -129,6 +129,10 @@ class FolderBackbone(Backbone):
         config = read_config(assets if assets is not None else self._folder(chosen))
         step = config.patch_size if config.model_type in PREFIX_TOKENS else 32
         return WholeImagePreprocessor(settings.in_steps_of(step), augmentation)
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name all, as those of other images."""
+        return get_args(Augmentation)
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write ``config.json`` and how images are prepared."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-ZOOM = {"light": 1.25, "strong": 2.0, "contrastive": 2.0}
+ZOOM = {"light": 1.25, "strong": 2.0, "contrastive": 2.0, "randaugment": 1.25, "trivialaugment": 1.25}
 """By how much an image may be larger or smaller than it fits (Ghiasi et al. 2021, arXiv:2012.07177, let it more)."""
-STRETCH = {"light": 1.1, "strong": 1.25, "contrastive": 1.25}
+STRETCH = {"light": 1.1, "strong": 1.25, "contrastive": 1.25, "randaugment": 1.1, "trivialaugment": 1.1}
 """By how much its proportions may change."""
 
 

@@ -90,6 +90,7 @@ class WholeImagePreprocessor(ImagePreprocessor):
 
         from tlstudio_vision.augment import Dice, recolour
         from tlstudio_vision.placing import varied, whole
+        from tlstudio_vision.policies import POLICIES, changed
 
         image = self._opened(sample)
         size = image_size(sample.image) if sample.image is not None else image.size  # before it was decoded smaller
@@ -98,6 +99,8 @@ class WholeImagePreprocessor(ImagePreprocessor):
         pixels = torch.from_numpy(np.array(place.draw(image, self.settings))).permute(2, 0, 1)
         if dice and self.augmentation in ("strong", "contrastive"):
             pixels = recolour(pixels, dice)
+        elif dice and self.augmentation in POLICIES:
+            pixels = changed(pixels, self.augmentation, [], dice, in_place=True)
         return {
             "pixels": self._normalised(pixels),
             GEOMETRY: place.geometry(size, self.settings),

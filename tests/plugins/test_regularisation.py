@@ -14,8 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.engine.conftest import TINY_VISION, Heard
+from tests.engine.test_methods import is_step
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
+from tlstudio.engine.advise import complete
+from tlstudio.engine.events import RunEvent
+from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.plugins import Registry
+from tlstudio.selftest.resume import outcome_of
+from tlstudio.store.project import Project
 from tlstudio.testing.methods import method_context, training_step
 from tlstudio.testing.samples import tiny_samples, tiny_target
 
@@ -291,3 +298,25 @@ def test_what_a_strategy_freezes_is_not_averaged(name: str, registry: Registry, 
     module.on_epoch_end()
     with module.evaluated():
         assert all(torch.equal(tensor, frozen[key]) for key, tensor in context.model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("step", [2, 3], ids=["in the middle of an epoch", "at its last step"])
+def test_an_epoch_counts_once_in_the_average_where_the_run_was_cancelled(
+    step: int, two_projects: Project, registry: Registry
+) -> None:
+    class Cancelling(Heard):
+        def __call__(self, event: RunEvent) -> None:
+            super().__call__(event)
+            if is_step(step, event):
+                self.control.cancel()
+
+    training = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0}
+    recipe = {"dataset": {"shots": 4}, "backbone": TINY_VISION, "strategy": "full", "training": training}
+    recipe["methods"] = {"swa": {"start": 0.0}}
+    completed = complete(recipe, two_projects.dataset("shapes"), registry)
+    runs = []
+    for heard in (Heard(), Cancelling()):
+        runs.append(execute_run(completed, two_projects, registry, on_event=heard, control=heard.control))
+    resumed = Heard()
+    again = resume_run(runs[1].id, two_projects, registry, on_event=resumed, control=resumed.control)
+    assert outcome_of(runs[0]).difference(outcome_of(again)) == ""

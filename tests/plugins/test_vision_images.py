@@ -65,7 +65,7 @@ def test_photos_are_prepared_as_timm_does() -> None:
 def test_every_shape_of_image_fits(tmp_path: Path, mode: Any, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (128, 102, 77)).save(tmp_path / "a.png")
     sample = Sample(id="a", image=tmp_path / "a.png")
-    for augmentation, seed in (("none", None), ("light", 1), ("strong", 2)):
+    for augmentation, seed in (("none", None), ("light", 1), ("strong", 2), ("randaugment", 3), ("trivialaugment", 4)):
         prepare = ImagePreprocessor(settings(crop_mode=mode), augmentation)  # type: ignore[arg-type]  # from a loop
         found = prepare(sample, seed)["pixels"]
         assert found.shape == (3, 32, 32)
@@ -84,7 +84,7 @@ def test_a_border_keeps_the_proportions_and_a_crop_cuts_them() -> None:
     assert np.asarray(fit(image, settings(crop_mode="center"))).min() == 255
 
 
-@pytest.mark.parametrize("augmentation", ["light", "strong"])
+@pytest.mark.parametrize("augmentation", ["light", "strong", "contrastive", "randaugment", "trivialaugment"])
 def test_the_same_seed_gives_the_same_variation_and_touches_no_global_state(augmentation: Any) -> None:
     prepare = ImagePreprocessor(settings(), augmentation)
     sample = Sample(id="", image=PHOTOS / "flower.jpg")

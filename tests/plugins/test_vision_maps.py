@@ -183,7 +183,7 @@ def test_variation_derives_from_the_seed_alone_and_keeps_boxes_upright(tmp_path:
     noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     sample = Sample("a", image=tmp_path / "a.png")
-    modes: tuple[Augmentation, ...] = ("light", "strong")
+    modes: tuple[Augmentation, ...] = ("light", "strong", "randaugment", "trivialaugment")
     for augmentation in modes:
         prepare = WholeImagePreprocessor(settings(), augmentation)
         copy = pickle.loads(pickle.dumps(prepare))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -127,6 +127,10 @@ class ModuleBackbone(Backbone):
             return OwnPreprocessor(self._prepare, self._shape, code)
         mirrored, placed = augmentation != "none", wanted == "maps"
         return SquareImage(self._shape, self._mean, self._std, code, mirrored=mirrored, placed=placed)
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name those of images; what is prepared by the plugin's own function is not varied."""
+        return ("none",) if self._prepare is not None else super().augmentations(wanted)
 
     def _module(self) -> OwnNetwork:
         from tlstudio.api.own_networks import OwnNetwork

@@ -299,7 +299,8 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
     try:
         strategy = registry.strategy(filled["strategy"]["name"])
         head = registry.head(filled["head"]["name"])
-        info = registry.backbone(filled["backbone"]["name"]).info()
+        backbone = registry.backbone(filled["backbone"]["name"])
+        info = backbone.info()
     except TLStudioError:
         return {}  # told by the check
     device = str(_table(filled.get("training")).get("device", "auto"))
@@ -311,6 +312,8 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
         on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
     )
     values = {**strategy.recommended(situation), **head.recommended(situation)}
+    if values.get("augmentation", TrainingOptions().augmentation) not in backbone.augmentations(head.requires):
+        values["augmentation"] = "none"
     return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}
 
 
@@ -402,6 +405,8 @@ def preflight(
         f"{len(revision.indices('train')):,} {items}"
         f"{time_needed} on this {'GPU' if resolve_device(options.device) != 'cpu' else 'CPU'}. Needs no network."
     )
+    if cached and options.augmentation != "none":
+        notes.append("Augmentation has no effect where the features are kept.")
     if cached:
         notes.append(
             "The features of an earlier run are used again; each epoch takes a moment."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tlstudio.api import TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
+from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, build_model, check_target, fitted, preprocessor_of
+from tlstudio.engine.assemble import Parts, build_model, caches_features, check_target, fitted, preprocessor_of
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
@@ -49,6 +49,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         with _told(problems, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
         problems += _check_take_over(recipe, revision)
+        problems += _check_augmentation(parts, recipe.training)
         problems += _check_views(parts, recipe.training)
         problems += _check_lasting(parts)
         fits = not problems and not against_target
@@ -96,6 +97,16 @@ def _check_lasting(parts: Parts) -> list[Problem]:
         f"{parts.strategy.title} leaves the backbone as it is, and what the head learns without labels does not last."
     )
     return [Problem("strategy.name", what, "Choose a strategy under which the backbone learns, such as full.")]
+
+
+def _check_augmentation(parts: Parts, options: TrainingOptions) -> list[Problem]:
+    """Say that samples cannot be varied so."""
+    possible = parts.backbone.augmentations(parts.head.requires)
+    if options.augmentation in possible or caches_features(parts):
+        return []
+    items = MODALITIES[parts.backbone.modality].items
+    what = f"{items} cannot be varied by {options.augmentation} with {parts.backbone.title} and {parts.head.title}."
+    return [Problem("training.augmentation", what, f"Choose {' or '.join(possible)}.")]
 
 
 def _check_views(parts: Parts, options: TrainingOptions) -> list[Problem]:

@@ -43,8 +43,9 @@ class TrainingOptions(Options):
     augmentation: Augmentation = option(
         "light",
         title="Augmentation",
-        help="Varies training images (crops, flips, colours) so that the model learns what matters. Contrastive is for "
-        "learning without labels from two views of each image: far stronger.",
+        help="Varies training samples so that the model learns what matters: images by crops, flips and colours, "
+        "recordings by loudness and noise, texts by leaving out and swapping words. RandAugment and TrivialAugment are "
+        "policies for images; contrastive is for learning without labels from two views of each item: far stronger.",
     )
     early_stopping: int = option(
         0,

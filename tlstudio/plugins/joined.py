@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,9 +132,15 @@ class JoinedBackbone(Backbone):
 
         def made(part: Backbone, own: api.Options, side: str) -> Preprocessor:
             folder = None if assets is None else assets / side
-            return part.preprocessor(own, augmentation=augmentation, assets=folder)
+            # The few words beside an image can ill spare one.
+            varied: Augmentation = augmentation if part is self._image else "none"
+            return part.preprocessor(own, augmentation=varied, assets=folder)
 
         return JoinedPreprocessor(*self._of_each(options, made))
+
+    def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
+        """Name those of the image; the text stays as it is."""
+        return self._image.augmentations("pooled")
 
     def save_assets(self, options: api.Options, folder: Path) -> None:
         """Write the assets of both, each into a folder of its own."""
