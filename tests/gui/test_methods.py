@@ -11,7 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QLineEdit, QMenu
 from pytestqt.qtbot import QtBot
 
-from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.conftest import click, wait_for_end, wait_for_jobs
 from tests.gui.test_train_panel import LONG, wait_for_check
 from tests.gui.trained import QUICK, TINY_VISION
 from tlstudio import api
@@ -19,8 +19,13 @@ from tlstudio.api import DataStream, Method, Options, option
 from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.engine.recipe import read_recipe_file
 from tlstudio.gui.panels.train import TrainPanel
+from tlstudio.gui.run_reading import read_details
 from tlstudio.gui.state import AppState
+from tlstudio.gui.step_values import GRADIENTS, RATES
 from tlstudio.gui.widgets.methods_dialog import METHOD_ROLE, REASON_ROLE, MethodsDialog
+from tlstudio.gui.widgets.run_curves import RunCurves
+
+SOLID = Qt.PenStyle.SolidLine
 
 
 class BorrowOptions(Options):
@@ -165,3 +170,38 @@ def test_methods_and_samples_per_class_are_saved_loaded_and_reset(
     wait_for_check(page, trained_state, qtbot)
     assert not page.draft.result.can_start
     assert "There are not 500 samples" in page.setup.forms.dataset.rows["shots"].problem.text()
+
+
+def test_what_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    page.draft.set_methods(["l2_sp"])
+    wait_for_check(page, trained_state, qtbot)
+    page.setup.start()
+    wait_for_end(page, qtbot)
+    wait_for_jobs(trained_state, qtbot)
+    plot = page.live.told_plot
+    distance = "l2_sp/distance from the start"
+    assert list(plot.things) == [RATES, GRADIENTS, distance]
+    assert plot.chooser.isVisible()
+    assert plot.chooser.currentText() == "Learning rate"
+    plot.chooser.setCurrentIndex(2)
+    assert plot.shown == distance
+    assert plot.keys == ("distance from the start",)
+    assert plot.curve("distance from the start").high > 0
+    plot.choose(GRADIENTS)
+    assert "head" in plot.keys
+    project = trained_state.project
+    assert project is not None
+    runs = [read_details(project, run, trained_state.registry) for run in project.runs()]
+    curves = RunCurves("curves", trained_state)
+    qtbot.addWidget(curves)
+    curves.show_run(runs[0].curves)
+    assert list(curves.told_plot.things) == [RATES, GRADIENTS, distance]
+    assert set(curves.told_plot.keys) == set(runs[0].curves.told[RATES])
+    curves.show_runs({"a": runs[0].curves, "b": runs[1].curves}, {"a": (0, SOLID), "b": (1, SOLID)})
+    assert list(curves.told_plot.things) == [distance], "of several runs, what they can be compared by"
+    assert list(curves.told_plot.keys) == ["a"]
+    assert not curves.told_plot.chooser.isVisibleTo(curves)
+    curves.show_runs({"b": runs[1].curves}, {"b": (1, SOLID)})
+    assert not curves.told_plot.isVisibleTo(curves)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
+from tlstudio.gui.step_values import told_by
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.figures import setting_text
 from tlstudio.store.run_record import RunSummary
@@ -31,14 +32,15 @@ class Curves:
 
     Attributes:
         train_loss: Epoch and loss of each logged step, ``[N, 2]``.
-        rates: Epoch and learning rate by parameter group, each ``[N, 2]``.
+        told: Epoch and value of all else that steps tell: by what it is (see `tlstudio.gui.step_values`) and by
+            curve, each ``[N, 2]``.
         validation: Epoch and value by metric, each ``[E, 2]``.
         best_epoch: The epoch that was kept; 0: none.
         traceback: What the last event says of a bug.
     """
 
     train_loss: Points
-    rates: Mapping[str, Points] = field(default_factory=dict)
+    told: Mapping[str, Mapping[str, Points]] = field(default_factory=dict)
     validation: Mapping[str, Points] = field(default_factory=dict)
     best_epoch: int = 0
     traceback: str = ""
@@ -93,7 +95,7 @@ def can_go_on(run: Run, status: str) -> bool:
 def read_curves(run: Run) -> Curves:
     """Read the curves of a run from its events; lines that are no events are left out."""
     steps: list[tuple[float, float]] = []
-    rates: dict[str, list[tuple[float, float]]] = {}
+    told: dict[str, dict[str, list[tuple[float, float]]]] = {}
     validation: dict[str, list[tuple[float, float]]] = {}
     best, traceback = 0, ""
     for line in run.event_lines():
@@ -103,8 +105,9 @@ def read_curves(run: Run) -> Curves:
             continue
         if isinstance(event, StepLogged):
             steps.append((event.epoch, event.loss))
-            for name, rate in event.learning_rates.items():
-                rates.setdefault(name, []).append((event.epoch, rate))
+            for thing, values in told_by(event).items():
+                for name, value in values.items():
+                    told.setdefault(thing, {}).setdefault(name, []).append((event.epoch, value))
         elif isinstance(event, EpochEnded):
             best = event.best_epoch
             for name, value in event.validation.items():
@@ -113,7 +116,7 @@ def read_curves(run: Run) -> Curves:
             traceback = event.traceback
     return Curves(
         _points(steps),
-        {name: _points(values) for name, values in rates.items()},
+        {thing: {name: _points(values) for name, values in curves.items()} for thing, curves in told.items()},
         {name: _points(values) for name, values in validation.items()},
         best,
         traceback,

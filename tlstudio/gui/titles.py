@@ -29,7 +29,8 @@ def component_title(registry: Registry, kind: str, name: str) -> str:
 
     Args:
         registry: The components.
-        kind: ``"backbone"``, ``"family"``, ``"head"``, ``"strategy"`` or ``"format"``; any other gives the name.
+        kind: ``"backbone"``, ``"family"``, ``"head"``, ``"strategy"``, ``"method"`` or ``"format"``; any other gives
+            the name.
         name: Its name in recipes.
     """
     tables: dict[str, Mapping[str, Component | BackboneFamily]] = {
@@ -44,6 +45,17 @@ def component_title(registry: Registry, kind: str, name: str) -> str:
         return f" {PLUS} ".join(component_title(registry, kind, part) for part in joined)
     found = tables.get(kind, {}).get(name)
     return name if found is None else found.title
+
+
+def quantity_title(registry: Registry, name: str) -> str:
+    """Write a quantity of a run with the title of the method that tells it: ``"Mixed samples (mixup) · lambda"``.
+
+    Args:
+        registry: The components.
+        name: As in the events: ``"mixup/lambda"``, or without a method what the strategy tells.
+    """
+    method, slash, what = name.partition("/")
+    return f"{component_title(registry, 'method', method)} · {what}" if slash else name[:1].upper() + name[1:]
 
 
 def run_title(run_id: str, registry: Registry) -> str:

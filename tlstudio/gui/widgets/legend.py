@@ -72,7 +72,7 @@ class Legend(QWidget):
         prefix = metrics.horizontalAdvance(self._prefix) + 12 if self._prefix else 0
         shown = len(texts)
         more = ""
-        while shown > 1 and sum(widths[:shown]) + prefix + metrics.horizontalAdvance(more) > self.width():
+        while shown > 1 and sum(widths[:shown]) + prefix + metrics.horizontalAdvance(more) + 6 > self.width():
             shown -= 1
             more = f"+{len(texts) - shown}"
         x = self.width() - sum(widths[:shown]) - prefix - (metrics.horizontalAdvance(more) + 6 if more else 0)

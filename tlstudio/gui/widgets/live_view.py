@@ -13,6 +13,7 @@ from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, S
 from tlstudio.gui.run_reading import can_go_on
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState, RunPhase
+from tlstudio.gui.step_values import RATES, thing_title
 from tlstudio.gui.theme import mono_font
 from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.card import Card
@@ -28,6 +29,7 @@ from tlstudio.gui.widgets.figures import (
 )
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.metric_plot import MetricPlot
+from tlstudio.gui.widgets.series_plot import SeriesPlot
 from tlstudio.gui.widgets.stat_card import StatCard
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.widgets.worst_card import WorstCard
@@ -92,14 +94,14 @@ class LiveView(QWidget):
         self.waiting_card = self._make_waiting()
         self.loss_plot = MetricPlot("train_plot_loss", self.tr("Loss"), theme)
         self.metric_plot = MetricPlot("train_plot_metric", self.tr("Metric"), theme)
-        self.rate_plot = MetricPlot("train_plot_rate", self.tr("Learning rate"), theme)
+        self.told_plot = SeriesPlot("train_plot_told", self._thing_title, theme, first=RATES)
         self.memory_plot = MetricPlot("train_plot_memory", self.tr("GPU memory (GB)"), theme)
         self.memory_plot.hide()
         self.worst_card = WorstCard(self._state)
         self.worst_card.opened.connect(self._open_item)
         self._grid = QGridLayout()
         self._grid.setSpacing(12)
-        for number, widget in enumerate((self.loss_plot, self.metric_plot, self.rate_plot, self.worst_card)):
+        for number, widget in enumerate((self.loss_plot, self.metric_plot, self.told_plot, self.worst_card)):
             self._grid.addWidget(widget, number // 2, number % 2)
         self._grid.addWidget(self.memory_plot, 2, 0, 1, 2)
         for line in range(2):
@@ -168,9 +170,11 @@ class LiveView(QWidget):
         self.story.run = run_id
         self._end_drawn = False
         self._worst = self._written = None
-        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+        for plot in (self.loss_plot, self.metric_plot, self.memory_plot):
             plot.clear()
             plot.set_growing(True)
+        self.told_plot.forget()
+        self.told_plot.set_growing(True)
         self.memory_plot.hide()
         self._grid.setRowStretch(2, 0)
         for card in (self.metric_card, self.epoch_card, self.time_card, self.speed_card):
@@ -241,9 +245,7 @@ class LiveView(QWidget):
 
     def _add_step(self, event: StepLogged) -> None:
         self.loss_plot.append(self.tr("train"), event.epoch, event.loss)
-        for number, (name, rate) in enumerate(event.learning_rates.items()):
-            self.rate_plot.add_curve(name, color=number + 2)
-            self.rate_plot.append(name, event.epoch, rate)
+        self.told_plot.take_step(event)
         if event.gpu_memory:
             self.memory_plot.add_curve(self.tr("in use"), color=4)
             self.memory_plot.append(self.tr("in use"), event.epoch, event.gpu_memory / 1e9)
@@ -266,7 +268,7 @@ class LiveView(QWidget):
         if not self._dirty:
             return
         self._dirty = False
-        for plot in (self.loss_plot, self.metric_plot, self.rate_plot):
+        for plot in (self.loss_plot, self.metric_plot, self.told_plot):
             plot.flush()
         if self.memory_plot.flush() and self.memory_plot.isHidden():
             self._grid.setRowStretch(2, 2)
@@ -320,7 +322,7 @@ class LiveView(QWidget):
     def _draw_end(self, ended: RunEnded) -> None:
         self.time_card.set_caption(self.tr("Time"))
         self.time_card.show_figure(duration_text(ended.seconds), self.tr("in all"))
-        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+        for plot in (self.loss_plot, self.metric_plot, self.told_plot, self.memory_plot):
             plot.set_growing(False)
             plot.flush()
         if ended.status == "failed":
@@ -366,8 +368,11 @@ class LiveView(QWidget):
         self.log.setVisible(shown)
         self.log_button.setText(self.tr("Hide &log") if shown else self.tr("Show &log"))
 
+    def _thing_title(self, thing: str) -> str:
+        return thing_title(thing, self._state.registry)
+
     def _take_theme(self) -> None:
-        for plot in (self.loss_plot, self.metric_plot, self.rate_plot, self.memory_plot):
+        for plot in (self.loss_plot, self.metric_plot, self.told_plot, self.memory_plot):
             plot.set_theme(self._state.theme)
 
 

@@ -70,16 +70,16 @@ class MetricPlot(QFrame):
         self._ceiling: float | None = None
         self._cross_x: float | None = None
 
-        self._title = text_label(title, "section", f"{name}_title")
+        self.title_label = text_label(title, "section", f"{name}_title")
         self._legend = Legend(f"{name}_legend")
-        head = QHBoxLayout()
-        head.setContentsMargins(0, 0, 0, 0)
-        head.addWidget(self._title)
-        head.addWidget(self._legend, 1)
+        self.head = QHBoxLayout()
+        self.head.setContentsMargins(0, 0, 0, 0)
+        self.head.addWidget(self.title_label)
+        self.head.addWidget(self._legend, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 10, 10, 8)
         layout.setSpacing(6)
-        layout.addLayout(head)
+        layout.addLayout(self.head)
 
         # pyqtgraph takes half a second to import and has no types: it comes with the first plot.
         self._pg: Any = importlib.import_module("pyqtgraph")
@@ -95,7 +95,7 @@ class MetricPlot(QFrame):
         pg = self._pg
         view = pg.PlotWidget(self, antialias=False)
         view.setObjectName(f"{self.objectName()}_view")
-        view.setAccessibleName(self._title.text())
+        view.setAccessibleName(self.title_label.text())
         view.setFrameShape(QFrame.Shape.NoFrame)
         view.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         view.setMinimumSize(120, 90)
@@ -150,7 +150,11 @@ class MetricPlot(QFrame):
 
     def set_points(self, key: str, x: Any, y: Any) -> None:  # noqa: ANN401  whatever numpy takes
         """Replace all points of an announced curve."""
-        self._curves[key] = Curve(x, y)
+        self.replace_curve(key, Curve(x, y))
+
+    def replace_curve(self, key: str, curve: Curve) -> None:
+        """Draw other points for an announced curve, kept by somebody else; also said when these have changed."""
+        self._curves[key] = curve
         self._changed.add(key)
 
     def curve(self, key: str) -> Curve:
@@ -221,7 +225,7 @@ class MetricPlot(QFrame):
             ceiling: What y cannot exceed, such as 1 for a share: the axis has no numbers above it.
         """
         self._ceiling = ceiling
-        self._title.setText(title)
+        self.title_label.setText(title)
         self.setAccessibleName(title)
         self._view.setAccessibleName(title)
 

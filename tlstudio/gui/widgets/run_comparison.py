@@ -11,7 +11,8 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
-from tlstudio.gui.widgets.run_curves import RunCurves, Style
+from tlstudio.gui.widgets.run_curves import RunCurves
+from tlstudio.gui.widgets.series_plot import Style
 from tlstudio.gui.widgets.texts import text_label
 
 
