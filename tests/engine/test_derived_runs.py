@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tlstudio.engine.derived import Bench, plain_model
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
 from tlstudio.engine.export import export_run
 from tlstudio.engine.predict import Predictor, load_predictor
+from tlstudio.engine.pruning import Pruning, prunable, zero_smallest
 from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.engine.soups import Kettle
 from tlstudio.engine.source import lineage_of
@@ -161,6 +163,8 @@ def test_the_weights_between_are_the_mean_and_batchnorm_is_measured_anew(ready: 
     hook.remove()
     mean = np.mean([x.mean(dim=(0, 2, 3)).numpy() for x in seen], axis=0)
     variance = np.mean([x.transpose(0, 1).flatten(1).var(dim=1).numpy() for x in seen], axis=0)
+    assert first.running_mean is not None
+    assert first.running_var is not None
     assert np.allclose(first.running_mean.numpy(), mean, atol=1e-5)
     assert np.allclose(first.running_var.numpy(), variance, rtol=1e-4)
 
@@ -312,3 +316,49 @@ def test_a_checkpoint_of_the_start_is_written_once(kept: Path) -> None:
     assert folders == ["start"]
     (file,) = kept.rglob("checkpoints/start/model.safetensors")
     assert load_file(file)
+
+
+def test_exactly_the_smallest_weights_of_all_layers_become_zero() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 5), nn.Embedding(7, 3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sizes = np.concatenate([before[name].double().abs().numpy().ravel() for name in ("0.weight", "3.weight")])
+    zeros, count = zero_smallest(model, 0.3)
+    assert (zeros, count) == (round(0.3 * len(sizes)), len(sizes))
+    limit = np.sort(sizes)[zeros]
+    for name, value in model.state_dict().items():
+        kept = before[name].numpy()
+        expected = np.where(np.abs(kept) < limit, 0, kept) if name in ("0.weight", "3.weight") else kept
+        assert np.array_equal(value.numpy(), expected), name
+    table, output = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+    output.weight = table.weight
+    assert not prunable(nn.Sequential(output, table)), "an embedding that is also the output is left alone"
+    with pytest.raises(RunError, match="no linear layers"):
+        zero_smallest(nn.Embedding(3, 2), 0.5)
+    for wrong in (-0.1, 1.0, math.nan):
+        with pytest.raises(RunError, match="from 0 to below 1"):
+            zero_smallest(model, wrong)
+
+
+def test_the_curve_of_pruning_begins_with_the_run_itself_and_its_file_shrinks_in_a_zip(
+    ready: Project, all_plugins: Registry, tmp_path: Path
+) -> None:
+    run = named(ready, "lora")
+    pruning = Pruning(run, ready, all_plugins)
+    dense, sparse = pruning.curve((0.0, 0.9))
+    assert dense.zeros == 0
+    assert dense.measured.metrics["test"]["accuracy"] == run.metrics()["test"]["accuracy"]
+    assert sparse.zeros == round(0.9 * sparse.prunable)
+    assert sparse.size == dense.size
+    assert sparse.compressed < 0.4 * dense.compressed
+    made = pruning.save(sparse, (dense, sparse))
+    found = state_of(made, all_plugins)
+    report = export_run(made, tmp_path / "model", all_plugins, project=ready)
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(report.folder / "model.safetensors")
+    packed = (tmp_path / "packed.zip").stat().st_size
+    assert abs(packed - sparse.compressed) < 600, "but for the header and the name in the archive"
+    assert sum(int((found[name] == 0).sum()) for name in found if found[name].ndim > 1) >= sparse.zeros
+    derivation = read_derivation(made)
+    assert derivation is not None
+    assert [row["sparsity"] for row in derivation.curve] == [0.0, 0.9]

@@ -13,6 +13,7 @@ from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.continual import continual
+from tlstudio.cli.deriving import prune, soup, wise_ft
 from tlstudio.cli.models import models
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
@@ -40,6 +41,9 @@ COMMANDS = {
         evaluate,
         predict,
         export,
+        wise_ft,
+        soup,
+        prune,
         similar,
         continual,
         recommend,

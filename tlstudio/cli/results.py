@@ -62,21 +62,24 @@ def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None
 
 def _show_sorted(output: Output, project: Project, metric: str, limit: int | None) -> None:
     """List the runs by what their best epoch so far gave, those that still run or were interrupted among them."""
-    best = {row.run: row for row in project.metric_rows() if row.is_best}  # the last such row of each run
-    known = sorted({name for row in best.values() for name in row.validation})
+    runs = project.runs()
+    # The last such row of each run; a run that was made of others has no epochs.
+    best: dict[str, dict[str, Any]] = {row.run: row.to_json() for row in project.metric_rows() if row.is_best}
+    best |= {run.id: {"validation": run.metrics.get("validation", {})} for run in runs if run.made_by}
+    known = sorted({name for row in best.values() for name in row["validation"]})
     if metric not in known:
         raise click.BadParameter(
             f"No run has a validation metric {metric!r}; there are {', '.join(known) or 'none'}.", param_hint="--sort"
         )
     sign = 1 if metric in LESS_IS_BETTER else -1
-    pairs = [(run, best[run.id]) for run in project.runs() if run.id in best and metric in best[run.id].validation]
-    pairs.sort(key=lambda pair: (math.isnan(pair[1].validation[metric]), sign * pair[1].validation[metric]))
+    pairs = [(run, best[run.id]) for run in runs if run.id in best and metric in best[run.id]["validation"]]
+    pairs.sort(key=lambda pair: (math.isnan(pair[1]["validation"][metric]), sign * pair[1]["validation"][metric]))
     rows = [
-        [run.id, run.status, f"{run.dataset} {run.revision}", run.backbone, row.validation[metric], row.epoch]
+        [run.id, run.status, f"{run.dataset} {run.revision}", run.backbone, row["validation"][metric], row.get("epoch")]
         for run, row in pairs[:limit]
     ]
     output.table(["run", "status", "data set", "backbone", metric, "epoch"], rows, left=4)
-    listed = [{**run_json(run), "best": row.to_json()} for run, row in pairs[:limit]]
+    listed = [{**run_json(run), "best": row} for run, row in pairs[:limit]]
     output.result({"project": project.folder, "sort": metric, "runs": listed})
 
 
@@ -105,10 +108,11 @@ def run_json(run: RunSummary) -> dict[str, Any]:
 
 
 def _show_run(output: Output, project: Project, run: Run, registry: Registry) -> None:
+    from tlstudio.engine.derivation import read_derivation
     from tlstudio.engine.source import lineage_of
     from tlstudio.engine.used_plugins import missing_plugins
 
-    missing, ancestors = missing_plugins(run, registry), lineage_of(run)
+    missing, ancestors, derivation = missing_plugins(run, registry), lineage_of(run), read_derivation(run)
     # From the project's list, not from the folder alone: it knows whether a run that says so can still be running.
     summary = next((one for one in project.runs() if one.id == run.id), run.summary())
     created = ""
@@ -123,6 +127,7 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
             ("Queued" if summary.status == "queued" else "Started", created),
             ("Data set", f"{summary.dataset}, revision {summary.revision}" if summary.dataset else ""),
             ("Backbone", summary.backbone),
+            ("Made as", derivation.sentence if derivation else ""),
             ("Lineage", " -> ".join([*(one.run for one in ancestors), run.id]) if ancestors else ""),
             ("Head", summary.head),
             ("Strategy", summary.strategy),
@@ -155,6 +160,7 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
         output.say(run.recipe_path.read_text(encoding="utf-8").rstrip())
     told = {"folder": run.folder, "recipe": recipe, "missing": missing, "epochs": [row.to_json() for row in epochs]}
     told["lineage"] = [one.model_dump(mode="json") for one in ancestors]
+    told["derivation"] = derivation.model_dump(mode="json") if derivation else None
     output.result({**run_json(summary), **told})
 
 

@@ -1,0 +1,66 @@
+"""``tlstudio wise-ft``, ``soup`` and ``prune``: curves, and runs that are made of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY, Tlstudio
+from tests.conftest import draw_folder
+
+QUICK = ("-o", "training.epochs=1", "-o", "training.batch_size=16", "--json")
+
+
+@pytest.fixture
+def shapes(tlstudio: Tlstudio, tmp_path: Path) -> Path:
+    """A project with drawn shapes, and nothing trained."""
+    project = tmp_path / "project"
+    assert tlstudio("new", project).code == 0
+    assert tlstudio("import", project, draw_folder(tmp_path / "shapes", 8), "--name", "shapes").code == 0
+    return project
+
+
+def test_from_a_run_with_its_start_to_averages_soups_and_zeros(tlstudio: Tlstudio, shapes: Path) -> None:
+    trained = tlstudio("train", shapes, *TINY, "--strategy", "lp_ft", "--method", "wise_ft", *QUICK)
+    assert trained.code == 0, trained.err
+    first = trained.json["run"]
+    curve = tlstudio("wise-ft", shapes, first, "--curve", "--json")
+    assert curve.code == 0, curve.err
+    assert [point["alpha"] for point in curve.json["curve"]] == [number / 10 for number in range(11)]
+    assert curve.json["curve"][-1]["metrics"]["test"] == trained.json["metrics"]["test"]
+    assert "run" not in curve.json
+    made = tlstudio("wise-ft", shapes, first, "--alpha", 0.5, "--json").json
+    soup = tlstudio("soup", shapes, first, made["run"], "--greedy", "--json")
+    assert soup.code == 0, soup.err
+    assert {one["run"] for one in soup.json["runs"]} == {first, made["run"]}
+    pruned = tlstudio("prune", shapes, soup.json["run"], "--sparsity", 0.5, "--json")
+    assert pruned.code == 0, pruned.err
+    (row,) = pruned.json["curve"]
+    assert row["zeros"] == round(row["prunable"] / 2)
+    shown = tlstudio("runs", shapes, pruned.json["run"])
+    assert shown.code == 0, shown.err
+    assert "50.0% of the weights" in shown.out
+    listed = tlstudio("runs", shapes, "--json").json["runs"]
+    assert [run["made_by"] for run in listed] == ["pruned", "soup", "wise_ft", ""]
+    by_accuracy = tlstudio("runs", shapes, "--sort", "accuracy", "--json").json["runs"]
+    assert {run["run"] for run in by_accuracy} == {run["run"] for run in listed}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("wise-ft", "latest", "--alpha", 1.5), "from 0 to 1; 1.5 is not"),
+        (("wise-ft", "latest", "--curve", "--alpha", 0.5), "does not go with --alpha"),
+        (("wise-ft", "latest"), "has no run yet"),
+        (("prune", "latest"), "Give --sparsity, or --curve"),
+        (("prune", "latest", "--sparsity", 1), "from 0 to below 1; 1 is not"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    tlstudio: Tlstudio, shapes: Path, arguments: tuple[object, ...], sentence: str
+) -> None:
+    command, *rest = arguments
+    result = tlstudio(str(command), shapes, *map(str, rest))
+    assert result.code == 2
+    assert sentence in result.err
