@@ -25,6 +25,8 @@ from tlstudio.store.run import Run
 
 Protection = Literal["nothing", "replay", "ewc", "lwf"]
 SEQUENCE_NAME = "sequence.json"
+# Means over the classes would count those that a data set does not have.
+_METRICS: Mapping[str, tuple[str, Literal["max", "min"]]] = {"classification": ("accuracy", "max")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,8 @@ def _measured(
     model.to(device)
     preprocessor = preprocessor_of(parts, assets=run.assets)
 
+    monitor = _METRICS.get(parts.head.task, model.head.monitor)
+
     def values() -> Iterator[float | None]:
         for revision in revisions:
             if not len(revision.indices("test")):
@@ -221,7 +225,7 @@ def _measured(
                 continue
             data = split_data(revision, "test", model.head, preprocessor, batch_size=training.batch_size)
             outputs = run_split(model, model, data, device, lambda _done: control.check_cancelled())
-            value = outputs.metrics.get(model.head.monitor[0], math.nan)
+            value = outputs.metrics.get(monitor[0], math.nan)
             yield value if math.isfinite(value) else None
 
-    return model.head.monitor, tuple(values())
+    return monitor, tuple(values())
