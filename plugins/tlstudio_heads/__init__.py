@@ -12,6 +12,7 @@ from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.fusion_heads import GatedFusion
 from tlstudio_heads.generation_heads import TextGeneration
 from tlstudio_heads.heads import Classification, MultiLabel, Regression
+from tlstudio_heads.masked_heads import MaskedLanguageModel, MaskedValues
 from tlstudio_heads.recommendation_heads import Recommendation
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_heads.span_heads import QuestionAnswering, TokenClassification
@@ -38,5 +39,7 @@ def register_task_heads() -> Sequence[TaskHead]:
         AnomalyDetection(),
         SpeechWriting(),  # before the next: a backbone that writes also gives what that one takes
         Ctc(),
-        Contrastive(),
+        MaskedLanguageModel(),
+        MaskedValues(),
+        Contrastive(),  # behind those, as it takes features of every backbone
     ]

@@ -46,7 +46,7 @@ class Contrastive(TaskHead):
     description = (
         "Learns features without labels: two views of one item, cut out and coloured differently, are to be more alike "
         "than views of others. A run on labelled items then starts from it. The larger the batch and the more epochs, "
-        "the better. Views of texts and rows, which are not varied, differ by dropout alone (as in SimCSE)."
+        "the better. Views of rows, which are not varied, differ by dropout alone (as in SimCSE)."
     )
     task: Task = "pretraining"
     requires: FeatureKind = "pooled"
@@ -56,8 +56,10 @@ class Contrastive(TaskHead):
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend many epochs of large batches, strongly varied; see `TaskHead`."""
         rate = {} if situation.modality == "text" else {"learning_rate": 1e-3}
+        kinds = {"text": "strong", "table": "none"}  # what there is for them
         size = max(8, min(256 if situation.on_gpu else 64, situation.num_train // 2))
-        return {"augmentation": "contrastive", "batch_size": size, "epochs": 100, "keep": "last", **rate}
+        varied = kinds.get(situation.modality, "contrastive")
+        return {"augmentation": varied, "batch_size": size, "epochs": 100, "keep": "last", **rate}
 
     def build(self, features: FeatureShape, target: TargetInfo, options: api.Options) -> HeadModule:
         """Build the head; see `TaskHead.build`."""

@@ -50,10 +50,7 @@ class GenerationModule(HeadModule):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Negative log-likelihood ``[B]``, the mean over the tokens to be written."""
-        real = target != IGNORED
-        losses = torch.zeros(target.shape, device=output.device)
-        losses[real] = F.cross_entropy(output[real].float(), target[real], reduction="none")
-        return losses.sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        return loss_per_text(output, target)
 
     def metrics(self) -> MetricCollection:
         """Return the perplexity, and the share of tokens that would be written right after right ones."""
@@ -78,6 +75,28 @@ class GenerationModule(HeadModule):
         return [Prediction(text) for text in self.texts(output)]
 
 
+def loss_per_text(output: Tensor, target: Tensor) -> Tensor:
+    """Negative log-likelihood of tokens, the mean over those of each text.
+
+    Args:
+        output: Scores ``[B, T, V]``.
+        target: Tokens ``[B, T]``, -100 where nothing is to be learned.
+
+    Returns:
+        ``[B]``; 0 where a text has no token.
+    """
+    real = target != IGNORED
+    losses = torch.zeros(target.shape, device=output.device)
+    losses[real] = F.cross_entropy(output[real].float(), target[real], reduction="none")
+    return losses.sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Make rows of tokens equally long, ``[B, T]`` int64, with -100 behind the last."""
+    longest = max(1, *map(len, rows))
+    return torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in rows], dtype=torch.int64)
+
+
 class NextTokens(TargetEncoder):
     """Takes what the preprocessor has made of the label: the token that should come at each place."""
 
@@ -89,9 +108,7 @@ class NextTokens(TargetEncoder):
                     f"{label!r} is no text." if label is not None else "A sample has no text that is to be written.",
                     "Choose the column that holds what is to be written, or leave the sample out.",
                 )
-        rows = [item[TARGETS] for item in items]
-        longest = max(map(len, rows))
-        return torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in rows], dtype=torch.int64)
+        return padded([item[TARGETS] for item in items])
 
 
 class _PerToken(Metric):

@@ -106,11 +106,11 @@ class MomentumContrastModule(MethodModule):
         model: nn.Module = self.context.model
         for own, other in zip(self.encoder_of_keys.parameters(), model.parameters(), strict=True):
             own.lerp_(other.detach(), 1 - self._momentum)
-        for own, other in zip(self.encoder_of_keys.buffers(), model.buffers(), strict=True):
-            if own.is_floating_point():
-                own.lerp_(other, 1 - statistics)
+        for mine, theirs in zip(self.encoder_of_keys.buffers(), model.buffers(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - statistics)
             else:
-                own.copy_(other)
+                mine.copy_(theirs)
         keys = torch.cat(self._new)[-len(self.queue) :]
         places = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys

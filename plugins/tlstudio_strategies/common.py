@@ -55,7 +55,7 @@ def inverse_strength_option() -> Any:  # noqa: ANN401  as above
 
 def needs_own_layer(head: TaskHead) -> str | None:
     """Say why a head on logits cannot learn alone: the layer that makes these belongs to the backbone."""
-    if head.requires == "logits":
+    if head.requires in ("logits", "masked"):
         return f"{head.title} has no layer of its own that could learn beside a frozen backbone."
     return None
 

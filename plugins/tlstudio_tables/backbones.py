@@ -21,6 +21,7 @@ from tlstudio.api import (
 )
 from tlstudio.api import Options as BaseOptions
 from tlstudio_tables.facts import TableFacts, fit_table, series_in
+from tlstudio_tables.hiding import HidingPreprocessor
 from tlstudio_tables.options import TableOptions, TransformerOptions, options_as
 from tlstudio_tables.preprocessor import TablePreprocessor
 
@@ -114,6 +115,7 @@ class FittedBackbone(Backbone, Generic[Facts]):
 class TableBackbone(FittedBackbone[TableFacts]):
     """A network for rows of numbers, categories and dates."""
 
+    _provides = frozenset({"pooled", "values"})
     _input = "numbers, categories and dates of a row"
     Options: ClassVar[type[BaseOptions]] = TableOptions
 
@@ -122,6 +124,19 @@ class TableBackbone(FittedBackbone[TableFacts]):
         if series := series_in(sample):
             return f'{self.title} takes one value a column, and "{series[0]}" holds a series.'
         return None
+
+    def preprocessor(
+        self,
+        options: BaseOptions,
+        *,
+        augmentation: Augmentation = "none",
+        assets: Path | None = None,
+        wanted: FeatureKind = "pooled",
+    ) -> Preprocessor:
+        """Make the preprocessor. Rows are not varied; of those that are to be restored, columns are hidden."""
+        if wanted == "values":
+            return HidingPreprocessor(self._known(assets))
+        return super().preprocessor(options, augmentation=augmentation, assets=assets, wanted=wanted)
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write the columns."""
@@ -147,7 +162,7 @@ class FTTransformer(TableBackbone):
         "taught it about a column goes on with the column of the same name in the next."
     )
     Options: ClassVar[type[BaseOptions]] = TransformerOptions
-    _provides = frozenset({"pooled", "tokens"})
+    _provides = frozenset({"pooled", "tokens", "values"})
     _source = "arXiv:2106.11959"
 
     def _network(self, options: BaseOptions, facts: TableFacts) -> BackboneModule:

@@ -14,6 +14,7 @@ from tlstudio.api.weights import fit_state_dict
 from tlstudio_tables.blocks import FeedForward, TransformerLayer
 from tlstudio_tables.facts import TableFacts
 from tlstudio_tables.options import TableOptions, TransformerOptions
+from tlstudio_tables.preprocessor import FIRST
 from tlstudio_tables.tokenizer import ColumnTokens
 
 __all__ = ["ResidualNetwork", "TableNetwork", "TransformerNetwork"]
@@ -30,6 +31,7 @@ class TableNetwork(BackboneModule):
     def __init__(self, facts: TableFacts, options: TableOptions) -> None:
         super().__init__()
         self.num_features = options.width
+        self.restored = (1,) * len(facts.numbers) + tuple(FIRST + len(each.words) for each in facts.words)
         self.columns = ColumnTokens(facts, options.width, options.scaling)
         self.norm = nn.LayerNorm(options.width)
 

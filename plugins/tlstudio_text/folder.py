@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,62 @@ def filled_model(config: PreTrainedConfig, folder: Path, state: Mapping[str, Ten
     """
     kind = model_class(config, folder)
     return model_folders.filled_model(kind, config, state, source, **_arguments(kind))
+
+
+def finds_hidden(config: PreTrainedConfig) -> bool:
+    """Whether transformers has a model for masked language modelling of a configuration."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    mapping: Any = MODEL_FOR_MASKED_LM_MAPPING
+    return type(config) in mapping
+
+
+def masked_scores(
+    config: PreTrainedConfig, folder: Path, encoder: PreTrainedModel, state: Mapping[str, Tensor], source: Path
+) -> PreTrainedModel:
+    """Build what scores hidden tokens: the model for masked language modelling without its encoder.
+
+    It takes what the encoder gives as ``inputs_embeds``. Where the weights were saved without that part, it is new; the
+    weights that it shares with the embeddings are those of the encoder all the same.
+
+    Args:
+        config: Configuration of the model.
+        folder: Where the configuration came from.
+        encoder: The encoder.
+        state: The weights of the whole model; empty where they are loaded later, or there are none.
+        source: Where they came from.
+
+    Raises:
+        WeightsError: transformers has no such part for this kind of model.
+    """
+    import torch
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    from tlstudio_text.network import Given
+
+    mapping: Any = MODEL_FOR_MASKED_LM_MAPPING
+    kind = mapping.get(type(config), None)
+    if kind is None:
+        raise WeightsError(
+            f"The model in {folder} ({config.model_type}) was not made to find hidden words.",
+            "Choose one such as BERT, RoBERTa, DistilBERT, DeBERTa, ModernBERT or MPNet.",
+            path=folder,
+            field=FIELD,
+        )
+    whole: Any = None
+    if state:
+        with contextlib.suppress(WeightsError):  # they are those of an encoder alone
+            whole = model_folders.filled_model(kind, config, state, source)
+    if whole is None:
+        with quiet():
+            whole = kind._from_config(config, dtype=torch.float32)
+    output, shared = whole.get_output_embeddings(), encoder.get_input_embeddings()
+    inside = next(name for name, part in whole.named_children() if isinstance(part, type(encoder)))
+    setattr(whole, inside, Given())
+    if config.tie_word_embeddings and output is not None:
+        output.weight = shared.weight
+    scores: PreTrainedModel = whole
+    return scores
 
 
 def _arguments(kind: type[PreTrainedModel]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def distort(pixels: Tensor, dice: Dice) -> Tensor:
     if dice.chance(0.5):
         height = pixels.shape[-2]
         deviation = dice.between(0.1, 2.0) * height / 224
-        pixels = F.gaussian_blur(pixels, kernel_size=2 * (height // 20) + 1, sigma=deviation)
+        pixels = F.gaussian_blur(pixels, kernel_size=[2 * (height // 20) + 1] * 2, sigma=[deviation] * 2)
     return pixels
 
 

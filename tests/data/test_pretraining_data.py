@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ def _flat_images(folder: Path) -> Path:
     return source
 
 
-def _table(folder: Path, name: str, rows: list[list[object]]) -> Path:
+def _table(folder: Path, name: str, rows: Sequence[Sequence[object]]) -> Path:
     path = folder / name
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FeatureKind = Literal["pooled", "parts", "tokens", "maps", "logits"]
-"""Parts are pooled features of which `FeatureShape.parts` tells what lies beside what."""
+FeatureKind = Literal["pooled", "parts", "tokens", "maps", "logits", "masked", "values"]
+"""Parts are pooled features of which `FeatureShape.parts` tells what lies beside what.
+
+Masked are scores of tokens that were hidden in the sample, in `Features.logits`; values are pooled features of a row of
+which columns were hidden. What was hidden is among the inputs as `TARGETS`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class FeatureShape:
         map_strides: How many pixels of the input one cell of each map stands for, in the same order.
         vocabulary: Number V of the tokens that logits are for; 0 where there are none.
         parts: Widths, together D, of what lies side by side in pooled features; empty where they are of one piece.
+        restored: What there is to be restored of each column of a row: 1 for a number, else how many categories.
     """
 
     num_features: int
@@ -31,6 +36,7 @@ class FeatureShape:
     map_strides: tuple[int, ...] = ()
     vocabulary: int = 0
     parts: tuple[int, ...] = ()
+    restored: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,7 +48,8 @@ class Features:
         tokens: One vector a token or patch, ``[B, T, D]``.
         mask: True where a token is real and not padding, ``[B, T]`` bool; `None`: all are real.
         maps: Feature maps from fine to coarse, each ``[B, C_i, H_i, W_i]``.
-        logits: Scores of the next token, as a language model gives them, ``[B, T, V]``.
+        logits: Scores of the next token, as a language model gives them, ``[B, T, V]``; of the hidden tokens alone
+            where these are to be found.
         context: What the head has asked for besides features: `CONTEXT` of the inputs. No backbone fills it.
     """
 
@@ -74,7 +81,7 @@ class Features:
         """
         coarsest = self.maps[-1] if self.maps else None
         kinds = {"pooled": self.pooled, "tokens": self.tokens, "maps": coarsest, "logits": self.logits}
-        value = kinds["pooled" if kind == "parts" else kind]
+        value = kinds[{"parts": "pooled", "masked": "logits", "values": "pooled"}.get(kind, kind)]
         if value is None:
             raise ValueError(f"the backbone gave no {kind} features")
         return value

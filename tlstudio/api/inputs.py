@@ -24,7 +24,9 @@ TARGETS = "targets"
 """Input of a preprocessor that is asked for logits: for each of its places the token that should come there, ``[T]``.
 
 Int64, -100 where nothing is to be learned (a question, padding, all of a sample without label). As many as the
-backbone gives logits for the sample, so that the logits ``[t]`` are compared with the target ``[t]``.
+backbone gives logits for the sample, so that the logits ``[t]`` are compared with the target ``[t]``. Of hidden tokens,
+what stood there; of the columns of a row ``[C]`` float32, the standardised number or the place of the category, NaN
+where nothing was hidden.
 """
 
 CONTEXT = "context"

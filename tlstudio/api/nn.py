@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from tlstudio.api.data import Label, Prediction, Sample, TargetInfo
-from tlstudio.api.errors import WeightsError
+from tlstudio.api.errors import RunError, WeightsError
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.inputs import CONTEXT
 
@@ -109,6 +109,7 @@ class BackboneModule(nn.Module, ABC):
         map_strides: Pixels of the input for one cell of each map.
         vocabulary: Number of tokens that its logits are for; 0 where it gives none.
         parts: Widths of what lies side by side in its pooled features; empty where they are of one piece.
+        restored: What there is to be restored of each column of a row; see `FeatureShape`.
         wanted: The kind of features that the head takes, set before anything else is done with the backbone. `forward`
             fills it, and may leave out what costs more; layers that nothing then needs may be taken away.
     """
@@ -118,12 +119,14 @@ class BackboneModule(nn.Module, ABC):
     map_strides: tuple[int, ...] = ()
     vocabulary: int = 0
     parts: tuple[int, ...] = ()
+    restored: tuple[int, ...] = ()
     wanted: FeatureKind = "pooled"
 
     @property
     def shape(self) -> FeatureShape:
         """What a head must know of its features."""
-        return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts)
+        widths = self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts
+        return FeatureShape(*widths, self.restored)
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Features:
@@ -301,6 +304,19 @@ class HeadModule(nn.Module, ABC):
                 field="head.take_over",
             ) from error
         return []
+
+    def mean_output(self, members: Sequence[tuple[HeadModule, Tensor]]) -> Tensor:
+        """Put into one output of this head what several models predict together: the mean of their probabilities.
+
+        Of values, it is the mean of the values. The heads have learned the same task and the same classes.
+
+        Args:
+            members: The head of each, and its raw outputs ``[B, K]`` of the same samples.
+
+        Raises:
+            RunError: What it predicts has no mean.
+        """
+        raise RunError(f"There is no mean of what several models of {type(self).__name__} predict.")
 
     def undefined_metrics(self, labels: Sequence[Label]) -> Collection[str]:
         """Name metrics that cannot be measured on samples with these labels, so that no epoch is chosen by them.

@@ -43,6 +43,8 @@ def tiny_target(task: Task) -> TargetInfo:
         return TargetInfo(task, classes=("answer",), class_counts=(3,))
     if task == "forecasting":
         return TargetInfo(task, mean=0.0, std=1.0, size=HORIZON)
+    if task == "pretraining":
+        return TargetInfo(task)
     return TargetInfo(task, classes=CLASSES, class_counts=(3, 2, 1))
 
 
@@ -133,6 +135,8 @@ def write_text_table(path: Path, *, classes: Sequence[str] = CLASSES, each: int 
 
 def _label(task: Task, number: int) -> Label:
     """The label of a sample, of a kind that does not lie in the sample."""
+    if task == "pretraining":
+        return None
     if task in ("regression", "recommendation"):
         return 1.0 + 2.0 * (number % len(CLASSES))
     if task == "multi_label":
