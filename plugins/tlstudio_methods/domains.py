@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tlstudio.api import TASKS, Options, Problem, Setting, option
+from tlstudio.api import TASKS, Options, Problem, Setting, Task, option
 from tlstudio.api.methods import DataStream
 from tlstudio_methods.common import options_as
 
-__all__ = ["AdaptationOptions", "adaptation_problems", "adaptation_streams", "backbone_problems", "schedule_option"]
+__all__ = [
+    "HOW_TO_MEASURE",
+    "AdaptationOptions",
+    "Schedule",
+    "adaptation_problems",
+    "adaptation_streams",
+    "backbone_problems",
+    "learns_alone",
+    "schedule_option",
+    "strength_option",
+]
 
 Schedule = Literal["constant", "linear", "sigmoid", "falling"]
 
@@ -58,6 +68,11 @@ class AdaptationOptions(Options):
     )
 
 
+def learns_alone(task: Task) -> bool:
+    """Whether a head of a task takes any sample, also of another data set and without a label."""
+    return task != "recommendation" and TASKS[task].label != "none"
+
+
 def backbone_problems(title: str, setting: Setting) -> list[Problem]:
     """Refuse strategies under which the backbone, which is what domains have in common, stays as it is."""
     if not setting.strategy.caches_features(setting.strategy_options):
@@ -83,7 +98,7 @@ def adaptation_problems(title: str, setting: Setting, options: Options, least: i
     """
     chosen = options_as(AdaptationOptions, options)
     problems = backbone_problems(title, setting)
-    if setting.head.requires == "logits" or setting.task == "recommendation":
+    if not learns_alone(setting.task) or setting.head.requires == "logits":
         what = f"{title} looks at features of unlabelled samples, and {setting.head.title} does not go without labels."
         problems.append(Problem("", what, f"Use it for {TASKS['classification'].title.lower()} or the like."))
     if not chosen.target:

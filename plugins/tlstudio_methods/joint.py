@@ -9,7 +9,7 @@ from tlstudio import api
 from tlstudio.api import TASKS, DataStream, Method, Options, Problem, Setting, option
 from tlstudio.api.methods import dataset_names
 from tlstudio_methods.common import options_as
-from tlstudio_methods.domains import Schedule, backbone_problems, schedule_option, strength_option
+from tlstudio_methods.domains import Schedule, backbone_problems, learns_alone, schedule_option, strength_option
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -72,7 +72,7 @@ class Joint(Method):
             task = TASKS[target.task]
             if task.label == "none":
                 problems.append(Problem("source", f"'{name}' has no labels.", "Name a data set with labels."))
-            elif target.task not in setting.heads or "recommendation" in (target.task, setting.task):
+            elif target.task not in setting.heads or not (learns_alone(target.task) and learns_alone(setting.task)):
                 what = f"'{name}' is for {task.title.lower()}, whose head cannot stand beside {setting.head.title}."
                 problems.append(Problem("source", what, "Name a data set for another task."))
             elif task.label == "name" and len(target.classes) < 2:
