@@ -41,8 +41,10 @@ def similarities(views: Tensor, temperature: float) -> Tensor:
         ``[2 B, 2 B]``, the two views of an item side by side.
     """
     unit = F.normalize(views.float(), dim=-1).flatten(0, 1)
-    found: Tensor = unit @ unit.T / temperature
-    return found.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -math.inf)
+    found = unit @ unit.T / temperature
+    to_itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    others: Tensor = found.masked_fill(to_itself, -math.inf)
+    return others
 
 
 def nt_xent(views: Tensor, temperature: float) -> Tensor:

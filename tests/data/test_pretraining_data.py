@@ -41,7 +41,10 @@ def _texts(folder: Path) -> Path:
 
 
 def _rows(folder: Path) -> Path:
-    named = [["name", "age", "town"], *([f"person {n}", n * 3 % 50, "abc"[n % 3] * 3] for n in range(40))]
+    named: list[list[object]] = [
+        ["name", "age", "town"],
+        *([f"person {n}", n * 3 % 50, "abc"[n % 3] * 3] for n in range(40)),
+    ]
     return _table(folder, "people.csv", named)
 
 
