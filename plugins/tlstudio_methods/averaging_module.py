@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -112,7 +113,7 @@ class EMAModule(AverageModule):
     def _decay_at(self, step: int) -> float:
         if not step or self._power is None:
             return self._decay if step else 0.0
-        return min(self._decay, 1.0 - (1.0 + step) ** -self._power)
+        return min(self._decay, 1.0 - math.pow(1.0 + step, -self._power))
 
 
 class SWAModule(AverageModule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,19 +15,20 @@ from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingSte
 
 __all__ = ["MixingModule", "cutmix", "mixup"]
 
+_TRANSFORMS: Any = v2  # it does not say what it exports
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Mixes images ``[B, C, H, W]`` and labels ``[B, K]``, each with those of the sample before it in the batch."""
 
 
 def mixup(alpha: float) -> Mix:
     """Blend two images as a whole (Zhang et al. 2018, section 2)."""
-    mix: Mix = v2.MixUp(alpha=alpha)
+    mix: Mix = _TRANSFORMS.MixUp(alpha=alpha)
     return mix
 
 
 def cutmix(alpha: float) -> Mix:
     """Paste a rectangle of one image into another (Yun et al. 2019, section 3)."""
-    mix: Mix = v2.CutMix(alpha=alpha)
+    mix: Mix = _TRANSFORMS.CutMix(alpha=alpha)
     return mix
 
 

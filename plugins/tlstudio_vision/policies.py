@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F  # noqa: N812  the name that torchvision's own docs use
+from torchvision.transforms import functional as F  # noqa: N812  the name that torchvision's own docs use
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +95,7 @@ def change(pixels: Tensor, policy: str, kind: str, level: int, sign: float, fill
         case "shift y":
             return _moved(pixels, fill, shift=(0, int(sign * share * down)))
         case "rotate":
-            bilinear = InterpolationMode.BILINEAR
+            bilinear = F.InterpolationMode.BILINEAR
             return F.rotate(pixels, sign * share * most["rotate"], interpolation=bilinear, fill=list(map(float, fill)))
     return pixels
 
@@ -114,7 +113,7 @@ def _moved(
         translate=list(shift),
         scale=1.0,
         shear=list(shear),
-        interpolation=InterpolationMode.BILINEAR,
+        interpolation=F.InterpolationMode.BILINEAR,
         fill=list(map(float, fill)),
-        center=[0.0, 0.0] if any(shear) else None,
+        center=[0, 0] if any(shear) else None,
     )

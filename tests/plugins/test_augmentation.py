@@ -6,13 +6,13 @@ import math
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from tlstudio.api import GEOMETRY, Augmentation, ProblemsError, Sample
 from tlstudio.engine.advise import complete
@@ -51,8 +51,8 @@ def pixels() -> torch.Tensor:
 
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
 def test_every_change_of_every_strength_is_that_of_torchvision(policy: str, pixels: torch.Tensor) -> None:
-    bilinear = v2.InterpolationMode.BILINEAR
-    theirs: Any = v2.RandAugment if policy == "randaugment" else v2.TrivialAugmentWide
+    bilinear, transforms = InterpolationMode.BILINEAR, cast("Any", v2)  # it does not say what it exports
+    theirs = transforms.RandAugment if policy == "randaugment" else transforms.TrivialAugmentWide
     theirs = theirs(interpolation=bilinear, fill=FILL)
     assert set(theirs._AUGMENTATION_SPACE) == set(KINDS)
     for name, (strengths, signed) in theirs._AUGMENTATION_SPACE.items():
@@ -62,8 +62,9 @@ def test_every_change_of_every_strength_is_that_of_torchvision(policy: str, pixe
                 strength = 0.0 if found is None else sign * round(float(found[level]), 5)  # 32 bits
                 expected = theirs._apply_image_or_video_transform(pixels, name, strength, bilinear, theirs._fill)
                 mine = change(pixels, policy, KINDS[name], level, sign, FILL)
-                # A threshold in 32 bits can fall on either side of a value of pixels.
-                assert (mine != expected).float().mean() < 0.01, (name, level, sign)
+                # Both round; and a threshold in 32 bits can fall on either side of a value of pixels.
+                apart = (mine.int() - expected.int()).abs() > 1
+                assert apart.float().mean() < 0.01, (name, level, sign)
 
 
 def test_randaugment_makes_two_changes_and_trivialaugment_one_of_any_strength(
