@@ -22,7 +22,7 @@ class PromptTuningOptions(Options):
     prompts: int = option(
         20,
         title="Prompts",
-        help="How many learned tokens stand before each text; they take room from it.",
+        help="How many learned tokens stand before each text.",
         ge=1,
         le=512,
     )
@@ -50,8 +50,8 @@ class PromptTuning(SoftPromptStrategy):
     name = "prompt_tuning"
     title = "Prompt tuning"
     description = (
-        "Leaves a model of texts as it is and learns a few tokens that it reads before each text. Fewest numbers of all; "
-        "good with large models, weaker than LoRA with small ones. They stay part of the model."
+        "Leaves a model of texts as it is and learns a few tokens that it reads before each text. Fewest numbers of "
+        "all; good with large models, weaker than LoRA with small ones. They stay part of the model."
     )
     Options = PromptTuningOptions
 

@@ -20,8 +20,8 @@ _LISTS = {
         ("encoder.layer", "encoder.layers", "vision_model.encoder.layers", "layers"),
     ),
 }
-"""Where plain vision transformers, by the name of their class, have their blocks: patches of the whole image in each, and
-no positions inside of attention."""
+"""Where plain vision transformers, by the name of their class, have their blocks: each sees the patches of the whole
+image, and no positions are inside of its attention."""
 
 
 class Prompts(nn.Module):

@@ -266,11 +266,15 @@ def _show_confusion(output: Output, classes: tuple[str, ...], counts: list[list[
 @project_argument
 @run_argument
 @click.argument("folder", type=click.Path(path_type=Path))
-def export(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
+@click.option("--adapter", is_flag=True, help="Write what LoRA and its kin have learned alone, in the format of PEFT.")
+def export(output: Output, *, project: Path, run_id: str, folder: Path, adapter: bool) -> None:
     """Write a run's best model into a folder that stands alone. RUN is an id, latest or best.
 
     It is only called done after the exported model was loaded and gave the same outputs.
     """
+    if adapter:
+        _export_adapter(output, project=project, run_id=run_id, folder=folder)
+        return
     with open_project(project, output) as opened:
         from tlstudio.data.own_folders import refuse_as_output
 
@@ -301,5 +305,29 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
             "size_bytes": report.size_bytes,
             "checked_samples": report.checked_samples,
             "max_difference": report.max_difference,
+        }
+    )
+
+
+def _export_adapter(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
+    with open_project(project, output) as opened:
+        run = find_run(opened, run_id)
+        with StatusLine() as status:
+            status.update("Loading the model", "")
+            from tlstudio.engine.export_adapter import export_adapter
+
+            report = export_adapter(run, folder, find_registry(output))
+    share = report.size_bytes / report.model_bytes
+    output.say(
+        f"Exported the adapter of run {run.id} to {report.folder}: {size(report.size_bytes)}, {share:.2%} of the "
+        f"backbone ({size(report.model_bytes)})."
+    )
+    output.hint(f"PEFT reads it alone: see {report.folder / 'README.md'}")
+    output.result(
+        {
+            "run": run.id,
+            "folder": report.folder,
+            "size_bytes": report.size_bytes,
+            "backbone_bytes": report.model_bytes,
         }
     )

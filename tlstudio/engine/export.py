@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +75,7 @@ def export_run(
             export gives other outputs.
     """
     folder = folder.absolute()
-    refuse_as_output(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not empty.", "Choose a new folder.", path=folder)
+    check_new_folder(folder)
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     preprocessor = preprocessor_of(parts, assets=run.assets)
@@ -86,9 +85,7 @@ def export_run(
     )
     on_progress(1, 3)
     parts.strategy.merge(model)
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        staging.mkdir(parents=True)
+    with whole_folder(folder) as staging:
         _write(staging, run, recipe, parts, model, preprocessor)
         on_progress(2, 3)
         restored, again, modality = load_export(staging, registry)
@@ -96,6 +93,33 @@ def export_run(
         difference = float((before - after).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(before.abs().max())):
             raise RunError(f"The export gives other outputs than the run (by {difference:.2g}); it was not kept.")
+    on_progress(3, 3)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return ExportReport(folder, size, len(samples), difference)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that is taken.
+
+    Raises:
+        RunError: It is not empty, or belongs to a project.
+    """
+    refuse_as_output(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty.", "Choose a new folder.", path=folder)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into that takes its place in the end, or nothing at all if something goes wrong.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        staging.mkdir(parents=True)
+        yield staging
         if folder.exists():
             folder.rmdir()
         staging.rename(folder)
@@ -105,9 +129,6 @@ def export_run(
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    on_progress(3, 3)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return ExportReport(folder, size, len(samples), difference)
 
 
 def _check_samples(project: Project, recipe: Recipe, most: int = 16) -> list[Sample]:

@@ -1,0 +1,123 @@
+"""Adapters of runs: alone in a file, several on one backbone, and those that cannot be folded in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from peft import PeftModel
+
+from tests.engine.conftest import Heard
+from tlstudio.api import ProblemsError, RunError
+from tlstudio.cli.main import run as command
+from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import load_run_model, preprocessor_of
+from tlstudio.engine.events import RunEnded
+from tlstudio.engine.execute import execute_run
+from tlstudio.engine.export import export_run
+from tlstudio.engine.export_adapter import export_adapter
+from tlstudio.engine.predict import Predictor
+from tlstudio.engine.predictor_pool import PredictorPool
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+from tlstudio.store.run import Run
+
+TINY_TRANSFORMER: dict[str, Any] = {"name": "test_vit", "options": {"weights": "random", "image_size": 32}}
+
+
+def train(project: Project, registry: Registry, strategy: Any, **more: Any) -> Run:
+    """Train for one epoch."""
+    heard = Heard()
+    values = {
+        "backbone": TINY_TRANSFORMER,
+        "strategy": strategy,
+        "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-2, "augmentation": "none"},
+        **more,
+    }
+    recipe = complete(values, project.dataset("shapes"), registry)
+    run = execute_run(recipe, project, registry, on_event=heard, control=heard.control)
+    assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
+    return run
+
+
+def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
+    shapes_project: Project, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(shapes_project, registry, "lora")
+    folder = shapes_project.folder
+    shapes_project.close()
+    capsys.readouterr()
+    assert command(["export", str(folder), run.id, str(tmp_path / "adapter"), "--adapter", "--json"]).code == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    assert report["size_bytes"] == file.stat().st_size
+
+    parts, model = load_run_model(run, registry)
+    project = Project.open(folder)
+    sample = project.dataset("shapes").sample(0)
+    preprocess = preprocessor_of(parts, assets=run.assets)
+    inputs = preprocess.collate([preprocess(sample)])
+    backbone: Any = model.backbone
+    with torch.no_grad():
+        expected = backbone(inputs).pooled
+    network = timm.create_model("test_vit", num_classes=0, img_size=32)
+    first = {
+        name.removeprefix("model.").replace(".base_layer.", "."): value
+        for name, value in backbone.state_dict().items()
+        if "lora_" not in name
+    }
+    network.load_state_dict(first)  # the weights that the run began with
+    alone = PeftModel.from_pretrained(network, str(tmp_path / "adapter")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(alone(inputs["pixels"]), expected, rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(alone.unload()(inputs["pixels"]), expected, atol=1e-3)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(RunError, match="is not empty"):
+        export_adapter(run, tmp_path / "taken", registry)
+
+
+def test_runs_on_one_backbone_are_switched_with_the_backbone_in_memory_once(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    runs = [
+        train(shapes_project, registry, "lora"),
+        train(shapes_project, registry, {"name": "vpt", "options": {"prompts": 2}}),
+        train(shapes_project, registry, "linear_probe"),
+    ]
+    revision = shapes_project.dataset("shapes")
+    samples = [revision.sample(index) for index in range(3)]
+    pool = PredictorPool(registry, "cpu")
+    sizes = []
+    for run in (*runs, *runs):
+        expected = Predictor.from_run(run, registry, "cpu").outputs(samples)
+        assert torch.equal(pool.get(run).outputs(samples), expected)
+        assert pool.get(run) is pool.get(run)
+        sizes.append(pool.size)
+    assert sizes[2:] == [sizes[2]] * 4
+    _, alone = load_run_model(runs[2], registry)
+    backbone = sum(p.numel() * p.element_size() for p in alone.backbone.parameters())
+    assert sizes[2] < 1.3 * backbone, "a tiny network, beside which adapters and heads are not so small"
+    pool.forget(runs[0])
+    assert pool.size < sizes[2]
+    assert torch.equal(
+        pool.get(runs[1]).outputs(samples), Predictor.from_run(runs[1], registry, "cpu").outputs(samples)
+    )
+
+    # What cannot be folded in stays part of the export, and nothing can start from its backbone.
+    report = export_run(runs[1], tmp_path / "export", registry, project=shapes_project)
+    config = json.loads((report.folder / "config.json").read_text(encoding="utf-8"))
+    assert config["format"] == 2
+    assert config["prepared_by"] == {"name": "vpt", "options": {"prompts": 2}}
+    again = Predictor.from_export(report.folder, registry, "cpu")
+    assert torch.equal(again.outputs(samples), pool.get(runs[1]).outputs(samples))
+    for start in (runs[1].id, str(report.folder)):
+        with pytest.raises(ProblemsError, match=r"has a backbone with Visual prompts \(VPT\) in it"):
+            train(shapes_project, registry, "full", backbone={"start_from": start})
+    with pytest.raises(RunError, match="no adapter that other programs read"):
+        export_adapter(runs[1], tmp_path / "adapter", registry)
+    assert not (tmp_path / "adapter").exists()
