@@ -14,6 +14,8 @@ from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.continual import continual
 from tlstudio.cli.deriving import prune, soup, wise_ft
+from tlstudio.cli.ensembles import ensemble
+from tlstudio.cli.labelling import label, label_next
 from tlstudio.cli.models import models
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
@@ -43,8 +45,11 @@ COMMANDS = {
         export,
         wise_ft,
         soup,
+        ensemble,
         prune,
         similar,
+        label_next,
+        label,
         continual,
         recommend,
         serve,
