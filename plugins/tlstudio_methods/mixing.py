@@ -16,6 +16,8 @@ __all__ = ["CutMix", "CutMixOptions", "Mixup", "MixupOptions"]
 
 TASKS: Sequence[Task] = ("classification", "multi_label", "regression")
 """Tasks whose label says something of a sample as a whole."""
+TEACHERS = ("distillation", "lwf")
+"""Methods whose teacher looks at the samples as they were before they were mixed."""
 
 
 def probability_option() -> Any:  # noqa: ANN401  a pydantic field, as `option` returns
@@ -90,7 +92,8 @@ class Mixup(Method):
     )
     kind = "regularisation"
     source = "Zhang et al. 2018, arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236"
-    excludes = ("cutmix",)
+    excludes = ("cutmix", *TEACHERS)
+    changes_samples = True
     Options = MixupOptions
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
@@ -127,7 +130,8 @@ class CutMix(Method):
     )
     kind = "regularisation"
     source = "Yun et al. 2019, arXiv:1905.04899"
-    excludes = ("mixup",)
+    excludes = ("mixup", *TEACHERS)
+    changes_samples = True
     needs_backbone = True
     Options = CutMixOptions
 

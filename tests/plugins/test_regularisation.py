@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
+from tlstudio.api import ProblemsError
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
 from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.events import RunEvent
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.plugins import Registry
@@ -314,9 +316,20 @@ def test_an_epoch_counts_once_in_the_average_where_the_run_was_cancelled(
     recipe = {"dataset": {"shots": 4}, "backbone": TINY_VISION, "strategy": "full", "training": training}
     recipe["methods"] = {"swa": {"start": 0.0}}
     completed = complete(recipe, two_projects.dataset("shapes"), registry)
-    runs = []
-    for heard in (Heard(), Cancelling()):
-        runs.append(execute_run(completed, two_projects, registry, on_event=heard, control=heard.control))
+    runs = [
+        execute_run(completed, two_projects, registry, on_event=heard, control=heard.control)
+        for heard in (Heard(), Cancelling())
+    ]
     resumed = Heard()
     again = resume_run(runs[1].id, two_projects, registry, on_event=resumed, control=resumed.control)
     assert outcome_of(runs[0]).difference(outcome_of(again)) == ""
+
+
+def test_samples_are_mixed_before_other_methods_look_at_their_losses(two_projects: Project, registry: Registry) -> None:
+    methods = {"joint": {"source": "others"}, "l2_sp": {}, "mixup": {}}
+    values = {"backbone": TINY_VISION, "strategy": "full", "methods": methods}
+    recipe = complete(values, two_projects.dataset("shapes"), registry)
+    assert [one.name for one in find_parts(recipe, registry).methods] == ["mixup", "joint", "l2_sp"]
+    values["methods"] = {"mixup": {}, "cutmix": {}}
+    with pytest.raises(ProblemsError, match="exclude each other"):
+        complete(values, two_projects.dataset("shapes"), registry)

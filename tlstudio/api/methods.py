@@ -165,6 +165,8 @@ class Method(Component):
         needs_backbone: Whether it looks at more than the outputs of the head; the features of a frozen backbone are
             then computed at each step instead of once. Always so where it asks for streams, views or models.
         keeps_start: Whether the run keeps its weights as they were before anything of the backbone learned.
+        changes_samples: Whether it puts others in the place of the samples of a batch. It then works before the others,
+            so that these are given the losses of what is really learned from.
     """
 
     kind: Literal["regularisation", "data", "two domains", "few labels", "without labels"] = "regularisation"
@@ -172,6 +174,7 @@ class Method(Component):
     excludes: Collection[str] = ()
     needs_backbone: bool = False
     keeps_start: bool = False
+    changes_samples: bool = False
 
     def problems(self, setting: Setting, options: Options) -> Sequence[Problem]:
         """Say what speaks against it here, with the names of its own options as `Problem.where` (``""``: the whole).

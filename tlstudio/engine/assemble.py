@@ -84,7 +84,8 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
             found[f"{section}_options"] = component.Options.model_validate(choice.options)
         except ValidationError as error:
             problems += problems_of(error, component.Options, f"{section}.")
-    methods = _own_method(found) + _find_methods(recipe, registry, problems)
+    chosen = _own_method(found) + _find_methods(recipe, registry, problems)
+    methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return Parts(**found, methods=methods)
