@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -152,6 +153,11 @@ class ClassificationModule(PooledHead):
         """Return what gives class indices ``[B]`` int64."""
         return ClassEncoder(self.target.classes)
 
+    def mean_output(self, members: Sequence[tuple[HeadModule, Tensor]]) -> Tensor:
+        """Return the logarithm of the mean probabilities: logits of which the softmax is that mean."""
+        logs = torch.stack([output.double().log_softmax(dim=1) for _, output in members])
+        return (logs.logsumexp(dim=0) - math.log(len(logs))).float()
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy ``[B]`` of logits ``[B, K]``, smoothed and weighted as set."""
         loss = F.cross_entropy(output.float(), target, reduction="none", label_smoothing=self.label_smoothing)
@@ -191,6 +197,12 @@ class MultiLabelModule(PooledHead):
     def encoder(self) -> TargetEncoder:
         """Return what gives ``[B, K]`` float32 with 1 for each label that a sample has."""
         return LabelsEncoder(self.target.classes)
+
+    def mean_output(self, members: Sequence[tuple[HeadModule, Tensor]]) -> Tensor:
+        """Return logits of which the sigmoid is the mean probability."""
+        outputs = torch.stack([output.double() for _, output in members])
+        yes, no = (F.logsigmoid(sign * outputs).logsumexp(dim=0) for sign in (1, -1))
+        return (yes - no).float()
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy ``[B]``, the mean over the classes."""
@@ -235,6 +247,11 @@ class RegressionModule(PooledHead):
     def encoder(self) -> TargetEncoder:
         """Return what gives standardised values ``[B]`` float32."""
         return ValueEncoder(self.target.mean, self.target.std)
+
+    def mean_output(self, members: Sequence[tuple[HeadModule, Tensor]]) -> Tensor:
+        """Return the mean of the values, which each head has learned from its own mean and deviation."""
+        values = [output.double() * head.target.std + head.target.mean for head, output in members]
+        return ((torch.stack(values).mean(dim=0) - self.target.mean) / self.target.std).float()
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Squared or Huber error ``[B]`` of standardised values."""

@@ -47,6 +47,24 @@ def test_from_a_run_with_its_start_to_averages_soups_and_zeros(tlstudio: Tlstudi
     assert {run["run"] for run in by_accuracy} == {run["run"] for run in listed}
 
 
+def test_folds_are_trained_and_predict_together(tlstudio: Tlstudio, shapes: Path, tmp_path: Path) -> None:
+    trained = tlstudio("train", shapes, *TINY, "--strategy", "linear_probe", "--folds", 2, *QUICK)
+    assert trained.code == 0, trained.err
+    runs = [fold["run"] for fold in trained.json["folds"]]
+    assert len(runs) == 2
+    values = [fold["metrics"]["validation"]["accuracy"] for fold in trained.json["folds"]]
+    assert trained.json["validation"]["accuracy"]["mean"] == pytest.approx(sum(values) / 2)
+    told = tlstudio("ensemble", shapes, *runs, "--json")
+    assert told.code == 0, told.err
+    assert told.json["together"]["test"] == trained.json["ensemble"]["together"]["test"]
+    image = next((tmp_path / "shapes" / "square").iterdir())
+    predicted = tlstudio("ensemble", shapes, *runs, "--predict", image, "--json")
+    assert predicted.code == 0, predicted.err
+    assert sum(predicted.json["predictions"][0]["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+    queued = tlstudio("train", shapes, *TINY, "--folds", 3, "--queue", *QUICK)
+    assert len(queued.json["runs"]) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -26,15 +26,20 @@ Progress = Callable[[str, int, int], None]
 
 
 @contextlib.contextmanager
-def working(output: Output, folder: Path, program: str) -> Iterator[tuple[Project, Registry, RunControl, Progress]]:
-    """Open a project for writing; the first Ctrl+C ends the work behind a batch, and nothing is left of it.
+def working(
+    output: Output, folder: Path, program: str, *, write: bool = True
+) -> Iterator[tuple[Project, Registry, RunControl, Progress]]:
+    """Open a project, find the plugins and show how far the work is.
+
+    The first Ctrl+C ends it behind a batch, and nothing is left of it.
 
     Args:
         output: Where to tell what is going on.
         folder: The project.
         program: What to call this program if others want to write, too.
+        write: Whether something is to be written.
     """
-    with open_project(folder, output, program=program, write=True) as project, StatusLine() as status:
+    with open_project(folder, output, program=program, write=write) as project, StatusLine() as status:
         status.update("Loading the model", "")
         from tlstudio.engine.control import Interrupted, RunControl
 

@@ -82,7 +82,7 @@ def predict(
         from tlstudio.engine.predict import samples_in
 
         if source is not None and csv is not None:
-            return _to_csv(output, predictor, registry, source, csv, columns)
+            return to_csv(output, predictor, registry, source, csv, columns)
         if source is not None and text is not None:
             check(registry, predictor.modality)
             with_text = functools.partial(replace, text=plain_text(text))
@@ -94,7 +94,7 @@ def predict(
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
         for note in predictor.notes(samples):
             output.hint(f"Note: {note}")
-        return _to_screen(output, predictor, samples)
+        return to_screen(output, predictor, samples)
 
 
 def _check_source(
@@ -185,7 +185,7 @@ def load_model(
         yield predictor, registry, run
 
 
-def _to_csv(
+def to_csv(
     output: Output,
     predictor: Predictor,
     registry: Registry,
@@ -193,6 +193,7 @@ def _to_csv(
     csv: Path,
     columns: dict[str, str],
 ) -> int:
+    """Predict everything in a source into a file, and tell of it; returns the exit code."""
     from tlstudio.engine.predict import predict_to_csv
 
     status = StatusLine()
@@ -228,7 +229,8 @@ def _to_csv(
     return CANCELLED if report.cancelled else 0
 
 
-def _to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejected]) -> int:
+def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejected]) -> int:
+    """Predict samples and print what came out; returns the exit code."""
     from tlstudio.api import Rejected
     from tlstudio.engine.answers import words
 

@@ -72,6 +72,11 @@ events_option = click.option(
 )
 @click.option("--shots", type=click.IntRange(min=1), help="Learn from so many samples of each class only.")
 @click.option(
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2, max=100),
+    help="Train a run for each of so many folds of the samples for training and validation (cross-validation).",
+)
     "-o",
     "assignments",
     multiple=True,
@@ -105,11 +110,16 @@ def train(
     methods: Sequence[str],
     shots: int | None,
     **choices: str | None,
+    folds: int | None,
 ) -> int:
     """Train a model on a data set. What is left out gets what suits the data and this machine."""
     if queue and (detach or events_path is not None):
         raise click.UsageError("--queue trains nothing now: it goes with neither --detach nor --events.")
     output.words_to_stderr |= events_path == "-"
+    if folds is not None:
+        if detach:
+            raise click.UsageError("--folds trains several runs: it does not go with --detach.")
+        assignments = [*assignments, f"dataset.folds={folds}", "dataset.fold=1"]
     with open_project(project, output, program="tlstudio train", write=not dry_run) as opened:
         with StatusLine() as status:
             # The libraries that build the networks take seconds to load.
@@ -123,7 +133,9 @@ def train(
         if plan is not None:
             return _show_plan(output, recipe, plan)
         if queue:
-            return _queue(output, recipe, opened)
+            return _queue(output, recipe, opened, every_fold=folds is not None)
+        if folds is not None and not queue:
+            return _train_folds(output, recipe, opened, registry, events_path)
         if detach:
             return _detach(output, recipe, opened, registry)
         with listeners(events_path) as (listen, ended):
@@ -267,14 +279,32 @@ def _execute(recipe: Recipe, project: Project, registry: Registry, listen: Liste
         return execute_run(recipe, project, registry, on_event=listen, control=control)
 
 
-def _queue(output: Output, recipe: Recipe, project: Project) -> int:
+def _train_folds(output: Output, recipe: Recipe, project: Project, registry: Registry, events_path: str | None) -> int:
+    from tlstudio.cli.ensembles import train_folds
+
+    with listeners(events_path) as (listen, ended):
+
+        def train(one: Recipe) -> tuple[Run, int]:
+            run = _execute(one, project, registry, listen)
+            code = _say_ended(output, run, ended[-1])
+            if code:
+                output.result(run_json(run, ended[-1]))
+            return run, code
+
+        return train_folds(output, recipe, project, registry, train)
+
+
+def _queue(output: Output, recipe: Recipe, project: Project, *, every_fold: bool = False) -> int:
+    from tlstudio.cli.ensembles import fold_recipes
     from tlstudio.engine.run_queue import add_to_queue, is_worked_off
 
-    run = add_to_queue(recipe, project)
-    output.say(f"Run {run.id} is queued.")
+    queued = [add_to_queue(one, project) for one in (fold_recipes(recipe) if every_fold else [recipe])]
+    for run in queued:
+        output.say(f"Run {run.id} is queued.")
     if not is_worked_off(project):
         output.hint(f"Next: tlstudio queue {project.folder}")
-    output.result({"run": run.id, "status": "queued", "folder": run.folder})
+    told = {"run": queued[0].id, "status": "queued", "folder": queued[0].folder}
+    output.result({**told, **({"runs": [run.id for run in queued]} if every_fold else {})})
     return 0
 
 

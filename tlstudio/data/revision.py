@@ -33,6 +33,7 @@ from tlstudio.api import (
 from tlstudio.api.files import read_text
 from tlstudio.data.annotations import COLUMN, Annotations
 from tlstudio.data.cells import cell_text, cells_from
+from tlstudio.data.folds import rows_of_fold
 from tlstudio.data.revision_facts import damaged_facts, read_facts, verify_table
 from tlstudio.data.table import read_table
 
@@ -71,6 +72,7 @@ class Revision:
         sha256: Hash of ``samples.parquet``.
         rows: Number of samples.
         left_aside: Rows of the train split that are not learned from; see `few`.
+        held_out: Rows that are the validation split in place of those that were imported as such; see `fold`.
     """
 
     folder: Path
@@ -87,6 +89,7 @@ class Revision:
     sha256: str
     rows: int
     left_aside: tuple[int, ...] = ()
+    held_out: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return self.rows
@@ -154,9 +157,19 @@ class Revision:
     def _columns(self) -> dict[str, pa.ChunkedArray[Any]]:
         return {name: self.table.column(name) for name in self.table.column_names}
 
+    @property
+    def _splits(self) -> list[str]:
+        """The split of each row."""
+        stored: list[str] = self.table.column("split").to_pylist()
+        if self.held_out is not None:
+            stored = ["test" if split == "test" else "train" for split in stored]
+            for row in self.held_out:
+                stored[row] = "validation"
+        return stored
+
     @cached_property
     def _split_indices(self) -> dict[Split, Indices]:
-        names = np.asarray(self.table.column("split").to_pylist(), dtype=object)
+        names = np.asarray(self._splits, dtype=object)
         found: dict[Split, Indices] = {split: np.flatnonzero(names == split).astype(np.int64) for split in SPLITS}
         found["train"] = np.setdiff1d(found["train"], np.asarray(self.left_aside, dtype=np.int64))
         return found
@@ -191,6 +204,19 @@ class Revision:
         rng = np.random.default_rng(seed)
         taken = [rng.permutation(train[names == name])[:shots] for name in self.classes]
         return replace(self, left_aside=tuple(np.setdiff1d(train, np.concatenate(taken)).tolist()))
+
+    def fold(self, number: int, folds: int, seed: int) -> Revision:
+        """Return the same revision with other train and validation splits: one fold of both together is held out.
+
+        Args:
+            number: Which fold is the validation split, from 1.
+            folds: How many there are, at least 2.
+            seed: The same seed gives the same folds.
+
+        Raises:
+            DataError: There is no such fold, or its labels or its samples are not for folds.
+        """
+        return replace(self, held_out=tuple(rows_of_fold(self, number, folds, seed).tolist()))
 
     @cached_property
     def _index_by_id(self) -> dict[str, int]:
@@ -326,7 +352,7 @@ class Revision:
             return counts
         single = self.label_kind == "name"
         names = self.table.column("label" if single else "labels").to_pylist()
-        splits = self.table.column("split").to_pylist()
+        splits = self._splits
         if single:
             aside = set(self.left_aside)
             rows = enumerate(zip(splits, names, strict=True))

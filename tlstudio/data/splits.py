@@ -107,7 +107,7 @@ def assign_splits(
     wanted[TRAIN] = max(0.0, 1.0 - wanted[1:].sum())
     rows = np.flatnonzero(candidates)
     if len(rows) and wanted[1:].sum() > 0:
-        strata = _strata([labels[row] for row in rows.tolist()], task)
+        strata = strata_of([labels[row] for row in rows.tolist()], task)
         result[rows] = _Deal(strata, units[rows], wanted, np.random.default_rng(seed)).deal()
     return [SPLITS[code] for code in result.tolist()]
 
@@ -126,7 +126,7 @@ def _follow_units(fixed: Codes, units: Codes) -> Codes:
     return np.where(fixed < 0, strongest[units], fixed)
 
 
-def _strata(labels: Sequence[Label], task: Task) -> Codes:
+def strata_of(labels: Sequence[Label], task: Task) -> Codes:
     """Number the strata from 0; every number in between occurs."""
     kind = TASKS[task].label
     if kind == "number":

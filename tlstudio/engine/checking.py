@@ -29,7 +29,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         build: Also build the model for real, which reads all weights: it takes seconds.
     """
     problems: list[Problem] = []
-    with _told(problems, "dataset.shots"):
+    with _told(problems, "dataset"):
         revision = learned_from(recipe, revision)
     target = target_of(recipe, revision)
     against_target = check_target(revision, target)

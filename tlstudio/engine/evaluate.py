@@ -303,12 +303,13 @@ def evaluate_run(
     from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.measuring import run_split
-    from tlstudio.engine.recipe import parse_recipe
+    from tlstudio.engine.recipe import divided, parse_recipe
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     name, _, number = dataset.partition("@")
     revision = project.dataset(*((name, number) if dataset else (recipe.dataset.name, recipe.dataset.revision)))
+    revision = revision if dataset else divided(recipe, revision)
     # Views of a sample differ only where they are varied, as while the run was trained.
     augmentation = recipe.training.augmentation if parts.head.views > 1 else "none"
     preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=run.assets)

@@ -116,14 +116,18 @@ class _Vectors:
 
     def outputs(self) -> Outputs:
         """Put all in order and measure it."""
-        head = self._head
         in_order = torch.argsort(torch.cat(self._positions))
         output, targets = torch.cat(self._outputs).cpu()[in_order], torch.cat(self._targets)[in_order]
-        device = next((parameter.device for parameter in head.parameters()), torch.device("cpu"))
-        losses = head.loss(output.to(device), targets.to(device)).cpu()
-        metrics = head.metrics()
-        metrics.update(output, targets)
-        return Outputs(losses, {"loss": float(losses.mean()), **_numbers(metrics)}, output)
+        return measured(self._head, output, targets)
+
+
+def measured(head: HeadModule, output: Tensor, targets: Tensor) -> Outputs:
+    """Measure raw outputs ``[N, ...]`` against encoded labels; for heads that do not decode in place."""
+    device = next((parameter.device for parameter in head.parameters()), torch.device("cpu"))
+    losses = head.loss(output.to(device), targets.to(device)).cpu()
+    metrics = head.metrics()
+    metrics.update(output, targets)
+    return Outputs(losses, {"loss": float(losses.mean()), **_numbers(metrics)}, output)
 
 
 class _InPlace:

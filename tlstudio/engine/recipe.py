@@ -202,6 +202,9 @@ class DatasetChoice(Options):
         name: Name of the data set.
         revision: The revision.
         shots: Learn from so many samples of each class of the train split, drawn by the seed of the training; 0: all.
+        folds: Divide train and validation split together into so many folds, by the seed of the training; 0: leave
+            them as they were imported.
+        fold: Which fold is the validation split, from 1.
     """
 
     name: str
@@ -212,13 +215,20 @@ class DatasetChoice(Options):
         help="Learns from so many training samples of each class alone, drawn by the seed; 0 takes all.",
         ge=0,
     )
+    folds: int = option(
+        0,
+        title="Folds",
+        help="Divides the samples for training and validation into so many folds, by the seed; 0 leaves both as they "
+        "were imported.",
+        ge=0,
+        le=100,
+    )
+    fold: int = option(0, title="Fold", help="The fold that is held out for validation, from 1.", ge=0, le=100)
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialize(self)
-        if not self.shots:
-            values.pop("shots", None)
-        return values
+        return {name: value for name, value in values.items() if value or name not in ("shots", "folds", "fold")}
 
 
 class Recipe(BaseModel):
@@ -271,13 +281,23 @@ def learned_from(recipe: Recipe, revision: Revision) -> Revision:
     """The data of a recipe with the train split that is really learned from.
 
     Raises:
-        DataError: There are not so many samples of each class as the recipe wants.
+        DataError: There are not so many samples of each class, or not so many folds, as the recipe wants.
     """
     shots = recipe.dataset.shots
     return revision.few(shots, recipe.training.seed) if shots else revision
 
 
 def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:
+def divided(recipe: Recipe, revision: Revision) -> Revision:
+    """The data of a recipe with its own train and validation splits, whole.
+
+    Raises:
+        DataError: There are not so many folds as the recipe wants.
+    """
+    data = recipe.dataset
+    return revision.fold(data.fold, data.folds, recipe.training.seed) if data.folds or data.fold else revision
+
+
     """What the head of a recipe learns from its data."""
     target = revision.target_info()
     more = tuple(name for name in dict.fromkeys(recipe.head.classes) if name not in target.classes)

@@ -36,6 +36,8 @@ def command_line(
             words += [f"--{section}", said[section]["name"]]
     if recipe.dataset.shots:
         words += ["--shots", str(recipe.dataset.shots)]
+    if recipe.dataset.folds:
+        words += ["-o", f"dataset.folds={recipe.dataset.folds}", "-o", f"dataset.fold={recipe.dataset.fold}"]
     if recipe.backbone.start_from:
         words += ["--start-from", recipe.backbone.start_from]
     for section in ("backbone", "head", "strategy"):

@@ -60,7 +60,7 @@ class TrainForms(QFrame):
         self.forms["training"].set_model(TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware"))
         # It stands above, by the data set.
         self.dataset = self.forms["dataset"] = OptionsForm("dataset", state)
-        self.dataset.set_model(DatasetChoice, skip=("name", "revision"))
+        self.dataset.set_model(DatasetChoice, skip=("name", "revision", "folds", "fold"))
         shots = self.dataset.rows["shots"]
         shots.set_zero_word(self.tr("all"))
         shots.label.setFixedWidth(shots.label.fontMetrics().horizontalAdvance(shots.field.title) + 8)
