@@ -201,7 +201,7 @@ def _cache_shapes(reader: PreTrainedModel) -> list[tuple[int, int, int]]:
     embedding: Any = reader.get_input_embeddings()
     ids = torch.zeros(1, 1, dtype=torch.long, device=embedding.weight.device)
     training = reader.training
-    reader.eval()
+    reader.train(False)
     cache: Any = None
     with torch.no_grad(), contextlib.suppress(ValueError):  # what an encoder answers that is no decoder as well
         cache = getattr(reader(input_ids=ids, use_cache=True), "past_key_values", None)

@@ -57,8 +57,8 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     assert report["size_bytes"] == file.stat().st_size
 
     parts, model = load_run_model(run, registry)
-    project = Project.open(folder)
-    sample = project.dataset("shapes").sample(0)
+    with Project.open(folder, write=False) as project:
+        sample = project.dataset("shapes").sample(0)
     preprocess = preprocessor_of(parts, assets=run.assets)
     inputs = preprocess.collate([preprocess(sample)])
     backbone: Any = model.backbone

@@ -311,7 +311,8 @@ class ByHand(nn.Module):
             ]
             return m.layernorm(self._through(blocks[0], x))[:, 0]
         x = m.norm_pre(m.patch_drop(m._pos_embed(m.patch_embed(x))))
-        return m.forward_head(m.norm(self._through(m.blocks, x)))
+        pooled: Tensor = m.forward_head(m.norm(self._through(m.blocks, x)))
+        return pooled
 
     def _through(self, blocks: Any, x: Tensor) -> Tensor:
         count = len(self.prompts[0])
