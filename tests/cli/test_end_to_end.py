@@ -99,6 +99,8 @@ def test_a_dry_run_prints_a_recipe_that_trains_the_same(tlstudio: Tlstudio, fold
     planned = tlstudio("train", folder, *TINY, "--strategy", "linear_probe", "-o", "training.epochs=3", "--dry-run")
     assert planned.code == 0, planned.err
     assert planned.out.startswith("# Trains ")
+    assert "# What learns, from input to output:" in planned.out
+    assert "# Memory: about " in planned.out
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(planned.out, encoding="utf-8")
     assert tomllib.loads(planned.out)["training"]["epochs"] == 3

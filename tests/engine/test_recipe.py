@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
-from tlstudio.engine.advise import complete, preflight, set_values
+from tlstudio.engine.advise import complete, set_values
 from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.execute import execute_run
+from tlstudio.engine.preflight import preflight
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
 from tlstudio.engine.said_again import command_line
 from tlstudio.engine.timing import Costs, estimate_seconds

@@ -13,11 +13,12 @@ import torch
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import RunError
-from tlstudio.engine.advise import Preflight, complete, preflight
+from tlstudio.engine.advise import complete
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEnded, RunEvent, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.packing import pack, unpack
+from tlstudio.engine.preflight import Preflight, preflight
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project

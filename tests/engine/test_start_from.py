@@ -18,13 +18,14 @@ from tests.plugins.test_text import write_model, write_tokenizer
 from tlstudio.api import ProblemsError, RunError, WeightsError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.engine.advise import complete, preflight, set_values
+from tlstudio.engine.advise import complete, set_values
 from tlstudio.engine.assemble import find_parts, load_run_model
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, Note, RunEnded
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.export import export_run
 from tlstudio.engine.predict import Predictor, load_predictor
+from tlstudio.engine.preflight import preflight
 from tlstudio.engine.recipe import parse_recipe, read_recipe_file
 from tlstudio.engine.run_queue import add_to_queue, work_off
 from tlstudio.engine.said_again import command_line, own_settings

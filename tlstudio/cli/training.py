@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,13 +26,13 @@ from tlstudio.cli.common import (
     project_argument,
 )
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine
+from tlstudio.cli.output import Output, StatusLine, size
 from tlstudio.cli.progress import EventPrinter
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.advise import Preflight
     from tlstudio.engine.events import RunEnded, RunEvent
+    from tlstudio.engine.preflight import Preflight
     from tlstudio.engine.recipe import Recipe
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
@@ -72,11 +73,11 @@ events_option = click.option(
 )
 @click.option("--shots", type=click.IntRange(min=1), help="Learn from so many samples of each class only.")
 @click.option(
-@click.option(
     "--folds",
     type=click.IntRange(min=2, max=100),
     help="Train a run for each of so many folds of the samples for training and validation (cross-validation).",
 )
+@click.option(
     "-o",
     "assignments",
     multiple=True,
@@ -109,22 +110,23 @@ def train(
     dry_run: bool,
     methods: Sequence[str],
     shots: int | None,
-    **choices: str | None,
     folds: int | None,
+    **choices: str | None,
 ) -> int:
     """Train a model on a data set. What is left out gets what suits the data and this machine."""
     if queue and (detach or events_path is not None):
         raise click.UsageError("--queue trains nothing now: it goes with neither --detach nor --events.")
-    output.words_to_stderr |= events_path == "-"
     if folds is not None:
         if detach:
             raise click.UsageError("--folds trains several runs: it does not go with --detach.")
         assignments = [*assignments, f"dataset.folds={folds}", "dataset.fold=1"]
+    output.words_to_stderr |= events_path == "-"
     with open_project(project, output, program="tlstudio train", write=not dry_run) as opened:
         with StatusLine() as status:
             # The libraries that build the networks take seconds to load.
             status.update("Looking at the data and the model ...", "")
-            from tlstudio.engine.advise import complete, preflight
+            from tlstudio.engine.advise import complete
+            from tlstudio.engine.preflight import preflight
 
             registry = find_registry(output)
             values, revision = _values(opened, choices, assignments, recipe_path, registry, methods, shots)
@@ -132,10 +134,10 @@ def train(
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
             return _show_plan(output, recipe, plan)
-        if queue:
-            return _queue(output, recipe, opened, every_fold=folds is not None)
         if folds is not None and not queue:
             return _train_folds(output, recipe, opened, registry, events_path)
+        if queue:
+            return _queue(output, recipe, opened, every_fold=folds is not None)
         if detach:
             return _detach(output, recipe, opened, registry)
         with listeners(events_path) as (listen, ended):
@@ -207,6 +209,8 @@ def _show_plan(output: Output, recipe: Recipe, plan: Preflight) -> int:
     # As comments, so that the output can be saved and used as a recipe file.
     for sentence in (plan.sentence, *plan.notes):
         output.say(f"# {sentence}")
+    for line in _plan_lines(plan):
+        output.say(f"# {line}".rstrip())
     output.say()
     output.say(recipe.to_toml().rstrip())
     for problem in plan.problems:
@@ -220,9 +224,33 @@ def _show_plan(output: Output, recipe: Recipe, plan: Preflight) -> int:
             "trainable_parameters": plan.trainable,
             "total_parameters": plan.total,
             "seconds": plan.seconds,
+            "groups": [dataclasses.asdict(group) for group in plan.groups],
+            "memory": None if plan.memory is None else {**dataclasses.asdict(plan.memory), "total": plan.memory.total},
         }
     )
     return WRONG_USE if plan.problems else 0
+
+
+def _plan_lines(plan: Preflight) -> Iterator[str]:
+    """What will learn in each part of the model, and what a step holds in memory."""
+    if plan.groups:
+        yield ""
+        yield "What learns, from input to output:"
+        width = max(len(group.name) for group in plan.groups)
+        for group in plan.groups:
+            added = f" ({group.added:,} of them put in)" if group.added else ""
+            rate = f", rate {group.learning_rate:.3g}" if group.trainable else ""
+            yield f"  {group.name:<{width}}  {group.trainable:,} of {group.total:,}{added}{rate}"
+    if plan.memory is not None:
+        need = plan.memory
+        parts = {
+            "model": need.parameters,
+            "gradients": need.gradients,
+            "optimizer": need.optimizer,
+            "activations of a batch": need.activations,
+        }
+        told = ", ".join(f"{name} {size(number)}" for name, number in parts.items())
+        yield f"Memory: about {size(need.total)} ({told})."
 
 
 Listen = Callable[["RunEvent"], None]

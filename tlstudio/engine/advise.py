@@ -1,17 +1,13 @@
-"""Advice before a run: what a knowing person would choose, what is wrong, what will happen."""
+"""Advice before a run: what a knowing person would choose, and what is wrong."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tlstudio.api import (
-    MODALITIES,
-    SPLITS,
     TASKS,
     Backbone,
     FeatureKind,
@@ -23,40 +19,16 @@ from tlstudio.api import (
     Situation,
     TLStudioError,
     WeightsError,
-    WeightsInfo,
     describe,
 )
 from tlstudio.data.revision import Revision
-from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, mistakes, parse_recipe, target_of
+from tlstudio.engine.recipe import Recipe, TrainingOptions, mistakes, parse_recipe
 from tlstudio.engine.source import FIELD, ExportSource, find_source, runs_beside
 from tlstudio.plugins import Registry
 from tlstudio.plugins.joined import PLUS
 
 HEAD_FIELDS = ("head.take_over", "head.classes")
 SECTIONS = ("dataset", "backbone", "head", "strategy", "training", "methods")
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What is known of a run before it starts.
-
-    Attributes:
-        sentence: What will happen, for people.
-        problems: What keeps it from starting; empty: it can.
-        notes: Sentences worth reading that keep nothing from starting.
-        trainable: Parameters that learn, be it in later epochs only.
-        total: All parameters.
-        seconds: Estimate of the wall time, measured on this machine with this data; `None` where unknown.
-        weights: Where the pretrained weights are.
-    """
-
-    sentence: str
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...] = ()
-    trainable: int = 0
-    total: int = 0
-    seconds: float | None = None
-    weights: WeightsInfo | None = None
 
 
 def set_values(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -113,7 +85,7 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, 
         revision: The data.
         registry: The components.
         build: Also build the model for real, so that weights which do not fit it are told with the rest; this takes
-            seconds. `preflight` does so anyway.
+            seconds. `tlstudio.engine.preflight.preflight` does so anyway.
 
     Raises:
         ProblemsError: With every mistake found.
@@ -315,116 +287,3 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
     if values.get("augmentation", TrainingOptions().augmentation) not in backbone.augmentations(head.requires):
         values["augmentation"] = "none"
     return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}
-
-
-def preflight(
-    recipe: Recipe, revision: Revision, registry: Registry, *, project_folder: Path | None = None
-) -> Preflight:
-    """Build the model for real, time steps on samples of the data, and say what will happen.
-
-    Takes a few seconds and imports torch: to be called off the window's thread.
-
-    Args:
-        recipe: The recipe.
-        revision: The data.
-        registry: The components.
-        project_folder: The project; with it, features that an earlier run has kept are taken into account.
-    """
-    from tlstudio.api.nn import count_parameters
-    from tlstudio.engine.assemble import (
-        build_model,
-        caches_features,
-        fitted,
-        learning_parameters,
-        preprocessor_of,
-    )
-    from tlstudio.engine.checking import check
-    from tlstudio.engine.devices import resolve_device
-    from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
-    from tlstudio.engine.memory import is_out_of_memory
-    from tlstudio.engine.random_state import random_state_aside
-    from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
-    from tlstudio.engine.timing import estimate_seconds, measure_costs
-
-    problems = check(recipe, revision, registry)
-    if problems:
-        return Preflight("This cannot start yet.", tuple(problems))
-    revision = learned_from(recipe, revision)
-    parts, options = starting_parts(recipe, registry, runs_beside(revision)), recipe.training
-    cached = caches_features(parts)
-    seconds: float | None = None
-    kept = False
-    notes = []
-    try:
-        parts = fitted(parts, revision)
-        weights = parts.backbone.find_weights(parts.backbone_options)
-        with random_state_aside():
-            backbone = parts.backbone.load(parts.backbone_options)
-            model = build_model(parts, backbone, target_of(recipe, revision))
-        groups = parts.strategy.param_groups(
-            model,
-            parts.strategy_options,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-        )
-        trainable, total = learning_parameters(groups), count_parameters(model)[1]
-        plain = preprocessor_of(parts)
-        varied = preprocessor_of(parts, augmentation=options.augmentation)
-        if cached and project_folder is not None:
-            path = cache_path(
-                project_folder / CACHE_FOLDER,
-                revision,
-                parts.backbone,
-                parts.backbone_options,
-                weights,
-                plain,
-                options.seed,
-            )
-            kept = load_features(path, len(revision), backbone.num_features) is not None
-        try:
-            preprocessor = plain if cached else varied
-            costs = measure_costs(parts, model, groups, preprocessor, revision, options, cached=cached)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            notes.append("Memory is short right now, so the time could not be measured; a run may not fit.")
-        else:
-            counts = tuple(len(revision.indices(split)) for split in SPLITS)
-            seconds = estimate_seconds(costs, options, (counts[0], counts[1], counts[2]), cached=cached, kept=kept)
-    except TLStudioError as error:
-        problem = Problem(error.field or "recipe", error.what, error.remedy)
-        return Preflight("This cannot start yet.", (problem,))
-    items = MODALITIES[revision.modality].items
-    time_needed = f", {duration(seconds)}" if seconds is not None else ""
-    started = ""
-    if isinstance(parts.backbone, ContinuedBackbone):
-        started = f"Starts from {weights.origin}. "
-        notes += parts.backbone.notes
-    sentence = (
-        f"{started}Trains {amount(trainable)} of {amount(total)} parameters on "
-        f"{len(revision.indices('train')):,} {items}"
-        f"{time_needed} on this {'GPU' if resolve_device(options.device) != 'cpu' else 'CPU'}. Needs no network."
-    )
-    if cached and options.augmentation != "none":
-        notes.append("Augmentation has no effect where the features are kept.")
-    if cached:
-        notes.append(
-            "The features of an earlier run are used again; each epoch takes a moment."
-            if kept
-            else "Features are computed once and kept; each epoch then takes a moment."
-        )
-    return Preflight(sentence, (), tuple(notes), trainable, total, seconds, weights)
-
-
-def amount(number: int) -> str:
-    """Write a number of parameters for people: ``"10,250"``, ``"4.0 M"``."""
-    return f"{number:,}" if number < 100_000 else f"{number / 1e6:.1f} M"
-
-
-def duration(seconds: float) -> str:
-    """Write an estimated duration for people: ``"about 40 s"``, ``"about 12 min"``, ``"about 3 h"``."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds / 5) * 5 if seconds > 10 else round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"

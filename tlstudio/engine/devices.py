@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+import psutil
 import torch
 
 from tlstudio.api import Problem, RunError
@@ -86,6 +87,13 @@ def make_fabric(device: Device, precision: str) -> Fabric:
 def memory_in_use(device: torch.device) -> int:
     """Bytes that this process holds on an accelerator; 0 on the CPU."""
     return int(torch.cuda.memory_reserved(device)) if device.type == "cuda" else 0
+
+
+def free_memory(device: Device) -> int:
+    """Bytes that are free on an accelerator, or on this machine for the CPU; 0 where that is not known."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available) if device == "cpu" else 0
 
 
 def describe_device() -> str:

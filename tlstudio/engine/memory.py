@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from lightning_fabric import Fabric
@@ -82,6 +85,87 @@ def part_of(batch: Batch, size: int) -> Batch:
     streams = {name: part_of(one, max(1, len(one.positions) * size // length)) for name, one in batch.streams.items()}
     views = {name: cut(view, size) for name, view in batch.views.items()}
     return Batch(cut(batch.inputs, size), batch.targets[:size], batch.positions[:size], views, streams)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """What the steps of a run hold at a time, in bytes; what the libraries themselves take comes on top.
+
+    Attributes:
+        parameters: The model with its buffers, and what methods keep.
+        gradients: One for each parameter that learns.
+        optimizer: What the optimizer keeps of them.
+        activations: What is kept from a forward pass for the backward pass of a whole batch, measured on a part of it.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+
+class KeptActivations:
+    """Counts what a backward pass needs of its forward pass, while it is entered, on any device.
+
+    Args:
+        others: Tensors that are there anyway.
+
+    Attributes:
+        peak: The most bytes that were kept at a time.
+    """
+
+    def __init__(self, others: Iterable[Tensor]) -> None:
+        self.peak = 0
+        self._others = {_storage_of(tensor)[0] for tensor in others}
+        self._holders: dict[int, int] = {}  # by storage: how many of what is kept lie in it
+        self._now = 0
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda kept: kept.tensor)
+
+    def __enter__(self) -> Self:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._hooks.__exit__(*raised)
+
+    def _keep(self, tensor: Tensor) -> _Kept:
+        where, size = _storage_of(tensor)
+        if where in self._others:
+            return _Kept(tensor, lambda: None)
+        self._holders[where] = self._holders.get(where, 0) + 1
+        if self._holders[where] == 1:
+            self._now += size
+            self.peak = max(self.peak, self._now)
+        return _Kept(tensor, functools.partial(self._let_go, where, size))
+
+    def _let_go(self, where: int, size: int) -> None:
+        self._holders[where] -= 1
+        if not self._holders[where]:
+            self._now -= size
+
+
+class _Kept:
+    """A tensor that waits for the backward pass."""
+
+    def __init__(self, tensor: Tensor, let_go: Callable[[], None]) -> None:
+        self.tensor = tensor
+        self._let_go = let_go
+
+    def __del__(self) -> None:
+        self._let_go()
+
+
+def _storage_of(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor lies, and how many bytes are there."""
+    if tensor.layout != torch.strided:
+        return id(tensor), tensor.element_size() * tensor.numel()
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
 
 
 class OutOfMemoryError(RunError):

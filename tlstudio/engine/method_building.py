@@ -50,7 +50,7 @@ class Workshop:
         network: What is fed with batches.
         registry: The components that are loaded.
         options: How the run trains.
-        assets: Assets of the run, for its preprocessor.
+        assets: Assets of the run, for its preprocessor; `None` before there is one.
         fabric: Device and precision.
         control: Cancel, asked for while samples are gone through before the first step.
         patience: Waits where the disk of the data is gone.
@@ -64,7 +64,7 @@ class Workshop:
     network: nn.Module
     registry: Registry
     options: TrainingOptions
-    assets: Path
+    assets: Path | None
     fabric: Fabric
     control: RunControl
     patience: Patience
@@ -88,6 +88,10 @@ class Workshop:
         methods = Methods(self.parts.methods, modules)
         methods.to(self.fabric.device)
         return methods
+
+    def models(self) -> list[TransferModel]:
+        """The models of earlier runs that methods have asked for, as far as they were loaded."""
+        return [model for _, model, _ in self._models.values()]
 
     def views(self) -> dict[str, PreparedView]:
         """The other views of the run's own samples that methods have asked for."""

@@ -1,24 +1,34 @@
-"""How long a run will take: real steps on samples of the data are timed, and the rest is counted."""
+"""How long a run will take and what it holds in memory: real steps on samples are measured, the rest is counted."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from tlstudio.api import CONTEXT, Preprocessor
-from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode, with_context
+from tlstudio.api import CONTEXT
+from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import CachedModel, Parts
+from tlstudio.engine.activations import recompute_activations
+from tlstudio.engine.assemble import CachedModel, Parts, preprocessor_of, sample_source, split_data
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.datasets import Batch
 from tlstudio.engine.devices import make_fabric, resolve_device
+from tlstudio.engine.learning import BatchLearner, on_device
+from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader, at_once
+from tlstudio.engine.memory import KeptActivations, MemoryNeed
+from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import make_optimizer
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import TrainingOptions
+from tlstudio.engine.training_state import Learner
+from tlstudio.plugins import Registry
 
 _SECONDS_PER_EPOCH = 0.04
 """Metrics and checkpoint of an epoch, whatever its size."""
@@ -43,100 +53,212 @@ class Costs:
     step: float
 
 
-def measure_costs(
-    parts: Parts,
-    model: TransferModel,
-    groups: list[ParamGroup],
-    preprocessor: Preprocessor,
-    revision: Revision,
-    options: TrainingOptions,
-    *,
-    cached: bool,
-) -> Costs:
-    """Time what a run consists of. The model learns a little of it: it is not to be used afterwards.
+class Rehearsal:
+    """Makes steps of a run on a few of its samples, with its methods; the model is not to be used afterwards.
 
     Args:
         parts: The components.
         model: The model, prepared by its strategy.
-        groups: Everything that will ever learn.
-        preprocessor: Prepares the samples.
+        groups: Everything that will ever learn by the strategy.
         revision: The data.
+        registry: The components that are loaded.
         options: How the run trains.
         cached: Whether features are computed once and kept.
 
+    Attributes:
+        groups: The same with what learns in the methods.
+
     Raises:
-        DataError: A sample cannot be read.
+        DataError: A data set that a method needs is gone.
+        RunError: A run that a method needs is gone, or it cannot work on this model.
     """
-    fabric = make_fabric(resolve_device(options.device), options.precision)
-    device = fabric.device
-    train = revision.indices("train")
-    count = max(2, min(options.batch_size, len(train), 8 if device.type == "cpu" else 32))
-    # Spread over the data: the first ones are often of one class and one size.
-    indices = train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
-    samples = [revision.sample(int(index)) for index in indices]
-    preprocessor(samples[0])  # warms up
-    start = time.perf_counter()
-    items = [preprocessor(sample, 0) for sample in samples]
-    encoder = model.head.encoder()
-    inputs = with_context(preprocessor.collate(items), encoder, samples)
-    targets = encoder([sample.label for sample in samples], items)
-    read = (time.perf_counter() - start) / count
 
-    model.to(device)
-    inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
-    targets = targets.to(device)
-    network: nn.Module = model
+    def __init__(
+        self,
+        parts: Parts,
+        model: TransferModel,
+        groups: list[ParamGroup],
+        revision: Revision,
+        registry: Registry,
+        options: TrainingOptions,
+        *,
+        cached: bool,
+    ) -> None:
+        self._parts, self._model, self._revision, self._options = parts, model, revision, options
+        self._cached = cached
+        self._fabric = make_fabric(resolve_device(options.device), options.precision)
+        self._device = self._fabric.device
+        self._train = revision.indices("train")
+        self._count = max(2, min(options.batch_size, len(self._train), 8 if self._device.type == "cpu" else 32))
+        augmentation = "none" if cached else options.augmentation
+        self._preprocessor = preprocessor_of(parts, augmentation=augmentation)
+        model.to(self._device)
+        self._network: nn.Module = CachedModel(model.head) if cached else model
+        steps = options.epochs * math.ceil(math.ceil(len(self._train) / options.batch_size) / options.accumulate)
+        self._workshop = Workshop(
+            parts,
+            revision,
+            model,
+            self._network,
+            registry,
+            options,
+            None,
+            self._fabric,
+            RunControl(),
+            at_once,
+            self._own_batches,
+            steps,
+        )
+        with random_state_aside():
+            self._methods = self._workshop.build()
+        self.groups = groups + self._methods.param_groups(
+            learning_rate=options.learning_rate, weight_decay=options.weight_decay
+        )
 
-    def forward() -> None:
-        with torch.inference_mode():
-            network(inputs)
+    def measure(self) -> tuple[Costs, MemoryNeed]:
+        """Time what a run consists of, and count what its steps hold in memory.
 
-    def learn() -> None:
-        with fabric.autocast():
-            output = network(inputs)
-        loss = model.head.loss(output.float(), targets).mean()
-        extra = parts.strategy.extra_loss(model, parts.strategy_options, len(train))
-        (loss if extra is None else loss + extra).backward()
+        Raises:
+            DataError: A sample cannot be read.
+        """
+        options, model, count = self._options, self._model, self._count
+        batch, read = self._batch()
+        batch = on_device(batch, self._device)
+        whole = batch.inputs
 
-    def step() -> None:
-        optimizer.step()
+        def features() -> None:
+            with torch.inference_mode(), self._fabric.autocast():
+                model(whole)
 
-    model.eval()
-    features = forward_cost = _seconds(forward, device) / count
-    if cached:
-        with torch.no_grad():
-            pooled = model.backbone(inputs).require("pooled").float()
-        asked = {CONTEXT: inputs[CONTEXT]} if CONTEXT in inputs else {}
-        inputs, network = {"pooled": pooled, **asked}, CachedModel(model.head)
-        network.eval()
-        forward_cost = _seconds(forward, device) / count
-    # What learns may change from epoch to epoch; the way there is taken for straight.
-    measured: dict[int, float] = {}
-    total = 0.0
-    for epoch, weight in ((0, 0.25), (options.epochs // 2, 0.5), (options.epochs - 1, 0.25)):
-        parts.strategy.on_epoch_start(model, epoch, parts.strategy_options)
-        learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        if learning not in measured:
-            set_train_mode(network)
-            measured[learning] = _seconds(learn, device) / count
-        total += weight * measured[learning]
-    optimizer = make_optimizer(groups, options)
-    return Costs(read, features, forward_cost, total, _seconds(step, device))
+        def forward() -> None:
+            with torch.inference_mode(), self._fabric.autocast():
+                self._network(batch.inputs)
+
+        model.eval()
+        features_cost = forward_cost = _seconds(features, self._device) / count
+        if self._cached:
+            with torch.no_grad():
+                pooled = model.backbone(whole).require("pooled").float()
+            asked = {CONTEXT: whole[CONTEXT]} if CONTEXT in whole else {}
+            batch = replace(batch, inputs={"pooled": pooled, **asked})
+            forward_cost = _seconds(forward, self._device) / count
+        learn, activations = self._learn(batch)
+        parameters = sum(_bytes(tensor) for tensor in self._tensors())
+        learning = {id(one): one for group in self.groups for one in group.params}
+        gradients = sum(_bytes(one) for one in learning.values())
+        moments = 1 if options.optimizer == "sgd" else 2
+        of_batch = round(activations / count * min(options.batch_size, len(self._train)))
+        need = MemoryNeed(parameters, gradients, moments * gradients, of_batch)
+        step = _seconds(make_optimizer(self.groups, options).step, self._device)
+        return Costs(read, features_cost, forward_cost, learn, step), need
+
+    def _learn(self, batch: Batch) -> tuple[float, int]:
+        """Time the gradients of a sample, the mean over the epochs, and count what they keep of a batch."""
+        options, parts, model = self._options, self._parts, self._model
+        if options.recompute:
+            recompute_activations(model.layer_groups())
+        learner = Learner(model, self._network, parts.strategy, parts.strategy_options, self.groups, self._methods)
+        batches = BatchLearner(learner, self._network, self._fabric, num_train=len(self._train), l1=options.l1)
+        # What learns may change from epoch to epoch; the way there is taken for straight.
+        measured: dict[int, float] = {}
+        total, kept = 0.0, 0
+        if not self.groups:  # the head is fitted, and no step is made
+            return 0.0, 0
+        for epoch, weight in ((0, 0.25), (options.epochs // 2, 0.5), (options.epochs - 1, 0.25)):
+            parts.strategy.on_epoch_start(model, epoch, parts.strategy_options)
+            learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+            if learning not in measured:
+                set_train_mode(self._network)
+
+                def learn(progress: float = epoch / options.epochs) -> None:
+                    with self._fabric.autocast():
+                        batches.gradients(batch, progress=progress)
+
+                with _Peak(self._device, self._tensors()) as peak:
+                    _timed(learn, self._device)
+                kept = max(kept, peak.bytes)
+                measured[learning] = _timed(learn, self._device) / self._count
+            total += weight * measured[learning]
+        return total, kept
+
+    def _batch(self) -> tuple[Batch, float]:
+        """A part of a batch with all that comes with it, and the seconds that reading one of its samples took."""
+        options, count = self._options, self._count
+        # Spread over the data: the first ones are often of one class and one size.
+        indices = self._train[np.linspace(0, len(self._train) - 1, count).astype(np.int64)]
+        small = replace(self._workshop, options=options.model_copy(update={"batch_size": count, "num_workers": 0}))
+        source, _ = sample_source(
+            self._revision,
+            indices,
+            self._model.head,
+            self._preprocessor,
+            seed=options.seed,
+            views=self._workshop.views(),
+        )
+        sampler = EpochSampler(np.ones(count, dtype=np.int64), count, options.seed)
+        loader = TrainLoader(source, sampler, streams=small.streams(self._methods))
+        self._preprocessor(self._revision.sample(int(indices[0])))  # warms up
+        start = time.perf_counter()
+        (batch,) = loader.epoch(0)
+        return batch, (time.perf_counter() - start) / count
+
+    def _own_batches(self) -> EvalLoader:
+        plain = preprocessor_of(self._parts)
+        return split_data(self._revision, "train", self._model.head, plain, batch_size=self._count).loader
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        """All that is in memory whatever a step does."""
+        models = (self._model, *self._workshop.models())
+        yield from (tensor for model in models for tensor in (*model.parameters(), *model.buffers()))
+        for state in self._methods.state().values():
+            yield from state.values()
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
+class _Peak:
+    """Finds out how many bytes were held at most besides what was there, while it is entered."""
+
+    def __init__(self, device: torch.device, others: Iterable[torch.Tensor]) -> None:
+        self.bytes = 0
+        self._device = device
+        self._kept = KeptActivations(others)
+        self._before = 0
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        else:
+            self._kept.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._device.type == "cuda":
+            after = torch.cuda.memory_allocated(self._device)  # by then, gradients lie beside the rest
+            self.bytes = max(0, torch.cuda.max_memory_allocated(self._device) - max(self._before, after))
+        else:
+            self._kept.__exit__(*raised)
+            self.bytes = self._kept.peak
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time something: the first time warms up, the second counts."""
-    seconds = 0.0
-    for _ in range(2):
-        with random_state_aside():  # for each by itself: a run in another thread waits no longer than that
-            start = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            elif device.type == "mps":
-                torch.mps.synchronize()
-            seconds = time.perf_counter() - start
-    return seconds
+    _timed(work, device)
+    return _timed(work, device)
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    with random_state_aside():  # for each by itself: a run in another thread waits no longer than that
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter() - start
 
 
 def estimate_seconds(

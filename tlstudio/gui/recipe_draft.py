@@ -16,7 +16,7 @@ from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.advise import Preflight
+    from tlstudio.engine.preflight import Preflight
 
 _Outcome = tuple["Checked", bool, dict[str, dict[str, Any]]]
 KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
@@ -258,7 +258,8 @@ class RecipeDraft(QObject):
         }
 
         def work(context: JobContext) -> _Outcome:
-            from tlstudio.engine.advise import complete, preflight
+            from tlstudio.engine.advise import complete
+            from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 
             revision = project.dataset(name, revision_id)

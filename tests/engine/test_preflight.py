@@ -1,0 +1,107 @@
+"""What is said before a run: what learns in which part, what a step holds in memory, with methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.engine.conftest import TINY_VISION
+from tests.engine.test_methods import Busy
+from tlstudio.engine.advise import complete
+from tlstudio.engine.memory import KeptActivations
+from tlstudio.engine.preflight import Preflight, preflight
+from tlstudio.plugins import Registry
+from tlstudio.store.project import Project
+
+
+def planned(project: Project, registry: Registry, **values: Any) -> Preflight:
+    revision = project.dataset("shapes")
+    training = {"epochs": 2, "batch_size": 4, "device": "cpu"}
+    recipe = complete({"backbone": TINY_VISION, "training": training, **values}, revision, registry)
+    told = preflight(recipe, revision, registry)
+    assert not told.problems, told.problems
+    return told
+
+
+def test_every_parameter_is_in_one_part_and_adapters_are_in_the_layers_that_they_stand_in(
+    shapes_project: Project, registry: Registry
+) -> None:
+    told = planned(shapes_project, registry, strategy="lora")
+    assert sum(part.trainable for part in told.groups) == told.trainable
+    assert sum(part.total for part in told.groups) == told.total
+    *layers, head = told.groups
+    assert head.name == "head"
+    assert head.trainable == head.total
+    assert head.added == 0
+    assert "beside the layers" not in [part.name for part in told.groups]
+    assert all(part.added == part.trainable for part in layers)
+    assert sum(part.added for part in layers) > 0
+    assert all(part.learning_rate > 0 for part in told.groups if part.trainable)
+
+    full = planned(shapes_project, registry, strategy="full")
+    assert all(part.trainable == part.total and not part.added for part in full.groups)
+    probe = planned(shapes_project, registry, strategy="linear_probe")
+    assert [part.name for part in probe.groups if part.trainable] == ["head"]
+
+
+def test_memory_is_that_of_the_model_its_gradients_its_moments_and_a_batch(
+    shapes_project: Project, registry: Registry
+) -> None:
+    full = planned(shapes_project, registry, strategy="full").memory
+    assert full is not None
+    assert full.gradients == 4 * planned(shapes_project, registry, strategy="full").trainable
+    assert full.optimizer == 2 * full.gradients
+    assert full.total > full.parameters + full.gradients + full.optimizer
+    probe = planned(shapes_project, registry, strategy="linear_probe").memory
+    assert probe is not None
+    assert probe.activations < full.activations / 10, "only the head has a backward pass"
+    larger = {"epochs": 2, "batch_size": 8, "device": "cpu", "optimizer": "sgd"}
+    twice = planned(shapes_project, registry, strategy="full", training=larger).memory
+    assert twice is not None
+    assert twice.optimizer == twice.gradients
+    assert twice.activations == pytest.approx(2 * full.activations, rel=0.1)
+
+
+def test_what_methods_bring_and_compute_is_part_of_the_plan(two_projects: Project, registry: Registry) -> None:
+    label = registry.add(Busy())
+    try:
+        plain = planned(two_projects, registry, strategy="full", dataset={"shots": 4})
+        busy = planned(
+            two_projects, registry, strategy="full", dataset={"shots": 4}, methods={"busy": {"dataset": "others"}}
+        )
+    finally:
+        registry.remove(label)
+    assert plain.memory is not None
+    assert busy.memory is not None
+    assert busy.trainable > plain.trainable, "it has a head of its own"
+    assert busy.groups[-1].name.startswith("busy")
+    assert busy.total == plain.total
+    assert busy.memory.parameters > plain.memory.parameters, "it keeps a mean of all weights"
+    # Beside each batch: the source, two views of what is unshown, and the batch again.
+    assert busy.memory.activations > 3 * plain.memory.activations
+
+
+def test_a_head_that_is_fitted_is_told_as_such(shapes_project: Project, registry: Registry) -> None:
+    told = planned(shapes_project, registry, strategy="nearest_mean")
+    assert told.sentence.startswith("Fits the head on ")
+    assert told.memory is not None
+    assert told.memory.gradients == told.memory.activations == 0
+    assert told.seconds is not None
+
+
+def test_kept_activations_are_counted_once_each_and_until_they_are_let_go() -> None:
+    first, second = nn.Linear(8, 16), nn.Linear(16, 4)
+    x = torch.randn(32, 8)
+    with KeptActivations([*first.parameters(), *second.parameters()]) as kept:
+        hidden = first(x).relu()
+        loss = second(hidden).square().sum()
+        # The input of each layer (that of the second is also what relu keeps), and what square keeps.
+        expected = 4 * (32 * 8 + 32 * 16 + 32 * 4)
+        assert kept.peak == expected
+        loss.backward()
+        del hidden, loss
+        second(first(x)).sum().backward()
+    assert kept.peak == expected, "what was let go is not counted again"
