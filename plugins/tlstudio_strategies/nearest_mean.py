@@ -101,7 +101,7 @@ class NearestMean(FineTuningStrategy):
         """Features are computed once."""
         return True
 
-    def method(self, options: api.Options) -> tuple[Method, Options]:
+    def method(self, options: api.Options) -> tuple[Method, api.Options]:
         """Give what computes the means; see `FineTuningStrategy`."""
         return Means(), options
 

@@ -35,7 +35,7 @@ from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 
-TEXTS = 3000
+TEXTS = 2000
 """So many of the sentences are drawn for a seed: enough beside 64 labelled ones."""
 
 
@@ -91,7 +91,7 @@ DATA = {
 
 ROWS: dict[str, dict[str, Any]] = {
     "linear_probe": {"strategy": "linear_probe"},
-    "nearest_mean": {"strategy": "nearest_mean"},
+    "nearest_mean": {"strategy": {"name": "nearest_mean", "options": {"distance": "cosine"}}},
     "full": {"strategy": "full"},
     "fixmatch": {"strategy": "full", "methods": {"fixmatch": {"ratio": 3}}},
     "setfit": {"strategy": "setfit"},

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import DataError, RunError
+from tlstudio.api import DataError, RunError, Sample
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.labelling import GivenLabel, with_labels
 from tlstudio.data.planning import plan_import
@@ -125,11 +125,11 @@ def test_a_label_of_an_item_of_the_data_set_is_corrected_where_it_is(shapes_proj
 
 def test_what_is_held_out_or_unknown_is_not_added(with_pool: Project, registry: Registry) -> None:
     old = with_pool.dataset("shapes")
-    pool = {one.id: one for one in open_pool(with_pool, registry, "pool", old).samples}
-    name, sample = next(iter(pool.items()))
+    sample = next(one for one in open_pool(with_pool, registry, "pool", old).samples if isinstance(one, Sample))
+    name = sample.id
     held_out = next(iter(old.samples(old.indices("test")[:1])))
     with pytest.raises(DataError, match=r"no class 'sqare'.*square"):
-        with_labels(old, [GivenLabel(name, "sqare", sample)])  # type: ignore[arg-type]
+        with_labels(old, [GivenLabel(name, "sqare", sample)])
     with pytest.raises(DataError, match="already, as"):
         with_labels(old, [GivenLabel("copy", "circle", held_out)])
     with pytest.raises(DataError, match="No label was given"):
@@ -138,7 +138,7 @@ def test_what_is_held_out_or_unknown_is_not_added(with_pool: Project, registry: 
         with_labels(with_pool.dataset("pool"), [GivenLabel(name, "circle")])
     assert with_pool.revisions("shapes") == ["r1"]
     assert [path.name for path in with_pool.datasets_folder.iterdir() if path.name.startswith(".")] == []
-    added = with_labels(old, [GivenLabel(name, "triangle", sample)], new_classes=True).revision  # type: ignore[arg-type]
+    added = with_labels(old, [GivenLabel(name, "triangle", sample)], new_classes=True).revision
     assert "triangle" in added.classes
 
 
@@ -149,13 +149,14 @@ def test_texts_with_several_labels_and_numbers_are_labelled(
     pool.write_text("text\nA fine cast.\nLoud music.\n", encoding="utf-8")
     for name, label, expected in (("topics", "cast; music", ("cast", "music")), ("scores", "1.5", 1.5)):
         old = reviews_project.dataset(name)
-        first = next(iter(open_pool(reviews_project, registry, str(pool), old).samples))
-        table.write_text(f'id,label\n"{first.id}","{label}"\n', encoding="utf-8")  # type: ignore[union-attr]
+        items = open_pool(reviews_project, registry, str(pool), old).samples
+        first = next(one for one in items if isinstance(one, Sample))
+        table.write_text(f'id,label\n"{first.id}","{label}"\n', encoding="utf-8")
         given = read_labels(table, old, reviews_project, registry, str(pool))
         new = with_labels(old, given.given).revision
         assert new.label(len(old)) == expected
         assert next(iter(new.samples(np.array([len(old)])))).text == "A fine cast."
-        table.write_text(f'id,label\n"{first.id}","much"\n', encoding="utf-8")  # type: ignore[union-attr]
+        table.write_text(f'id,label\n"{first.id}","much"\n', encoding="utf-8")
     with pytest.raises(DataError, match="not a number"):
         with_labels(old, read_labels(table, old, reviews_project, registry, str(pool)).given)
 

@@ -63,7 +63,7 @@ def test_with_several_labels_each_class_that_is_sure_is_learned_as_yes_or_no() -
 
 def test_no_gradient_goes_through_the_view_that_gives_the_labels() -> None:
     weak, strong = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
-    pseudo_label_loss(weak, strong, 0.1, several=False)[0].backward()  # type: ignore[no-untyped-call]
+    pseudo_label_loss(weak, strong, 0.1, several=False)[0].backward()
     assert weak.grad is None
     assert strong.grad is not None
 

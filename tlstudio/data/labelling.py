@@ -166,7 +166,7 @@ def _add(
     """Write the rows of new samples into a table of their own; returns their ids and labels."""
     table = revision.table
     known = dict(zip(table.column("hash").to_pylist(), table.column("id").to_pylist(), strict=True))
-    taken = set(known.values())
+    taken = {str(name) for name in known.values()}
     splits, groups = table.column("split").to_pylist(), table.column("group").to_pylist()
     held_out = {group for split, group in zip(splits, groups, strict=True) if split != "train" and group}
     rows = RowWriter(staging, revision.task)

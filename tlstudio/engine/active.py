@@ -162,7 +162,7 @@ def next_to_label(
         pool = open_pool(project, registry, pool, revision)
     parts, model = load_run_model(run, registry)
     several = _check(run, model.head, by)
-    known = set(revision.table.column("hash").to_pylist())
+    known = {str(content) for content in revision.table.column("hash").to_pylist()}
     samples, rejected, left_out = _unknown(pool.samples, known)
     if not samples:
         reason = "all of its items are labelled already" if left_out else "nothing in it can be read"

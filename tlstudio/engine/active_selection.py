@@ -15,7 +15,7 @@ Positions = NDArray[np.int64]
 
 
 def uncertainty(probabilities: Matrix, measure: str, *, several: bool = False) -> NDArray[np.float64]:
-    """Say how unsure a model is of each item, more being less sure (Settles 2009, sections 3.1).
+    """Say how unsure a model is of each item, more being less sure (Settles 2009, section 3.1).
 
     Args:
         probabilities: ``[N, K]``: of K classes, or of each of K labels by itself.
@@ -26,13 +26,13 @@ def uncertainty(probabilities: Matrix, measure: str, *, several: bool = False) -
     p = np.asarray(probabilities, dtype=np.float64)
     if several:
         both = np.stack([p, 1.0 - p], axis=2).reshape(-1, 2)
-        return uncertainty(both, measure).reshape(p.shape).mean(axis=1)
+        each: NDArray[np.float64] = uncertainty(both, measure).reshape(p.shape).mean(axis=1)
+        return each
     if measure == "entropy":
-        return -(p * np.log(np.clip(p, 1e-300, None))).sum(axis=1)
-    best = np.sort(p, axis=1)[:, ::-1]
-    if measure == "margin":
-        return 1.0 - (best[:, 0] - best[:, 1])
-    return 1.0 - best[:, 0]
+        entropies: NDArray[np.float64] = -(p * np.log(np.clip(p, 1e-300, None))).sum(axis=1)
+        return entropies
+    best: NDArray[np.float64] = np.sort(p, axis=1)[:, ::-1]
+    return 1.0 - (best[:, 0] - best[:, 1]) if measure == "margin" else 1.0 - best[:, 0]
 
 
 def highest(scores: NDArray[np.float64], count: int) -> Positions:
@@ -75,7 +75,8 @@ def residuals(probabilities: Matrix, *, several: bool = False) -> NDArray[np.flo
     """Gradient of the loss for the outputs, ``[N, K]``, if what the model predicts were the label: ``p - y``."""
     p = np.asarray(probabilities, dtype=np.float64)
     labels = (p >= 0.5).astype(np.float64) if several else np.eye(p.shape[1])[p.argmax(axis=1)]
-    return (p - labels) / (p.shape[1] if several else 1)
+    errors: NDArray[np.float64] = (p - labels) / (p.shape[1] if several else 1)
+    return errors
 
 
 def gradient_embeddings(probabilities: Matrix, inputs: Matrix, *, several: bool = False) -> NDArray[np.float64]:
