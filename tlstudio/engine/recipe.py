@@ -284,10 +284,10 @@ def learned_from(recipe: Recipe, revision: Revision) -> Revision:
         DataError: There are not so many samples of each class, or not so many folds, as the recipe wants.
     """
     shots = recipe.dataset.shots
+    revision = divided(recipe, revision)
     return revision.few(shots, recipe.training.seed) if shots else revision
 
 
-def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:
 def divided(recipe: Recipe, revision: Revision) -> Revision:
     """The data of a recipe with its own train and validation splits, whole.
 
@@ -298,6 +298,7 @@ def divided(recipe: Recipe, revision: Revision) -> Revision:
     return revision.fold(data.fold, data.folds, recipe.training.seed) if data.folds or data.fold else revision
 
 
+def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:
     """What the head of a recipe learns from its data."""
     target = revision.target_info()
     more = tuple(name for name in dict.fromkeys(recipe.head.classes) if name not in target.classes)
