@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option
@@ -31,6 +31,12 @@ class FixMatchOptions(Options):
         1.0, title="Lambda", help="Weight of the unlabelled samples' loss beside that of the labelled.", ge=0, le=100
     )
     ratio: float = ratio_option(7.0)
+    strong: Literal["strong", "randaugment", "trivialaugment"] = option(
+        "strong",
+        title="Strong variation",
+        help="How the samples are varied for which the label is learned; the two policies are for images alone.",
+        advanced=True,
+    )
 
 
 class FixMatch(Method):
@@ -49,13 +55,20 @@ class FixMatch(Method):
     Options = FixMatchOptions
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse tasks without classes; see `Method`."""
-        return class_problems(self.title, setting)
+        """Refuse tasks without classes, and data that cannot be varied; see `Method`."""
+        found = list(class_problems(self.title, setting))
+        if setting.modality == "table":
+            what = f"{self.title} compares variations of a sample, and rows cannot be varied."
+            found.append(Problem("", what, "Use pseudo_labels, which needs none."))
+        strong = options_as(FixMatchOptions, options).strong
+        if strong != "strong" and setting.modality != "image":
+            found.append(Problem("strong", f"{strong} varies images alone.", "Leave it at strong."))
+        return found
 
     def streams(self, options: api.Options) -> Sequence[DataStream]:
         """Ask for unlabelled samples, lightly and strongly varied; see `Method`."""
         chosen = options_as(FixMatchOptions, options)
-        views = {"strong": View("strong"), WEAK: View("light")}
+        views = {"strong": View(chosen.strong), WEAK: View("light")}
         rows = unlabelled_rows(chosen.dataset)
         return [DataStream(STREAM, chosen.dataset, rows=rows, views=views, ratio=chosen.ratio, together=True)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,17 @@ def test_the_temperature_makes_samples_that_are_left_out_likeliest_but_not_certa
     best = fitted_temperature(features, labels, cosine=cosine)
     assert loss(best) < min(loss(best * 1.1), loss(best / 1.1))
     assert fitted_temperature(features[[0, 6, 11]], labels[[0, 6, 11]], cosine=cosine) > 0
+
+
+def test_fixmatch_refuses_data_that_cannot_be_varied_and_no_unlabelled_samples(
+    shapes_project: Project, reviews_project: Project, registry: Registry
+) -> None:
+    few: dict[str, Any] = {"backbone": TINY_VISION, "strategy": "full", "methods": {"fixmatch": {}}}
+    with pytest.raises(ProblemsError, match=r"fewer than a batch(.|\n)*Set dataset.shots"):
+        complete(few, shapes_project.dataset("shapes"), registry)
+    words = {"strategy": "full", "methods": {"fixmatch": {"dataset": "reviews", "strong": "randaugment", "ratio": 1}}}
+    with pytest.raises(ProblemsError, match="randaugment varies images alone"):
+        complete(words, reviews_project.dataset("reviews"), registry)
 
 
 def run_strategy(project: Project, registry: Registry, strategy: str, **training: object) -> tuple[Heard, str]:
