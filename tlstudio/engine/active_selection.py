@@ -91,7 +91,8 @@ def gradient_embeddings(probabilities: Matrix, inputs: Matrix, *, several: bool 
         several: Whether each label is a yes or no of its own, whose mean loss is learned.
     """
     errors = residuals(probabilities, several=several)
-    return np.einsum("nk,nd->nkd", errors, np.asarray(inputs, dtype=np.float64)).reshape(len(errors), -1)
+    products: NDArray[np.float64] = np.einsum("nk,nd->nkd", errors, np.asarray(inputs, dtype=np.float64))
+    return products.reshape(len(errors), -1)
 
 
 def badge(
