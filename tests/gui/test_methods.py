@@ -205,3 +205,28 @@ def test_what_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
     assert not curves.told_plot.chooser.isVisibleTo(curves)
     curves.show_runs({"b": runs[1].curves}, {"b": (1, SOLID)})
     assert not curves.told_plot.isVisibleTo(curves)
+
+
+def test_what_will_learn_is_a_picture_whose_blocks_are_told_by_pointer_and_keyboard(
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    page.draft.set_component("strategy", "lora")
+    wait_for_check(page, trained_state, qtbot)
+    picture = page.ready.picture
+    flight = page.draft.result.preflight
+    assert flight is not None
+    assert picture.isVisible()
+    assert picture.parts == flight.groups
+    assert picture.told() == ""
+    block = picture._blocks()[-1].center().toPoint()
+    qtbot.mouseMove(picture, block)
+    assert picture.told().startswith("head: ")
+    picture.setFocus()
+    qtbot.keyClick(picture, Qt.Key.Key_Right)
+    second = flight.groups[1]
+    assert picture.accessibleDescription().startswith(f"{second.name}: ")
+    assert "put in by the strategy" in picture.told()
+    assert page.ready._memory.figure != "—"
+    page.draft.set_options("training", {**QUICK, "learning_rate": 0})
+    wait_for_check(page, trained_state, qtbot)
+    assert not picture.isVisible(), "of what cannot start, nothing is known"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import SPLITS, Problem
@@ -16,6 +16,7 @@ from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import count_text, duration_text, size_text
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
+from tlstudio.gui.widgets.model_picture import ModelPicture
 from tlstudio.gui.widgets.sample_thumbs import row_thumb
 from tlstudio.gui.widgets.samples_model import short_label
 from tlstudio.gui.widgets.stat_card import StatCard
@@ -23,6 +24,7 @@ from tlstudio.gui.widgets.texts import text_label
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.engine.memory import MemoryNeed
 
 
 class ReadyView(QScrollArea):
@@ -46,10 +48,12 @@ class ReadyView(QScrollArea):
         self._data = StatCard("train_ready_data", self.tr("Learns from"))
         self._learns = StatCard("train_ready_learns", self.tr("What learns"))
         self._time = StatCard("train_ready_time", self.tr("Time"))
-        self._weights = StatCard("train_ready_weights", self.tr("Pretrained weights"))
+        self._memory = StatCard("train_ready_memory", self.tr("Memory"))
+        self._weights = StatCard("train_ready_weights", self.tr("Weights"))
+        self._figures = (self._data, self._learns, self._time, self._memory, self._weights)
         stats = QHBoxLayout()
         stats.setSpacing(12)
-        for card in (self._data, self._learns, self._time, self._weights):
+        for card in self._figures:
             stats.addWidget(card)
         self._plan = Card("train_ready_plan", spacing=10)
         self._plan_title = text_label(self.tr("What will happen"), "section", "train_ready_title")
@@ -74,6 +78,13 @@ class ReadyView(QScrollArea):
         self._plan.column.addLayout(head)
         self._plan.column.addWidget(self._sentence)
         self._plan.column.addLayout(self._list)
+        self._model = Card("train_ready_model", spacing=10)
+        self._model.column.addWidget(
+            text_label(self.tr("What will learn, from input to output"), "section", "train_ready_model_title")
+        )
+        self.picture = ModelPicture("train_ready_picture", state)
+        self._model.column.addWidget(self.picture)
+        self._model.hide()
         self._classes = Card("train_ready_classes")
         self._classes_title = text_label(self.tr("Classes in the training split"), "section", "train_ready_class_title")
         self._bars = BarList("train_ready_class_bars", state, self.tr("Items of each class"))
@@ -95,6 +106,7 @@ class ReadyView(QScrollArea):
         column.setSpacing(12)
         column.addLayout(stats)
         column.addWidget(self._plan)
+        column.addWidget(self._model)
         column.addWidget(self._classes)
         column.addWidget(self._examples, 1)
         column.addStretch()  # takes what is left while there are no examples
@@ -109,7 +121,7 @@ class ReadyView(QScrollArea):
         self._busy.show()
         if not fresh:
             return
-        for card in (self._data, self._learns, self._time, self._weights):
+        for card in self._figures:
             card.show_figure("—")
         self._plan_title.setText(self.tr("What will happen"))
         self._sentence.setText(
@@ -120,6 +132,7 @@ class ReadyView(QScrollArea):
         )
         self._sentence.show()
         self._show_list((), ())
+        self._model.hide()
         self._classes.hide()
         self._examples.hide()
         self._shown = ""
@@ -135,18 +148,26 @@ class ReadyView(QScrollArea):
         self._show_data(checked)
         flight = checked.preflight
         if flight is None:
-            for card in (self._learns, self._time, self._weights):
+            for card in self._figures[1:]:
                 card.show_figure("—")
         else:
-            unit = self.tr("of {0} parameters").format(count_text(flight.total))
+            unit = self.tr("of {0} in all").format(count_text(flight.total))
             self._learns.show_figure(count_text(flight.trainable), unit if flight.total else "")
-            device = self.tr("estimated on this machine")
+            device = self.tr("on this machine")
             time = "—" if flight.seconds is None else duration_text(flight.seconds)
             self._time.show_figure(time, device if flight.seconds is not None else self.tr("not known yet"))
+            if flight.memory is None:
+                self._memory.show_figure("—", self.tr("not known yet"))
+            else:
+                activations = self.tr("{0} for a batch").format(size_text(flight.memory.activations))
+                self._memory.show_figure(size_text(flight.memory.total), activations)
+                self._memory.setToolTip(_memory_words(flight.memory))
             if flight.weights is None or flight.weights.path is None:
                 self._weights.show_figure(self.tr("None"), flight.weights.origin if flight.weights else "")
             else:
                 self._weights.show_figure(size_text(flight.weights.size), flight.weights.origin)
+        self.picture.show_parts(flight.groups if flight is not None else ())
+        self._model.setVisible(bool(self.picture.parts))
         count = len(checked.problems)
         self._plan_title.setText(
             self.tr("What will happen")
@@ -191,7 +212,7 @@ class ReadyView(QScrollArea):
             return
         sizes = {split: len(revision.indices(split)) for split in SPLITS}
         unit = items_word(revision.modality)
-        rest = self.tr("{0}, {1} to check on").format(unit, f"{sizes['validation'] + sizes['test']:,}")
+        rest = self.tr("{0} · {1} to check").format(unit, f"{sizes['validation'] + sizes['test']:,}")
         self._data.show_figure(f"{sizes['train']:,}", rest)
         self._show_examples(revision)
         counts = revision.class_counts()["train"] if revision.classes else {}
@@ -221,3 +242,19 @@ class ReadyView(QScrollArea):
     def _open_item(self, sample_id: str) -> None:
         if self._revision is not None:
             self._state.show_items.emit(self._revision, [sample_id], self.tr("Training items"))
+
+
+def _memory_words(need: MemoryNeed) -> str:
+    """What the memory is needed for."""
+    parts = (
+        (_tr("model"), need.parameters),
+        (_tr("gradients"), need.gradients),
+        (_tr("optimizer"), need.optimizer),
+        (_tr("activations of a batch"), need.activations),
+    )
+    lines = [f"{name}: {size_text(size)}" for name, size in parts]
+    return "\n".join([*lines, _tr("What the libraries take comes on top.")])
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("ReadyView", text)
