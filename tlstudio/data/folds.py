@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,8 @@ def rows_of_fold(revision: Revision, number: int, folds: int, seed: int) -> Code
         folds=folds,
         seed=seed,
     )
-    return rows[assigned == number - 1]
+    found: Codes = rows[assigned == number - 1]
+    return found
 
 
 def assign_folds(
@@ -61,7 +62,7 @@ def assign_folds(
     units = join_units(groups, contents, len(labels))
     strata = strata_of(labels, task)
     alone = len(np.unique(units)) == len(units)  # many times faster
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    splitter: Any = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     together = None if alone else units
     result = np.full(len(labels), -1, dtype=np.int64)
     try:

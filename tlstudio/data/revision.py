@@ -160,7 +160,7 @@ class Revision:
     @property
     def _splits(self) -> list[str]:
         """The split of each row."""
-        stored: list[str] = self.table.column("split").to_pylist()
+        stored = cast("list[str]", self.table.column("split").to_pylist())
         if self.held_out is not None:
             stored = ["test" if split == "test" else "train" for split in stored]
             for row in self.held_out:
