@@ -5,7 +5,7 @@ Nothing heavy is loaded for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlstudio.api import MODALITIES, TASKS, Component, Modality, TaskHead
@@ -61,7 +61,7 @@ def _lines(table: Table, mark: str) -> Iterable[str]:
 def _tasks(registry: Registry) -> Iterable[tuple[str, ...]]:
     for modality, words in MODALITIES.items():
         for task, info in TASKS.items():
-            formats = [one for one in registry.formats.values() if one.modality == modality and task in one.tasks]
+            formats = [one for one in registry.formats.values() if one.modality == modality and task in one.every_task]
             heads = [head.name for head in registry.heads.values() if head.task == task and _takes(head, modality)]
             if formats and heads:
                 names = ", ".join(one.name for one in formats)
@@ -69,7 +69,9 @@ def _tasks(registry: Registry) -> Iterable[tuple[str, ...]]:
 
 
 def _takes(head: TaskHead, modality: Modality) -> bool:
-    return head.requires != "parts" or modality == "image+text"  # parts are what two joined backbones give
+    # Parts are what two joined backbones give; words and columns can only be hidden where there are such.
+    only: Mapping[str, Modality] = {"parts": "image+text", "masked": "text", "values": "table"}
+    return only.get(head.requires, modality) == modality
 
 
 def _backbones(registry: Registry) -> Iterable[tuple[str, ...]]:

@@ -84,7 +84,9 @@ class SamplesModel(QAbstractTableModel):
         self.endResetModel()
 
     def _columns_of(self, revision: Revision) -> tuple[tuple[str, str], ...]:
-        told: tuple[tuple[str, str], ...] = (("label", self.tr("Label")), ("split", self.tr("Split")))
+        told: tuple[tuple[str, str], ...] = (("split", self.tr("Split")),)
+        if revision.label_kind != "none":
+            told = (("label", self.tr("Label")), *told)
         file, source = ("source", self.tr("File")), ("source", self.tr("Source"))
         # A group is rare: its column is there only if somebody has one.
         grouped = any(str(name) for name in revision.table.column("group").unique().to_pylist())
