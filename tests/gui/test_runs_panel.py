@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tlstudio.engine.evaluate import read_evaluation
+from tlstudio.engine.pruning import Pruning
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.gui.panels.runs import RunsPanel
@@ -70,6 +71,26 @@ def test_the_newest_run_is_shown_with_the_figures_of_its_evaluation(page: RunsPa
     classes = view_of(page).result.classes.model()
     assert [classes.index(row, 0).data() for row in range(classes.rowCount())] == list(evaluation.classes)
     assert len(view_of(page).curves.loss_plot.curve("validation")) == 2
+
+
+def test_a_run_that_was_made_of_another_says_how_and_has_results(trained_state: AppState, qtbot: QtBot) -> None:
+    project = trained_state.project
+    assert project is not None
+    pruning = Pruning(project.run(project.runs()[0].id), project, trained_state.registry)
+    made = pruning.save(pruning.prune(0.5))
+    panel = RunsPanel(trained_state)
+    qtbot.addWidget(panel)
+    panel.show()
+    wait_for_jobs(trained_state, qtbot)
+    details = view_of(panel).details
+    assert details is not None
+    assert details.summary.id == made.id
+    assert run_title(made.id, trained_state.registry).endswith("Pruned")
+    label = view_of(panel).findChild(QLabel, "run_lineage")
+    assert label is not None
+    assert "50.0% of the weights" in details.made
+    assert view_of(panel).result.cards[0].figure == f"{made.metrics()['test']['accuracy']:.3f}"
+    assert not view_of(panel).kept.isVisible()
 
 
 def test_a_confusion_cell_opens_exactly_its_items(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:

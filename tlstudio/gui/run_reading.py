@@ -62,6 +62,7 @@ class RunDetails:
         problems: Sentences on what cannot be read.
         lineage: Titles of the runs that it goes back to, the oldest first.
         missing: Sentences on plugins that it was made with and that are gone: it can be read, and no more.
+        made: The sentence that says how it was made of other runs; empty: it was trained.
     """
 
     summary: RunSummary
@@ -75,6 +76,7 @@ class RunDetails:
     problems: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    made: str = ""
 
     @property
     def kept_validation(self) -> Mapping[str, float]:
@@ -136,6 +138,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         registry: The plugins that are loaded.
         with_data: Whether results and data are wanted, too.
     """
+    from tlstudio.engine.derivation import read_derivation
     from tlstudio.engine.evaluate import read_evaluation
     from tlstudio.engine.used_plugins import missing_plugins
 
@@ -147,6 +150,12 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         recipe = run.read_recipe()
         text = run.recipe_path.read_text(encoding="utf-8")
     except (TLStudioError, OSError) as error:
+        problems.append(str(error))
+    made = ""
+    try:
+        derivation = read_derivation(run)
+        made = derivation.sentence if derivation else ""
+    except TLStudioError as error:
         problems.append(str(error))
     evaluation, revision = None, None
     if with_data:
@@ -172,6 +181,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         problems=tuple(problems),
         lineage=_lineage(run, registry),
         missing=tuple(missing_plugins(run, registry)),
+        made=made,
     )
 
 

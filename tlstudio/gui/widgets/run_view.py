@@ -195,6 +195,7 @@ class RunView(QWidget):
         for key in ("again", "edit"):
             self.buttons[key].setEnabled(writable and whole and bool(details.recipe))
         came = self.tr("Started from {0}").format(" → ".join(details.lineage)) if details.lineage else ""
+        came = details.made or came
         self._lineage.setText(came or self.tr("Learned from {0} {1}").format(summary.dataset, summary.revision))
         self.buttons["start_from"].setEnabled(writable and whole and summary.status in ("done", "stopped"))
         self._show_kept(details)
