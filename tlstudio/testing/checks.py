@@ -110,12 +110,16 @@ def check_head(
     torch.manual_seed(0)
     module = head.build(network.shape, target, options if options is not None else head.Options())
     module.train()
+    require(module.views == head.views, "The module must have as many views as the head.")
     with torch.no_grad():
-        features = network(inputs)
+        features = network({name: torch.cat([tensor] * head.views) for name, tensor in inputs.items()})
     features.context = module.encoder().context(samples)
     output = module(features)
-    require(len(output) == count, f"forward() gave {tuple(output.shape)}: the first dimension must be the batch.")
-    if not module.decodes_in_place:
+    everything = count * head.views
+    require(len(output) == everything, f"forward() gave {tuple(output.shape)}: the first dimension must be the batch.")
+    if head.views > 1:
+        output = output.unflatten(0, (count, head.views))
+    elif not module.decodes_in_place:
         require(output.ndim == 2, f"forward() gave {tuple(output.shape)} instead of [{count}, K].")
     encoder = pickle.loads(pickle.dumps(module.encoder()))  # noqa: S301  our own
     encoded = encoder(labels, items if module.decodes_in_place or head.reads_inputs else ())
@@ -149,6 +153,8 @@ def check_head(
         encoder([prediction.value], [item])
     unknown = "there is no such label"
     kind = TASKS[target.task].label
+    if kind == "none":
+        return
     try:
         # Any text can be written, and anything be an anomaly; that there is no label is what no model can learn.
         free = kind == "text" or target.task == "anomaly_detection"
