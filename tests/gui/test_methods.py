@@ -24,6 +24,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.step_values import GRADIENTS, RATES
 from tlstudio.gui.widgets.methods_dialog import METHOD_ROLE, REASON_ROLE, MethodsDialog
 from tlstudio.gui.widgets.run_curves import RunCurves
+from tlstudio.gui.widgets.run_table import RunTable
 
 SOLID = Qt.PenStyle.SolidLine
 
@@ -193,6 +194,12 @@ def test_what_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
     assert "head" in plot.keys
     project = trained_state.project
     assert project is not None
+    table = RunTable(trained_state)
+    qtbot.addWidget(table)
+    table.runs_model.set_runs(project.runs())
+    table.filter_model.search("near the start l2_sp")
+    assert table.filter_model.rowCount() == 1, "runs are found by the titles and names of their methods"
+    assert table.filter_model.index(0, 4).data() == "Full fine-tuning + l2_sp"
     runs = [read_details(project, run, trained_state.registry) for run in project.runs()]
     curves = RunCurves("curves", trained_state)
     qtbot.addWidget(curves)

@@ -131,6 +131,8 @@ def _show_run(output: Output, project: Project, run: Run, registry: Registry) ->
             ("Lineage", " -> ".join([*(one.run for one in ancestors), run.id]) if ancestors else ""),
             ("Head", summary.head),
             ("Strategy", summary.strategy),
+            ("Methods", ", ".join(summary.methods)),
+            ("Samples per class", summary.shots or None),
             ("Kept epoch", summary.best_epoch or None),
             ("Time", duration(summary.seconds) if summary.seconds else ""),
             ("Note", summary.note),

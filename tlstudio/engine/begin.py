@@ -32,6 +32,8 @@ def new_run(recipe: Recipe, project: Project, *, queued: bool = False) -> Run:
         strategy=recipe.strategy.name,
         status="queued" if queued else "running",
         start_from=recipe.backbone.start_from,
+        methods=list(recipe.methods),
+        shots=recipe.dataset.shots,
     )
 
 

@@ -205,6 +205,8 @@ class Bench:
             head=recipe.head.name,
             strategy=recipe.strategy.name,
             start_from=recipe.backbone.start_from,
+            methods=list(recipe.methods),
+            shots=recipe.dataset.shots,
             made_by=derivation.made_by,
             fill=fill,
         )

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -248,6 +248,8 @@ class Project:
         status: str = "running",
         start_from: str = "",
         made_by: str = "",
+        methods: Sequence[str] = (),
+        shots: int = 0,
         fill: Callable[[Path, str], None] | None = None,
     ) -> Run:
         """Make the folder of a run: of one that is about to start in this process, or of one that waits for its turn.
@@ -263,6 +265,8 @@ class Project:
             start_from: The run or exported model that it takes its backbone from; empty: none.
             made_by: What has made it of other runs, which is a part of the id in place of the strategy; empty: it is
                 trained.
+            methods: Names of its methods.
+            shots: It learns from so many samples of each class; 0: all.
             fill: Puts all else into the folder, given the run's id; the run is there with it or not at all.
 
         Raises:
@@ -277,6 +281,8 @@ class Project:
             "strategy": strategy,
             "start_from": start_from,
             **({"made_by": made_by} if made_by else {}),
+            **({"methods": list(methods)} if methods else {}),
+            **({"shots": shots} if shots else {}),
         }
         now = datetime.now(UTC)
         with self._changing:

@@ -43,6 +43,8 @@ class RunSummary:
         tags: The user's tags.
         start_from: The run or exported model that it took its backbone from; empty: none.
         made_by: What has made it of other runs, such as ``"soup"``; empty: it was trained.
+        methods: Names of its methods.
+        shots: It has learned from so many samples of each class; 0: all.
     """
 
     id: str
@@ -61,16 +63,18 @@ class RunSummary:
     tags: tuple[str, ...] = ()
     start_from: str = ""
     made_by: str = ""
+    methods: tuple[str, ...] = ()
+    shots: int = 0
 
 
-def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, str], created: str, status: str) -> None:
+def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, Any], created: str, status: str) -> None:
     """Fill the folder of a run that is about to start in this process, or that waits for its turn.
 
     Args:
         folder: Its folder, empty.
         recipe_toml: The recipe.
         values: ``dataset``, ``revision``, ``backbone``, ``head``, ``strategy`` and ``start_from``; ``made_by`` where
-            it is not trained.
+            it is not trained; ``methods`` and ``shots`` where there are any.
         created: ISO 8601 in UTC.
         status: ``"running"`` or ``"queued"``.
     """
@@ -166,4 +170,6 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
         tags=tuple(record.get("tags", ())),
         start_from=str(record.get("start_from", "")),
         made_by=str(record.get("made_by", "")),
+        methods=tuple(str(name) for name in record.get("methods", ())),
+        shots=int(record.get("shots", 0)),
     )

@@ -212,7 +212,7 @@ class ReadyView(QScrollArea):
             return
         sizes = {split: len(revision.indices(split)) for split in SPLITS}
         unit = items_word(revision.modality)
-        rest = self.tr("{0} · {1} to check").format(unit, f"{sizes['validation'] + sizes['test']:,}")
+        rest = self.tr("{0}, {1} to check").format(unit, f"{sizes['validation'] + sizes['test']:,}")
         self._data.show_figure(f"{sizes['train']:,}", rest)
         self._show_examples(revision)
         counts = revision.class_counts()["train"] if revision.classes else {}

@@ -92,7 +92,10 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
         return component_title(registry, "backbone", run.backbone)
 
     def strategy(run: RunSummary) -> str:
-        return component_title(registry, "strategy", run.strategy)
+        return " + ".join([component_title(registry, "strategy", run.strategy), *run.methods])
+
+    def what_it_did(run: RunSummary) -> str:
+        return "\n".join([run.strategy, *(component_title(registry, "method", name) for name in run.methods)])
 
     return (
         _Column(
@@ -101,7 +104,7 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
         _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status, 104),
         _Column(_tr("Data set"), _dataset, _dataset, 120),
         _Column(_tr("Backbone"), backbone, backbone, 150, tip=lambda run: run.backbone),
-        _Column(_tr("Strategy"), strategy, strategy, 120, tip=lambda run: run.strategy),
+        _Column(_tr("Strategy"), strategy, strategy, 150, tip=what_it_did),
         _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 132, right=True),
         _Column(_tr("Time"), _time_text, lambda run: run.seconds, 64, right=True),
         _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 90),
@@ -115,7 +118,8 @@ METRIC_COLUMN = 5
 
 
 def _dataset(run: RunSummary) -> str:
-    return f"{run.dataset} {run.revision}".strip()
+    shots = _tr(" · {0} a class").format(run.shots) if run.shots else ""
+    return f"{run.dataset} {run.revision}".strip() + shots
 
 
 def _time_text(run: RunSummary) -> str:
@@ -249,7 +253,9 @@ class RunFilter(QSortFilterProxyModel):
         if not self._words:
             return True
         model = self.sourceModel()
-        cells = [str(model.index(row, column, parent).data()) for column in range(model.columnCount())]
+        roles = (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)  # names and titles
+        columns = [model.index(row, column, parent) for column in range(model.columnCount())]
+        cells = [str(index.data(role)) for index in columns for role in roles]
         run: RunSummary = model.index(row, 0, parent).data(RUN_ROLE)
         text = " ".join([*cells, run.id, run.backbone]).casefold()  # names count, too, although titles are shown
         return all(word in text for word in self._words)

@@ -27,7 +27,7 @@ class StatCard(QFrame):
         self._figure = text_label("—", "figure", f"{name}_figure", elide=True)
         self._detail = text_label(" ", "second", f"{name}_detail", elide=True)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(15, 10, 8, 10)
+        layout.setContentsMargins(12, 10, 6, 10)
         layout.setSpacing(1)
         for label in (self._caption, self._figure, self._detail):
             layout.addWidget(label)
