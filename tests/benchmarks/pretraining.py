@@ -35,7 +35,6 @@ from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 
-TEXTS = 2000  # of the reviews, drawn for each seed
 IMAGES: dict[str, Any] = {"name": "test_resnet", "options": {"weights": "random", "image_size": 64}}
 MINILM: dict[str, Any] = {"name": "all-MiniLM-L6-v2", "options": {"max_length": 64}}
 
@@ -47,6 +46,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("images", "texts"), action="append")
     parser.add_argument("--epochs", type=int, default=60, help="of SimCLR")
     parser.add_argument("--backbone", default=IMAGES["name"], help="of the images")
+    parser.add_argument("--texts", type=int, default=2000, help="of the reviews, drawn for each seed")
     parser.add_argument("--movies", type=Path)
     arguments = parser.parse_args()
     manager = PluginManager()
@@ -59,13 +59,17 @@ def main() -> None:
         head = {"name": "contrastive"}
         title = f"drawings, SimCLR from scratch, {arguments.backbone}, {arguments.epochs} epochs"
         pretrain = {"backbone": backbone, "head": head, "training": training}
-        print_rows(title, [one_seed(seed, pretrain, None, manager.registry) for seed in range(arguments.seeds)])
+        print_rows(title, [one_seed(seed, pretrain, None, 0, manager.registry) for seed in range(arguments.seeds)])
     if "texts" in chosen:
         training = {"epochs": 3, "batch_size": 32}
         pretrain = {"backbone": MINILM, "head": {"name": "masked_language_model"}, "training": training}
         movies: Path = arguments.movies or next(data for data in DEMO_DATA if data.name == "texts").path()
-        title = f"{'reviews' if arguments.movies else 'news'}, masked language modelling, MiniLM, 3 epochs"
-        print_rows(title, [one_seed(seed, pretrain, movies, manager.registry) for seed in range(arguments.seeds)])
+        named = f"{arguments.texts:,} reviews" if arguments.movies else "news"
+        title = f"{named}, masked language modelling, MiniLM, 3 epochs"
+        print_rows(
+            title,
+            [one_seed(seed, pretrain, movies, arguments.texts, manager.registry) for seed in range(arguments.seeds)],
+        )
 
 
 def print_rows(title: str, results: Sequence[Mapping[str, tuple[float, float]]]) -> None:
@@ -79,11 +83,11 @@ def print_rows(title: str, results: Sequence[Mapping[str, tuple[float, float]]])
 
 
 def one_seed(
-    seed: int, pretrain: dict[str, Any], table: Path | None, registry: Registry
+    seed: int, pretrain: dict[str, Any], table: Path | None, count: int, registry: Registry
 ) -> dict[str, tuple[float, float]]:
     """Measure a probe before and after pretraining; returns each measure as ``(before, after)``."""
     with tempfile.TemporaryDirectory() as folder, Project.create(Path(folder) / "project") as project:
-        labelled = imported(project, registry, table, Path(folder), seed)
+        labelled = imported(project, registry, table, count, Path(folder), seed)
         plain = without_labels(project, registry, labelled, Path(folder), seed)
         training = {**pretrain["training"], "seed": seed}
         start = time.perf_counter()
@@ -104,15 +108,15 @@ def one_seed(
         return found
 
 
-def imported(project: Project, registry: Registry, table: Path | None, folder: Path, seed: int) -> Revision:
-    """Import the labelled data as split for a seed: drawings, or texts of a table or folder."""
+def imported(project: Project, registry: Registry, table: Path | None, count: int, folder: Path, seed: int) -> Revision:
+    """Import the labelled data as split for a seed: drawings, or so many texts of a table, or those of a folder."""
     source, options = table, {}
     if source is None:
         source = next(data for data in DEMO_DATA if data.name == "images").path()
     elif source.is_file():
         with source.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        drawn = np.random.default_rng(seed).choice(len(rows), TEXTS, replace=False)
+        drawn = np.random.default_rng(seed).choice(len(rows), count, replace=False)
         source, options = folder / "labelled.csv", {"text_column": "text", "label_column": "sentiment"}
         write(source, [rows[index] for index in drawn])
     request, _ = plan_import(registry.formats.values(), source, name="labelled", options=options, seed=seed)
