@@ -130,7 +130,9 @@ class ModuleBackbone(Backbone):
 
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name those of images; what is prepared by the plugin's own function is not varied."""
-        return ("none",) if self._prepare is not None else super().augmentations(wanted)
+        if self._prepare is not None:
+            return ("none",)
+        return super().augmentations(wanted)
 
     def _module(self) -> OwnNetwork:
         from tlstudio.api.own_networks import OwnNetwork
