@@ -12,7 +12,11 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.trained import tiny_recipe
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.derivation import read_derivation
 from tlstudio.engine.evaluate import read_evaluation
+from tlstudio.engine.execute import execute_run
 from tlstudio.engine.pruning import Pruning
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import add_to_queue
@@ -22,6 +26,7 @@ from tlstudio.gui.run_reading import differences
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import LIGHT
 from tlstudio.gui.titles import run_title
+from tlstudio.gui.widgets.after_training import AfterTrainingDialog
 from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style
 from tlstudio.gui.widgets.run_view import RunView
@@ -91,6 +96,36 @@ def test_a_run_that_was_made_of_another_says_how_and_has_results(trained_state: 
     assert "50.0% of the weights" in details.made
     assert view_of(panel).result.cards[0].figure == f"{made.metrics()['test']['accuracy']:.3f}"
     assert not view_of(panel).kept.isVisible()
+
+
+def test_a_run_is_averaged_with_its_start_at_the_share_on_a_slider(trained_state: AppState, qtbot: QtBot) -> None:
+    project, registry = trained_state.project, trained_state.registry
+    assert project is not None
+    recipe = tiny_recipe(project, registry, strategy={"name": "lp_ft", "options": {}}, methods={"wise_ft": {}})
+    first = execute_run(recipe, project, registry, on_event=lambda _event: None, control=RunControl())
+    panel = RunsPanel(trained_state)
+    qtbot.addWidget(panel)
+    panel.show()
+    wait_for_jobs(trained_state, qtbot)
+    click(panel, "run_after", qtbot)
+    dialog = panel.window().findChild(AfterTrainingDialog)
+    assert dialog is not None
+    assert dialog.way.count() == 2
+    dialog.measure()
+    wait_for_jobs(trained_state, qtbot)
+    curve = dialog.plot.curve("validation")
+    assert len(curve) == 11
+    assert 0 <= dialog.share <= 1
+    dialog.slider.setValue(5)
+    with qtbot.waitSignal(dialog.made, timeout=LONG) as made:
+        dialog.make()
+    wait_for_jobs(trained_state, qtbot)
+    derivation = read_derivation(project.run(made.args[0]))
+    assert derivation is not None
+    assert derivation.options == {"alpha": 0.25}
+    assert derivation.parents[0].run == first.id
+    assert len(derivation.curve) == 11
+    assert panel.table.selected == (made.args[0],)
 
 
 def test_a_confusion_cell_opens_exactly_its_items(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:

@@ -63,6 +63,7 @@ class RunDetails:
         lineage: Titles of the runs that it goes back to, the oldest first.
         missing: Sentences on plugins that it was made with and that are gone: it can be read, and no more.
         made: The sentence that says how it was made of other runs; empty: it was trained.
+        has_start: Whether it has kept the weights that its fine-tuning began with.
     """
 
     summary: RunSummary
@@ -77,6 +78,7 @@ class RunDetails:
     lineage: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     made: str = ""
+    has_start: bool = False
 
     @property
     def kept_validation(self) -> Mapping[str, float]:
@@ -182,6 +184,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         lineage=_lineage(run, registry),
         missing=tuple(missing_plugins(run, registry)),
         made=made,
+        has_start=(run.folder / "checkpoints" / "start").is_dir(),
     )
 
 

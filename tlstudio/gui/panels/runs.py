@@ -21,6 +21,7 @@ from tlstudio.api import SPLITS, TLStudioError
 from tlstudio.gui.run_reading import RunDetails, read_details
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
+from tlstudio.gui.widgets.after_training import AfterTrainingDialog
 from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.file_dialogs import ask_output_folder
@@ -262,6 +263,8 @@ class RunsPanel(QWidget):
             self.evaluate(details.summary.id)
         elif action == "export":
             self._ask_export(details.summary.id)
+        elif action == "after":
+            self._open_after(details)
         elif action == "start_from":
             self._state.navigate.emit("train")
             self._state.start_requested.emit({"start_from": details.summary.id})
@@ -270,6 +273,17 @@ class RunsPanel(QWidget):
             self._state.predict_requested.emit(details.summary.id)
         else:
             self._rerun(details, edit=action == "edit")
+
+    def _open_after(self, details: RunDetails) -> None:
+        dialog = AfterTrainingDialog(self._state, details.summary.id, has_start=details.has_start, parent=self.window())
+
+        def made(run_id: str) -> None:
+            self._wanted = (run_id,)
+            self._state.runs_changed.emit()
+
+        dialog.made.connect(made)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
 
     def _go_on(self, run_id: str) -> None:
         if self._state.run_state.active or self._state.queue.on:

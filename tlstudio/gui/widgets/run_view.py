@@ -27,7 +27,8 @@ class RunView(QWidget):
     """Shows one run.
 
     Signals:
-        action(str): One of `ACTIONS`, ``"start_from"``, ``"evaluate"`` or ``"go_on"`` is wanted for the run.
+        action(str): One of `ACTIONS`, ``"start_from"``, ``"after"``, ``"evaluate"`` or ``"go_on"`` is wanted for the
+            run.
     """
 
     action = Signal(str)
@@ -114,9 +115,17 @@ class RunView(QWidget):
         )
         button.clicked.connect(lambda: self.action.emit("start_from"))
         self.buttons["start_from"] = button
+        self.buttons["after"] = push_button(
+            self.tr("A&verage or prune…"),
+            "link",
+            "run_after",
+            hint=self.tr("Makes a new run of this one without training: mixed with its start, or with fewer weights"),
+        )
+        self.buttons["after"].clicked.connect(lambda: self.action.emit("after"))
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addWidget(self._lineage, 1)
+        row.addWidget(self.buttons["after"])
         row.addWidget(button)
         return row
 
@@ -197,7 +206,8 @@ class RunView(QWidget):
         came = self.tr("Started from {0}").format(" → ".join(details.lineage)) if details.lineage else ""
         came = details.made or came
         self._lineage.setText(came or self.tr("Learned from {0} {1}").format(summary.dataset, summary.revision))
-        self.buttons["start_from"].setEnabled(writable and whole and summary.status in ("done", "stopped"))
+        for key in ("start_from", "after"):
+            self.buttons[key].setEnabled(writable and whole and summary.status in ("done", "stopped"))
         self._show_kept(details)
         self.buttons["evaluate"].setEnabled(writable and whole and details.revision is not None)
         self.buttons["go_on"].setEnabled(writable and whole and bool(details.recipe))
