@@ -1,4 +1,4 @@
-"""The catalogue of tasks, backbones, formats and strategies is what the plugins say, in the README and in the help."""
+"""The catalogue of tasks, components and methods is what the plugins say, in the README and in the help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_catalogue_in_the_readme_is_what_the_plugins_bring() -> None:
 
 def test_everything_that_is_registered_is_in_the_catalogue(registry: Registry) -> None:
     text = as_markdown(catalogue(registry))
-    named = [*registry.heads, *registry.formats, *registry.strategies, *registry.backbones]
+    named = [*registry.heads, *registry.formats, *registry.strategies, *registry.methods, *registry.backbones]
     assert [name for name in named if f" {name} |" not in text and f" {name}," not in text] == []
     tasks = {head.task for head in registry.heads.values()}
     assert [task for task in tasks if TASKS[task].title not in text] == []

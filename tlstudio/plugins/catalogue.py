@@ -12,6 +12,9 @@ from tlstudio.api import MODALITIES, TASKS, Component, Modality, TaskHead
 from tlstudio.plugins.ready_recipes import ready_recipes
 from tlstudio.plugins.registry import Registry
 
+METHOD_KINDS: Sequence[str] = ("regularisation", "data", "two domains", "few labels", "without labels")
+"""The order in which methods are listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -29,12 +32,13 @@ class Table:
 
 
 def catalogue(registry: Registry) -> tuple[Table, ...]:
-    """List tasks, backbones, formats of data, strategies and ready recipes."""
+    """List tasks, backbones, formats of data, strategies, methods and ready recipes."""
     return (
         Table("Tasks", ("data", "task", "what it does", "heads", "formats"), tuple(_tasks(registry))),
         Table("Backbones", ("name", "takes", "what it is"), tuple(_backbones(registry))),
         Table("Formats of data", ("name", "gives", "what it reads"), tuple(_formats(registry))),
         Table("Strategies", ("name", "what it does"), tuple(_described(registry.strategies.values()))),
+        Table("Methods beside a strategy", ("name", "for", "what it does", "source"), tuple(_methods(registry))),
         Table("Recipes", ("name", "task", "what it does"), tuple(_recipes(registry))),
     )
 
@@ -92,6 +96,12 @@ def _formats(registry: Registry) -> Iterable[tuple[str, ...]]:
 def _described(components: Iterable[Component]) -> Iterable[tuple[str, ...]]:
     for component in components:
         yield component.name, f"{_titled(component)}{component.description}"
+
+
+def _methods(registry: Registry) -> Iterable[tuple[str, ...]]:
+    order = {kind: number for number, kind in enumerate(METHOD_KINDS)}
+    for method in sorted(registry.methods.values(), key=lambda one: order.get(one.kind, len(order))):
+        yield method.name, method.kind, f"{_titled(method)}{method.description}", method.source
 
 
 def _recipes(registry: Registry) -> Iterable[tuple[str, ...]]:

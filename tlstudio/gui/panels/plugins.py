@@ -192,6 +192,7 @@ class PluginsPanel(QWidget):
             "family": self.tr("Backbones"),
             "head": self.tr("Task head"),
             "strategy": self.tr("Strategy"),
+            "method": self.tr("Method"),
             "format": self.tr("Data format"),
         }
         for index, provided in enumerate(record.provides):

@@ -61,6 +61,7 @@ class HelpDialog(Sheet):
             self.tr("Backbones"),
             self.tr("Formats of data"),
             self.tr("Strategies"),
+            self.tr("Methods beside a strategy"),
             self.tr("Recipes"),
         )
         for number, (title, table) in enumerate(zip(titles, tables, strict=True)):
@@ -105,7 +106,7 @@ class HelpDialog(Sheet):
             self.tr("Project: make a project. It is a folder; everything you do stays in it."),
             self.tr("Data: drop a folder with one subfolder a class, or a table with texts and labels."),
             self.tr("Data: look at the problems found; a model learns mistakes as readily as facts."),
-            self.tr("Train: choose backbone, head and strategy. The suggestions suit your data."),
+            self.tr("Train: choose backbone, head, strategy and methods. The suggestions suit your data."),
             self.tr("Runs: compare runs, open the confusion matrix, look at the worst items."),
             self.tr("Predict: try the model on new data, predict a whole folder, export it."),
         )

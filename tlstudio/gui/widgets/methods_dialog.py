@@ -157,15 +157,16 @@ class MethodsDialog(QDialog):
         titles = kind_titles()
         kinds: dict[str, list[Method]] = {kind: [] for kind in titles}
         for method in self._state.registry.methods.values():
-            text = f"{method.title} {method.name} {method.description} {method.source} {titles[method.kind]}"
-            if all(word in text.casefold() for word in words):
-                kinds[method.kind].append(method)
+            kind = titles.get(method.kind, method.kind)
+            text = f"{method.title} {method.name} {method.description} {method.source} {kind}".casefold()
+            if all(word in text for word in words):
+                kinds.setdefault(method.kind, []).append(method)
         self.list.blockSignals(True)
         self.list.clear()
         for kind, methods in kinds.items():
             if not methods:
                 continue
-            heading = QListWidgetItem(titles[kind].upper())
+            heading = QListWidgetItem(titles.get(kind, kind).upper())
             heading.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(heading)
             for method in methods:
