@@ -10,7 +10,7 @@ from tlstudio_strategies.bitfit import BitFit
 from tlstudio_strategies.bottleneck import BottleneckAdapters
 from tlstudio_strategies.full import Full
 from tlstudio_strategies.gradual import GradualUnfreezing
-from tlstudio_strategies.lora import LoRA
+from tlstudio_strategies.lora import LoRA, QLoRA
 from tlstudio_strategies.lp_ft import LPFT
 from tlstudio_strategies.nearest_mean import NearestMean
 from tlstudio_strategies.partial import Partial
@@ -35,6 +35,7 @@ def register_strategies() -> Sequence[FineTuningStrategy]:
         Surgical(),
         BitFit(),
         LoRA(),
+        QLoRA(),
         LoKr(),
         OFT(),
         IA3(),

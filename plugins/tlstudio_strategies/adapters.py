@@ -15,8 +15,9 @@ from transformers.pytorch_utils import Conv1D
 
 from tlstudio.api import RunError
 from tlstudio_strategies.blocks import attention_names, bypassed, ends_of_feed_forward, keys_and_values, no_blocks
+from tlstudio_strategies.four_bits import in_four_bits, out_of_four_bits
 
-__all__ = ["add_ia3", "add_lokr", "add_lora", "add_oft", "layers_to_adapt", "merge_adapters"]
+__all__ = ["add_ia3", "add_lokr", "add_lora", "add_oft", "add_qlora", "layers_to_adapt", "merge_adapters"]
 
 Target = Literal["auto", "attention", "all-linear"]
 
@@ -56,6 +57,28 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
         target_parameters=parameters or None,
     )
     inject(network, config)
+
+
+def add_qlora(network: nn.Module, *, rank: int, alpha: int, dropout: float) -> None:
+    """Put the linear layers inside of a network's blocks into four bits and LoRA adapters beside them, in place.
+
+    Embeddings, norms and the output layer of a language model stay as they are.
+
+    Args:
+        network: The network, frozen.
+        rank: Width of the adapters.
+        alpha: Their output is scaled by alpha / rank.
+        dropout: Share of their inputs that is dropped while training.
+
+    Raises:
+        RunError: It has no blocks with linear layers.
+    """
+    names = [name for name in layers_to_adapt(network, "all-linear")[0] if re.search(r"\d\.", name)]
+    modules = [name for name in names if type(network.get_submodule(name)) is nn.Linear]
+    if not modules:
+        raise no_blocks("QLoRA")
+    in_four_bits(network, modules)
+    inject(network, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=exactly(modules)))
 
 
 def add_lokr(network: nn.Module, *, rank: int, alpha: int, factor: int, target: Target) -> None:
@@ -203,6 +226,7 @@ def merge_adapters(network: nn.Module) -> None:
     Afterwards the network has the same modules and state dict names as before, and the same outputs up
     to rounding.
     """
+    out_of_four_bits(network)
     # Outer layers first: one that wraps a fused attention holds others inside.
     for name, layer in [(n, m) for n, m in network.named_modules() if isinstance(m, BaseTunerLayer)]:
         unload = getattr(layer, "unload_and_optionally_merge_module", None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import Options, option
-from tlstudio_strategies.added import PeftStrategy, Target, target_option
+from tlstudio.api import BackboneInfo, Options, TaskHead, option
+from tlstudio_strategies.added import PeftStrategy, Target, target_option, without_tokens
 from tlstudio_strategies.common import options_as
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LoRA", "LoRAOptions"]
+__all__ = ["LoRA", "LoRAOptions", "QLoRA", "QLoRAOptions"]
 
 
 class LoRAOptions(Options):
@@ -68,3 +68,41 @@ class LoRA(PeftStrategy):
             target=chosen.target,
             use_dora=chosen.use_dora,
         )
+
+
+class QLoRAOptions(Options):
+    """Options of QLoRA."""
+
+    rank: int = option(
+        16, title="Rank", help="Width of the added matrices: more can learn more, and needs more memory.", ge=1, le=1024
+    )
+    alpha: int = option(16, title="Alpha", help="What is learned is scaled by alpha / rank.", ge=1, le=65_536)
+    dropout: float = option(
+        0.05, title="Dropout", help="Share of the adapters' inputs that is dropped while training.", ge=0, lt=1
+    )
+
+
+class QLoRA(PeftStrategy):
+    """LoRA beside layers in four bits (Dettmers et al. 2023, arXiv:2305.14314): NF4, blocks of 64, in plain torch.
+
+    The scales of the blocks stay in 32 bits ("double quantisation" is left out): four and a half bits a weight.
+    """
+
+    name = "qlora"
+    title = "QLoRA"
+    description = (
+        "LoRA beside a backbone whose linear layers are kept in four bits each: an eighth of their memory, for large "
+        "models that would not fit otherwise. Slower, and a little less exact; an export has full weights again."
+    )
+    Options = QLoRAOptions
+
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse networks without blocks of linear layers; see `FineTuningStrategy`."""
+        return without_tokens(backbone, "QLoRA")
+
+    def add(self, backbone: nn.Module, options: api.Options) -> None:
+        """Put layers into four bits, and adapters beside them that do nothing yet."""
+        from tlstudio_strategies.adapters import add_qlora
+
+        chosen = options_as(QLoRAOptions, options)
+        add_qlora(backbone, rank=chosen.rank, alpha=chosen.alpha, dropout=chosen.dropout)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from scipy.stats import norm
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, resnet18
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, ViTConfig
@@ -28,7 +30,8 @@ from tlstudio_heads.heads import Classification
 from tlstudio_strategies.adapter_files import save_adapter
 from tlstudio_strategies.added import IA3, OFT, AddedStrategy, LoKr
 from tlstudio_strategies.bottleneck import BottleneckAdapters
-from tlstudio_strategies.lora import LoRA
+from tlstudio_strategies.four_bits import NF4, FourBitLinear, out_of_four_bits
+from tlstudio_strategies.lora import LoRA, QLoRA
 from tlstudio_strategies.soft_prompts import PrefixTuning, PromptTuning
 from tlstudio_strategies.vpt import VisualPrompts
 from tlstudio_text.network import TextNetwork
@@ -282,9 +285,9 @@ def test_an_adapter_is_what_the_paper_says() -> None:
         torch.testing.assert_close(layer(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy", [IA3(), BottleneckAdapters()], ids=lambda s: s.name)
+@pytest.mark.parametrize("strategy", [IA3(), BottleneckAdapters(), QLoRA()], ids=lambda s: s.name)
 def test_a_backbone_without_blocks_is_told_before_and_while_it_is_prepared(
-    strategy: IA3 | BottleneckAdapters, registry: Any
+    strategy: IA3 | BottleneckAdapters | QLoRA, registry: Any
 ) -> None:
     info = registry.backbone("test_resnet").info()
     assert "transformer" in (strategy.why_not(info, Classification()) or "")
@@ -465,3 +468,51 @@ def test_every_number_that_was_added_gets_a_gradient_and_nothing_else_moves(
     assert learning == {name for name, p in model.named_parameters() if p.grad is not None}
     torch.optim.SGD([p for p in model.parameters() if p.grad is not None], lr=0.1).step()
     assert learning == {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def test_four_bits_are_the_nearest_quantiles_of_a_normal_distribution() -> None:
+    # Appendix E of the paper, by SciPy: quantiles of equal shares on both sides, and zero.
+    offset = 0.9677083
+    above = norm.ppf(np.linspace(offset, 0.5, 9)[:-1])
+    below = -norm.ppf(np.linspace(offset, 0.5, 8)[:-1])
+    table = np.sort([*above, 0.0, *below]) / above.max()
+    np.testing.assert_allclose(NF4, table, atol=1e-6)
+
+    torch.manual_seed(0)
+    plain = nn.Linear(50, 7)  # 350 weights: the last block is not full
+    weight = plain.weight.detach().double().numpy().ravel()
+    expected = np.empty_like(weight)
+    for start in range(0, weight.size, 64):
+        block = weight[start : start + 64]
+        largest = np.abs(block).max()
+        expected[start : start + 64] = table[np.abs(block[:, None] / largest - table).argmin(axis=1)] * largest
+    layer = FourBitLinear(plain)
+    np.testing.assert_allclose(layer.weight.numpy().ravel(), expected, atol=1e-6)
+    assert sum(p.numel() * p.element_size() for p in (layer.packed, layer.scales)) == 192 + 6 * 4
+    x = torch.randn(3, 4, 50, requires_grad=True)
+    output = layer(x)
+    torch.testing.assert_close(output, nn.functional.linear(x, layer.weight, plain.bias))
+    torch.autograd.backward(output.square().sum())
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, 2 * output.detach() @ layer.weight)
+
+
+def test_qlora_freezes_four_bits_and_an_export_has_plain_layers_that_give_the_same() -> None:
+    model = prepared(llama, QLoRA(), rank=2, dropout=0.0)
+    backbone: Any = model.backbone
+    assert all("lora_" in name for name in added_names(model))
+    quantised = [name for name, module in backbone.named_modules() if isinstance(module, FourBitLinear)]
+    assert len(quantised) == 2 * 7
+    start = outputs(backbone)
+    plain = copy.deepcopy(backbone)
+    for parameter in plain.parameters():
+        if parameter.requires_grad:
+            nn.init.zeros_(parameter)
+    out_of_four_bits(plain)
+    torch.testing.assert_close(outputs(plain), start)
+    stirred(backbone)
+    then = outputs(backbone)
+    assert not torch.allclose(then, start, atol=1e-4)
+    QLoRA().merge(model)
+    torch.testing.assert_close(outputs(backbone), then, rtol=1e-4, atol=1e-4)
+    assert set(backbone.state_dict()) == set(built(llama).state_dict())

@@ -74,6 +74,8 @@ COMBINATIONS = [
     ("bert", "classification", "setfit"),
     ("test_efficientnet", "classification", "nearest_mean"),
     ("wav2vec2", "classification", "nearest_mean"),
+    ("bert", "classification", "qlora"),
+    ("llama", "generation", "qlora"),
     ("bert", "token_classification", "ia3"),
     ("test_vit", "classification", "ia3"),
     ("t5", "generation", "ia3"),
