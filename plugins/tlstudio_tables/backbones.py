@@ -84,7 +84,7 @@ class FittedBackbone(Backbone, Generic[Facts]):
 
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name none: what could be changed of a row without changing what it says is not known."""
-        return ("none",)
+        return ["none"]
 
     def _known(self, assets: Path | None) -> Facts:
         if assets is not None:

@@ -132,7 +132,7 @@ class TextBackbone(Backbone):
 
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name those that leave out and swap words, but where each word counts in its place."""
-        return ("none", "light", "strong") if wanted in ("pooled", "parts") else ("none",)
+        return ["none", "light", "strong"] if wanted in ("pooled", "parts") else ["none"]
 
     def save_assets(self, options: BaseOptions, folder: Path) -> None:
         """Write ``config.json`` and the tokenizer's files."""

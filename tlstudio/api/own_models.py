@@ -131,7 +131,7 @@ class ModuleBackbone(Backbone):
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name those of images; what is prepared by the plugin's own function is not varied."""
         if self._prepare is not None:
-            return ("none",)
+            return ["none"]
         return super().augmentations(wanted)
 
     def _module(self) -> OwnNetwork:
