@@ -294,6 +294,9 @@ def test_everything_that_speaks_against_a_soup_is_told_at_once(
     ready: Project, all_plugins: Registry, tmp_path: Path
 ) -> None:
     first = named(ready, "full")
+    (first.assets / "columns.json").write_text("[]")
+    with pytest.raises(ProblemsError, match="has seen other data before it was trained"):
+        Kettle([first, named(ready, "lora")], ready, all_plugins)
     with pytest.raises(ProblemsError, match="At least two"):
         Kettle([first], ready, all_plugins)
     with pytest.raises(ProblemsError, match="more than once"):

@@ -19,6 +19,7 @@ from tlstudio.engine.evaluate import evaluate_run, read_evaluation
 from tlstudio.engine.predict import Predictor, predict_to_csv
 from tlstudio.engine.recipe import parse_recipe
 from tlstudio.engine.said_again import command_line
+from tlstudio.engine.soups import Kettle
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
@@ -114,6 +115,8 @@ def test_runs_over_folds_hold_each_sample_out_once_and_are_measured_together_on_
     assert evaluate_run(runs[1], project, registry, split="validation").metrics == stored.metrics
     report = measure_ensemble(runs, project, registry)
     assert set(report.together) == {"test"}
+    with pytest.raises(ProblemsError, match=r"another fold of the data than run .* \(2 of 3, not 1 of 3\)"):
+        Kettle(runs[:2], project, registry)
     recipe = parse_recipe(runs[1].read_recipe())
     assert (recipe.dataset.folds, recipe.dataset.fold) == (3, 2)
     assert "dataset.fold=2" in command_line(recipe, project.folder)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlstudio.api import Options, Problem, ProblemsError
+from tlstudio.api.weights import sha256_of
 from tlstudio.engine.averaging import Mixer
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import Derivation
@@ -79,13 +80,28 @@ def check_alike(runs: Sequence[Run], registry: Registry, *, same_weights: bool) 
             ("task", first[2].task, target.task),
             ("classes", ", ".join(first[2].classes), ", ".join(target.classes)),
             *(_network(first[1], recipe, registry) if same_weights else ()),
+            *((("fold of the data", *(_fold(one) for one in (first[1], recipe))),) if same_weights else ()),
         ):
             if mine != theirs:
                 told = f" ({_cut(theirs)}, not {_cut(mine)})" if mine and theirs else ""
                 sentence = f"It has another {what} than run {first[0]}{told}."
                 problems.append(Problem(run_id, sentence.replace("another classes", "other classes")))
+    for run in runs[1:] if same_weights and not problems else ():
+        if _assets(run) != _assets(runs[0]):
+            what = f"Its backbone has seen other data before it was trained than that of run {runs[0].id}."
+            problems.append(Problem(run.id, what, "Choose runs that have learned from the same samples."))
     if problems:
         raise ProblemsError("These runs cannot be put together.", problems)
+
+
+def _assets(run: Run) -> dict[str, str]:
+    """Hashes of what the backbone of a run needs besides its weights, such as the columns of a table."""
+    files = (path for path in sorted(run.assets.rglob("*")) if path.is_file())
+    return {path.relative_to(run.assets).as_posix(): sha256_of(path) for path in files}
+
+
+def _fold(recipe: Recipe) -> str:
+    return f"{recipe.dataset.fold} of {recipe.dataset.folds}" if recipe.dataset.folds else "none"
 
 
 def _data(recipe: Recipe) -> str:
