@@ -76,7 +76,7 @@ class _Product(torch.autograd.Function):
         return F.linear(x, layer.weight.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ANN401  torch's
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401  torch's
         """Give the gradient of x."""
         return gradient @ ctx.layer.weight.to(gradient.dtype), None
 

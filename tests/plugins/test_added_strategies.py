@@ -309,10 +309,9 @@ class ByHand(nn.Module):
         m = self.network
         if isinstance(m, HuggingFaceViT):
             x = m.embeddings(x)
-            blocks = [
-                child for name, child in m.named_modules() if name in ("encoder.layer", "encoder.layers", "layers")
-            ]
-            return m.layernorm(self._through(blocks[0], x))[:, 0]
+            lists = [child for child in m.modules() if isinstance(child, nn.ModuleList)]
+            normed: Tensor = m.layernorm(self._through(lists[0], x))
+            return normed[:, 0]
         x = m.norm_pre(m.patch_drop(m._pos_embed(m.patch_embed(x))))
         pooled: Tensor = m.forward_head(m.norm(self._through(m.blocks, x)))
         return pooled
