@@ -30,6 +30,7 @@ class HeadFirstModule(MethodModule):
         self._strength = strength
         self._epochs = epochs
         self._alone = False
+        self._backbone = [p for p in context.model.backbone.parameters() if p.requires_grad]
         self.register_buffer("objective", torch.zeros(()))
 
     def begin(self) -> None:
@@ -41,7 +42,8 @@ class HeadFirstModule(MethodModule):
         """Keep the backbone as it is in the first epochs, which the epoch's number alone decides."""
         if not self._at_once:
             self._alone = epoch < self._epochs
-            self.context.model.backbone.requires_grad_(not self._alone)
+            for parameter in self._backbone:
+                parameter.requires_grad_(not self._alone)
 
     def quantities(self) -> Mapping[str, float]:
         """The loss with which the fitted head begins, or whether the head learns alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
@@ -18,6 +19,8 @@ from tlstudio_strategies.common import (
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tlstudio.api import BackboneInfo, TaskHead
     from tlstudio.api.method_modules import MethodContext, MethodModule
     from tlstudio.api.nn import ParamGroup, TransferModel
@@ -30,6 +33,12 @@ class LPFTOptions(Options):
 
     C: float = inverse_strength_option()
     layer_decay: float = layer_decay_option()
+    keep_statistics: bool = option(
+        True,
+        title="Keep BatchNorm",
+        help="BatchNorm layers stay as they are: with the statistics of each batch, features would not be those that "
+        "the head was fitted on. Networks without BatchNorm do not care.",
+    )
     head_epochs: int = option(
         2,
         title="Epochs of the head alone",
@@ -93,16 +102,18 @@ class LPFT(FineTuningStrategy):
         return HeadFirst(), options
 
     def prepare(self, model: TransferModel, options: api.Options) -> None:
-        """Let everything learn."""
+        """Let everything learn but layers with running statistics, where these are to be kept."""
         model.requires_grad_(True)
+        for parameter in _with_statistics(model, options_as(LPFTOptions, options)):
+            parameter.requires_grad_(False)
 
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
     ) -> list[ParamGroup]:
-        """Return one group for each layer group and the head."""
+        """Return one group for each layer group and the head, without what stays as it is."""
         chosen = options_as(LPFTOptions, options)
         fitted = getattr(model.backbone, "wanted", "pooled") in ("pooled", "parts")
-        return layerwise_groups(
+        groups = layerwise_groups(
             model,
             model.layer_groups(),
             learning_rate=learning_rate,
@@ -110,3 +121,13 @@ class LPFT(FineTuningStrategy):
             head_rate=learning_rate * (1.0 if fitted else chosen.head_lr_factor),
             weight_decay=weight_decay,
         )
+        kept = {id(p) for p in _with_statistics(model, chosen)}
+        learning = [replace(group, params=[p for p in group.params if id(p) not in kept]) for group in groups]
+        return [group for group in learning if group.params]
+
+
+def _with_statistics(model: TransferModel, options: LPFTOptions) -> list[nn.Parameter]:
+    """Parameters that stay as they are: those of layers with running statistics, where these are kept."""
+    modules = model.backbone.modules() if options.keep_statistics else ()
+    with_statistics = [module for module in modules if getattr(module, "running_mean", None) is not None]
+    return [parameter for module in with_statistics for parameter in module.parameters()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -177,7 +178,7 @@ def context_of(model: TransferModel, x: Tensor, y: Tensor) -> MethodContext:
 
 
 def test_lp_ft_fits_the_head_and_leaves_the_backbone_then_trains_all_at_one_rate(images: list[Sample]) -> None:
-    options = LPFT.Options(layer_decay=0.5)
+    options = LPFT.Options(layer_decay=0.5, keep_statistics=False)
     context = method_context(
         Classification(), images, tiny_target("classification"), strategy=LPFT(), strategy_options=options
     )
@@ -201,9 +202,22 @@ def test_lp_ft_fits_the_head_and_leaves_the_backbone_then_trains_all_at_one_rate
     )
 
 
+def test_lp_ft_keeps_the_features_that_the_head_was_fitted_on_in_the_first_step() -> None:
+    model = conv_model()
+    norms = {name for name in all_of(model, "backbone.") if re.search(r"\.1\.\w+$", name)}
+    assert moved(LPFT(), LPFT.Options(), model) == set(model.state_dict()) - norms
+    assert len(norms) == 4 * 5
+    again = conv_model()
+    LPFT().prepare(again, LPFT.Options())
+    before = again.backbone.eval()(BATCH).require("pooled")
+    set_train_mode(again)
+    again.backbone.get_submodule("stage2.1").eval()  # dropout is no matter of statistics
+    assert torch.equal(again.backbone(BATCH).require("pooled"), before)
+
+
 def test_under_lp_ft_a_head_on_maps_learns_alone_in_the_first_epochs(tmp_path_factory: pytest.TempPathFactory) -> None:
     samples = tiny_samples("image", "segmentation", tmp_path_factory.mktemp("masks"), count=2)
-    options = LPFT.Options(head_epochs=2, head_lr_factor=5.0)
+    options = LPFT.Options(head_epochs=2, head_lr_factor=5.0, keep_statistics=False)
     context = method_context(
         Segmentation(), samples, tiny_target("segmentation"), strategy=LPFT(), strategy_options=options
     )
