@@ -1,4 +1,4 @@
-"""Print the table of few labels in the README: what each way to learn makes of 8 and 32 labelled samples a class.
+"""Print the table of few labels in the README: what each way to learn makes of a few labelled samples a class.
 
 ``python -m tests.benchmarks.few_labels [--seeds 5] [--shots 8 --shots 32] [--data NAME ...] [--only NAME ...]
 [--movies movies.csv] [--split test]``
@@ -49,6 +49,7 @@ class Data:
         training: Training options of all rows.
         fractions: Shares of train, validation and test.
         format_options: Options of the format.
+        shots: Labelled samples of each class. A class of the drawings has no more than 22 to learn from.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Data:
     training: dict[str, Any]
     fractions: Fractions
     format_options: dict[str, Any]
+    shots: tuple[int, ...]
 
     def source(self, folder: Path, seed: int, movies: Path | None) -> Path:
         """Return what is imported for a seed."""
@@ -79,6 +81,7 @@ DATA = {
         {},
         (0.7, 0.1, 0.2),
         {},
+        (8, 16),
     ),
     "movies": Data(
         f"{TEXTS:,} sentences of film reviews, 2 classes; MiniLM",
@@ -86,6 +89,7 @@ DATA = {
         {},
         (0.7, 0.05, 0.25),
         {"text_column": "text", "label_column": "sentiment"},
+        (8, 32),
     ),
 }
 
@@ -167,7 +171,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             projects = {seed: imported(Path(folder), data, seed, manager.registry, arguments.movies) for seed in seeds}
-            for shots in arguments.shots or (8, 32):
+            for shots in arguments.shots or DATA[data].shots:
                 print_rows(projects, data, names, shots, manager.registry, arguments.split)
             for project in projects.values():
                 project.close()
