@@ -59,7 +59,8 @@ def nt_xent(views: Tensor, temperature: float) -> Tensor:
     """
     others = torch.arange(2 * len(views), device=views.device) ^ 1
     losses = F.cross_entropy(similarities(views, temperature), others, reduction="none")
-    return losses.unflatten(0, (-1, 2)).mean(dim=1)
+    of_items: Tensor = losses.unflatten(0, (-1, 2)).mean(dim=1)
+    return of_items
 
 
 def groups_of(views: Tensor) -> Sequence[Tensor]:
