@@ -17,6 +17,7 @@ from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.file_dialogs import ask_file, ask_folder, remember_place
 from tlstudio.gui.widgets.import_report import ImportReportView
 from tlstudio.gui.widgets.import_view import ImportView
+from tlstudio.gui.widgets.label_next import LabelNext
 
 if TYPE_CHECKING:
     from tlstudio.data.importing import ImportReport
@@ -38,6 +39,7 @@ class DataPanel(QWidget):
         self._state = state
         self._dragged = False
         self._wanted: tuple[tuple[str, ...], str] | None = None
+        self._revision: Revision | None = None
         self._no_project = EmptyState(
             "data_no_project",
             state,
@@ -61,6 +63,7 @@ class DataPanel(QWidget):
         self._no_data.activated.connect(self.choose_source)
         self.browser = DataBrowser(state)
         self.browser.head.import_wanted.connect(self.choose_source)
+        self.browser.head.labels_wanted.connect(self.label_next)
         self.import_view = ImportView(state)
         self.import_view.closed.connect(self.refresh)
         self.import_view.imported.connect(self._imported)
@@ -97,6 +100,8 @@ class DataPanel(QWidget):
     def _project_changed(self) -> None:
         self.import_view.leave()
         self.browser.clear()
+        self._revision = None
+        self.browser.head.label_button.hide()
         self.refresh()
         self._load()
 
@@ -122,6 +127,7 @@ class DataPanel(QWidget):
             self._apply_wanted()
             return
         self.browser.show_loading()
+        self._revision = None
 
         def read(_context: object) -> Revision:
             revision = project.dataset(name, revision_id)
@@ -140,6 +146,8 @@ class DataPanel(QWidget):
 
     def _show_revision(self, revision: Revision) -> None:
         self.browser.show_revision(revision)
+        self._revision = revision
+        self.browser.head.label_button.setVisible(revision.label_kind == "name" and bool(revision.classes))
         self._apply_wanted()
 
     def _show_problem(self, error: Exception) -> None:
@@ -164,6 +172,23 @@ class DataPanel(QWidget):
             ids, title = self._wanted
             self._wanted = None
             self.browser.show_ids(ids, title)
+
+    @Slot()
+    def label_next(self) -> None:
+        """Ask a run for the unlabelled items that would teach it the most."""
+        if self._revision is None or not self._may_import():
+            return
+        sheet = LabelNext(self._state, self._revision, self)
+        sheet.labelled.connect(self._labelled)
+        sheet.open()
+
+    @Slot(object)
+    def _labelled(self, result: object) -> None:
+        self._imported(result)
+        report = cast("ImportReport", result)
+        told = self.tr("The labels are given: {0} is revision {1} now.")
+        revision = report.revision
+        self._state.message.emit(told.format(revision.dataset, revision.id.removeprefix("r")), "\n".join(report.notes))
 
     # Importing --------------------------------------------------------------------------------------------------
 

@@ -24,9 +24,11 @@ class RevisionChoice(QWidget):
 
     Signals:
         import_wanted(): 'Import data' was pressed.
+        labels_wanted(): 'Label next' was pressed.
     """
 
     import_wanted = Signal()
+    labels_wanted = Signal()
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +48,14 @@ class RevisionChoice(QWidget):
         )
         keep_icon(self.import_button, state, "plus", "on_accent", 15)
         self.import_button.clicked.connect(self.import_wanted)
+        self.label_button = push_button(
+            self.tr("&Label next…"),
+            "secondary",
+            "data_label_next",
+            hint=self.tr("A finished run says which unlabelled items would teach it the most; you label them here"),
+        )
+        self.label_button.clicked.connect(self.labels_wanted)
+        self.label_button.hide()
         head = QHBoxLayout(self)
         head.setContentsMargins(0, 0, 0, 0)
         head.setSpacing(8)
@@ -54,6 +64,7 @@ class RevisionChoice(QWidget):
         head.addWidget(self.dataset_box)
         head.addWidget(self.revision_box)
         head.addStretch()
+        head.addWidget(self.label_button)
         head.addWidget(self.import_button)
 
     def show_choices(self, project: Project, name: str, revision_id: str) -> None:

@@ -108,7 +108,7 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
         _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 132, right=True),
         _Column(_tr("Time"), _time_text, lambda run: run.seconds, 64, right=True),
         _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 90),
-        _Column(_tr("Note"), lambda run: run.note, lambda run: run.note.casefold(), 140),
+        _Column(_tr("Note"), lambda run: run.note, lambda run: run.note.casefold(), 108),
     )
 
 
