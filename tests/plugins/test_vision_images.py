@@ -65,7 +65,8 @@ def test_photos_are_prepared_as_timm_does() -> None:
 def test_every_shape_of_image_fits(tmp_path: Path, mode: Any, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (128, 102, 77)).save(tmp_path / "a.png")
     sample = Sample(id="a", image=tmp_path / "a.png")
-    for augmentation, seed in (("none", None), ("light", 1), ("strong", 2), ("randaugment", 3), ("trivialaugment", 4)):
+    kinds = ("none", "light", "strong", "randaugment", "trivialaugment", "contrastive")
+    for augmentation, seed in zip(kinds, (None, 1, 2, 3, 4, 5), strict=True):
         prepare = ImagePreprocessor(settings(crop_mode=mode), augmentation)  # type: ignore[arg-type]  # from a loop
         found = prepare(sample, seed)["pixels"]
         assert found.shape == (3, 32, 32)
@@ -110,6 +111,19 @@ def test_strong_variation_goes_through_every_kind_of_change(tmp_path: Path) -> N
     for seed in range(150):
         found = prepare(Sample(id="a", image=tmp_path / "a.png"), seed)["pixels"]
         assert 0.0 <= found.min() <= found.max() <= 1.0
+
+
+def test_views_for_contrastive_learning_lose_their_colours_in_a_fifth_and_keep_them_in_another() -> None:
+    from tlstudio_vision.augment import Dice, distort
+
+    pixels = torch.randint(0, 256, (3, 24, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    made = [distort(pixels, Dice(seed)) for seed in range(600)]
+    assert {(each.dtype, each.shape) for each in made} == {(torch.uint8, pixels.shape)}
+    grey = sum(torch.equal(each[0], each[1]) and torch.equal(each[1], each[2]) for each in made)
+    untouched = sum(torch.equal(each, pixels) for each in made)
+    assert grey / 600 == pytest.approx(0.2, abs=0.05)
+    # Neither jittered nor grey, and not blurred, or by less than a step of 8 bits.
+    assert 0.05 < untouched / 600 < 0.2
 
 
 def test_a_preprocessor_survives_pickling_and_describes_itself_in_json() -> None:
