@@ -85,14 +85,15 @@ class QLoRAOptions(Options):
 class QLoRA(PeftStrategy):
     """LoRA beside layers in four bits (Dettmers et al. 2023, arXiv:2305.14314): NF4, blocks of 64, in plain torch.
 
-    The scales of the blocks stay in 32 bits ("double quantisation" is left out): four and a half bits a weight.
+    The scales of the blocks stay in 32 bits ("double quantisation" is left out): four and a half bits a weight. While
+    the model is built, the full weights are in memory once.
     """
 
     name = "qlora"
     title = "QLoRA"
     description = (
-        "LoRA beside a backbone whose linear layers are kept in four bits each: an eighth of their memory, for large "
-        "models that would not fit otherwise. Slower, and a little less exact; an export has full weights again."
+        "LoRA beside a backbone whose linear layers are kept in four bits a weight: a seventh of their memory, for "
+        "large models that would not fit otherwise. Slower, and a little less exact; an export has full weights again."
     )
     Options = QLoRAOptions
 
