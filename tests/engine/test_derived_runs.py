@@ -49,9 +49,22 @@ def all_plugins() -> Registry:
     return manager.registry
 
 
+def going_on_from(run: Run) -> dict[str, Any]:
+    """A recipe that trains everything from where a run has ended."""
+    return {
+        "backbone": {"start_from": run.id},
+        "head": {"take_over": True},
+        "strategy": "full",
+        "methods": {"wise_ft": {}},
+    }
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, all_plugins: Registry) -> Path:
-    """A project with an LP-FT run and two fine-tuned ones of other seeds; each test works on a copy."""
+    """A project with LP-FT, two fine-tuned runs of other seeds, a probe and one that goes on from it.
+
+    Each test works on a copy.
+    """
     folder = tmp_path_factory.mktemp("derived")
     with Project.create(folder / "project") as project:
         request, _ = plan_import(
@@ -61,6 +74,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory, all_plugins: Registry) -> Pat
         train(project, all_plugins, LP_FT)
         for seed, strategy in ((0, "full"), (1, "lora")):
             train(project, all_plugins, {"backbone": TINY_VISION, "strategy": strategy, "training": {"seed": seed}})
+        probe = train(project, all_plugins, {"backbone": TINY_VISION, "strategy": "linear_probe"})
+        train(project, all_plugins, going_on_from(probe))
     return folder / "project"
 
 
@@ -131,7 +146,7 @@ def test_both_ends_of_the_curve_are_start_and_end_and_the_best_is_chosen_on_the_
     curve = wise.curve((1.0, 0.0, 0.5))
     assert [point.alpha for point in curve.points] == [0.0, 0.5, 1.0]
     assert curve.points[-1].measured.metrics["test"] == run.metrics()["test"]
-    assert curve.statistics
+    assert not curve.statistics, "LP-FT keeps those of the pretrained backbone"
     values = [point.measured.metrics["validation"][curve.monitor] for point in curve.points]
     assert values[curve.best] == max(values)
     for alpha, kind in ((0.0, "start"), (1.0, "best")):
@@ -141,7 +156,7 @@ def test_both_ends_of_the_curve_are_start_and_end_and_the_best_is_chosen_on_the_
 
 
 def test_the_weights_between_are_the_mean_and_batchnorm_is_measured_anew(ready: Project, all_plugins: Registry) -> None:
-    run = named(ready, "lp_ft")
+    run = named(ready, "005-full")
     made = WiseFT(run, ready, all_plugins).save(0.25)
     start, end = (dict(plain_model(run, all_plugins, kind)[1].state_dict()) for kind in ("start", "best"))
     found = state_of(made, all_plugins)
@@ -220,7 +235,7 @@ def test_a_run_that_cannot_be_written_whole_is_not_there_at_all(ready: Project, 
 
 def test_what_has_no_start_or_is_not_finished_is_told(ready: Project, all_plugins: Registry) -> None:
     with pytest.raises(RunError, match="has not kept the weights with which its fine-tuning began"):
-        WiseFT(named(ready, "full"), ready, all_plugins)
+        WiseFT(named(ready, "002-full"), ready, all_plugins)
     recipe = complete(LP_FT, ready.dataset("shapes"), all_plugins)
     with pytest.raises(RunError, match="is queued"):
         WiseFT(add_to_queue(recipe, ready), ready, all_plugins)
@@ -242,21 +257,13 @@ def test_the_start_of_gradual_unfreezing_is_where_the_backbone_joins(
     assert state["epoch"] == 1
 
 
-def test_a_head_that_is_taken_over_makes_a_start(shapes_project: Project, registry: Registry) -> None:
-    probe = train(shapes_project, registry, {"backbone": TINY_VISION, "strategy": "linear_probe"})
-    values = {
-        "backbone": {"start_from": probe.id},
-        "head": {"take_over": True},
-        "strategy": "full",
-        "methods": {"wise_ft": {}},
-    }
-    run = train(shapes_project, registry, values)
-    start = dict(plain_model(run, registry, "start")[1].state_dict())
-    assert equal(start, state_of(probe, registry))
+def test_a_head_that_is_taken_over_makes_a_start(ready: Project, all_plugins: Registry) -> None:
+    start = dict(plain_model(named(ready, "005-full"), all_plugins, "start")[1].state_dict())
+    assert equal(start, state_of(named(ready, "linear_probe"), all_plugins))
 
 
 def test_a_uniform_soup_is_the_mean_of_all_and_adapters_are_folded_in(ready: Project, all_plugins: Registry) -> None:
-    runs = [named(ready, "full"), named(ready, "lora")]
+    runs = [named(ready, "002-full"), named(ready, "lora")]
     kettle = Kettle(runs, ready, all_plugins)
     soup = kettle.cook(greedy=False)
     assert all(tasted.taken for tasted in soup.tasted)
@@ -277,7 +284,7 @@ def test_a_uniform_soup_is_the_mean_of_all_and_adapters_are_folded_in(ready: Pro
 def test_a_greedy_soup_is_never_worse_than_the_best_of_its_runs_on_the_validation_split(
     ready: Project, all_plugins: Registry
 ) -> None:
-    runs = [named(ready, part) for part in ("lp_ft", "full", "lora")]
+    runs = [named(ready, part) for part in ("lp_ft", "002-full", "lora")]
     kettle = Kettle(runs, ready, all_plugins)
     soup = kettle.cook(greedy=True)
     values = [tasted.measured.metrics["validation"][soup.monitor] for tasted in soup.tasted]
@@ -293,7 +300,7 @@ def test_a_greedy_soup_is_never_worse_than_the_best_of_its_runs_on_the_validatio
 def test_everything_that_speaks_against_a_soup_is_told_at_once(
     ready: Project, all_plugins: Registry, tmp_path: Path
 ) -> None:
-    first = named(ready, "full")
+    first = named(ready, "002-full")
     (first.assets / "columns.json").write_text("[]")
     with pytest.raises(ProblemsError, match="has seen other data before it was trained"):
         Kettle([first, named(ready, "lora")], ready, all_plugins)
@@ -314,11 +321,10 @@ def test_everything_that_speaks_against_a_soup_is_told_at_once(
     assert "backbone.image_size" in told
 
 
-def test_a_checkpoint_of_the_start_is_written_once(kept: Path) -> None:
-    folders = [path.parent.name for path in kept.rglob("checkpoints/start/model.safetensors")]
-    assert folders == ["start"]
-    (file,) = kept.rglob("checkpoints/start/model.safetensors")
-    assert load_file(file)
+def test_a_start_is_kept_by_the_runs_that_were_asked_to_keep_it(kept: Path) -> None:
+    files = sorted(kept.rglob("checkpoints/start/model.safetensors"))
+    assert [path.parents[2].name[-9:] for path in files] == ["001-lp_ft", "-005-full"]
+    assert all(load_file(file) for file in files)
 
 
 def test_exactly_the_smallest_weights_of_all_layers_become_zero() -> None:

@@ -125,9 +125,11 @@ def measure_statistics(bench: Bench, norms: Sequence[nn.Module]) -> None:
         norm.train()
     try:
         with random_state_aside(), torch.no_grad():
-            for batch in bench.training_batches().epoch(0):
+            batches = bench.training_batches()
+            for number, batch in enumerate(batches.epoch(0), start=1):
                 bench.control.check_cancelled()
                 model(on_device(batch, bench.device).inputs)
+                bench.on_progress("BatchNorm statistics", number, len(batches))
     finally:
         for norm, momentum in momenta:
             norm.momentum = momentum

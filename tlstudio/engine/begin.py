@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from pydantic import ValidationError
 
 from tlstudio.api import RunError
@@ -12,13 +15,22 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 
-def new_run(recipe: Recipe, project: Project, *, queued: bool = False) -> Run:
+def new_run(
+    recipe: Recipe,
+    project: Project,
+    *,
+    queued: bool = False,
+    made_by: str = "",
+    fill: Callable[[Path, str], None] | None = None,
+) -> Run:
     """Make the folder of a run that is about to start, or that waits for its turn.
 
     Args:
         recipe: A complete recipe.
         project: The project, open for writing.
         queued: Whether it waits; see `tlstudio.engine.run_queue`.
+        made_by: What makes it of other runs, see `Project.new_run`; empty: it is trained.
+        fill: Fills its folder then.
 
     Raises:
         ProjectError: It cannot be made.
@@ -33,6 +45,8 @@ def new_run(recipe: Recipe, project: Project, *, queued: bool = False) -> Run:
         status="queued" if queued else "running",
         start_from=recipe.backbone.start_from,
         methods=list(recipe.methods),
+        made_by=made_by,
+        fill=fill,
         shots=recipe.dataset.shots,
     )
 

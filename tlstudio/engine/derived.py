@@ -14,6 +14,7 @@ from torch import Tensor
 from tlstudio.api import Options, RunError, Split
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of, restore_model, sample_source, split_data
+from tlstudio.engine.begin import new_run
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot, load_checkpoint
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import DERIVED_NAME, AsItIs, Derivation
@@ -92,7 +93,7 @@ class Bench:
         self.device = torch.device(resolve_device(self.recipe.training.device))
         self.model.to(self.device)
         self.control = control or RunControl()
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._splits: dict[Split, SplitData] = {}
 
     @property
@@ -146,7 +147,7 @@ class Bench:
             data = self.split(name)
 
             def after_batch(done: int, total: int = len(data.ids)) -> None:
-                self._on_progress(what, done, total)
+                self.on_progress(what, done, total)
                 self.control.check_cancelled()
 
             if data.ids:
@@ -176,7 +177,7 @@ class Bench:
             ProjectError: The project is open for reading only, or the disk is full.
             RunError: Something in the run's folder leads elsewhere.
         """
-        recipe, weights = self.recipe, self.weights
+        weights = self.weights
 
         def fill(folder: Path, run_id: str) -> None:
             made = Run(folder)
@@ -197,19 +198,7 @@ class Bench:
                 made.append_event(to_json(event, time=time.time()))
             made.close()
 
-        return self.project.new_run(
-            recipe.to_toml(),
-            dataset=recipe.dataset.name,
-            revision=recipe.dataset.revision,
-            backbone=recipe.backbone.name,
-            head=recipe.head.name,
-            strategy=recipe.strategy.name,
-            start_from=recipe.backbone.start_from,
-            methods=list(recipe.methods),
-            shots=recipe.dataset.shots,
-            made_by=derivation.made_by,
-            fill=fill,
-        )
+        return new_run(self.recipe, self.project, made_by=derivation.made_by, fill=fill)
 
 
 def check_finished(run: Run) -> None:
