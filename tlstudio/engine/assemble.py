@@ -315,6 +315,13 @@ def learning_parameters(groups: Iterable[ParamGroup]) -> int:
     return sum(parameter.numel() for group in groups for parameter in group.params)
 
 
+def all_parameters(model: TransferModel, groups: Iterable[ParamGroup]) -> int:
+    """Number of parameters of a model, and of those that methods let learn beside it."""
+    every = {id(parameter): parameter for parameter in model.parameters()}
+    every |= {id(parameter): parameter for group in groups for parameter in group.params}
+    return sum(parameter.numel() for parameter in every.values())
+
+
 class CachedModel(nn.Module):
     """The head alone, fed with cached features as if by the backbone."""
 

@@ -15,12 +15,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
-from tlstudio.api.nn import BackboneModule, TransferModel, count_parameters
+from tlstudio.api.nn import BackboneModule, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
 from tlstudio.engine.assemble import (
     CachedModel,
     Parts,
+    all_parameters,
     build_model,
     caches_features,
     fitted,
@@ -273,7 +274,7 @@ class Execution:
                     num_train=len(indices),
                     num_validation=len(validation.ids),
                     trainable_parameters=learning_parameters(groups),
-                    total_parameters=count_parameters(model)[1],
+                    total_parameters=all_parameters(model, groups),
                     device=str(fabric.device),
                     monitor=monitor,
                     monitor_mode="max" if mode == "max" else "min",

@@ -9,9 +9,16 @@ from pathlib import Path
 import torch
 
 from tlstudio.api import MODALITIES, SPLITS, Problem, TLStudioError, WeightsInfo
-from tlstudio.api.nn import ParamGroup, TransferModel, count_parameters
+from tlstudio.api.nn import ParamGroup, TransferModel
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import build_model, caches_features, fitted, learning_parameters, preprocessor_of
+from tlstudio.engine.assemble import (
+    all_parameters,
+    build_model,
+    caches_features,
+    fitted,
+    learning_parameters,
+    preprocessor_of,
+)
 from tlstudio.engine.checking import check
 from tlstudio.engine.devices import free_memory, resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
@@ -52,7 +59,7 @@ class Preflight:
         problems: What keeps it from starting; empty: it can.
         notes: Sentences worth reading that keep nothing from starting.
         trainable: Parameters that learn, be it in later epochs only.
-        total: All parameters.
+        total: All parameters, with those that methods bring.
         seconds: Estimate of the wall time, measured on this machine with this data; `None` where unknown.
         weights: Where the pretrained weights are.
         groups: The parts of the model from input to output, and what learns in each.
@@ -106,7 +113,6 @@ def preflight(
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
-        total = count_parameters(model)[1]
         plain = preprocessor_of(parts)
         if cached and project_folder is not None:
             path = cache_path(
@@ -136,7 +142,8 @@ def preflight(
     except TLStudioError as error:
         problem = Problem(error.field or "recipe", error.what, error.remedy)
         return Preflight("This cannot start yet.", (problem,))
-    trainable, device = learning_parameters(groups), resolve_device(options.device)
+    trainable, total = learning_parameters(groups), all_parameters(model, groups)
+    device = resolve_device(options.device)
     started = ""
     if isinstance(parts.backbone, ContinuedBackbone):
         started = f"Starts from {weights.origin}. "
