@@ -13,6 +13,7 @@ from tlstudio import __version__, startup
 from tlstudio.cli.catalog import backbones, plugins
 from tlstudio.cli.common import CANCELLED, FAILED, WRONG_USE, Outcome
 from tlstudio.cli.continual import continual
+from tlstudio.cli.demo import demo
 from tlstudio.cli.deriving import prune, soup, wise_ft
 from tlstudio.cli.ensembles import ensemble
 from tlstudio.cli.labelling import label, label_next
@@ -27,7 +28,7 @@ from tlstudio.cli.results import evaluate, export, runs
 from tlstudio.cli.serve import serve
 from tlstudio.cli.shortcut_commands import install_shortcut, uninstall_shortcut
 from tlstudio.cli.similar import similar
-from tlstudio.cli.training import demo, train
+from tlstudio.cli.training import train
 from tlstudio.privacy import without_secrets
 
 COMMANDS = {

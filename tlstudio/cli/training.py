@@ -16,7 +16,6 @@ from tlstudio.cli.common import (
     CANCELLED,
     FAILED,
     WRONG_USE,
-    Outcome,
     command,
     find_registry,
     find_run,
@@ -314,7 +313,7 @@ def _train_folds(output: Output, recipe: Recipe, project: Project, registry: Reg
 
         def train(one: Recipe) -> tuple[Run, int]:
             run = _execute(one, project, registry, listen)
-            code = _say_ended(output, run, ended[-1])
+            code = say_ended(output, run, ended[-1])
             if code:
                 output.result(run_json(run, ended[-1]))
             return run, code
@@ -368,7 +367,7 @@ def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
 
 def show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
     """Tell how a run has ended; returns the exit code."""
-    code = _say_ended(output, run, ended)
+    code = say_ended(output, run, ended)
     if code == 0:
         output.hint(f"\nNext: tlstudio evaluate {project} {run.id}")
         output.hint(f"      tlstudio export {project} {run.id} FOLDER")
@@ -376,7 +375,8 @@ def show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
     return code
 
 
-def _say_ended(output: Output, run: Run, ended: RunEnded) -> int:
+def say_ended(output: Output, run: Run, ended: RunEnded) -> int:
+    """Tell how a run has ended, without what comes next; returns the exit code."""
     if ended.traceback:
         output.hint(ended.traceback)
         output.hint("This is a bug in TL Studio or in a plugin: please report it with the lines above.")
@@ -397,41 +397,3 @@ def _say_ended(output: Output, run: Run, ended: RunEnded) -> int:
     output.say()
     output.say(f"Folder: {run.folder}")
     return 0
-
-
-@command("demo", example="tlstudio demo --headless\ntlstudio demo --headless --folder demo --only images")
-@click.option("--headless", is_flag=True, help="Only train; do not open the window afterwards.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Project folder; one of your own if left out.")
-@click.option("--only", type=click.Choice(["images", "texts"]), help="Only one of the two data sets.")
-@events_option
-def demo(output: Output, *, headless: bool, folder: Path | None, only: str | None, events_path: str | None) -> Outcome:
-    """Make a project with real images and real texts, and train on each. Needs no network."""
-    import os
-
-    from tlstudio.api import TLStudioError
-    from tlstudio.startup import user_folder, why_no_window
-
-    if not headless and (sentence := why_no_window(os.environ)):
-        raise TLStudioError(sentence)  # told before a minute of training, not after it
-    from tlstudio.engine.control import RunControl
-    from tlstudio.engine.demo import run_demo
-
-    output.words_to_stderr |= events_path == "-"
-    folder = folder or user_folder() / "demo"
-    registry = find_registry(output)
-    control = RunControl()
-    start = time.monotonic()
-    with listeners(events_path) as (listen, ended), stop_gently(control.cancel):
-        runs = run_demo(folder, registry, only=(only,) if only else (), on_event=listen, control=control)
-    results, codes = [], []
-    for run, end in zip(runs, ended, strict=True):
-        output.say()
-        codes.append(_say_ended(output, run, end))
-        results.append(run_json(run, end))
-    if control.request == "cancel":
-        codes.append(CANCELLED)
-    output.hint(f"\nThe project is in {folder}; it took {time.monotonic() - start:.0f} s.")
-    output.hint(f"Next: tlstudio {folder}   (opens the window)")
-    output.result({"project": folder, "runs": results, "seconds": round(time.monotonic() - start, 3)})
-    code = next((code for code in codes if code), 0)
-    return Outcome(code, open_project=None if headless else folder)
