@@ -85,7 +85,7 @@ class NearestMean(FineTuningStrategy):
     title = "Nearest mean (prototypes)"
     description = (
         "Leaves everything as it is and calls a sample after the class whose mean features are nearest. Done in "
-        "seconds, cannot overfit, and hard to beat with one to five samples a class."
+        "seconds, with nothing to set: the first thing to try with a handful of samples a class."
     )
     Options = NearestMeanOptions
 
