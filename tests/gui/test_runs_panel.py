@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import tiny_recipe
+from tlstudio.engine.continual import SEQUENCE_NAME, SequenceResult
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import read_derivation
 from tlstudio.engine.evaluate import read_evaluation
@@ -425,3 +427,24 @@ def test_the_next_run_starts_from_this_one_and_says_so(page: RunsPanel, state: A
     card = train.findChild(QLabel, f"{train.setup.cards['backbone'].objectName()}_facts")
     assert isinstance(card, QLabel)
     assert run_title(details.summary.id, state.registry) in card.text()
+
+
+def test_a_run_that_ends_a_sequence_shows_what_was_forgotten(
+    page: RunsPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    project = trained_state.project
+    assert project is not None
+    last, first = project.runs()
+    assert not view_of(page).tabs.isTabVisible(4)
+    result = SequenceResult(
+        "replay", "accuracy", "max", ("a@r1", "b@r1"), (first.id, last.id), ((0.9, None), (0.6, 0.8))
+    )
+    project.run(last.id).write_json(SEQUENCE_NAME, {"format": 1, **asdict(result)})
+    page.table.select([first.id])
+    wait_for_jobs(trained_state, qtbot)
+    page.table.select([last.id])
+    wait_for_jobs(trained_state, qtbot)
+    assert view_of(page).tabs.isTabVisible(4)
+    shown = view_of(page).sequence
+    assert shown.sentence.startswith("In the end Accuracy is 0.700 on average; 0.300 was forgotten")
+    assert [shown.table.figures.index(0, column).data() for column in (1, 2)] == ["0.900", "—"]

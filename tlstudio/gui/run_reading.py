@@ -18,6 +18,7 @@ from tlstudio.store.run_record import RunSummary
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.engine.continual import SequenceResult
     from tlstudio.engine.evaluate import Evaluation
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
@@ -64,6 +65,7 @@ class RunDetails:
         missing: Sentences on plugins that it was made with and that are gone: it can be read, and no more.
         made: The sentence that says how it was made of other runs; empty: it was trained.
         has_start: Whether it has kept the weights that its fine-tuning began with.
+        sequence: What was measured of the sequence of data sets that it ends, if it does.
     """
 
     summary: RunSummary
@@ -78,6 +80,7 @@ class RunDetails:
     lineage: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     made: str = ""
+    sequence: SequenceResult | None = None
     has_start: bool = False
 
     @property
@@ -140,6 +143,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         registry: The plugins that are loaded.
         with_data: Whether results and data are wanted, too.
     """
+    from tlstudio.engine.continual import read_sequence
     from tlstudio.engine.derivation import read_derivation
     from tlstudio.engine.evaluate import read_evaluation
     from tlstudio.engine.used_plugins import missing_plugins
@@ -183,6 +187,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         problems=tuple(problems),
         lineage=_lineage(run, registry),
         missing=tuple(missing_plugins(run, registry)),
+        sequence=read_sequence(run),
         made=made,
         has_start=(run.folder / "checkpoints" / "start").is_dir(),
     )

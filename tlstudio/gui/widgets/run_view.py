@@ -16,9 +16,11 @@ from tlstudio.gui.widgets.figures import main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves
 from tlstudio.gui.widgets.run_mistakes import RunMistakes
 from tlstudio.gui.widgets.run_result import RunResult
+from tlstudio.gui.widgets.run_sequence import RunSequence
 from tlstudio.gui.widgets.run_table import status_words
 from tlstudio.gui.widgets.texts import push_button, text_label
 
+SEQUENCE_TAB = 4
 ACTIONS = ("open_folder", "delete", "export", "edit", "again", "predict")
 """Buttons beside the title; others have their place below."""
 
@@ -65,6 +67,7 @@ class RunView(QWidget):
         self.result = RunResult(state)
         self.mistakes = RunMistakes(state)
         self.curves = RunCurves("run_curves", state)
+        self.sequence = RunSequence(state)
         self.recipe = text_box("", "run_recipe", self.tr("Recipe"), mono=True)
         recipe_page = QWidget()
         column = QVBoxLayout(recipe_page)
@@ -89,6 +92,7 @@ class RunView(QWidget):
             (self.mistakes, self.tr("&Mistakes")),
             (self.curves, self.tr("Cur&ves")),
             (recipe_page, self.tr("Reci&pe")),
+            (self.sequence, self.tr("Forg&etting")),
         ):
             shell = QWidget()
             inside = QVBoxLayout(shell)
@@ -224,6 +228,9 @@ class RunView(QWidget):
         self.curves.show_run(details.curves)
         self.mistakes.show_details(details)
         self.result.show_details(details)
+        self.tabs.setTabVisible(SEQUENCE_TAB, details.sequence is not None)
+        if details.sequence is not None:
+            self.sequence.show_sequence(details.sequence)
         for tab in (0, 1):
             self.tabs.setTabEnabled(tab, has_result)
         if not has_result and self.tabs.currentIndex() < 2:
