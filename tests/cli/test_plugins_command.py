@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -71,7 +72,7 @@ def test_a_plugin_is_tried_again_when_asked(plugins_folder: Path, tlstudio: Tlst
 
 def test_of_a_run_whose_plugin_is_gone_the_missing_wheel_is_named(tmp_path: Path, tlstudio: Tlstudio) -> None:
     with Project.create(tmp_path / "birds", "Birds") as project:
-        names = {"backbone": "resnet18", "head": "classification", "strategy": "hatch"}
+        names: dict[str, Any] = {"backbone": "resnet18", "head": "classification", "strategy": "hatch"}
         recipe = "".join(f'[{section}]\nname = "{name}"\n' for section, name in names.items())
         run = project.new_run(recipe, dataset="photos", revision="r1", **names)
         plugin = {"plugin": "nests", "distribution": "tlstudio-birds", "version": "1.2", "file": "birds"}

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tlstudio.data.revision import TABLE_FILE
 from tlstudio.plugins import Registry
 from tlstudio.store import Project, Run
 
-CHOICE = {"dataset": "d", "revision": "r1", "backbone": "b", "head": "h", "strategy": "linear_probe"}
+CHOICE: dict[str, Any] = {"dataset": "d", "revision": "r1", "backbone": "b", "head": "h", "strategy": "linear_probe"}
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         yield made
 
 
-def new_run(project: Project, **changes: str) -> Run:
+def new_run(project: Project, **changes: Any) -> Run:
     return project.new_run('name = "x"\n', **{**CHOICE, **changes})
 
 

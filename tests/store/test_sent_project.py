@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tlstudio.data import import_dataset, plan_import
 from tlstudio.plugins import Registry
 from tlstudio.store import Project
 
-CHOICE = {"dataset": "d", "revision": "r1", "backbone": "b", "head": "h", "strategy": "full"}
+CHOICE: dict[str, Any] = {"dataset": "d", "revision": "r1", "backbone": "b", "head": "h", "strategy": "full"}
 
 
 @pytest.fixture
