@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_resume import cut_off
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Setting, View, option
+from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Setting, Situation, View, option
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep, rampup
 from tlstudio.api.nn import HeadModule, TargetEncoder
 from tlstudio.engine.advise import complete, set_values
@@ -32,6 +32,7 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 from tlstudio.testing.methods import method_context, training_step
 from tlstudio.testing.samples import tiny_samples, tiny_target
+from tlstudio_strategies.full import Full
 
 
 class BusyOptions(Options):
@@ -306,3 +307,24 @@ def test_events_of_older_runs_without_quantities_are_still_read() -> None:
     event: RunEvent = from_json(line)[0]
     assert isinstance(event, StepLogged)
     assert event.quantities == {}
+
+
+class Counting(Full):
+    """Recommends as many epochs as there are samples."""
+
+    name = "counting"
+
+    def recommended(self, situation: Situation) -> Mapping[str, Any]:
+        return {"epochs": situation.num_train}
+
+
+def test_what_is_recommended_is_for_as_many_samples_as_are_learned_from(
+    shapes_project: Project, registry: Registry
+) -> None:
+    revision = shapes_project.dataset("shapes")
+    label = registry.add(Counting())
+    values: dict[str, Any] = {"backbone": TINY_VISION, "strategy": "counting"}
+    few, every = ({**values, "dataset": {"shots": 2}}, values)
+    assert complete(few, revision, registry).training.epochs == 6
+    assert complete(every, revision, registry).training.epochs == len(revision.indices("train"))
+    registry.remove(label)

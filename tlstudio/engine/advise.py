@@ -267,6 +267,14 @@ def _on_gpu(device: str) -> bool:
     return resolve_device(device) != "cpu"
 
 
+def _num_train(filled: Mapping[str, Any], revision: Revision) -> int:
+    """Number of samples that are learned from."""
+    count = len(revision.indices("train"))
+    shots = _table(filled.get("dataset")).get("shots", 0)
+    few = isinstance(shots, int) and shots > 0 and bool(revision.classes)  # anything else is told by the check
+    return min(count, shots * len(revision.classes)) if few else count
+
+
 def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
     try:
         strategy = registry.strategy(filled["strategy"]["name"])
@@ -279,7 +287,7 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
     situation = Situation(
         modality=revision.modality,
         task=revision.task,
-        num_train=len(revision.indices("train")),
+        num_train=_num_train(filled, revision),
         num_parameters=info.num_parameters,
         on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
     )
