@@ -17,6 +17,9 @@ from tlstudio_formats.walking import Layout, find_layout, link_notes, relative, 
 _COUNT = 200_000
 _DETECT = 5000
 
+_ANNOTATED = frozenset({"masks", "mask", "labels", "annotations", "segmentation", "annotated", "ground_truth", "gt"})
+"""Names of folders that hold what belongs to images in another folder, and are hardly those of classes."""
+
 
 class FolderOptions(api.Options):
     """How a folder is read."""
@@ -113,6 +116,12 @@ class ClassFolders(DatasetFormat):
             raise self._empty(path)
         notes = self._notes(path, layout, left_out)
         classes = [name for name in counts if name]
+        if _ANNOTATED & {name.lower() for name in classes}:
+            called = ", ".join(f"'{name}'" for name in classes[:5])
+            notes.append(
+                f"The folders are called {called}: where one holds masks or boxes of another's images, these are "
+                "no classes. Masks are PNG files; choose the format of masks or boxes yourself."
+            )
         if chosen.labels == "folders" and not classes:
             notes.append(f"There are no subfolders: give each class its own, such as {self.example}.")
         return Preview(

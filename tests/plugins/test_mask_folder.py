@@ -255,3 +255,13 @@ def test_too_many_classes_are_told(tmp_path: Path) -> None:
     assert len(classes_in(tmp_path / "classes.json")) == 300
     with pytest.raises(DataError, match="There are 300 classes; at most 255"):
         read(tmp_path)
+
+
+def test_masks_in_a_form_that_is_not_read_are_not_silently_taken_for_a_class(
+    tmp_path: Path, registry: Registry
+) -> None:
+    for folder in ("images", "masks"):
+        for number in range(3):
+            write_image(tmp_path / "scans" / folder / f"{number}.jpg")
+    _, preview = plan_import(registry.formats.values(), tmp_path / "scans", name="scans")
+    assert any("these are no classes" in note for note in preview.notes)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command(
     "similar",
     example="tlstudio similar birds new.jpg\n"
-    "tlstudio similar birds new.jpg --dataset photos --backbone efficientnet_lite0\n"
+    "tlstudio similar birds new.jpg --dataset photos --backbone tf_efficientnet_lite0\n"
     'tlstudio similar mails --text "Where is my parcel?" -k 3\n'
     "tlstudio similar birds --measure",
 )

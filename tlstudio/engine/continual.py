@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 
 from tlstudio.api import DataError, RunError
 from tlstudio.data.revision import Revision
@@ -104,6 +106,7 @@ def learn_in_sequence(
         RunError: A run has failed or was cancelled; those before it are kept.
     """
     classes = classes_of(revisions)
+    _check_protection(values, registry, protection)
     runs: list[Run] = []
     matrix: list[tuple[float | None, ...]] = []
     monitor: tuple[str, Literal["max", "min"]] = ("loss", "min")
@@ -171,6 +174,26 @@ def classes_of(revisions: Sequence[Revision]) -> list[str]:
                 "Choose data sets that one model could learn together.",
             )
     return list(dict.fromkeys(name for revision in revisions for name in revision.classes))
+
+
+def _check_protection(values: Mapping[str, Any], registry: Registry, protection: Protection) -> None:
+    """Refuse what would be told only when the first data set has been learned.
+
+    Raises:
+        RunError: Nothing of the backbone learns that could be held.
+    """
+    chosen = values.get("strategy", {})
+    name, options = (chosen, {}) if isinstance(chosen, str) else (chosen.get("name", ""), chosen.get("options", {}))
+    if protection not in ("ewc", "lwf") or name not in registry.strategies:
+        return
+    strategy = registry.strategy(name)
+    with contextlib.suppress(ValidationError):  # told with the first recipe
+        if strategy.caches_features(strategy.Options.model_validate(options)):
+            raise RunError(
+                f"{strategy.title} leaves the backbone as it is: there is nothing that {protection} could hold.",
+                "Choose a strategy under which the backbone learns, such as full, or protect by replay.",
+                field="strategy",
+            )
 
 
 def _values(
