@@ -71,6 +71,7 @@ class Workshop:
     own_batches: Callable[[], EvalLoader]
     steps: int
     _models: dict[str, tuple[Parts, TransferModel, Path]] = field(default_factory=dict)
+    _revisions: dict[str, Revision] = field(default_factory=dict)
 
     def build(self) -> Methods:
         """Build the methods of the recipe, on the device.
@@ -135,7 +136,7 @@ class Workshop:
         models = {name: self._model(one, name)[1] for name in one.method.models(one.options)}
 
         def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
-            loader = self._stream_once(modules[one.name], asked[name]) if name else self.own_batches()
+            loader = self._stream_once(one, modules[one.name], asked[name]) if name else self.own_batches()
             for batch in loader:
                 self.control.check_cancelled()
                 batch = on_device(batch, self.fabric.device)
@@ -172,20 +173,19 @@ class Workshop:
         return forward_of(network, self.model.head)
 
     def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
-        revision = dataset_beside(self.revision, stream.dataset)
+        if stream.dataset not in self._revisions:  # to open one reads and hashes its table
+            self._revisions[stream.dataset] = dataset_beside(self.revision, stream.dataset)
+        revision = self._revisions[stream.dataset]
         return revision, stream_rows(stream, revision, self.options.seed)
 
-    def _stream_once(self, module: MethodModule, stream: DataStream) -> EvalLoader:
+    def _stream_once(self, one: ChosenMethod, module: MethodModule, stream: DataStream) -> EvalLoader:
         revision, indices = self._rows(stream)
         view = next(iter(stream.views.values()))
-        preprocessor = self._preprocessor(self._owner(stream), View("none", view.prepared_by))
+        preprocessor = self._preprocessor(one, View("none", view.prepared_by))
         encoder = module.encoder(stream.name) if stream.labelled else NoTargets()
         source = SampleDataset(revision, indices, preprocessor, encoder, self.options.seed)
         lengths = sample_lengths(revision, indices, preprocessor)
         return EvalLoader(source, lengths, self.options.batch_size, patience=self.patience)
-
-    def _owner(self, stream: DataStream) -> ChosenMethod:
-        return next(one for one in self.parts.methods if stream in one.streams().values())
 
     def _view(self, one: ChosenMethod, name: str, view: View) -> PreparedView:
         alike = view.augmentation == "as the run" and bool(view.prepared_by)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,9 @@ from pydantic import (
 from tlstudio.api import Augmentation, Options, Problem, ProblemsError, TargetInfo, TLStudioError, option, problems_of
 from tlstudio.api.files import read_text
 from tlstudio.api.wording import wrong_value
-from tlstudio.data.revision import Revision
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
 
 
 class TrainingOptions(Options):
