@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option
+from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option, options_as
 from tlstudio.api.methods import dataset_names
-from tlstudio_methods.common import options_as
+from tlstudio_methods.earlier_runs import earlier_run_option, forgetting_problems
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -94,12 +94,7 @@ class Replay(Method):
 class EWCOptions(Options):
     """Options of elastic weight consolidation."""
 
-    run: str = option(
-        ...,
-        title="Earlier run",
-        help="The run whose task must not be forgotten: the one that this run starts from.",
-        browse="run",
-    )
+    run: str = earlier_run_option()
     dataset: str = option(
         ..., title="Its data set", help="On it is measured which weights the earlier task needs.", browse="dataset"
     )
@@ -146,13 +141,7 @@ class EWC(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse where nothing of the earlier run could be forgotten or measured; see `Method`."""
-        found = []
-        if setting.starts_from != options_as(EWCOptions, options).run:
-            what = "the run does not start from this one: it has nothing of it to forget."
-            found.append(Problem("run", what, "Set backbone.start_from to the same run."))
-        if setting.strategy.caches_features(setting.strategy_options):
-            what = f"{setting.strategy.title} leaves the backbone as it is: nothing is forgotten."
-            found.append(Problem("", what, "Choose a strategy under which the backbone learns."))
+        found = forgetting_problems(setting, options_as(EWCOptions, options).run, "run")
         earlier, learned = setting.streams[EARLIER].target, setting.models[EARLIER]
         if earlier is not None and (earlier.task != learned.task or not set(earlier.classes) <= set(learned.classes)):
             what = "the data set is not what the earlier run has learned."

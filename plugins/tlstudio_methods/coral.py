@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Problem, Setting, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import option, options_as
 from tlstudio_methods.domains import (
     HOW_TO_MEASURE,
+    Adaptation,
     AdaptationOptions,
     Schedule,
-    adaptation_problems,
-    adaptation_streams,
     schedule_option,
     strength_option,
 )
@@ -40,7 +37,7 @@ class CoralOptions(AdaptationOptions):
     )
 
 
-class Coral(Method):
+class Coral(Adaptation):
     """Deep CORAL (Sun and Saenko 2016, arXiv:1607.01719).
 
     The paper aligns what its last layer gives, and chooses lambda so that both losses are roughly the same at the end.
@@ -54,18 +51,8 @@ class Coral(Method):
         "of the run's data, and what it computes gets the same covariance on the target. The simplest of its kind, "
         f"with little to set. {HOW_TO_MEASURE}"
     )
-    kind = "two domains"
     source = "Sun & Saenko 2016, arXiv:1607.01719"
-    needs_backbone = True
     Options = CoralOptions
-
-    def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse a backbone that stays as it is, and batches without a covariance; see `Method`."""
-        return adaptation_problems(self.title, setting, options)
-
-    def streams(self, options: api.Options) -> Sequence[DataStream]:
-        """Ask for the target; see `Method`."""
-        return adaptation_streams(options)
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build the loss."""

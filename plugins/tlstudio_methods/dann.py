@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Problem, Setting, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import option, options_as
 from tlstudio_methods.domains import (
     HOW_TO_MEASURE,
+    Adaptation,
     AdaptationOptions,
     Schedule,
-    adaptation_problems,
-    adaptation_streams,
     schedule_option,
     strength_option,
 )
@@ -39,7 +36,7 @@ class DannOptions(AdaptationOptions):
     )
 
 
-class Dann(Method):
+class Dann(Adaptation):
     """Gradient reversal (Ganin et al. 2016, arXiv:1505.07818).
 
     A discriminator learns to tell source from target by their features; its gradient is reversed and scaled by lambda
@@ -54,18 +51,9 @@ class Dann(Method):
         "to train: when the discriminator's accuracy falls towards 0.5, the two have become alike. "
         f"{HOW_TO_MEASURE}"
     )
-    kind = "two domains"
     source = "Ganin et al. 2016, arXiv:1505.07818"
-    needs_backbone = True
+    least = 1
     Options = DannOptions
-
-    def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse a backbone that stays as it is; see `Method`."""
-        return adaptation_problems(self.title, setting, options, least=1)
-
-    def streams(self, options: api.Options) -> Sequence[DataStream]:
-        """Ask for the target; see `Method`."""
-        return adaptation_streams(options)
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build the discriminator."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import Method, Options, Problem, Setting, View, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import Method, Options, Problem, Setting, View, option, options_as
+from tlstudio_methods.earlier_runs import earlier_run_option, forgetting_problems
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -81,12 +81,7 @@ class Distillation(Method):
 class LwFOptions(Options):
     """Options of learning without forgetting."""
 
-    teacher: str = option(
-        ...,
-        title="Earlier run",
-        help="The run whose task must not be forgotten: the one that this run starts from.",
-        browse="run",
-    )
+    teacher: str = earlier_run_option()
     strength: float = option(
         1.0, title="Lambda", help="How much the earlier task counts beside the new one.", ge=0, le=100
     )
@@ -124,14 +119,8 @@ class LearningWithoutForgetting(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse where there is nothing to forget; see `Method`."""
-        found = list(_wrong_task(setting))
-        if setting.starts_from != options_as(LwFOptions, options).teacher:
-            what = "the run does not start from this one: it has nothing of it to forget."
-            found.append(Problem(TEACHER, what, "Set backbone.start_from to the same run."))
-        if setting.strategy.caches_features(setting.strategy_options):
-            what = f"{setting.strategy.title} leaves the backbone as it is: nothing is forgotten."
-            found.append(Problem("", what, "Choose a strategy under which the backbone learns."))
-        return found
+        teacher = options_as(LwFOptions, options).teacher
+        return _wrong_task(setting) + forgetting_problems(setting, teacher, TEACHER)
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Copy the earlier head."""

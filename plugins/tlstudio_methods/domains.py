@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tlstudio.api import TASKS, Options, Problem, Setting, Task, option
+from tlstudio.api import TASKS, Method, Options, Problem, Setting, Task, option, options_as
 from tlstudio.api.methods import DataStream
-from tlstudio_methods.common import options_as
 
 __all__ = [
     "HOW_TO_MEASURE",
+    "Adaptation",
     "AdaptationOptions",
     "Schedule",
-    "adaptation_problems",
-    "adaptation_streams",
     "backbone_problems",
     "learns_alone",
     "schedule_option",
@@ -81,29 +79,33 @@ def backbone_problems(title: str, setting: Setting) -> list[Problem]:
     return [Problem("", what, "Choose a strategy under which the backbone learns, such as full.")]
 
 
-def adaptation_streams(options: Options) -> Sequence[DataStream]:
-    """The target without its labels, in one batch with the source, so that BatchNorm sees both as they come later."""
-    chosen = options_as(AdaptationOptions, options)
-    return [DataStream("target", chosen.target, ratio=chosen.ratio, together=True)] if chosen.target else []
+class Adaptation(Method):
+    """What methods share that adapt to an unlabelled target.
 
-
-def adaptation_problems(title: str, setting: Setting, options: Options, least: int = 2) -> list[Problem]:
-    """Say what speaks against adapting to a target.
-
-    Args:
-        title: Of the method.
-        setting: The run.
-        options: Those of the method.
+    Attributes:
         least: So many samples of each domain must be in a batch.
     """
-    chosen = options_as(AdaptationOptions, options)
-    problems = backbone_problems(title, setting)
-    if not learns_alone(setting.task) or setting.head.requires == "logits":
-        what = f"{title} looks at features of unlabelled samples, and {setting.head.title} does not go without labels."
-        problems.append(Problem("", what, f"Use it for {TASKS['classification'].title.lower()} or the like."))
-    if not chosen.target:
-        problems.append(Problem("target", "no data set is named.", "Name the data set that is to be adapted to."))
-    if min(setting.batch_size, round(chosen.ratio * setting.batch_size)) < least:
-        what = f"{title} compares batches, and needs at least {least} samples of each domain in one."
-        problems.append(Problem("ratio", what, "Choose a larger training.batch_size, or more of the target."))
-    return problems
+
+    kind = "two domains"
+    needs_backbone = True
+    least = 2
+
+    def problems(self, setting: Setting, options: Options) -> Sequence[Problem]:
+        """Refuse a backbone that stays as it is, and batches that are too small to be compared; see `Method`."""
+        chosen = options_as(AdaptationOptions, options)
+        problems = backbone_problems(self.title, setting)
+        if not learns_alone(setting.task) or setting.head.requires == "logits":
+            what = f"{self.title} looks at features of unlabelled samples, "
+            what += f"and {setting.head.title} does not go without labels."
+            problems.append(Problem("", what, f"Use it for {TASKS['classification'].title.lower()} or the like."))
+        if not chosen.target:
+            problems.append(Problem("target", "no data set is named.", "Name the data set that is to be adapted to."))
+        if min(setting.batch_size, round(chosen.ratio * setting.batch_size)) < self.least:
+            what = f"{self.title} compares batches, and needs at least {self.least} samples of each domain in one."
+            problems.append(Problem("ratio", what, "Choose a larger training.batch_size, or more of the target."))
+        return problems
+
+    def streams(self, options: Options) -> Sequence[DataStream]:
+        """Ask for the target, in one batch with the source, so that BatchNorm sees both as they come later."""
+        chosen = options_as(AdaptationOptions, options)
+        return [DataStream("target", chosen.target, ratio=chosen.ratio, together=True)] if chosen.target else []

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import TASKS, DataStream, Method, Options, Problem, Setting, option
+from tlstudio.api import TASKS, DataStream, Method, Options, Problem, Setting, option, options_as
 from tlstudio.api.methods import dataset_names
-from tlstudio_methods.common import options_as
 from tlstudio_methods.domains import Schedule, backbone_problems, learns_alone, schedule_option, strength_option
 
 if TYPE_CHECKING:

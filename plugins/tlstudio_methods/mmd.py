@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Problem, Setting, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import option, options_as
 from tlstudio_methods.domains import (
     HOW_TO_MEASURE,
+    Adaptation,
     AdaptationOptions,
     Schedule,
-    adaptation_problems,
-    adaptation_streams,
     schedule_option,
     strength_option,
 )
@@ -58,7 +55,7 @@ class MmdOptions(AdaptationOptions):
     )
 
 
-class Mmd(Method):
+class Mmd(Adaptation):
     """Multi-kernel MMD of deep features (Long et al. 2015, arXiv:1502.02791; Gretton et al. 2012).
 
     Kernels are ``exp(-||x - y||^2 / gamma)`` with gamma at and around the median squared distance of the batch. The
@@ -72,18 +69,8 @@ class Mmd(Method):
         "Adapts to unlabelled data of another kind, as Deep CORAL does, but compares whole distributions of features "
         f"instead of their covariance; it gains from larger batches. {HOW_TO_MEASURE}"
     )
-    kind = "two domains"
     source = "Long et al. 2015, arXiv:1502.02791"
-    needs_backbone = True
     Options = MmdOptions
-
-    def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse a backbone that stays as it is, and batches without pairs; see `Method`."""
-        return adaptation_problems(self.title, setting, options)
-
-    def streams(self, options: api.Options) -> Sequence[DataStream]:
-        """Ask for the target; see `Method`."""
-        return adaptation_streams(options)
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build the loss."""

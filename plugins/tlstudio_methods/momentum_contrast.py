@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import Method, Options, Problem, Setting, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import Method, Options, Problem, Setting, option, options_as
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option, options_as
 from tlstudio_methods.unlabelled import STREAM, class_problems, dataset_option, ratio_option, unlabelled_rows
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import Method, Options, option
-from tlstudio_methods.common import options_as
+from tlstudio.api import Method, Options, option, options_as
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from tlstudio import api
-from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option
-from tlstudio_strategies.common import fine_tuning_options, options_as
+from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option, options_as
+from tlstudio_strategies.common import fine_tuning_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, RunError, Situation, option
-from tlstudio_strategies.common import fine_tuning_options, options_as
+from tlstudio.api import FineTuningStrategy, Options, RunError, Situation, option, options_as
+from tlstudio_strategies.common import fine_tuning_options
 
 if TYPE_CHECKING:
     from torch import nn

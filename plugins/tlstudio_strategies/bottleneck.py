@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
-from tlstudio.api import BackboneInfo, Options, TaskHead, option
+from tlstudio.api import BackboneInfo, Options, TaskHead, option, options_as
 from tlstudio_strategies.added import AddedStrategy, without_tokens
-from tlstudio_strategies.common import options_as
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import Options, Situation, TaskHead, option
+from tlstudio.api import Situation, TaskHead, option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tlstudio.api.nn import HeadModule, LayerGroup, ParamGroup, TransferModel
-
-T = TypeVar("T", bound=Options)
 
 
 def head_lr_factor_option(
@@ -86,17 +84,6 @@ def ridge(head: HeadModule, strength: float, num_train: int) -> Tensor | None:
     for square in squares[1:]:
         total = total + square
     return total * (scale / (2.0 * strength * num_train))
-
-
-def options_as(model: type[T], options: Options) -> T:
-    """Return options as the model that a strategy declared.
-
-    Raises:
-        TypeError: They belong to another component.
-    """
-    if not isinstance(options, model):
-        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
-    return options
 
 
 def learn_from_the_top(model: TransferModel, count: int) -> None:

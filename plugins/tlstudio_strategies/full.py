@@ -6,14 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation
-from tlstudio_strategies.common import (
-    fine_tuning_options,
-    head_lr_factor_option,
-    layer_decay_option,
-    layerwise_groups,
-    options_as,
-)
+from tlstudio.api import FineTuningStrategy, Options, Situation, options_as
+from tlstudio_strategies.common import fine_tuning_options, head_lr_factor_option, layer_decay_option, layerwise_groups
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import ParamGroup, TransferModel

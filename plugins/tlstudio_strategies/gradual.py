@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation, option
-from tlstudio_strategies.common import fine_tuning_options, layerwise_groups, learn_from_the_top, options_as
+from tlstudio.api import FineTuningStrategy, Options, Situation, option, options_as
+from tlstudio_strategies.common import fine_tuning_options, layerwise_groups, learn_from_the_top
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import ParamGroup, TransferModel

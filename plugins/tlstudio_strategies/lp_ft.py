@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Method, Options, Situation, option
+from tlstudio.api import FineTuningStrategy, Method, Options, Situation, option, options_as
 from tlstudio_strategies.common import (
     fine_tuning_options,
     head_lr_factor_option,
@@ -15,7 +15,6 @@ from tlstudio_strategies.common import (
     layer_decay_option,
     layerwise_groups,
     needs_own_layer,
-    options_as,
 )
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from tlstudio.api import (
     Situation,
     TaskHead,
     option,
+    options_as,
 )
-from tlstudio_strategies.common import options_as
 from tlstudio_strategies.fitted import fitted_names, hidden_layer_problems, why_not_linear
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Options, Situation, option
+from tlstudio.api import FineTuningStrategy, Options, Situation, option, options_as
 from tlstudio_strategies.common import (
     fine_tuning_options,
     head_lr_factor_option,
     last_groups,
     layerwise_groups,
     learn_from_the_top,
-    options_as,
 )
 
 if TYPE_CHECKING:

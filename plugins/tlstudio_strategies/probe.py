@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option
-from tlstudio_strategies.common import inverse_strength_option, needs_own_layer, options_as, ridge
+from tlstudio.api import BackboneInfo, FineTuningStrategy, Options, Situation, TaskHead, option, options_as
+from tlstudio_strategies.common import inverse_strength_option, needs_own_layer, ridge
 
 if TYPE_CHECKING:
     from torch import Tensor

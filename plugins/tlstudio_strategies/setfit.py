@@ -17,8 +17,9 @@ from tlstudio.api import (
     Situation,
     TaskHead,
     option,
+    options_as,
 )
-from tlstudio_strategies.common import fine_tuning_options, options_as
+from tlstudio_strategies.common import fine_tuning_options
 from tlstudio_strategies.fitted import fitted_names, hidden_layer_problems, why_not_linear
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import BackboneInfo, Options, Situation, TaskHead, option
+from tlstudio.api import BackboneInfo, Options, Situation, TaskHead, option, options_as
 from tlstudio_strategies.added import AddedStrategy
-from tlstudio_strategies.common import fine_tuning_options, options_as
+from tlstudio_strategies.common import fine_tuning_options
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Method, Options, Problem, Setting, Situation, option
+from tlstudio.api import FineTuningStrategy, Method, Options, Problem, Setting, Situation, option, options_as
 from tlstudio_strategies.common import (
     fine_tuning_options,
     head_lr_factor_option,
     inverse_strength_option,
     layerwise_groups,
-    options_as,
 )
 
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ from tlstudio.api import (
     Preprocessor,
     Sample,
     WeightsInfo,
+    options_as,
 )
 from tlstudio.api import Options as BaseOptions
 from tlstudio_tables.facts import TableFacts, fit_table, series_in
 from tlstudio_tables.hiding import HidingPreprocessor
-from tlstudio_tables.options import TableOptions, TransformerOptions, options_as
+from tlstudio_tables.options import TableOptions, TransformerOptions
 from tlstudio_tables.preprocessor import TablePreprocessor
 
 if TYPE_CHECKING:

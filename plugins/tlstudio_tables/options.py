@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 from tlstudio.api import Options, option
 
 Scaling = Literal["quantile", "standard"]
-T = TypeVar("T", bound=Options)
-
-
-def options_as(model: type[T], options: Options) -> T:
-    """Return options that are of a model, as that model.
-
-    Raises:
-        TypeError: They belong to another component.
-    """
-    if not isinstance(options, model):
-        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
-    return options
 
 
 def dropout_option() -> float:

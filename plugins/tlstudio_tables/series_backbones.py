@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tlstudio.api import Options as BaseOptions
-from tlstudio.api import Preprocessor, Sample
+from tlstudio.api import Preprocessor, Sample, options_as
 from tlstudio_tables.backbones import FittedBackbone
 from tlstudio_tables.facts import series_in
-from tlstudio_tables.options import PatchOptions, SeriesOptions, options_as
+from tlstudio_tables.options import PatchOptions, SeriesOptions
 from tlstudio_tables.series_facts import SeriesFacts, SeriesPreprocessor, fit_series
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.inputs import CONTEXT, GEOMETRY, IMAGE_SIZE, SCALE, TARGETS
 from tlstudio.api.methods import DataStream, Method, Setting, StreamInfo, View
-from tlstudio.api.options import OptionField, Options, describe, option, problems_of
+from tlstudio.api.options import OptionField, Options, describe, option, options_as, problems_of
 from tlstudio.api.own_models import module_backbone
 from tlstudio.api.version import API_VERSION
 
@@ -122,5 +122,6 @@ __all__ = [
     "label_values",
     "module_backbone",
     "option",
+    "options_as",
     "problems_of",
 ]

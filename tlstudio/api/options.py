@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -18,6 +18,9 @@ Browse = Literal["", "file", "folder", "any", "dataset", "datasets", "run"]
 
 Several data sets stand in a text with commas between them; `tlstudio.api.methods.dataset_names` reads it.
 """
+
+
+T = TypeVar("T", bound="Options")
 
 
 class Options(BaseModel):
@@ -39,6 +42,17 @@ class Options(BaseModel):
             return values
         fields = {field.name: field for field in describe(cls)}
         return {name: _none_or(value, fields[name]) if name in fields else value for name, value in values.items()}
+
+
+def options_as(model: type[T], options: Options) -> T:
+    """Return options as the model that a component declared, so that its fields have their types.
+
+    Raises:
+        TypeError: They belong to another component.
+    """
+    if not isinstance(options, model):
+        raise TypeError(f"expected {model.__name__}, got {type(options).__name__}")
+    return options
 
 
 def option(

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from tlstudio.api import DataError, RunError
+from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
@@ -136,7 +137,7 @@ def learn_in_sequence(
     result = SequenceResult(
         protection,
         *monitor,
-        tuple(f"{revision.dataset}@{revision.id}" for revision in revisions),
+        tuple(_reference(revision) for revision in revisions),
         tuple(run.id for run in runs),
         tuple(matrix),
     )
@@ -214,19 +215,17 @@ def _values(
     backbone = {} if isinstance(backbone, str) else {key: one for key, one in backbone.items() if key == "options"}
     result["backbone"] = {**backbone, "start_from": runs[-1]}
     result["head"]["take_over"] = True
-    latest = before[-1]
     added: dict[str, Any] = {
         "nothing": {},
-        "replay": {"replay": {"datasets": ", ".join(_reference(one) for one in before), **options}},
-        "ewc": {"ewc": {"run": runs[-1], "dataset": f"{latest.dataset}@{latest.id}", **options}},
+        "replay": {"replay": {"datasets": written_names([_reference(one) for one in before]), **options}},
+        "ewc": {"ewc": {"run": runs[-1], "dataset": _reference(before[-1]), **options}},
         "lwf": {"lwf": {"teacher": runs[-1], **options}},
     }[protection]
     return {**result, "methods": {**values.get("methods", {}), **added}}
 
 
 def _reference(revision: Revision) -> str:
-    name = f'"{revision.dataset}"' if "," in revision.dataset else revision.dataset
-    return f"{name}@{revision.id}"
+    return f"{revision.dataset}@{revision.id}"
 
 
 def _measured(
