@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tlstudio.api.nn import HeadModule, LayerGroup, ParamGroup, TransferModel
 
 LEAST_STEPS = 60
-"""Fine-tuning on few samples fails for want of steps: a few epochs of one batch each hardly move the head (Mosbach et al.
-2021, arXiv:2006.04884; Zhang et al. 2021, arXiv:2006.05987, section 6). These ask for more still, on a GPU."""
+"""Fine-tuning on few samples fails for want of steps: a few epochs of one batch each hardly move the head (Mosbach et
+al. 2021, arXiv:2006.04884; Zhang et al. 2021, arXiv:2006.05987, section 6). These ask for more still, on a GPU."""
 
 
 def head_lr_factor_option(
