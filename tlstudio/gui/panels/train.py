@@ -92,6 +92,7 @@ class TrainPanel(QWidget):
 
     def _connect(self) -> None:
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
+        self.draft.looked.connect(self.ready.show_looked)
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
         self.setup.queue_requested.connect(self._state.queue.add)
