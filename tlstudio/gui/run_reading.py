@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import TASKS, TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
 from tlstudio.gui.step_values import told_by
 from tlstudio.gui.titles import run_title
@@ -92,6 +92,12 @@ class RunDetails:
             for name, points in self.curves.validation.items()
             if bool((points[:, 0] == epoch).any())
         }
+
+
+def predicts(run: RunSummary, registry: Registry) -> bool:
+    """Whether a run has ended with a model that says something of new items: not one that has learned without labels."""
+    head = registry.heads.get(run.head)
+    return bool(run.metrics) and run.status != "running" and head is not None and TASKS[head.task].label != "none"
 
 
 def can_go_on(run: Run, status: str) -> bool:
