@@ -70,7 +70,10 @@ class RatingsTable(DatasetFormat):
         except (DataError, OSError, ValueError):
             return 0.0
         # A table of reviews has users and items, too: what is usually meant is the review.
-        return 0.3 if all(found[role] for role in self.roles) else 0.0
+        if all(found[role] for role in self.roles):
+            return 0.3
+        # Ratings alone are of no other kind, and the user is told what they lack.
+        return 0.15 if self.roles == ("text",) and found["label"] else 0.0
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, guess the columns and find the table of items."""
@@ -127,9 +130,15 @@ class RatingsTable(DatasetFormat):
         chosen = options.model_dump()
         for role in ("item", *self.roles):
             if not chosen[f"{role}_column"]:
-                raise DataError(
-                    f"No {role} column is chosen for {path.name}.", "Choose one.", path=path, field=f"{role}_column"
-                )
+                what, remedy = f"No {role} column is chosen for {path.name}.", "Choose one."
+                if role in self.roles:
+                    remedy = (
+                        f"Choose the {role}_column that says what each item is, or as items_table a file beside it "
+                        "that has one."
+                    )
+                if role == "text":
+                    remedy = f"{remedy} Where there is none, the names of the items may do."
+                raise DataError(what, remedy, path=path, field=f"{role}_column")
         table = open_with(path, options)
         contents = self._items(path, table, options)
         rows, rejected = self._ratings(path, table, options)
@@ -148,6 +157,15 @@ class RatingsTable(DatasetFormat):
             yield self._sample(row, row.item, content, label, split, options, seen)
             for name in draw.not_chosen(row.user, negatives):
                 yield self._sample(row, name, contents[name], 0.0, split, options, seen)
+
+    def splits_told(self, options: api.Options) -> str:
+        """Say where time is cut."""
+        if getattr(options, "split_by", "") != "time":
+            return ""
+        return (
+            f"Train, validation and test are cut by time: the oldest {_OLDEST:.0%} of the ratings, the next "
+            f"{_NEWEST - _OLDEST:.0%} and the newest {1 - _NEWEST:.0%}."
+        )
 
     def without_labels(self) -> Mapping[str, Any]:
         """Leave the columns for learning empty."""

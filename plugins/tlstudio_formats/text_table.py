@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tlstudio import api
 from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
 from tlstudio_formats.columns import guess_columns
 from tlstudio_formats.sources import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, open_table
+from tlstudio_formats.table_notes import who_rated_what
 from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
 from tlstudio_formats.values import as_text
 
@@ -59,7 +61,8 @@ class TextTable(DatasetFormat):
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows and guess the columns."""
-        return preview_table(path, options or {}, "text")[0]
+        found, table, _ = preview_table(path, options or {}, "text")
+        return replace(found, notes=(*found.notes, *who_rated_what(table.columns, options or {})))
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
         """Yield one sample a row; its id tells the row."""

@@ -13,6 +13,7 @@ from tlstudio_formats.cells import CellReader, cell_reader, columns_in, words_in
 from tlstudio_formats.column_names import ID_NAMES, LABEL_NAMES, TEXT_NAMES
 from tlstudio_formats.columns import Look, guess_columns, look_at, named
 from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
+from tlstudio_formats.table_notes import goes_on, who_rated_what
 from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
 from tlstudio_formats.values import as_text
 
@@ -103,6 +104,7 @@ class ValueTable(DatasetFormat):
             if of_kind:
                 more = f" and {len(of_kind) - 12} more" if len(of_kind) > 12 else ""
                 notes.append(f"{words}: {', '.join(of_kind[:12])}{more}.")
+        notes += who_rated_what(table.columns, given) or goes_on(table, rows, given)
         return Preview(found.columns, found.rows, suggested, found.task, found.count, (*found.notes, *notes))
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:

@@ -150,12 +150,14 @@ def test_a_series_is_forecast_and_what_follows_the_last_known_value_is_predicted
         assert tlstudio("predict", place, recent, "--output", tmp_path / output).code == 0
     (row,) = table_of(tmp_path / "a.csv")
     assert row == table_of(tmp_path / "b.csv")[0]
-    values = [float(row[f"value {number}"]) for number in range(1, 8)]
+    assert (row["last time"], row["time +1"], row["time +7"]) == ("2021-06-24", "2021-06-25", "2021-07-01")
+    values = [float(row[f"sales +{step}"]) for step in range(1, 8)]
     truth = [100 + 0.1 * day + 20 * math.sin(2 * math.pi * day / 7) for day in range(500, 507)]
     assert max(abs(value - true) for value, true in zip(values, truth, strict=True)) < 12
     short = tmp_path / "short.csv"
     short.write_text("\n".join([lines[0], *lines[-12:]]), encoding="utf-8")
-    assert "looks at 28 at least" in tlstudio("predict", model, short, "--json").json["rejected"][0]["reason"]
+    (told,) = tlstudio("predict", model, short, "--json").json["rejected"]
+    assert told["reason"].endswith("has 12 rows, and the model needs 28 at least.")
 
 
 def test_series_with_labels_are_told_apart_from_ts_files(tlstudio: Tlstudio, project: Path, tmp_path: Path) -> None:

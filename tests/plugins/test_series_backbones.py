@@ -66,7 +66,7 @@ def test_what_is_missing_or_too_short_is_refused_in_a_sentence() -> None:
     preprocess = SeriesPreprocessor(fit_series(windows(a=[0.0, 1.0, 2.0, 3.0])), window_scaling=True)
     with pytest.raises(DataError, match='rows 1 to 9 has no series "a", which the model takes; it has "b"'):
         preprocess(windows(b=[1.0, 2.0, 3.0, 4.0])[0])
-    with pytest.raises(DataError, match="has 2 values, and the model looks at 4 at least"):
+    with pytest.raises(DataError, match="has 2 rows, and the model needs 4 at least"):
         preprocess(windows(a=[1.0, 2.0])[0])
     with pytest.raises(DataError, match="not those of the samples before it"):
         fit_series([*windows(a=[1.0]), *windows(b=[1.0])])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlstudio.api.data import Modality, Preview, Rejected, Sample, TargetInfo, Task
+from tlstudio.api.errors import DataError
 from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, FeatureShape
 from tlstudio.api.options import Options
@@ -83,6 +84,10 @@ class DatasetFormat(Component):
             DataError: The source as a whole cannot be read (missing column, empty folder).
         """
 
+    def splits_told(self, options: Options) -> str:
+        """Say in a sentence how the format itself makes the splits, by time for instance; ``""``: it does not."""
+        return ""
+
     def without_labels(self) -> Mapping[str, Any] | None:
         """Options under which `read` gives every sample without its label, for prediction; `None`: it cannot."""
         return None
@@ -114,6 +119,19 @@ class Preprocessor(ABC):
     @abstractmethod
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Join prepared samples into a batch; every tensor has the batch as its first dimension."""
+
+    def takes(self, sample: Sample) -> bool:
+        """Whether a sample is of the kind that is taken; it may still be damaged or too short."""
+        try:
+            self(sample)
+        except DataError:
+            return False
+        return True
+
+    @property
+    def forecast_name(self) -> str:
+        """Name of the series that is forecast; ``""``: none is, or it has no name."""
+        return ""
 
     def length(self, sample: Sample) -> int:
         """Cheap measure of a sample's length, by which batches are bucketed; constant: no bucketing."""

@@ -165,6 +165,7 @@ class Sample:
         text: The text of a text sample; of an image with text, too.
         audio: The sound file of an audio sample.
         values: The columns of a sample of a table, by their names.
+        times: When the last rows of a series were that is to go on: ISO 8601, or numbers as text.
         user: Who has rated or chosen it, or may do so.
         item: What was rated or chosen; its content is the image or the text.
         pair: A second text that belongs to it: a hypothesis, a sentence to be compared, a question about the text.
@@ -180,6 +181,7 @@ class Sample:
     pair: str | None = None
     audio: Path | None = None
     values: Mapping[str, Cell] | None = None
+    times: tuple[str, ...] = ()
     user: str | None = None
     item: str | None = None
     label: Label = None

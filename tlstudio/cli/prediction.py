@@ -247,7 +247,9 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
                 done.append((sample, prediction))
     finally:
         status.clear()
-    if len(done) == 1 and done[0][1].scores:
+    if predictor.target.size:
+        _show_forecasts(output, predictor, done)
+    elif len(done) == 1 and done[0][1].scores:
         output.table(["class", "probability"], list(done[0][1].scores[:TOP_CLASSES]))
     elif done:
         rows = [[cut(sample.id, 60), cut(words(p.value, sample), 100), p.confidence] for sample, p in done]
@@ -256,6 +258,21 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
         show_rejected(output, rejected, "not predicted")
     output.result(predictions_json(done, rejected))
     return 0
+
+
+def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[Sample, Prediction]]) -> None:
+    """Print each value that is forecast in a line of its own, with its time."""
+    from tlstudio.engine.times import last_and_next
+
+    size = predictor.target.size
+    rows: list[list[object]] = []
+    for sample, prediction in done:
+        values = prediction.value if isinstance(prediction.value, tuple) else ()
+        times = last_and_next(sample.times, size)[1] or [""] * size
+        told = zip(times, values, strict=True)
+        rows += [[cut(sample.id, 60), f"+{step}", time, f"{value:.5g}"] for step, (time, value) in enumerate(told, 1)]
+    if rows:
+        output.table(["item", "step", "time", predictor.forecast_name], rows, left=3)
 
 
 def predictions_json(

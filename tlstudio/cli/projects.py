@@ -133,7 +133,8 @@ def import_data(
         _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
-COLUMNS = ("text_column", "pair_column", "image_column", "audio_column", "label_column", "group_column", "split_column")
+_ROLES = ("user", "item", "text", "pair", "image", "audio", "label", "group", "split")
+COLUMNS = tuple(f"{role}_column" for role in _ROLES)
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> N
             ("Data set", request.name),
             ("Task", request.task.replace("_", "-")),
             ("Items", preview.count if preview.count is not None else "not counted yet"),
-            ("Splits", f"{shares}; what the source says itself is kept"),
+            ("Splits", request.format.splits_told(request.options) or f"{shares}; what the source says itself is kept"),
             *(
                 (key.replace("_", " ").capitalize(), _option_text(value))
                 for key, value in options.items()

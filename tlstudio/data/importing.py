@@ -100,7 +100,7 @@ def import_dataset(
                 seed=request.seed,
                 contents=rows.contents,
             )
-            notes += _split_notes(splits, rows)
+            notes += _split_notes(splits, rows, request)
             digest = rows.finish(splits, staging / TABLE_FILE, cancelled)
         finally:
             rows.close()
@@ -255,7 +255,7 @@ def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int
     )
 
 
-def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
+def _split_notes(splits: list[Split], rows: RowWriter, request: ImportRequest) -> list[str]:
     notes = []
     given = {split for split in rows.prescribed if split}
     counts = Counter(splits)
@@ -263,7 +263,8 @@ def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
         listed = " and ".join(split for split in SPLITS if split in given)
         made = [split for split in SPLITS if split not in given and counts[split]]
         cut = f"; {' and '.join(made)} {'was' if len(made) == 1 else 'were'} cut from the rest" if made else ""
-        notes.append(f"The source says itself what belongs to {listed}{cut}.")
+        own = f"The source says itself what belongs to {listed}{cut}."
+        notes.append(request.format.splits_told(request.options) or own)
     for split in SPLITS:
         if not counts[split]:
             remedy = {

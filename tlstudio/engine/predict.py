@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,7 @@ from tlstudio.engine.exported import load_export
 from tlstudio.engine.measuring import generate
 from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.spreadsheet import harmless
+from tlstudio.engine.times import last_and_next
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -139,13 +140,14 @@ class Predictor:
         """Whether it takes two texts at once: the sample's text and the `pair` that belongs to it."""
         return self._model.head.target.pairs
 
+    @property
+    def forecast_name(self) -> str:
+        """What to call the values of a forecast; ``""``: it makes none."""
+        return (self._preprocessor.forecast_name or "value") if self.target.size else ""
+
     def takes(self, sample: Sample) -> bool:
-        """Whether it can read a sample."""
-        try:
-            self._prepared(sample)
-        except DataError:
-            return False
-        return True
+        """Whether a sample is of the kind that it reads."""
+        return (sample.pair is not None) == self.pairs and self._preprocessor.takes(sample)
 
     def notes(self, samples: Iterable[Sample | Rejected]) -> tuple[str, ...]:
         """Say what of samples it leaves aside, by the first of them: those of one source have the same columns."""
@@ -272,7 +274,9 @@ def predict_to_csv(
 ) -> PredictReport:
     """Predict everything in a source and write a CSV file (UTF-8 with BOM, so that spreadsheets read it right).
 
-    Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class.
+    Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class. Of
+    forecasts, each value under the name of its series and its step (``sales +1``), the time after which they follow
+    (``last time``), and, where times come at even steps, that of each value (``time +1``).
     Masks are written as PNG into a folder beside the file, named after it, and the column ``mask`` tells which.
     What a spreadsheet would run as a formula gets an apostrophe; `tlstudio.engine.spreadsheet.original` takes it away.
 
@@ -316,7 +320,7 @@ def predict_to_csv(
             text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality in _WITH_TEXT else []
             scored = ["mask"] if masks else [f"p({c})" for c in predictor.scored]
             header = ["id", "source", *text, "prediction", "confidence", *scored]
-            header += [f"value {number}" for number in range(1, predictor.target.size + 1)]
+            header += _forecast_header(predictor, samples)
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
@@ -356,5 +360,17 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
-    following = prediction.value if predictor.target.size and isinstance(prediction.value, tuple) else ()
-    return [sample.id, origin, *text, value, confidence, *shares, *(repr(number) for number in following)]
+    ahead = _forecast(predictor.target.size, sample, prediction) if predictor.target.size else []
+    return [sample.id, origin, *text, value, confidence, *shares, *ahead]
+
+
+def _forecast_header(predictor: Predictor, samples: Sequence[Sample]) -> list[str]:
+    steps = range(1, predictor.target.size + 1)
+    timed = ["last time", *(f"time +{step}" for step in steps)] if any(sample.times for sample in samples) else []
+    return [*(f"{predictor.forecast_name} +{step}" for step in steps), *(timed if steps else [])]
+
+
+def _forecast(size: int, sample: Sample, prediction: Prediction) -> list[str]:
+    values = prediction.value if isinstance(prediction.value, tuple) else ()
+    last, following = last_and_next(sample.times, size)
+    return [*(repr(number) for number in values), *([last, *(following or [""] * size)] if last else [])]
