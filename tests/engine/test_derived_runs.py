@@ -202,6 +202,7 @@ def test_a_derived_run_is_a_run_like_any_other_and_outlives_its_parent(
     row = next(row for row in ready.runs() if row.id == made.id)
     assert (row.status, row.made_by, row.strategy) == ("done", "wise_ft", "lp_ft")
     assert row.metrics == made.metrics()
+    assert row.monitor == "f1_macro"
     stored = read_evaluation(made)
     again = evaluate_run(made, ready, all_plugins)
     assert again.metrics == stored.metrics == row.metrics["test"]

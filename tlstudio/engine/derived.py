@@ -193,6 +193,7 @@ class Bench:
             for name, outputs in measured.outputs.items():
                 data = self.split(name)
                 write_predictions(made, name, data.ids, data.labels, outputs, outputs.values(self.model.head))
+            made.record_monitor(self.monitor()[0])
             made.finish("done", measured.metrics, seconds=seconds)
             for event in (Note(derivation.sentence), RunEnded(run_id, "done", measured.metrics, seconds=seconds)):
                 made.append_event(to_json(event, time=time.time()))

@@ -280,6 +280,7 @@ class Execution:
                     monitor_mode="max" if mode == "max" else "min",
                 )
             )
+            self._write(lambda: self.run.record_monitor(monitor))
             for noted in notes_on_data(revision, indices, preprocessor, model.head.encoder()):
                 self.say(noted)
         if options.recompute:

@@ -95,7 +95,7 @@ class RunDetails:
 
 
 def predicts(run: RunSummary, registry: Registry) -> bool:
-    """Whether a run has ended with a model that says something of new items: not one that has learned without labels."""
+    """Whether a run has ended with a model that predicts: one that has learned without labels does not."""
     head = registry.heads.get(run.head)
     return bool(run.metrics) and run.status != "running" and head is not None and TASKS[head.task].label != "none"
 
