@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task
-from tlstudio_formats.json_records import records
+from tlstudio.api import Preview, Rejected, Sample, Task
+from tlstudio_formats.json_records import RecordFormat, records
 
 _LISTS = ("messages", "conversations", "conversation")
 _ROLES, _CONTENTS = ("role", "from"), ("content", "value")
 _REPLIES = {"assistant", "gpt", "model", "bot"}
 
 
-class Conversations(DatasetFormat):
+class Conversations(RecordFormat):
     """JSONL or JSON with lists of messages, as chat models are fine-tuned with."""
 
     name = "conversations"
@@ -28,15 +28,9 @@ class Conversations(DatasetFormat):
     modality = "text"
     tasks: tuple[Task, ...] = ("generation",)
 
-    def detect(self, path: Path) -> float:
-        """Look at the first records."""
-        if path.suffix.lower() not in {".jsonl", ".ndjson", ".json"} or not path.is_file():
-            return 0.0
-        try:
-            found = [item for item in islice(records(path), 20) if not isinstance(item, Rejected)]
-        except (OSError, DataError):
-            return 0.0
-        return 0.96 if any(_messages(record) for _, record in found) else 0.0
+    def fit(self, first: Sequence[Mapping[str, Any]]) -> float:
+        """Look for messages."""
+        return 0.96 if any(map(_messages, first)) else 0.0
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first prompts with their replies."""

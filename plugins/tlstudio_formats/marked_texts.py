@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Span, Task
-from tlstudio_formats.json_records import records
+from tlstudio.api import Preview, Rejected, Sample, Span, Task
+from tlstudio_formats.json_records import RecordFormat, records
 from tlstudio_formats.spans import marked_preview
 from tlstudio_formats.values import parse_split
 
@@ -18,7 +17,7 @@ _NAMES = ("label", "labels", "name", "type", "tag", "entity")
 _STARTS, _ENDS = ("start", "start_offset", "begin"), ("end", "end_offset")
 
 
-class MarkedTexts(DatasetFormat):
+class MarkedTexts(RecordFormat):
     """JSONL or JSON: a text and the parts of it that are marked, by their characters."""
 
     name = "marked_texts"
@@ -30,15 +29,9 @@ class MarkedTexts(DatasetFormat):
     modality = "text"
     tasks: tuple[Task, ...] = ("token_classification",)
 
-    def detect(self, path: Path) -> float:
-        """Look at the first records."""
-        if path.suffix.lower() not in {".jsonl", ".ndjson", ".json"} or not path.is_file():
-            return 0.0
-        try:
-            found = [item for item in islice(records(path), 20) if not isinstance(item, Rejected)]
-        except (OSError, DataError):
-            return 0.0
-        lists = [_list_of(record) for _, record in found if isinstance(record.get("text"), str)]
+    def fit(self, first: Sequence[Mapping[str, Any]]) -> float:
+        """Look for parts that are marked."""
+        lists = [_list_of(record) for record in first if isinstance(record.get("text"), str)]
         # A list of names is several labels of the whole text; a table reads that.
         marked = [values for values in lists if values and not isinstance(values[0], str)]
         return 0.95 if marked else 0.0

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Split, Task
+from tlstudio.api import DataError, Preview, Rejected, Sample, Split, Task
 from tlstudio_formats.column_names import ITEM_NAMES, TIME_NAMES, USER_NAMES
 from tlstudio_formats.columns import guess_columns, named
 from tlstudio_formats.media_table import find_folder, folder_of, is_file, resolved
 from tlstudio_formats.ratings_options import BothRatingsOptions, ImageRatingsOptions, RatingsOptions, TextRatingsOptions
 from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
+from tlstudio_formats.table_format import TableFormat
 from tlstudio_formats.table_options import Cells, RowReader, open_with, preview_table
 from tlstudio_formats.values import as_text
 
@@ -45,7 +46,7 @@ class _Row:
     time: float
 
 
-class RatingsTable(DatasetFormat):
+class RatingsTable(TableFormat):
     """Base of ratings of texts, images or both.
 
     Attributes:
@@ -56,19 +57,13 @@ class RatingsTable(DatasetFormat):
     roles: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[RatingsOptions]] = RatingsOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for columns of users and items, and for what the items are."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            if not (_by_name(table, USER_NAMES) and _by_name(table, ITEM_NAMES)):
-                return 0.0
-            if self._beside(path, table, _by_name(table, ITEM_NAMES)) is not None:
-                return 0.97 + 0.005 * len(self.roles)
-            found = guess_columns(table.columns, table.head(100), (*self.roles, "label"))
-        except (DataError, OSError, ValueError):
+        if not (_by_name(table, USER_NAMES) and _by_name(table, ITEM_NAMES)):
             return 0.0
+        if self._beside(table.path, table, _by_name(table, ITEM_NAMES)) is not None:
+            return 0.97 + 0.005 * len(self.roles)
+        found = guess_columns(table.columns, table.head(100), (*self.roles, "label"))
         # A table of reviews has users and items, too: what is usually meant is the review.
         if all(found[role] for role in self.roles):
             return 0.3

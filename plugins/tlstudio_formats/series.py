@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tlstudio import api
-from tlstudio.api import SPLITS, DataError, DatasetFormat, Label, Preview, Rejected, Sample, Task
+from tlstudio.api import SPLITS, DataError, Label, Preview, Rejected, Sample, Task
 from tlstudio_formats.cells import columns_in
 from tlstudio_formats.column_names import LABEL_NAMES
 from tlstudio_formats.columns import named
@@ -34,7 +34,8 @@ from tlstudio_formats.series_notes import (
 )
 from tlstudio_formats.series_options import SeriesOptions
 from tlstudio_formats.series_rows import Series, SeriesReader
-from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table, preview_rows
+from tlstudio_formats.sources import Table, open_table, preview_rows
+from tlstudio_formats.table_format import TableFormat
 from tlstudio_formats.values import parse_label, suggest_task
 from tlstudio_formats.windows import Window, cut_points, windows
 
@@ -43,7 +44,7 @@ _LAST = 100
 """So many of the last times tell at which steps a series goes on."""
 
 
-class SeriesTable(DatasetFormat):
+class SeriesTable(TableFormat):
     """CSV, TSV, JSON lines or Parquet: a point in time a row."""
 
     name = "series"
@@ -56,20 +57,14 @@ class SeriesTable(DatasetFormat):
     tasks: tuple[Task, ...] = ("forecasting", "classification", "regression", "anomaly_detection")
     Options = SeriesOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for a column of times at even steps, in order."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            rows = table.head(200)
-            time = time_column(table, rows)
-            if not time or not number_columns(table, rows, {time}):
-                return 0.05
-            told = any(named(name, LABEL_NAMES) == 1 for name in table.columns)
-            return 0.95 if is_even(table, rows, time) and not told else 0.5
-        except (DataError, OSError, ValueError):
-            return 0.0
+        rows = table.head(200)
+        time = time_column(table, rows)
+        if not time or not number_columns(table, rows, {time}):
+            return 0.05
+        told = any(named(name, LABEL_NAMES) == 1 for name in table.columns)
+        return 0.95 if is_even(table, rows, time) and not told else 0.5
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, find the time and suggest windows that the data have room for."""

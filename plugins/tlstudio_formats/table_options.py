@@ -76,12 +76,7 @@ def open_with(path: Path, options: TableOptions) -> Table:
 def preview_table(
     path: Path, given: Mapping[str, Any], *item_roles: str
 ) -> tuple[Preview, Table, list[tuple[Any, ...]]]:
-    """Look at a table and guess its columns.
-
-    Args:
-        path: The file.
-        given: Options that the user has set.
-        item_roles: What columns hold the items: ``"text"``, ``"image"``, both; none: all that have no other role.
+    """Open a table and look at it; see `preview_of`.
 
     Returns:
         The preview, the table and its first rows.
@@ -96,6 +91,20 @@ def preview_table(
         delimiter=str(given.get("delimiter", "")),
         has_header=None if header is None else bool(header),
     )
+    return preview_of(table, given, *item_roles), table, table.head()
+
+
+def preview_of(table: Table, given: Mapping[str, Any], *item_roles: str) -> Preview:
+    """Look at a table and guess its columns.
+
+    Args:
+        table: The table.
+        given: Options that the user has set.
+        item_roles: What columns hold the items: ``"text"``, ``"image"``, both; none: all that have no other role.
+
+    Raises:
+        DataError: A column that the user names does not exist.
+    """
     roles = (*item_roles, "label", "group", "split")
     chosen = {f"{role}_column": str(given[f"{role}_column"]) for role in roles if f"{role}_column" in given}
     table.check_columns(chosen)
@@ -125,7 +134,7 @@ def preview_table(
     options = {**mapping, **{name: value for name, value in given.items() if name not in mapping}}
     if "has_header" not in options and hasattr(table, "has_header"):
         options["has_header"] = bool(table.has_header)
-    preview = Preview(
+    return Preview(
         columns=table.columns,
         rows=preview_rows(table, rows),
         options=options,
@@ -133,7 +142,6 @@ def preview_table(
         count=table.count_rows(),
         notes=tuple(notes),
     )
-    return preview, table, rows
 
 
 class RowReader:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
+from tlstudio.api import DataError, Preview, Rejected, Sample, Task, option
 from tlstudio_formats.cells import CellReader, cell_reader, columns_in, words_in
 from tlstudio_formats.column_names import ID_NAMES, LABEL_NAMES, TEXT_NAMES
 from tlstudio_formats.columns import Look, guess_columns, look_at, named
-from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
+from tlstudio_formats.sources import Table, open_table
+from tlstudio_formats.table_format import TableFormat
 from tlstudio_formats.table_notes import goes_on, who_rated_what
 from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
 from tlstudio_formats.values import as_text
@@ -57,7 +58,7 @@ class ValueTableOptions(TableOptions, ValueColumns):  # in this order the form b
     """How a table of values is read."""
 
 
-class ValueTable(DatasetFormat):
+class ValueTable(TableFormat):
     """CSV, TSV, JSON lines or Parquet: a sample a row, its cells being what is learned from."""
 
     name = "table"
@@ -69,15 +70,9 @@ class ValueTable(DatasetFormat):
     modality = "table"
     Options = ValueTableOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for several columns of values and none of texts or files."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            return _fit(table, table.head(200))
-        except (DataError, OSError, ValueError):
-            return 0.0
+        return _fit(table, table.head(200))
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, and say what each column was taken for."""

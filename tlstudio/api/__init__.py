@@ -50,6 +50,7 @@ from tlstudio.api.errors import (
 )
 from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
+from tlstudio.api.formats import Source
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.inputs import CONTEXT, GEOMETRY, IMAGE_SIZE, SCALE, TARGETS
 from tlstudio.api.methods import DataStream, Method, Setting, StreamInfo, View
@@ -103,6 +104,7 @@ __all__ = [
     "Sample",
     "Setting",
     "Situation",
+    "Source",
     "Span",
     "Split",
     "StreamInfo",

@@ -20,6 +20,7 @@ from tlstudio.api.options import Options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tlstudio.api.formats import Source
     from tlstudio.api.methods import Method
     from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TransferModel
 
@@ -63,6 +64,14 @@ class DatasetFormat(Component):
     @abstractmethod
     def detect(self, path: Path) -> float:
         """Say how well this format fits a path: 0 (not at all) to 1 (certainly). Fast; never raises."""
+
+    def look(self, source: Source) -> float:
+        """Do the same with a source that other formats look at, too, so that nothing need be read twice.
+
+        Args:
+            source: `Source.once` gives what one of them has read to the others. The default takes the path alone.
+        """
+        return self.detect(source.path)
 
     @abstractmethod
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
