@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.api.nn import set_train_mode
+from tlstudio_methods.averaging import first_averaged
 
 __all__ = ["EMAModule", "SWAModule"]
 
@@ -129,7 +130,7 @@ class SWAModule(AverageModule):
 
     def __init__(self, context: MethodContext, *, start: float, rate: float) -> None:
         super().__init__(context)
-        self._first = min(int(start * context.epochs), context.epochs - 1)  # of the epochs, from 0
+        self._first = first_averaged(start, context.epochs)
         self._rate = rate
         self._epoch = 0
         learned = {name for name, _ in context.model.named_parameters(remove_duplicate=False)}

@@ -118,6 +118,21 @@ def test_the_regression_of_setfit_gives_the_probabilities_of_scikit_learn(classe
     assert softmax(logits) == pytest.approx(expected.predict_proba(features), abs=1e-9)
 
 
+def test_the_head_of_setfit_is_fitted_before_the_first_step(registry: Registry, tmp_path: Path) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    setfit = registry.strategy("setfit")
+    context = method_context(registry.head("classification"), samples, target, strategy=setfit)
+    method, options = setfit.method(setfit.Options()) or pytest.fail("it has one")
+    method.build(context, options).begin()
+    context.model.eval()
+    ((inputs, classes),) = context.batches("")
+    with torch.no_grad():
+        features, output = context.forward(inputs)
+    pooled = features.require("pooled").double().numpy()
+    expected = LogisticRegression(max_iter=1000).fit(pooled, classes.numpy()).predict_proba(pooled)
+    assert output.double().softmax(dim=1).numpy() == pytest.approx(expected, abs=1e-4)
+
+
 def test_nearest_means_as_a_linear_layer_predict_what_scikit_learn_does() -> None:
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 5, size=80) * 2
@@ -161,7 +176,7 @@ def test_fixmatch_refuses_data_that_cannot_be_varied_and_no_unlabelled_samples(
     with pytest.raises(ProblemsError, match=r"fewer than a batch(.|\n)*Set dataset.shots"):
         complete(few, shapes_project.dataset("shapes"), registry)
     words = {"strategy": "full", "methods": {"fixmatch": {"dataset": "reviews", "strong": "randaugment", "ratio": 1}}}
-    with pytest.raises(ProblemsError, match="randaugment varies images alone"):
+    with pytest.raises(ProblemsError, match="cannot be varied by randaugment"):
         complete(words, reviews_project.dataset("reviews"), registry)
 
 

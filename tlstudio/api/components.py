@@ -249,7 +249,7 @@ class Backbone(Component):
     def augmentations(self, wanted: FeatureKind) -> Collection[Augmentation]:
         """Name the ways in which its preprocessor varies samples, where the head takes features of a kind.
 
-        A run that asks for another is told so before it begins; a view of a method that does is not varied.
+        A run that asks for another is told so before it begins, and so is a method that does for a view.
         """
         return ("none", "light", "strong", "contrastive")
 
@@ -376,10 +376,12 @@ class FineTuningStrategy(Component):
             `prepare` has put in stays part of an exported model, which is rebuilt with the strategy, and no other run
             can start from the backbone. What it puts in has names of its own and leaves all others as they are.
         head_first: Whether the head has learned before anything of the backbone does.
+        adds: Whether what learns in the backbone is what `prepare` puts into it, while its own weights stay.
     """
 
     merges: bool = True
     head_first: bool = False
+    adds: bool = False
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Say in a sentence why it does not fit this backbone and head, or return `None` if it does."""
@@ -392,6 +394,10 @@ class FineTuningStrategy(Component):
     def caches_features(self, options: Options) -> bool:
         """Whether the backbone stays as it is, so that its features may be computed once and kept."""
         return False
+
+    def keeps_backbone(self, options: Options) -> bool:
+        """Whether nothing of the backbone changes in a run, also where its features are not kept."""
+        return self.caches_features(options)
 
     @abstractmethod
     def prepare(self, model: TransferModel, options: Options) -> None:

@@ -91,7 +91,7 @@ def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:
 
 def _check_lasting(parts: Parts) -> list[Problem]:
     """Say that of pretraining only the backbone lasts."""
-    if TASKS[parts.head.task].label != "none" or not parts.strategy.caches_features(parts.strategy_options):
+    if TASKS[parts.head.task].label != "none" or not parts.strategy.keeps_backbone(parts.strategy_options):
         return []
     what = (
         f"{parts.strategy.title} leaves the backbone as it is, and what the head learns without labels does not last."

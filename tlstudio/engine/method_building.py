@@ -132,7 +132,8 @@ class Workshop:
 
     def _context(self, one: ChosenMethod, forward: Forward, modules: Mapping[str, MethodModule]) -> MethodContext:
         asked = one.streams()
-        targets = {name: self._rows(stream)[0].target_info() for name, stream in asked.items() if stream.labelled}
+        labelled = {name: stream for name, stream in asked.items() if stream.labelled}
+        targets = {name: self._revision(stream).target_info() for name, stream in labelled.items()}
         models = {name: self._model(one, name)[1] for name in one.method.models(one.options)}
 
         def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
@@ -172,11 +173,14 @@ class Workshop:
 
         return forward_of(network, self.model.head)
 
-    def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
+    def _revision(self, stream: DataStream) -> Revision:
         if stream.dataset not in self._revisions:  # to open one reads and hashes its table
             self._revisions[stream.dataset] = dataset_beside(self.revision, stream.dataset)
-        revision = self._revisions[stream.dataset]
-        return revision, stream_rows(stream, revision, self.options.seed)
+        return self._revisions[stream.dataset]
+
+    def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
+        revision = self._revision(stream)
+        return revision, stream_rows(stream, revision, self.revision, self.options.seed)
 
     def _stream_once(self, one: ChosenMethod, module: MethodModule, stream: DataStream) -> EvalLoader:
         revision, indices = self._rows(stream)
@@ -286,12 +290,14 @@ def run_beside(revision: Revision, run_id: str) -> RunSource:
     return source
 
 
-def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.ndarray:
-    """Rows of the samples of a stream, in ascending order.
+def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int = 0) -> np.ndarray:
+    """Rows of the samples of a stream, in ascending order, without those that the run holds out.
 
     Args:
         stream: The stream.
         revision: Its data.
+        own: The data that the run learns from. Nothing that it validates or tests is in a stream, be it under the name
+            of another revision or data set.
         seed: Draws them where not all are taken.
     """
     match stream.rows:
@@ -301,6 +307,8 @@ def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.nda
             rows = np.asarray(revision.left_aside, dtype=np.int64)
         case "all":
             rows = np.arange(len(revision), dtype=np.int64)
+    if revision is not own or stream.rows == "all":
+        rows = rows[~_held_out(rows, revision, own)]
     if not stream.limit or len(rows) <= stream.limit:
         return rows
     drawn = np.random.default_rng(seed).permutation(rows)
@@ -311,3 +319,11 @@ def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.nda
             place[names == name] = np.arange(int((names == name).sum()))
         drawn = drawn[np.argsort(place, kind="stable")]
     return np.sort(drawn[: stream.limit])
+
+
+def _held_out(rows: np.ndarray, revision: Revision, own: Revision) -> np.ndarray:
+    """Which of some rows are of items, known by their content, that are validated or tested in a run."""
+    kept_back = np.concatenate([own.indices("validation"), own.indices("test")])
+    known = set(own.table.column("hash").take(kept_back).to_pylist())
+    contents = revision.table.column("hash").take(rows).to_pylist()
+    return np.fromiter((content in known for content in contents), dtype=bool, count=len(rows))
