@@ -59,6 +59,10 @@ class BusyModule(MethodModule):
     def encoder(self, stream: str) -> TargetEncoder:
         return self.other_head.encoder()
 
+    def begin(self) -> None:
+        _, classes = next(iter(self.context.batches("")))
+        assert len(classes.unique()) > 1, "a batch of one class tells statistics of layers nothing of the others"
+
     def transform(self, step: TrainingStep) -> None:
         step.inputs = {name: x + 0.01 * torch.randn_like(x) for name, x in step.inputs.items()}
 

@@ -194,6 +194,21 @@ def test_sam_leaves_gradients_of_other_methods_single(registry: Registry, contex
     assert float(other.weight.grad if other.weight.grad is not None else 0.0) == 1.0
 
 
+def test_both_gradients_of_sam_are_of_the_same_loss(registry: Registry, context: MethodContext) -> None:
+    module, step = built(registry, "sam", context), training_step(context)
+    drawn: list[float] = []
+
+    def compute() -> Tensor:
+        drawn.append(float(torch.rand(())))  # as dropout and mixup do
+        losses = context.model.head.loss(step.forward(step.inputs)[1], step.targets)
+        losses.mean().backward()
+        return losses
+
+    for _ in range(2):
+        module.backward(compute)
+    assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
+
+
 def test_sam_steps_as_usual_where_no_direction_is_known(registry: Registry, context: MethodContext) -> None:
     module, step = built(registry, "sam", context), training_step(context)
     before = [parameter.detach().clone() for parameter in context.model.parameters()]

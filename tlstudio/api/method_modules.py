@@ -120,8 +120,9 @@ class MethodContext:
         heads: The head for each task that takes the features of the run; of its own task, the head of the run.
         features: Widths of the features that heads take.
         forward: Computes features and raw outputs of any inputs, as the run does it.
-        batches: Goes once through samples as they are, without variation, in a fixed order: of the run's train split
-            (``""``) or of a stream with labels. Gives inputs and targets on the device.
+        batches: Goes once through samples as they are, without variation, in an order that is always the same: of the
+            run's train split (``""``), its classes mixed, or of a stream with labels. Gives inputs and targets on the
+            device.
         updates: Names in ``model.state_dict()`` that may change at any time of the run: `FineTuningStrategy.updates`.
         modules: Gives the model and the modules of all methods, once all are built: what has gradients and running
             statistics.

@@ -210,6 +210,7 @@ def split_data(
     num_workers: int = 0,
     features: np.ndarray | None = None,
     patience: Patience = at_once,
+    seed: int | None = None,
 ) -> SplitData:
     """Make the loader, ids and labels of one split.
 
@@ -222,11 +223,12 @@ def split_data(
         num_workers: Extra processes that read.
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
         patience: Waits where the disk of the data is gone.
+        seed: See `EvalLoader`.
     """
     head.texts = preprocessor.texts  # what is measured is decoded
     indices = revision.indices(split)
     source, lengths = sample_source(revision, indices, head, preprocessor, features=features)
-    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)
+    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience, seed=seed)
 
     def samples(positions: Tensor) -> list[Sample]:
         def read() -> list[Sample]:

@@ -225,6 +225,8 @@ class Execution:
                 num_workers=options.num_workers,
                 features=features,
                 patience=self._write,
+                # A batch of one class would tell statistics of layers nothing of the others.
+                seed=options.seed if name == "train" else None,
             )
 
         indices = revision.indices("train")
@@ -243,7 +245,8 @@ class Execution:
             lambda: split("train").loader,
             options.epochs * steps,
         )
-        methods = workshop.build()
+        with DRAWING:
+            methods = workshop.build()
         source, lengths = sample_source(
             revision, indices, model.head, preprocessor, seed=options.seed, features=features, views=workshop.views()
         )
