@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from tlstudio.api import (
 from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import NO_BASES, has_checkpoint, load_checkpoint
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
 from tlstudio.engine.loading import EvalLoader, Patience, at_once
@@ -161,14 +161,36 @@ def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> T
     return model
 
 
-def restore_model(parts: Parts, target: TargetInfo, assets: Path) -> TransferModel:
+def restore_backbone(parts: Parts, assets: Path) -> BackboneModule:
+    """Build the backbone of a model without pretrained weights."""
+    return parts.backbone.restore(parts.backbone_options, assets)
+
+
+RestoreBackbone = Callable[[Parts, Path], BackboneModule]
+
+
+def restore_model(
+    parts: Parts, target: TargetInfo, assets: Path, restore: RestoreBackbone = restore_backbone
+) -> TransferModel:
     """Build the same model without pretrained weights; its checkpoint is loaded by the caller."""
     with random_state_aside():
-        return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
+        return build_model(parts, restore(parts, assets), target)
 
 
-def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
+def load_run_model(
+    run: Run,
+    registry: Registry,
+    *,
+    restore: RestoreBackbone = restore_backbone,
+    known: Mapping[str, Mapping[str, Tensor]] = NO_BASES,
+) -> tuple[Parts, TransferModel]:
     """Restore the model of a run from its best checkpoint; neither the data set nor the first weights are needed.
+
+    Args:
+        run: The run.
+        registry: The components.
+        restore: Builds the backbone.
+        known: See `tlstudio.engine.checkpoint.load_checkpoint`.
 
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
@@ -180,8 +202,8 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
     parts = parts_from(run.read_recipe(), registry)
     if read_derivation(run) is not None:
         parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
-    model = restore_model(parts, read_target(run), run.assets)
-    load_checkpoint(run.folder / "checkpoints", "best", model)
+    model = restore_model(parts, read_target(run), run.assets, restore)
+    load_checkpoint(run.folder / "checkpoints", "best", model, known=known)
     return parts, model.eval()
 
 

@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from safetensors import SafetensorError
@@ -49,6 +50,7 @@ _FILES: dict[Kind, set[str]] = {
     "last": {"model.safetensors", "state.json", "training.safetensors", "training.json"},
     "start": {"model.safetensors", "state.json"},
 }
+NO_BASES: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 # Where the one before goes; that of "last" stays there.
 _OLD: dict[Kind, str] = {"best": ".best.old", "last": "previous", "start": ".start.old"}
 
@@ -238,13 +240,16 @@ def find_checkpoint(folder: Path, kind: Kind) -> tuple[Path, dict[str, str]]:
     return place / "model.safetensors", files
 
 
-def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointState:
+def load_checkpoint(
+    folder: Path, kind: Kind, model: nn.Module, *, known: Mapping[str, Mapping[str, Tensor]] = NO_BASES
+) -> CheckpointState:
     """Load a checkpoint into a model that was built and prepared as for the run.
 
     Args:
         folder: The run's folder of checkpoints.
         kind: Which one.
-        model: The model.
+        model: The model. What it has in common with a base of `known` stays as it is.
+        known: Bases that are in memory, by the SHA-256 of their file: these are not read.
 
     Raises:
         RunError: There is none, it is damaged, or it does not fit the model.
@@ -252,7 +257,7 @@ def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointSta
     error: RunError | None = None
     for place in _places(folder, kind):
         try:
-            tensors, state = _read(place)
+            tensors, state = _read(place, known)
             _load_into(model, tensors, place)
         except RunError as caught:
             error = error or caught  # of two, the newer one is the one to tell
@@ -302,36 +307,45 @@ def _places(folder: Path, kind: Kind) -> list[Path]:
     return [place for place in (folder / kind, folder / _OLD[kind]) if place.is_dir()]
 
 
-def _verify(place: Path) -> None:
-    """Check every file of a checkpoint against its manifest.
+def _verify(place: Path, known: Mapping[str, Mapping[str, Tensor]] = NO_BASES) -> str | None:
+    """Check every file of a checkpoint against its manifest; a base that is known is not read.
+
+    Returns:
+        The hash of the base, `None` where there is none.
 
     Raises:
         RunError: One is missing or not what was written.
     """
     try:
         manifest = json.loads(read_text(place / _MANIFEST))
+        base_hash: str | None = manifest["base"]
         base, kind = place.parent / _BASE, next(kind for kind in _FILES if place.name in (kind, _OLD[kind]))
-        if manifest["files"].keys() != _FILES[kind] or (manifest["base"] is None and base.exists()):
+        if manifest["files"].keys() != _FILES[kind] or (base_hash is None and base.exists()):
             raise ValueError(f"{_MANIFEST} does not name all of its files and no others")
         hashes = {place / name: value for name, value in manifest["files"].items()}
-        if manifest["base"] is not None:
-            hashes[base] = manifest["base"]
+        if base_hash is not None and base_hash not in known:
+            hashes[base] = base_hash
         for path, expected in hashes.items():
             if sha256_of(path) != expected:
                 raise RunError(f"The checkpoint file {path} is damaged: its hash is not the recorded one.", path=path)
+        return base_hash
     except FileNotFoundError as error:
         raise RunError(f"The checkpoint file {error.filename} is missing.", path=place) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _unreadable(place, error) from error
 
 
-def _read(place: Path) -> tuple[Tensors, CheckpointState]:
+def _read(
+    place: Path, known: Mapping[str, Mapping[str, Tensor]] = NO_BASES
+) -> tuple[dict[str, Tensor], CheckpointState]:
     """Verify and read a checkpoint, the base included."""
-    _verify(place)
+    base_hash = _verify(place, known)
     try:
         state = CheckpointState(**json.loads(read_text(place / "state.json")))
         tensors = load_file(place / "model.safetensors")
         base = place.parent / _BASE
+        if base_hash is not None and base_hash in known:
+            return {**tensors, **known[base_hash]}, state
         return (tensors | load_file(base) if base.is_file() else tensors), state
     except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(place, error) from error
@@ -345,11 +359,19 @@ def _read_training(place: Path) -> dict[str, Any]:
         raise _unreadable(place, error) from error
 
 
-def _load_into(model: nn.Module, tensors: Tensors, place: Path) -> None:
+def _load_into(model: nn.Module, tensors: Mapping[str, Tensor], place: Path) -> None:
+    own = model.state_dict()
+    # What lies in the very memory of a known base is right, and others compute with it just now.
+    there = {name for name, value in tensors.items() if name in own and _is_same(own[name], value)}
+    there = there if own.keys() == tensors.keys() else set()
     try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict({name: value for name, value in tensors.items() if name not in there}, strict=not there)
     except RuntimeError as error:
         raise _unreadable(place, error) from error
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.dtype == other.dtype
 
 
 def _unreadable(place: Path, error: Exception) -> RunError:

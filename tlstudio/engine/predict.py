@@ -95,7 +95,7 @@ class Predictor:
             RunError: The run has none, or a plugin is gone, or it has learned without labels.
         """
         parts, model = load_run_model(run, registry)
-        _check_labels(model, run.id)
+        check_labels(model, run.id)
         preprocessor = preprocessor_of(parts, assets=run.assets)
         return cls(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=device)
 
@@ -107,7 +107,7 @@ class Predictor:
             RunError: It is no exported model, is damaged, has learned without labels, or a plugin is missing.
         """
         model, preprocessor, modality = load_export(folder, registry)
-        _check_labels(model, folder.name)
+        check_labels(model, folder.name)
         return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
 
     @property
@@ -214,7 +214,7 @@ class Predictor:
         return output.float().cpu()
 
 
-def _check_labels(model: TransferModel, title: str) -> None:
+def check_labels(model: TransferModel, title: str) -> None:
     """Refuse a model that was trained without labels."""
     if TASKS[model.head.target.task].label == "none":
         raise RunError(
