@@ -87,7 +87,7 @@ class SeriesReader:
             number, found = row
             source = f"{self.table.path.name}, row {number}"
             told = f"row {number}" if time_place is None else as_text(found[time_place]).strip()
-            time = float(number) if self.when is None else self.when(found[time_place])
+            time = float(number) if self.when is None or time_place is None else self.when(found[time_place])
             if time is None:
                 yield Rejected(source, f'Its time is none: "{told[:60]}".', "Correct it, or leave the row out.")
                 continue
