@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
+
+from tlstudio.api.errors import TLStudioError
 
 Modality = Literal["image", "text", "audio", "table", "image+text"]
 Task = Literal[
@@ -203,6 +205,24 @@ class Rejected:
     source: str
     reason: str
     remedy: str = ""
+
+    @classmethod
+    def because(cls, source: str, error: TLStudioError) -> Self:
+        """Reject an item for an error; where it is stands beside the sentence and is not said twice.
+
+        Args:
+            source: The file or row.
+            error: What was raised.
+        """
+        places = [source]
+        if error.path is not None and source.endswith(error.path.name):
+            places = [str(error.path), source, error.path.name]
+        what = error.what
+        for place in places:
+            if what.startswith(f"{place} "):
+                what = f"It {what[len(place) + 1 :]}"
+            what = what.replace(f" of {place} ", " ")
+        return cls(source, what, error.remedy)
 
 
 @dataclass(frozen=True, slots=True)

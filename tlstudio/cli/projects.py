@@ -247,13 +247,16 @@ def _show_rejected(output: Output, rejected: Sequence[Rejected]) -> None:
 
 
 def show_rejected(output: Output, rejected: Sequence[Rejected], what: str) -> None:
-    """List the first items that could not be used, each with its reason."""
+    """Say why items could not be used: each reason once, with the first items that it is true of."""
+    from tlstudio.data.rejections import causes_of
+
     noun = "item was" if len(rejected) == 1 else "items were"
     output.hint(f"\n{len(rejected):,} {noun} {what}:")
-    for item in rejected[:LISTED]:
-        output.hint(f"  {item.source}: {item.reason} {item.remedy}".rstrip())
-    if len(rejected) > LISTED:
-        output.hint(f"  and {len(rejected) - LISTED:,} more; --json lists all")
+    causes = causes_of(rejected)
+    for cause in causes[:LISTED]:
+        output.hint(f"  {cause}")
+    if more := sum(len(cause.sources) for cause in causes[LISTED:]):
+        output.hint(f"  and {more:,} more for other reasons; --json lists all")
 
 
 def rejected_json(rejected: Sequence[Rejected]) -> list[dict[str, str]]:

@@ -169,7 +169,7 @@ class EnsemblePredictor(Predictor):
                     for member in self._members:
                         member._prepared(sample)
                 except DataError as error:
-                    rejected[place] = Rejected(sample.source or sample.id, error.what, error.remedy)
+                    rejected[place] = Rejected.because(sample.source or sample.id, error)
             readable = [sample for place, sample in enumerate(chunk) if place not in rejected]
             predictions = iter(self._model.head.decode(self.outputs(readable)) if readable else ())
             for place, sample in enumerate(chunk):

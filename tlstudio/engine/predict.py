@@ -30,6 +30,7 @@ from tlstudio.api import (
 from tlstudio.api.nn import TransferModel, with_context
 from tlstudio.data.names import plain_text
 from tlstudio.data.own_folders import refuse_as_output
+from tlstudio.data.rejections import none_left
 from tlstudio.data.unlabelled import NO_COLUMNS
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.answers import told, words
@@ -168,9 +169,10 @@ class Predictor:
 
     def _prepared(self, sample: Sample) -> dict[str, Any]:
         if self.pairs and sample.pair is None:
+            second = "question" if self.task == "question_answering" else "second text"
             raise DataError(
-                f"{sample.source or sample.id} has no second text, and this model compares two.",
-                "Give a table and the column with the second texts.",
+                f"{sample.source or sample.id} has no {second}, and this model takes a text and its {second}.",
+                "Give it beside the text, or name the column of the table that holds it.",
             )
         if sample.pair is not None and not self.pairs:
             raise DataError(
@@ -191,7 +193,7 @@ class Predictor:
                     prepared.append(self._prepared(sample))
                     outcome.append(None)
                 except DataError as error:
-                    outcome.append(Rejected(sample.source or sample.id, error.what, error.remedy))
+                    outcome.append(Rejected.because(sample.source or sample.id, error))
             predictions: Iterator[Prediction] = iter(())
             if prepared:
                 readable = [sample for sample, rejected in zip(chunk, outcome, strict=True) if rejected is None]
@@ -245,6 +247,7 @@ def samples_in(
     registry: Registry,
     columns: Mapping[str, str] = NO_COLUMNS,
     takes: Callable[[Sample], bool] = lambda _: True,
+    task: Task | None = None,
 ) -> list[Sample | Rejected]:
     """List the samples of an image, a text file, a folder or a table; labels are not needed.
 
@@ -255,11 +258,12 @@ def samples_in(
         columns: Columns of a table by the option that names them (``text_column``, ``pair_column``,
             ``image_column``), where they are not found by themselves.
         takes: Whether the model can read a sample, where several formats fit: `Predictor.takes`.
+        task: What the model predicts.
 
     Raises:
         DataError: Nothing usable is there.
     """
-    return list(read_samples(source, registry.formats.values(), modality, columns, takes))
+    return list(read_samples(source, registry.formats.values(), modality, columns, takes, task))
 
 
 def predict_to_csv(
@@ -290,7 +294,8 @@ def predict_to_csv(
         cancelled: Asked after each sample.
 
     Raises:
-        DataError: Nothing usable is there.
+        DataError: Nothing is there.
+        ProblemsError: Nothing of it can be predicted; then no file is written.
         RunError: The file cannot be written, or is the source itself.
     """
     if output.is_dir():
@@ -304,12 +309,12 @@ def predict_to_csv(
             path=output,
         )
     refuse_as_output(output)
-    items = samples_in(source, predictor.modality, registry, columns, predictor.takes)
+    items = samples_in(source, predictor.modality, registry, columns, predictor.takes, predictor.task)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
-    if not samples:
-        reason = rejected[0].reason if rejected else "nothing there is of the kind that this model takes."
-        raise DataError(f"There is nothing to predict in {source}: {reason}", path=source)
+    if not items:
+        what = f"There is nothing to predict in {source}: nothing there is of the kind that this model takes."
+        raise DataError(what, path=source)
     rows = 0
     was_cancelled = False
     masks = PredictedMasks(output, predictor.classes) if predictor.label_kind == "mask" else None
@@ -335,6 +340,8 @@ def predict_to_csv(
                 if cancelled():
                     was_cancelled = done < len(samples)
                     break
+        if not rows and not was_cancelled:
+            raise none_left(rejected, source, "predicted")
         if masks is not None:
             masks.finish()
         staging.replace(output)

@@ -231,7 +231,7 @@ class SimilarItems:
             try:
                 inputs = self._preprocessor.collate([self._preprocessor(sample)])
             except DataError as error:
-                yield sample, Rejected(sample.source or sample.id, error.what, error.remedy)
+                yield sample, Rejected.because(sample.source or sample.id, error)
                 continue
             with torch.inference_mode():
                 features = self._backbone(inputs).require("pooled").float().numpy()
