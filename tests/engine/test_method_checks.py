@@ -17,7 +17,8 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.continual import learn_in_sequence
-from tlstudio.engine.method_building import dataset_beside, stream_rows
+from tlstudio.engine.method_building import dataset_beside, left_out, stream_rows
+from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.recipe import learned_from
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -174,6 +175,13 @@ def test_nothing_that_a_run_holds_out_is_in_a_stream_by_whatever_name(
             assert not seen & held_out
             assert count == 48 - len(held_out)
     assert contents("others", {})[2] == 24, "of other items, none is left out"
+    options = registry.method("pseudo_labels").Options
+    chosen = [
+        ChosenMethod(registry.method("pseudo_labels"), options.model_validate({"dataset": name}))
+        for name in ("again", "others")
+    ]
+    (note,) = left_out(chosen, shapes, lambda stream: dataset_beside(shapes, stream.dataset))
+    assert "of the samples of 'again' are validated or tested by this run: Pseudo-labels leaves them out." in note
 
 
 def test_what_speaks_against_later_runs_of_a_sequence_is_told_before_the_first(

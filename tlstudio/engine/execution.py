@@ -31,7 +31,8 @@ from tlstudio.engine.assemble import (
     sample_source,
     split_data,
 )
-from tlstudio.engine.checkpoint import Checkpoints, Resumption, find_resumption, has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint
+from tlstudio.engine.checkpoint_reading import Resumption, find_resumption, load_checkpoint
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device
 from tlstudio.engine.environment import environment
@@ -286,6 +287,8 @@ class Execution:
             self._write(lambda: self.run.record_monitor(monitor))
             for noted in notes_on_data(revision, indices, preprocessor, model.head.encoder()):
                 self.say(noted)
+            for sentence in workshop.notes():
+                self.say(Note(sentence))
         if options.recompute:
             recompute_activations(model.layer_groups())
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,10 @@ class Workshop:
                     patience=self.patience,
                 )
         return loaders
+
+    def notes(self) -> list[str]:
+        """Say what of other data sets is left out, as the run holds it out."""
+        return left_out(self.parts.methods, self.revision, self._revision)
 
     def _context(self, one: ChosenMethod, forward: Forward, modules: Mapping[str, MethodModule]) -> MethodContext:
         asked = one.streams()
@@ -300,15 +304,7 @@ def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int
             of another revision or data set.
         seed: Draws them where not all are taken.
     """
-    match stream.rows:
-        case "train":
-            rows = revision.indices("train")
-        case "unshown":
-            rows = np.asarray(revision.left_aside, dtype=np.int64)
-        case "all":
-            rows = np.arange(len(revision), dtype=np.int64)
-    if revision is not own or stream.rows == "all":
-        rows = rows[~_held_out(rows, revision, own)]
+    rows: np.ndarray = _asked_rows(stream, revision)[~_held_out(stream, revision, own)]
     if not stream.limit or len(rows) <= stream.limit:
         return rows
     drawn = np.random.default_rng(seed).permutation(rows)
@@ -321,9 +317,39 @@ def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int
     return np.sort(drawn[: stream.limit])
 
 
-def _held_out(rows: np.ndarray, revision: Revision, own: Revision) -> np.ndarray:
-    """Which of some rows are of items, known by their content, that are validated or tested in a run."""
+def left_out(methods: Iterable[ChosenMethod], own: Revision, find: Callable[[DataStream], Revision]) -> list[str]:
+    """Say how many samples of other data sets a run leaves out because it holds them out.
+
+    Args:
+        methods: Its methods.
+        own: The data that it learns from.
+        find: Gives the data of a stream.
+    """
+    found = []
+    for one in methods:
+        for stream in one.streams().values():
+            if stream.dataset and (count := int(_held_out(stream, find(stream), own).sum())):
+                what = f"{count:,} of the samples of '{stream.dataset}' are validated or tested by this run"
+                found.append(f"{what}: {one.method.title} leaves them out.")
+    return found
+
+
+def _held_out(stream: DataStream, revision: Revision, own: Revision) -> np.ndarray:
+    """Which of the samples that a stream asks for are validated or tested by a run, by their content."""
+    rows = _asked_rows(stream, revision)
+    if revision is own and stream.rows != "all":
+        return np.zeros(len(rows), dtype=bool)
     kept_back = np.concatenate([own.indices("validation"), own.indices("test")])
     known = set(own.table.column("hash").take(kept_back).to_pylist())
     contents = revision.table.column("hash").take(rows).to_pylist()
     return np.fromiter((content in known for content in contents), dtype=bool, count=len(rows))
+
+
+def _asked_rows(stream: DataStream, revision: Revision) -> np.ndarray:
+    match stream.rows:
+        case "train":
+            return revision.indices("train")
+        case "unshown":
+            return np.asarray(revision.left_aside, dtype=np.int64)
+        case "all":
+            return np.arange(len(revision), dtype=np.int64)
