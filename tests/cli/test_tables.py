@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, Tlstudio
+from tlstudio.api import Prediction, Sample
+from tlstudio.cli.prediction import predictions_json
 
 SMALL = ("-o", "backbone.width=32", "-o", "backbone.layers=1", "-o", "training.threads=1")
 TOWNS = {"Berlin": 1.0, "Oslo": 0.0, "New York": -1.0}
@@ -158,6 +160,12 @@ def test_a_series_is_forecast_and_what_follows_the_last_known_value_is_predicted
     short.write_text("\n".join([lines[0], *lines[-12:]]), encoding="utf-8")
     (told,) = tlstudio("predict", model, short, "--json").json["rejected"]
     assert told["reason"].endswith("has 12 rows, and the model needs 28 at least.")
+
+
+def test_forecasts_for_programs_have_their_times() -> None:
+    sample = Sample("a", times=("2024-01-30", "2024-01-31"))
+    (told,) = predictions_json([(sample, Prediction((1.0, 2.0)))], [])["predictions"]
+    assert (told["last_time"], told["times"]) == ("2024-01-31", ["2024-02-01", "2024-02-02"])
 
 
 def test_series_with_labels_are_told_apart_from_ts_files(tlstudio: Tlstudio, project: Path, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_a_file_too_short_for_the_window_is_read_as_a_series_and_told_what_it_la
     with pytest.raises(DataError, match=r"new\.csv, rows 2 to 9 has 8 rows, and the model needs 20 at least"):
         preprocess(sample)
     assert preprocess.forecast_name == "sales"
+    assert preprocess.remark(sample) == 'The model does not know "temp": what is there does not count.'
 
 
 def test_series_of_any_length_are_read_where_those_of_training_differ() -> None:

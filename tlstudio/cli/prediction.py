@@ -286,6 +286,13 @@ def predictions_json(
         top: How many classes are told, the most probable first; `None`: all.
     """
     from tlstudio.engine.answers import told
+    from tlstudio.engine.times import last_and_next
+
+    def times(sample: Sample, prediction: Prediction) -> dict[str, Any]:
+        if not sample.times or not isinstance(prediction.value, tuple):
+            return {}
+        last, following = last_and_next(sample.times, len(prediction.value))
+        return {"last_time": last, "times": following}
 
     return {
         "predictions": [
@@ -294,6 +301,7 @@ def predictions_json(
                 "prediction": told(prediction.value, sample),
                 "confidence": prediction.confidence,
                 "scores": dict(prediction.scores[:top]),
+                **times(sample, prediction),
             }
             for sample, prediction in done
         ],
