@@ -25,7 +25,7 @@ from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.averaging import WiseFT, average
-from tlstudio.engine.checkpoint import find_checkpoint
+from tlstudio.engine.checkpoint_reading import find_checkpoint
 from tlstudio.engine.derivation import read_derivation
 from tlstudio.engine.derived import Bench, plain_model
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation

@@ -33,7 +33,8 @@ from tlstudio.api import (
 from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import NO_BASES, has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import has_checkpoint
+from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
 from tlstudio.engine.loading import EvalLoader, Patience, at_once

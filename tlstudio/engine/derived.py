@@ -15,7 +15,8 @@ from tlstudio.api import Options, RunError, Split
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of, restore_model, sample_source, split_data
 from tlstudio.engine.begin import new_run
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot
+from tlstudio.engine.checkpoint_reading import load_checkpoint
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import DERIVED_NAME, AsItIs, Derivation
 from tlstudio.engine.devices import resolve_device

@@ -12,7 +12,8 @@ from torch import Tensor
 from tlstudio.api import TASKS, Label, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, set_train_mode
-from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind, Resumption
+from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind
+from tlstudio.engine.checkpoint_reading import Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged, TextsWritten
