@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tlstudio.api.components import Augmentation, Component, FineTuningStrategy, TaskHead
+from tlstudio.api.backbones import Augmentation
+from tlstudio.api.components import Component, FineTuningStrategy, TaskHead
 from tlstudio.api.data import Modality, TargetInfo, Task
 from tlstudio.api.errors import Problem
 from tlstudio.api.facts import BackboneInfo
