@@ -1,4 +1,4 @@
-"""Everything that a plugin may import. Importing it is cheap: torch comes with modules such as `tlstudio.api.nn` alone."""
+"""Everything that a plugin may import. Importing it is cheap: torch comes with `tlstudio.api.nn` and its like alone."""
 
 from tlstudio.api.backbones import Augmentation, Backbone, BackboneFamily, Preprocessor
 from tlstudio.api.components import Component, FineTuningStrategy, Situation, TaskHead
