@@ -161,11 +161,13 @@ def _notes(table: Table, rows: Sequence[Sequence[Any]], given: Mapping[str, Any]
     except (DataError, ValidationError):
         return []  # a form may be half filled: what is wrong is told where it is read
     roles = {options.time_column, options.series_column, options.label_column}
+    only = [f"Times that repeat or leap, and missing values, were looked for in the first {LOOKED:,} rows alone."]
     return [
         what_is_learned(options, columns, series),
         *columns_left(table, rows, {*columns, *roles} if not options.value_columns else set(table.columns)),
         *times_that_are_odd(series),
         *values_that_are_missing(series, options),
+        *(only if sum(len(one.rows) for one in series) >= LOOKED else []),
     ]
 
 

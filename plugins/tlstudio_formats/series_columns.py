@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,10 +19,12 @@ MISSING = words_in("?, -, NA, none")
 """What stands in a cell for a missing value, in small letters."""
 
 _TIME_NAMES = words_in(
-    "t, date, time, datetime, timestamp, day, month, year, hour, week, ds, when, datum, zeit, zeitpunkt"
+    "t, date, time, datetime, timestamp, second, minute, hour, day, weekday, week, month, quarter, year, ds, when, "
+    "datum, zeit, zeitpunkt"
 )
 _ENOUGH = 0.8
 _FEW_REPEATED = 0.9
+_SOME_MORE = 1.5
 _BEGIN = datetime.datetime(1970, 1, 1)
 
 
@@ -91,16 +93,22 @@ def number_columns(table: Table, rows: Sequence[Sequence[Any]], other: set[str])
 
 
 def series_column(table: Table, rows: Sequence[Sequence[Any]], time: str) -> str:
-    """Return a column of words whose values tell apart rows of the same time; ``""``: there is none."""
-    if not time:
+    """Return a column whose values tell apart rows of the same time: of words, or of few numbers; ``""``: none is."""
+    if not time or not rows:
         return ""
     when = table.columns.index(time)
+    at_once = Counter(as_text(row[when]) for row in rows)
     # A time that is there twice by mistake makes no second series.
-    if len({as_text(row[when]) for row in rows}) > _FEW_REPEATED * len(rows):
+    if len(at_once) > _FEW_REPEATED * len(rows):
         return ""
+    most = max(at_once.values())
     for place, name in enumerate(table.columns):
-        pairs = {(as_text(row[when]), as_text(row[place])) for row in rows}
-        if name != time and len(pairs) == len(rows) and cell_reader(name, [row[place] for row in rows]).kind == "word":
+        cells = [as_text(row[place]) for row in rows]
+        pairs = {(as_text(row[when]), cell) for row, cell in zip(rows, cells, strict=True)}
+        if name == time or len(pairs) < len(rows) or named(name, _TIME_NAMES) > 0:
+            continue
+        counted = all(cell.isdigit() for cell in cells) and len(set(cells)) <= _SOME_MORE * most
+        if counted or cell_reader(name, [row[place] for row in rows]).kind == "word":
             return name
     return ""
 

@@ -184,6 +184,15 @@ def test_notes_say_in_which_rows_times_repeat_or_leap_and_values_or_columns_are_
     assert '"sales" in row 22.' in missing
 
 
+@pytest.mark.parametrize(("second", "found"), [("shop", "shop"), ("hour", "")])
+def test_few_whole_numbers_tell_series_apart_unless_they_are_times(tmp_path: Path, second: str, found: str) -> None:
+    rows = [f"2024-01-{day:02},{shop},{day * shop}" for day in range(1, 31) for shop in (1, 2, 3)]
+    (tmp_path / "a.csv").write_text("\n".join([f"date,{second},sales", *rows]))
+    preview = SeriesTable().preview(tmp_path / "a.csv")
+    assert preview.options["series_column"] == found
+    assert any("60 rows have the time of another" in note for note in preview.notes) == (not found)
+
+
 def test_one_spoilt_cell_costs_its_row_and_not_its_column(tmp_path: Path) -> None:
     rows = [f"2024-01-{n:02},{'x' if n == 7 else n}" for n in range(1, 13)]
     (tmp_path / "a.csv").write_text("\n".join(["date,sales", *rows]))
