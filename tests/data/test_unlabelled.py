@@ -48,6 +48,21 @@ def test_a_table_without_labels_and_with_odd_names_is_read(tmp_path: Path, regis
         read(source, registry, "text", text_column="c")
 
 
+def test_columns_of_the_training_are_taken_where_a_table_has_them(tmp_path: Path, registry: Registry) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("text,body,asked\nsome words of a text,b,c\nother words of a text,d,e\n")
+    formats = registry.formats.values()
+
+    def texts(usual: Mapping[str, str], **columns: str) -> list[tuple[str | None, str | None]]:
+        found = samples_in(source, formats, "text", columns, usual=usual)
+        return [(item.text, item.pair) for item in found if isinstance(item, Sample)]
+
+    usual = {"text_column": "body", "pair_column": "asked", "label_column": "text"}
+    assert texts(usual) == [("b", "c"), ("d", "e")]
+    assert texts(usual, text_column="text")[0] == ("some words of a text", "c")
+    assert texts({"text_column": "gone"})[0] == ("some words of a text", None)
+
+
 def test_a_table_of_images_is_read_with_the_missing_ones_in_their_place(
     tmp_path: Path, registry: Registry, shapes_folder: Path
 ) -> None:

@@ -66,7 +66,6 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
         with StatusLine() as status:
             status.update("Loading the models", "")
             from tlstudio.engine.ensembles import EnsemblePredictor
-            from tlstudio.engine.predict import samples_in
 
             registry = find_registry(output)
             runs = [find_run(project, run_id) for run_id in run_ids]
@@ -74,7 +73,7 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
         output.hint(f"Models: {predictor.title}")
         if csv is not None:
             return to_csv(output, predictor, registry, source, csv, {})
-        return to_screen(output, predictor, samples_in(source, predictor.modality, registry, takes=predictor.takes))
+        return to_screen(output, predictor, predictor.samples_in(source, registry))
 
 
 def _show(output: Output, report: EnsembleReport, split: str) -> None:

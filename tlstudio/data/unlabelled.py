@@ -24,6 +24,7 @@ def samples_in(
     columns: Mapping[str, str] = NO_COLUMNS,
     takes: Callable[[Sample], bool] = lambda _: True,
     task: Task | None = None,
+    usual: Mapping[str, str] = NO_COLUMNS,
 ) -> list[Sample | Rejected]:
     """Read what is to be predicted: one file, a folder (flat or nested) or a table.
 
@@ -36,6 +37,8 @@ def samples_in(
         takes: Whether the model can read a sample. Where several formats fit (rows of a table may be a series), the
             first counts that gives such samples.
         task: What is predicted: formats that are read for it go before all others.
+        usual: Columns that are taken where a table has them and `columns` says nothing else, before any guess: those
+            of the data that the model was trained on.
 
     Returns:
         The samples in the order of the source, without labels; what cannot be read is `Rejected` in its place.
@@ -45,20 +48,32 @@ def samples_in(
     """
     readers = readers_of(source, formats, modality, columns, task)
     if len(readers) > 1:
-        readers = [reader for reader in readers if _gives(takes, source, *reader)] or readers
-    return [_plain(item) for item in _read(source, *readers[0])]
+        readers = [reader for reader in readers if _gives(takes, source, *reader, usual)] or readers
+    return [_plain(item) for item in _read(source, *readers[0], usual)]
 
 
-def _read(source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> Iterator[Sample | Rejected]:
-    options, _ = suggest_options(chosen, source, given)
+def _read(
+    source: Path, chosen: DatasetFormat, given: Mapping[str, Any], usual: Mapping[str, str]
+) -> Iterator[Sample | Rejected]:
+    options, preview = suggest_options(chosen, source, given)
+    own = {name: column for name, column in usual.items() if name in chosen.Options.model_fields and name not in given}
+    if known := {name: column for name, column in own.items() if column in preview.columns}:
+        options, _ = suggest_options(chosen, source, {**given, **known})
     # Without labels, the task does not matter.
     return chosen.read(source, options, "classification")
 
 
-def _gives(takes: Callable[[Sample], bool], source: Path, chosen: DatasetFormat, given: Mapping[str, Any]) -> bool:
+def _gives(
+    takes: Callable[[Sample], bool],
+    source: Path,
+    chosen: DatasetFormat,
+    given: Mapping[str, Any],
+    usual: Mapping[str, str],
+) -> bool:
     """Whether one of the first samples that a format finds is one that the model takes; others may be spoilt."""
     try:
-        return any(takes(item) for item in islice(_read(source, chosen, given), _TRIED) if isinstance(item, Sample))
+        first = islice(_read(source, chosen, given, usual), _TRIED)
+        return any(takes(item) for item in first if isinstance(item, Sample))
     except TLStudioError:
         return False
 

@@ -137,7 +137,12 @@ class EnsemblePredictor(Predictor):
             raise ProblemsError("These runs cannot predict together.", problems)
         title = " + ".join(member.title for member in members)
         super().__init__(
-            first._model, first._preprocessor, modality=first.modality, title=title, device=str(first._device)
+            first._model,
+            first._preprocessor,
+            modality=first.modality,
+            title=title,
+            device=str(first._device),
+            columns=first.columns,
         )
         self._members = tuple(members)
 

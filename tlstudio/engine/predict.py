@@ -35,6 +35,8 @@ from tlstudio.data.unlabelled import NO_COLUMNS
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
+from tlstudio.engine.checkpoint import Kind
+from tlstudio.engine.columns import chosen_columns, columns_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.exported import load_export
 from tlstudio.engine.measuring import generate
@@ -75,11 +77,20 @@ class Predictor:
         modality: What it takes.
         title: For people: which model it is.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        columns: Columns that its data were read from, by the option that names them; see `samples_in`.
     """
 
     def __init__(
-        self, model: TransferModel, preprocessor: Preprocessor, *, modality: Modality, title: str, device: str = "auto"
+        self,
+        model: TransferModel,
+        preprocessor: Preprocessor,
+        *,
+        modality: Modality,
+        title: str,
+        device: str = "auto",
+        columns: Mapping[str, str] = NO_COLUMNS,
     ) -> None:
+        self.columns = columns
         self.modality = modality
         self.title = title
         self._device = torch.device(resolve_device(device))
@@ -98,7 +109,8 @@ class Predictor:
         parts, model = load_run_model(run, registry)
         check_labels(model, run.id)
         preprocessor = preprocessor_of(parts, assets=run.assets)
-        return cls(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=device)
+        modality, columns = parts.backbone.modality, columns_of(run)
+        return cls(model, preprocessor, modality=modality, title=run.id, device=device, columns=columns)
 
     @classmethod
     def from_export(cls, folder: Path, registry: Registry, device: str = "auto") -> Self:
@@ -109,7 +121,8 @@ class Predictor:
         """
         model, preprocessor, modality = load_export(folder, registry)
         check_labels(model, folder.name)
-        return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
+        columns = chosen_columns(read_export(folder).get("columns"))
+        return cls(model, preprocessor, modality=modality, title=folder.name, device=device, columns=columns)
 
     @property
     def target(self) -> TargetInfo:
@@ -145,6 +158,12 @@ class Predictor:
     def forecast_name(self) -> str:
         """What to call the values of a forecast; ``""``: it makes none."""
         return (self._preprocessor.forecast_name or "value") if self.target.size else ""
+
+    def samples_in(
+        self, source: Path, registry: Registry, columns: Mapping[str, str] = NO_COLUMNS
+    ) -> list[Sample | Rejected]:
+        """List what of a source it is to predict; arguments and errors of the function of this name."""
+        return samples_in(source, self.modality, registry, columns, self.takes, self.task, self.columns)
 
     def takes(self, sample: Sample) -> bool:
         """Whether a sample is of the kind that it reads."""
@@ -248,6 +267,7 @@ def samples_in(
     columns: Mapping[str, str] = NO_COLUMNS,
     takes: Callable[[Sample], bool] = lambda _: True,
     task: Task | None = None,
+    usual: Mapping[str, str] = NO_COLUMNS,
 ) -> list[Sample | Rejected]:
     """List the samples of an image, a text file, a folder or a table; labels are not needed.
 
@@ -259,11 +279,12 @@ def samples_in(
             ``image_column``), where they are not found by themselves.
         takes: Whether the model can read a sample, where several formats fit: `Predictor.takes`.
         task: What the model predicts.
+        usual: Columns that are taken before others are guessed: `Predictor.columns`.
 
     Raises:
         DataError: Nothing usable is there.
     """
-    return list(read_samples(source, registry.formats.values(), modality, columns, takes, task))
+    return list(read_samples(source, registry.formats.values(), modality, columns, takes, task, usual))
 
 
 def predict_to_csv(
@@ -309,7 +330,7 @@ def predict_to_csv(
             path=output,
         )
     refuse_as_output(output)
-    items = samples_in(source, predictor.modality, registry, columns, predictor.takes, predictor.task)
+    items = predictor.samples_in(source, registry, columns)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
     if not items:
