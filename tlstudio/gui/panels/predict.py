@@ -256,7 +256,7 @@ class PredictPanel(QWidget):
             if switched is not None:
                 self.model.show_switched(switched)
             task = TASKS[predictor.task].title
-            classes = self.tr("{0} classes").format(len(predictor.classes)) if predictor.classes else ""
+            classes = self.tr("{0} classes").format(len(predictor.classes)) if len(predictor.classes) > 1 else ""
             self.facts.setToolTip(" · ".join(part for part in (task, classes) if part))
             then(predictor)
 

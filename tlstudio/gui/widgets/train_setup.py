@@ -268,7 +268,7 @@ class TrainSetup(QWidget):
             return ""  # the one line of facts says it
         if revision.label_kind == "number":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
-        if not revision.classes:
+        if len(revision.classes) < 2:
             return ""
         count, width = len(revision.classes), checked.facts["backbone"].num_features
         return self.tr("{0} classes · {1} → {0}").format(count, f"{width:,}")
