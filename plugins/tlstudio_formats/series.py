@@ -144,7 +144,9 @@ class SeriesTable(TableFormat):
         validation, test = chosen.validation_share, chosen.test_share
         return (
             f"Train, validation and test are cut by time: the first {1 - validation - test:.0%} of it, the next "
-            f"{validation:.0%} and the last {test:.0%}. No window lies in two of them."
+            f"{validation:.0%} and the last {test:.0%}. No window lies in two of them. Other shares are options of the "
+            f"format, Validation and Test (on the command line: -o format.validation_share={validation:g} "
+            f"-o format.test_share={test:g})."
         )
 
 
