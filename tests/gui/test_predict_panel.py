@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_a_damaged_image_is_refused_with_a_sentence(
     page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
 ) -> None:
     page.one.take_file(pictures / "broken.png")
-    qtbot.waitUntil(lambda: "broken.png" in page.one.answer_card.sure.text(), timeout=LONG)
+    qtbot.waitUntil(lambda: "is not an image" in page.one.answer_card.sure.text(), timeout=LONG)
     wait_for_jobs(state, qtbot)
     assert page.one.answer == "—"
 
@@ -301,6 +302,17 @@ def test_adapters_on_one_backbone_are_switched_and_compared_on_the_item_that_is_
         assert page.model.switched.isVisible()
         assert "Same backbone as before" in page.model.switched.text()
     assert page.one.image.view.isVisible()
+
+    best = project.run(newer).folder / "checkpoints" / "best"
+    for number in (1, 2):
+        shutil.copytree(best, best.with_name(f"snapshot-{number}"))
+    page.refresh()
+    assert "2 snapshots together" in page.model_box.itemText(1)
+    page.model_box.setCurrentIndex(1)
+    page.model_box.activated.emit(1)
+    assert shown() == pytest.approx(fresh[newer])
+    page.use_run(older)
+    assert shown() == fresh[older]
 
     page.model.other.setCurrentIndex(page.model.other.findData(newer))
     page.model.other.activated.emit(page.model.other.currentIndex())

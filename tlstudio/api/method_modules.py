@@ -247,6 +247,16 @@ class MethodModule(nn.Module):
         Where it is interrupted (`MethodContext.batches` asks for that), it is called again when the run goes on.
         """
 
+    def snapshot(self) -> int:
+        """Say that the run keeps the weights as they are now, at the end of an epoch, beside its best ones.
+
+        Asked for when the epoch has been validated. Such snapshots predict together in an ensemble.
+
+        Returns:
+            Which snapshot it is, from 1; 0: they are not kept.
+        """
+        return 0
+
     def quantities(self) -> Mapping[str, float]:
         """Numbers of now that are worth plotting, by name: ``{"lambda": 0.3}``. Asked for when a step is logged."""
         return {}

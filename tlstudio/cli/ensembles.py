@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @command(
     "ensemble",
     example="tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora\n"
-    "tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora --predict ~/new --output predictions.csv",
+    "tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora --predict ~/new --output predictions.csv\n"
+    "tlstudio train birds --strategy full --method snapshots && tlstudio ensemble birds latest",
 )
 @project_argument
 @several_runs
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 def ensemble(output: Output, *, project: Path, run_ids: Sequence[str], source: Path | None, csv: Path | None) -> int:
     """Let several runs predict together: the mean of their probabilities, or of their values.
 
-    They must have learned the same data; their backbones and strategies may differ. Each is computed, so that this
-    takes as long as all of them.
+    They must have learned the same data; their backbones and strategies may differ. Of a single run, its snapshots
+    predict together (--method snapshots). Each is computed, so that this takes as long as all of them.
     """
     if csv is not None and source is None:
         raise click.UsageError("--output goes with --predict.")

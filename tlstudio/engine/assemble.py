@@ -33,7 +33,7 @@ from tlstudio.api import (
 from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import has_checkpoint
+from tlstudio.engine.checkpoint import Kind, has_checkpoint
 from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
@@ -181,6 +181,7 @@ def restore_model(
 def load_run_model(
     run: Run,
     registry: Registry,
+    kind: Kind = "best",
     *,
     restore: RestoreBackbone = restore_backbone,
     known: Mapping[str, Mapping[str, Tensor]] = NO_BASES,
@@ -190,6 +191,7 @@ def load_run_model(
     Args:
         run: The run.
         registry: The components.
+        kind: Which other of its checkpoints is wanted.
         restore: Builds the backbone.
         known: See `tlstudio.engine.checkpoint.load_checkpoint`.
 
@@ -204,7 +206,7 @@ def load_run_model(
     if read_derivation(run) is not None:
         parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
     model = restore_model(parts, read_target(run), run.assets, restore)
-    load_checkpoint(run.folder / "checkpoints", "best", model, known=known)
+    load_checkpoint(run.folder / "checkpoints", kind, model, known=known)
     return parts, model.eval()
 
 

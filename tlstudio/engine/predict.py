@@ -100,13 +100,13 @@ class Predictor:
         self._encoder = model.head.encoder()
 
     @classmethod
-    def from_run(cls, run: Run, registry: Registry, device: str = "auto") -> Self:
-        """Load the best checkpoint of a run.
+    def from_run(cls, run: Run, registry: Registry, device: str = "auto", kind: Kind = "best") -> Self:
+        """Load the best checkpoint of a run, or another one.
 
         Raises:
             RunError: The run has none, or a plugin is gone, or it has learned without labels.
         """
-        parts, model = load_run_model(run, registry)
+        parts, model = load_run_model(run, registry, kind)
         check_labels(model, run.id)
         preprocessor = preprocessor_of(parts, assets=run.assets)
         modality, columns = parts.backbone.modality, columns_of(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +99,11 @@ def predicts(run: RunSummary, registry: Registry) -> bool:
     """Whether a run has ended with a model that predicts: one that has learned without labels does not."""
     head = registry.heads.get(run.head)
     return bool(run.metrics) and run.status != "running" and head is not None and TASKS[head.task].label != "none"
+
+
+def snapshot_count(folder: Path) -> int:
+    """How many snapshots the run in a folder has kept, which can predict together."""
+    return sum(1 for path in (folder / "checkpoints").glob("snapshot-*") if path.is_dir())
 
 
 def can_go_on(run: Run, status: str) -> bool:

@@ -175,7 +175,7 @@ class PredictPanel(QWidget):
         self._wanted = source
         if source != self._loaded:
             self._predictor, self._loaded = None, source
-            if source[0] == "folder":
+            if source[0] != "run":
                 self._pool = None  # no more than one backbone is in memory
             self.export_card.set_run(source[1] if source[0] == "run" else "")
             self.model.show_source(source)
@@ -186,7 +186,7 @@ class PredictPanel(QWidget):
         project, registry = self._state.project, self._state.registry
         kind, name = source
         self._modality = None
-        if kind == "run" and project is not None:
+        if kind != "folder" and project is not None:
             try:
                 run = project.run(name)
                 self._take(registry.backbone(run.summary().backbone).modality, read_target(run), name)
@@ -236,6 +236,7 @@ class PredictPanel(QWidget):
             return
 
         def work(_context: JobContext) -> tuple[Predictor, PredictorPool | None, Switched | None]:
+            from tlstudio.engine.ensembles import EnsemblePredictor
             from tlstudio.engine.predict import Predictor
             from tlstudio.engine.predictor_pool import PredictorPool
 
@@ -244,6 +245,8 @@ class PredictPanel(QWidget):
                 return Predictor.from_export(Path(name), registry), None, None
             if project is None:
                 raise TLStudioError(self.tr("The project was closed."))
+            if kind == "snapshots":
+                return EnsemblePredictor.from_runs([project.run(name)], registry), None, None
             runs = pool or PredictorPool(registry)
             switched = runs.switch(project.run(name))
             return switched.predictor, runs, switched

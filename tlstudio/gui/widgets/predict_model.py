@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
+from tlstudio.gui.run_reading import snapshot_count
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.card import Card
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tlstudio.engine.predictor_pool import Switched
 
 Source = tuple[str, str]
-"""``("run", id)`` or ``("folder", path)``."""
+"""``("run", id)``, ``("snapshots", id)``: those of the run together, or ``("folder", path)``."""
 
 
 class PredictModel(Card):
@@ -63,11 +64,14 @@ class PredictModel(Card):
 
     def show_models(self, runs: Sequence[RunSummary], folders: Sequence[str], wanted: Source | None) -> Source | None:
         """List models, and choose one: that which is wanted, else the first. Returns it; `None`: there is none."""
-        wanted = wanted or self.box.currentData()
+        wanted, project = wanted or self.box.currentData(), self._state.project
         self._runs = runs
         self.box.clear()
         for run in runs:
             self._add(self.box, run, ("run", run.id))
+            if project is not None and (count := snapshot_count(project.runs_folder / run.id)) > 1:
+                title = self.tr("{0} · its {1} snapshots together")
+                self.box.addItem(title.format(run_title(run.id, self._state.registry), count), ("snapshots", run.id))
         for folder in folders:
             self.box.addItem(Path(folder).name, ("folder", folder))
         if not self.box.count():
@@ -96,7 +100,9 @@ class PredictModel(Card):
                 " · ".join(component_title(self._state.registry, kind, part) for kind, part in parts),
                 self.tr("learned from {0} {1}").format(run.dataset, run.revision),
             ]
-            if found:
+            if kind == "snapshots":
+                lines.append(self.tr("the mean of what its snapshots say"))
+            elif found:
                 lines.append(f"{metric_title(found[0])} {number_text(found[1])}")
             self.facts.setText("\n".join(lines))
 
@@ -119,7 +125,8 @@ class PredictModel(Card):
         return "" if run is None else run.dataset
 
     def _run(self, source: Source) -> RunSummary | None:
-        return next((run for run in self._runs if ("run", run.id) == source), None)
+        kind, name = source
+        return next((run for run in self._runs if kind != "folder" and run.id == name), None)
 
     def _show_others(self, source: Source) -> None:
         """List the runs that can be asked the same: with the same head, on the same data or the same backbone."""
