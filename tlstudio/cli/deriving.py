@@ -77,11 +77,12 @@ def wise_ft(output: Output, *, project: Path, run_id: str, alpha: float | None, 
         raise click.UsageError("--curve measures many shares and makes no run: it does not go with --alpha.")
     with working(output, project, "tlstudio wise-ft") as (opened, registry, control, on_progress):
         from tlstudio.engine.averaging import WiseFT, check_alpha
+        from tlstudio.engine.derived import Bench
 
         if alpha is not None:
             check_alpha(alpha)
         run = find_run(opened, run_id)
-        wise = WiseFT(run, opened, registry, control=control, on_progress=on_progress)
+        wise = WiseFT(Bench(run, opened, registry, control=control, on_progress=on_progress))
         measured = wise.curve() if alpha is None else None
         if measured is not None:
             alpha = measured.points[measured.best].alpha
@@ -150,12 +151,13 @@ def prune(output: Output, *, project: Path, run_id: str, sparsity: float | None,
     if not curve and sparsity is None:
         raise click.UsageError("Give --sparsity, or --curve to see what each would cost.")
     with working(output, project, "tlstudio prune") as (opened, registry, control, on_progress):
+        from tlstudio.engine.derived import Bench
         from tlstudio.engine.pruning import Pruning, check_sparsity, row
 
         if sparsity is not None:
             check_sparsity(sparsity)
         run = find_run(opened, run_id)
-        pruning = Pruning(run, opened, registry, control=control, on_progress=on_progress)
+        pruning = Pruning(Bench(run, opened, registry, control=control, on_progress=on_progress))
         measured = pruning.curve() if curve else ()
         pruned = None if sparsity is None else pruning.prune(sparsity)
         made = None if pruned is None else pruning.save(pruned, measured)

@@ -64,6 +64,9 @@ class Measured:
 class Bench:
     """The model of a finished run without adapters, on which other weights are tried, and the data of the run.
 
+    Attributes:
+        began: When the work on it has begun, by the monotonic clock.
+
     Args:
         run: The run.
         project: Its project.
@@ -86,7 +89,8 @@ class Bench:
         on_progress: Progress = silent,
     ) -> None:
         check_finished(run)
-        self.run, self.project = run, project
+        self.began = time.monotonic()
+        self.run, self.project, self.registry = run, project, registry
         self.recipe = parse_recipe(run.read_recipe())
         self.parts, self.model = plain_model(run, registry)
         revision = project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
