@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
+from tlstudio.cli.following import listeners
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output
-from tlstudio.cli.training import listeners
 
 if TYPE_CHECKING:
     from tlstudio.engine.continual import Protection, SequenceResult

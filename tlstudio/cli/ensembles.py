@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import JUDGING_METRICS, command, find_registry, find_run, open_project, project_argument
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.deriving import several_runs, working
+from tlstudio.cli.metrics import JUDGING_METRICS
 from tlstudio.cli.output import Output, StatusLine
 from tlstudio.cli.prediction import to_csv, to_screen
+from tlstudio.cli.run_names import find_run
 
 if TYPE_CHECKING:
     from tlstudio.engine.ensembles import EnsembleReport
@@ -47,7 +49,7 @@ def ensemble(output: Output, *, project: Path, run_ids: Sequence[str], source: P
     with working(output, project, "", write=False) as (opened, registry, control, on_progress):
         from tlstudio.engine.ensembles import measure_ensemble
 
-        runs = [find_run(opened, run_id) for run_id in run_ids]
+        runs = [find_run(opened, run_id, output) for run_id in run_ids]
         report = measure_ensemble(runs, opened, registry, control=control, on_progress=on_progress)
     for split in report.together:
         _show(output, report, split)
@@ -69,7 +71,7 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
             from tlstudio.engine.ensembles import EnsemblePredictor
 
             registry = find_registry(output)
-            runs = [find_run(project, run_id) for run_id in run_ids]
+            runs = [find_run(project, run_id, output) for run_id in run_ids]
             predictor = EnsemblePredictor.from_runs(runs, registry)
         output.hint(f"Models: {predictor.title}")
         if csv is not None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import CANCELLED, command, find_registry, find_run, open_project
+from tlstudio.cli.common import CANCELLED, WRONG_USE, command, find_registry, open_project
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output, StatusLine, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
+from tlstudio.cli.run_names import find_run, taking, told_of
 
 if TYPE_CHECKING:
     from tlstudio.api import Modality, Prediction, Rejected, Sample
@@ -60,7 +61,8 @@ def predict(
 ) -> int:
     """Predict an image, a recording, a folder of them, a table or a text.
 
-    MODEL is an exported folder or a project; SOURCE is what to predict.
+    MODEL is an exported folder or a project; SOURCE is what to predict, with labels or without: those that are there
+    are not looked at. What cannot be predicted is told, and the rest goes on.
     """
     if source is None and text is None:
         raise click.UsageError(EITHER)
@@ -89,7 +91,7 @@ def predict(
             images = samples_in(source, "image", registry)
             samples = [with_text(item) if isinstance(item, Sample) else item for item in images]
         elif source is not None:
-            samples = samples_in(source, predictor.modality, registry, columns, predictor.takes)
+            samples = predictor.samples_in(source, registry, columns)
         else:
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
         for note in predictor.notes(samples):
@@ -102,7 +104,7 @@ def _check_source(
 ) -> None:
     """Make sure that a model takes what is to be predicted."""
     from tlstudio.api import MODALITIES, RunError
-    from tlstudio.data.unlabelled import reader_of
+    from tlstudio.data.unlabelled import predictable, reader_of
 
     known = MODALITIES[modality]
     if source is not None and text is not None:
@@ -114,8 +116,7 @@ def _check_source(
     elif modality == "image+text":
         raise RunError(f"This model takes {known.items}.", "Give the image as SOURCE, or a table of both.")
     elif modality != "text":
-        what = f"This model takes {known.items}, not texts."
-        raise RunError(what, f"Give one {known.item}, a folder or a table as SOURCE.")
+        raise RunError(f"This model takes {known.items}, not texts.", f"Give {predictable(modality)} as SOURCE.")
 
 
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
@@ -139,42 +140,42 @@ def load_model(
     run_id: str,
     device: str,
     check: Callable[[Registry, Modality], None] = lambda _registry, _modality: None,
+    how: str = "with --run",
 ) -> Iterator[tuple[Predictor, Registry, Run | None]]:
     """Load the model of a run, or an exported one, for which the run is `None`.
 
     Args:
         output: Where to tell what is going on.
         model: A project, or an exported folder.
-        run_id: A run of the project: its id, ``latest`` or ``best``; ``""``: the best.
+        run_id: A run of the project: its id, ``latest`` or ``best``; ``""``: the best. Of several data sets, the runs
+            that `check` lets pass are meant.
         device: See `Predictor`.
         check: Looks at what the model takes before it is loaded, which takes a while.
+        how: How another run is given.
 
     Raises:
         RunError: There is no such model, or it is damaged.
     """
-    from tlstudio.api import RunError, TLStudioError
+    from tlstudio.api import RunError
     from tlstudio.store.project import Project
 
     if not model.exists():
         raise RunError(f"There is no folder {model}.", "Give an exported model or a project.", path=model)
     with contextlib.ExitStack() as stack:
-        run = None
+        run = project = None
         if Project.is_project(model):
-            run = find_run(stack.enter_context(open_project(model, output)), run_id or "best")
+            project = stack.enter_context(open_project(model, output))
         elif run_id:
             raise click.UsageError(f"A run goes with a project, and {model} is none.")
         with StatusLine() as status:
             status.update("Loading the model", "")
             registry = find_registry(output)
+            if project is not None:
+                fits = taking(registry, lambda modality, _: check(registry, modality))
+                run = find_run(project, run_id or "best", output, fits)
             if modality := _modality(model, run, registry):
-                try:
+                with told_of(run, model, how):
                     check(registry, modality)
-                except TLStudioError as error:
-                    if run is None:
-                        raise
-                    what = f"{error.what} The model is that of run {run.id}."
-                    remedy = f"{error.remedy} Or choose another run with --run: tlstudio runs {model} lists them."
-                    raise RunError(what, remedy.strip()) from error
             from tlstudio.engine.predict import Predictor
 
             if run is None:
@@ -213,7 +214,7 @@ def to_csv(
         status.clear()
     if report.rejected:
         show_rejected(output, report.rejected, "not predicted")
-    output.say(f"Wrote {report.rows:,} predictions to {report.output}.")
+    output.say(f"Wrote {report.rows:,} prediction{'' if report.rows == 1 else 's'} to {report.output}.")
     for note in report.notes:
         output.hint(f"Note: {note}")
     if report.cancelled:
@@ -257,7 +258,7 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
     if rejected:
         show_rejected(output, rejected, "not predicted")
     output.result(predictions_json(done, rejected))
-    return 0
+    return 0 if done else WRONG_USE
 
 
 def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[Sample, Prediction]]) -> None:
