@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tlstudio.engine.times import last_and_next
+from tlstudio.api import Prediction, Sample
+from tlstudio.engine.times import forecast_cells, forecast_header, last_and_next
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_times_go_on_at_the_step_that_nearly_all_have(
 ) -> None:
     expected = following.split("|") if isinstance(following, str) else list(following)
     assert last_and_next(times, 2) == (last, expected)
+
+
+def test_forecasts_have_columns_of_times_only_where_there_are_some() -> None:
+    dated, plain = Sample("a", times=("2024-01-05", "2024-01-05")), Sample("b")
+    assert forecast_header("sales", 2, [plain]) == ["sales +1", "sales +2"]
+    assert forecast_header("sales", 2, [plain, dated])[2:] == ["last time", "time +1", "time +2"]
+    assert forecast_cells(2, dated, Prediction((1.5, 2.0))) == ["1.5", "2.0", "2024-01-05", "", ""]
+    assert forecast_cells(2, plain, Prediction((1.5, 2.0))) == ["1.5", "2.0"]

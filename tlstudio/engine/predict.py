@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,7 +42,7 @@ from tlstudio.engine.exported import load_export
 from tlstudio.engine.measuring import generate
 from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.spreadsheet import harmless
-from tlstudio.engine.times import last_and_next
+from tlstudio.engine.times import forecast_cells, forecast_header
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
@@ -346,7 +346,8 @@ def predict_to_csv(
             text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality in _WITH_TEXT else []
             scored = ["mask"] if masks else [f"p({c})" for c in predictor.scored]
             header = ["id", "source", *text, "prediction", "confidence", *scored]
-            header += _forecast_header(predictor, samples)
+            if predictor.forecast_name:
+                header += forecast_header(predictor.forecast_name, predictor.target.size, samples)
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
@@ -388,17 +389,5 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
-    ahead = _forecast(predictor.target.size, sample, prediction) if predictor.target.size else []
+    ahead = forecast_cells(predictor.target.size, sample, prediction) if predictor.forecast_name else []
     return [sample.id, origin, *text, value, confidence, *shares, *ahead]
-
-
-def _forecast_header(predictor: Predictor, samples: Sequence[Sample]) -> list[str]:
-    steps = range(1, predictor.target.size + 1)
-    timed = ["last time", *(f"time +{step}" for step in steps)] if any(sample.times for sample in samples) else []
-    return [*(f"{predictor.forecast_name} +{step}" for step in steps), *(timed if steps else [])]
-
-
-def _forecast(size: int, sample: Sample, prediction: Prediction) -> list[str]:
-    values = prediction.value if isinstance(prediction.value, tuple) else ()
-    last, following = last_and_next(sample.times, size)
-    return [*(repr(number) for number in values), *([last, *(following or [""] * size)] if last else [])]

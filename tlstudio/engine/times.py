@@ -1,4 +1,4 @@
-"""Times at even steps, and how they go on. Light: no torch."""
+"""Times at even steps, how they go on, and forecasts as the cells of a table. Light: no torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,35 @@ from datetime import datetime, time, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
+from tlstudio.api import Prediction, Sample
+
 _MOST_EVEN = 0.9
 """So large a share of steps must be the same; the others may be gaps."""
 
 _Step = TypeVar("_Step", float, int, timedelta)
+
+
+def forecast_header(name: str, size: int, samples: Sequence[Sample]) -> list[str]:
+    """Name the columns of forecasts: each value by its series and step and, where any sample has times, its time.
+
+    Args:
+        name: Name of the series.
+        size: How many values are forecast.
+        samples: What they are forecast for.
+    """
+    steps = range(1, size + 1)
+    timed = any(sample.times for sample in samples)
+    return [
+        *(f"{name} +{step}" for step in steps),
+        *(["last time", *(f"time +{step}" for step in steps)] if timed else []),
+    ]
+
+
+def forecast_cells(size: int, sample: Sample, prediction: Prediction) -> list[str]:
+    """Return the cells of a forecast under `forecast_header`."""
+    values = prediction.value if isinstance(prediction.value, tuple) else ()
+    last, following = last_and_next(sample.times, size)
+    return [*(repr(number) for number in values), *([last, *(following or [""] * size)] if last else [])]
 
 
 def last_and_next(times: Sequence[str], count: int) -> tuple[str, list[str]]:
