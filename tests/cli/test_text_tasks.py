@@ -176,9 +176,9 @@ def test_questions_are_answered_from_a_squad_file_to_a_table(
     assert not (tmp_path / "none.csv").exists()
     table = tmp_path / "new.csv"
     table.write_text(f"text,question\n{text},who ?\n{text},where ?\n", encoding="utf-8")
-    columns = ("--text-column", "text", "--pair-column", "question")
-    assert tlstudio("predict", tmp_path / "model", table, "--output", tmp_path / "out.csv", *columns).code == 0
-    assert [row["prediction"] for row in rows_of(tmp_path / "out.csv")] == ["Anna", "Prague"]
+    for columns in (("--text-column", "text", "--pair-column", "question"), ()):  # so named, they need not be told
+        assert tlstudio("predict", tmp_path / "model", table, "--output", tmp_path / "out.csv", *columns).code == 0
+        assert [row["prediction"] for row in rows_of(tmp_path / "out.csv")] == ["Anna", "Prague"]
 
 
 def test_two_texts_are_compared_from_a_table_to_a_table(

@@ -38,7 +38,7 @@ from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.checkpoint import Kind
 from tlstudio.engine.columns import chosen_columns, columns_of
 from tlstudio.engine.devices import resolve_device
-from tlstudio.engine.exported import load_export
+from tlstudio.engine.exported import load_export, read_export
 from tlstudio.engine.measuring import generate
 from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.spreadsheet import harmless
@@ -47,6 +47,7 @@ from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
 _WITH_TEXT: tuple[Modality, ...] = ("text", "image+text")
+_QUESTIONS = {"text_column": "context", "pair_column": "question"}  # what tables call what is called so in SQuAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ class Predictor:
         device: str = "auto",
         columns: Mapping[str, str] = NO_COLUMNS,
     ) -> None:
-        self.columns = columns
+        asks = model.head.target.task == "question_answering"
+        self.columns = columns or (_QUESTIONS if asks else NO_COLUMNS)
         self.modality = modality
         self.title = title
         self._device = torch.device(resolve_device(device))
@@ -191,7 +193,7 @@ class Predictor:
             second = "question" if self.task == "question_answering" else "second text"
             raise DataError(
                 f"{sample.source or sample.id} has no {second}, and this model takes a text and its {second}.",
-                "Give it beside the text, or name the column of the table that holds it.",
+                "Give it beside the text, or name the column that holds it (--pair-column).",
             )
         if sample.pair is not None and not self.pairs:
             raise DataError(
