@@ -19,9 +19,10 @@ from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
-from tlstudio.engine.export_adapter import export_adapter
+from tlstudio.engine.export_adapter import adapter_readme, export_adapter
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.predictor_pool import PredictorPool
+from tlstudio.engine.recipe import parse_recipe
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -75,6 +76,10 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     with torch.no_grad():
         torch.testing.assert_close(alone(inputs["pixels"]), expected, rtol=1e-5, atol=1e-5)
         assert not torch.allclose(alone.unload()(inputs["pixels"]), expected, atol=1e-3)
+    recipe = parse_recipe(run.read_recipe())
+    assert (tmp_path / "adapter" / "README.md").read_text("utf-8") == adapter_readme(recipe, parts)
+    chained = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"start_from": "the first run"})})
+    assert "first weights:\nthose of `the first run`" in adapter_readme(chained, parts)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(RunError, match="is not empty"):

@@ -21,7 +21,9 @@ from tlstudio.api.parameters import (
     count_parameters,
     grouped_parameters,
     learning_names,
+    numbers_of,
     set_train_mode,
+    stand_for,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ __all__ = [
     "count_parameters",
     "grouped_parameters",
     "learning_names",
+    "numbers_of",
     "set_train_mode",
+    "stand_for",
     "with_context",
 ]
 

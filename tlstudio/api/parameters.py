@@ -52,9 +52,19 @@ class ParamGroup:
     weight_decay: float = 0.0
 
 
+def stand_for(parameter: nn.Parameter, numbers: int) -> None:
+    """Say that a parameter stands for so many numbers of a network, which are kept in another form."""
+    vars(parameter)["stands_for"] = numbers
+
+
+def numbers_of(parameter: nn.Parameter) -> int:
+    """How many numbers of a network a parameter is, or stands for."""
+    return int(vars(parameter).get("stands_for", parameter.numel()))
+
+
 def count_parameters(module: nn.Module) -> tuple[int, int]:
     """Return ``(learning, all)`` numbers of parameters."""
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    sizes = [(numbers_of(p), p.requires_grad) for p in module.parameters()]
     return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
 
 

@@ -31,7 +31,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import Kind, has_checkpoint
 from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
@@ -346,7 +346,7 @@ def all_parameters(model: TransferModel, groups: Iterable[ParamGroup]) -> int:
     """Number of parameters of a model, and of those that methods let learn beside it."""
     every = {id(parameter): parameter for parameter in model.parameters()}
     every |= {id(parameter): parameter for group in groups for parameter in group.params}
-    return sum(parameter.numel() for parameter in every.values())
+    return sum(numbers_of(parameter) for parameter in every.values())
 
 
 class CachedModel(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tlstudio.api import MODALITIES, SPLITS, Problem, TLStudioError, WeightsInfo
-from tlstudio.api.nn import ParamGroup, TransferModel
+from tlstudio.api.nn import ParamGroup, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
     all_parameters,
@@ -191,7 +191,7 @@ def what_learns(
         return GroupPlan(
             name,
             trainable=sum(one.numel() for one in learning),
-            total=sum(one.numel() for one in own),
+            total=sum(numbers_of(one) for one in own),
             added=sum(one.numel() for one in added),
             learning_rate=max((rates[id(one)] for one in learning), default=0.0),
         )
