@@ -77,15 +77,11 @@ class MediaTable(TableFormat):
             )
         reader = RowReader(table, options, task, columns)
         seen: set[str] = set()
-        for row in table.rows(reader.columns):
+        for row in reader.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = reader.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             text = as_text(reader.cell(cells, column)).strip()
             why, remedy = self._why_not(base, text)
             if why:

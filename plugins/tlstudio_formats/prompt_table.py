@@ -10,9 +10,9 @@ from typing import Any
 
 from tlstudio import api
 from tlstudio.api import Preview, Rejected, Sample, Task, option
-from tlstudio_formats.sources import Table, open_table
+from tlstudio_formats.sources import Table
 from tlstudio_formats.table_format import TableFormat
-from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
+from tlstudio_formats.table_options import RowReader, TableOptions, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 USUAL = (
@@ -85,7 +85,7 @@ class PromptTable(TableFormat):
         """Show the first rows and guess the columns."""
         given = dict(options or {})
         context = given.pop("context_column", None)
-        table = open_table(path, encoding=str(given.get("encoding", "")), delimiter=str(given.get("delimiter", "")))
+        table = open_as_given(path, given)
         text, answer, more = _usual(table.columns)
         for column, found in (("text_column", text), ("label_column", answer)):
             if found and found not in given.values():
@@ -118,15 +118,11 @@ class PromptTable(TableFormat):
 
 def _samples(table: Table, options: PromptTableOptions, columns: dict[str, str]) -> Iterator[Sample | Rejected]:
     reader = RowReader(table, options, "generation", columns)
-    for row in table.rows(reader.columns):
+    for row in reader.rows():
         if isinstance(row, Rejected):
             yield row
             continue
-        number, cells = row
-        read = reader.read(number, cells)
-        if isinstance(read, Rejected):
-            yield read
-            continue
+        number, cells, read = row
         parts = [as_text(reader.cell(cells, name)).replace("\0", "").strip() for name in columns.values() if name]
         text = "\n\n".join(part for part in parts if part)
         if not text:

@@ -19,7 +19,7 @@ from tlstudio_formats.media_table import find_folder, folder_of, is_file, resolv
 from tlstudio_formats.ratings_options import BothRatingsOptions, ImageRatingsOptions, RatingsOptions, TextRatingsOptions
 from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
 from tlstudio_formats.table_format import TableFormat
-from tlstudio_formats.table_options import Cells, RowReader, open_with, preview_table
+from tlstudio_formats.table_options import Cells, RowReader, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 _OLDEST, _NEWEST = 0.70, 0.85
@@ -73,7 +73,7 @@ class RatingsTable(TableFormat):
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, guess the columns and find the table of items."""
         given = dict(options or {})
-        table = _opened(path, given)
+        table = open_as_given(path, given)
         names = {"user_column": USER_NAMES, "item_column": ITEM_NAMES, "time_column": TIME_NAMES}
         suggested = {key: str(given[key]) if key in given else _by_name(table, known) for key, known in names.items()}
         table.check_columns(suggested)
@@ -237,12 +237,11 @@ class RatingsTable(TableFormat):
         reader = RowReader(table, options, "regression", extra)
         rows: list[_Row] = []
         rejected: list[Rejected] = []
-        for row in table.rows(reader.columns):
-            read = row if isinstance(row, Rejected) else reader.read(*row)
-            if isinstance(row, Rejected) or isinstance(read, Rejected):
-                rejected.append(read if isinstance(read, Rejected) else Rejected(str(row), "It cannot be read."))
+        for row in reader.rows():
+            if isinstance(row, Rejected):
+                rejected.append(row)
                 continue
-            number, cells = row
+            number, cells, read = row
             item = as_text(reader.cell(cells, options.item_column)).strip()
             user = as_text(reader.cell(cells, options.user_column)).strip() if options.user_column else None
             time = _time(reader.cell(cells, options.time_column)) if "time_column" in extra else 0.0
@@ -344,16 +343,6 @@ class BothRatings(RatingsTable):
     modality = "image+text"
     roles = ("image", "text")
     Options = BothRatingsOptions
-
-
-def _opened(path: Path, given: Mapping[str, Any]) -> Table:
-    header = given.get("has_header")
-    return open_table(
-        path,
-        encoding=str(given.get("encoding", "")),
-        delimiter=str(given.get("delimiter", "")),
-        has_header=None if header is None else bool(header),
-    )
 
 
 def _by_name(table: Table, names: frozenset[str]) -> str:

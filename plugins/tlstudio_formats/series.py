@@ -36,6 +36,7 @@ from tlstudio_formats.series_options import SeriesOptions
 from tlstudio_formats.series_rows import Series, SeriesReader
 from tlstudio_formats.sources import Table, open_table, preview_rows
 from tlstudio_formats.table_format import TableFormat
+from tlstudio_formats.table_options import open_as_given
 from tlstudio_formats.values import parse_label, suggest_task
 from tlstudio_formats.windows import Window, cut_points, windows
 
@@ -69,13 +70,7 @@ class SeriesTable(TableFormat):
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, find the time and suggest windows that the data have room for."""
         given = dict(options or {})
-        header = given.get("has_header")
-        table = open_table(
-            path,
-            encoding=str(given.get("encoding", "")),
-            delimiter=str(given.get("delimiter", "")),
-            has_header=None if header is None else bool(header),
-        )
+        table = open_as_given(path, given)
         rows = table.head()
         suggested: dict[str, Any] = {}
         time = str(given.get("time_column") or time_column(table, rows))

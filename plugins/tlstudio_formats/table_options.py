@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,21 @@ def open_with(path: Path, options: TableOptions) -> Table:
     return open_table(path, encoding=options.encoding, delimiter=options.delimiter, has_header=options.has_header)
 
 
+def open_as_given(path: Path, given: Mapping[str, Any]) -> Table:
+    """Open a table as far as the user has set how; the rest is detected.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    header = given.get("has_header")
+    return open_table(
+        path,
+        encoding=str(given.get("encoding", "")),
+        delimiter=str(given.get("delimiter", "")),
+        has_header=None if header is None else bool(header),
+    )
+
+
 def preview_table(
     path: Path, given: Mapping[str, Any], *item_roles: str
 ) -> tuple[Preview, Table, list[tuple[Any, ...]]]:
@@ -84,13 +99,7 @@ def preview_table(
     Raises:
         DataError: It cannot be read, or a column that the user names does not exist.
     """
-    header = given.get("has_header")
-    table = open_table(
-        path,
-        encoding=str(given.get("encoding", "")),
-        delimiter=str(given.get("delimiter", "")),
-        has_header=None if header is None else bool(header),
-    )
+    table = open_as_given(path, given)
     return preview_of(table, given, *item_roles), table, table.head()
 
 
@@ -171,7 +180,16 @@ class RowReader:
         self._place = {name: place for place, name in enumerate(self.columns)}
         self._groups: dict[str, str] = {}
 
-    def read(self, number: int, cells: tuple[Any, ...]) -> Cells | Rejected:
+    def rows(self) -> Iterator[tuple[int, tuple[Any, ...], Cells] | Rejected]:
+        """Yield each row: its number, its cells, and what it has besides its item."""
+        for row in self._table.rows(self.columns):
+            if isinstance(row, Rejected):
+                yield row
+                continue
+            read = self._read(*row)
+            yield read if isinstance(read, Rejected) else (*row, read)
+
+    def _read(self, number: int, cells: tuple[Any, ...]) -> Cells | Rejected:
         """Read a row; rejected with its number where its label or split does not fit."""
         options = self._options
         source = f"{self._table.path.name}, row {number}"

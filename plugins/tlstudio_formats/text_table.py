@@ -71,15 +71,11 @@ class TextTable(TableFormat):
         reader = RowReader(
             table, options, task, {"text_column": options.text_column, "pair_column": options.pair_column}
         )
-        for row in table.rows(reader.columns):
+        for row in reader.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = reader.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             text = as_text(reader.cell(cells, options.text_column)).replace("\0", "").strip()
             if not text:
                 yield Rejected(read.source, "It has no text.", "Write its text, or leave the row out.")

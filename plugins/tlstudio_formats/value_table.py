@@ -12,10 +12,10 @@ from tlstudio.api import DataError, Preview, Rejected, Sample, Task, option
 from tlstudio_formats.cells import CellReader, cell_reader, columns_in, words_in
 from tlstudio_formats.column_names import ID_NAMES, LABEL_NAMES, TEXT_NAMES
 from tlstudio_formats.columns import Look, guess_columns, look_at, named
-from tlstudio_formats.sources import Table, open_table
+from tlstudio_formats.sources import Table
 from tlstudio_formats.table_format import TableFormat
 from tlstudio_formats.table_notes import goes_on, who_rated_what
-from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
+from tlstudio_formats.table_options import RowReader, TableOptions, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 _FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
@@ -78,7 +78,7 @@ class ValueTable(TableFormat):
         """Show the first rows, and say what each column was taken for."""
         given = dict(options or {})
         if "label_column" not in given:
-            table = open_table(path, encoding=str(given.get("encoding", "")), delimiter=str(given.get("delimiter", "")))
+            table = open_as_given(path, given)
             guess, sure = guess_label(table, table.head(200))
             found, table, rows = preview_table(path, {**given, "label_column": guess})
             notes = [] if sure else [f'No column is named as what is to be learned: the last, "{guess}", is suggested.']
@@ -113,15 +113,11 @@ class ValueTable(TableFormat):
                 f"No column of {path.name} is left to learn from.", "Leave out fewer.", path=path, field="columns"
             )
         rows = RowReader(table, options, task, {f"column {place}": each.name for place, each in enumerate(readers)})
-        for row in table.rows(rows.columns):
+        for row in rows.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = rows.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             try:
                 values = {reader.name: reader(rows.cell(cells, reader.name)) for reader in readers}
             except ValueError as error:
