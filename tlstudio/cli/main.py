@@ -18,6 +18,7 @@ from tlstudio.cli.deriving import prune, soup, wise_ft
 from tlstudio.cli.ensembles import ensemble
 from tlstudio.cli.labelling import label, label_next
 from tlstudio.cli.models import models
+from tlstudio.cli.options import options
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
@@ -54,6 +55,7 @@ COMMANDS = {
         continual,
         recommend,
         serve,
+        options,
         plugins,
         backbones,
         models,

@@ -78,7 +78,13 @@ class _TaskName(click.ParamType[Any]):
     "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
 )
 @click.option("--reference", is_flag=True, help="Leave images and recordings where they are instead of copying them.")
-@click.option("-o", "assignments", multiple=True, metavar="format.OPTION=VALUE", help="Any other option of the format.")
+@click.option(
+    "-o",
+    "assignments",
+    multiple=True,
+    metavar="format.OPTION=VALUE",
+    help="Any other option of the format (tlstudio options NAME lists them).",
+)
 @click.option("--dry-run", is_flag=True, help="Show the detected format and columns, and import nothing.")
 def import_data(
     output: Output,

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "methods",
     multiple=True,
     metavar="NAME",
-    help="What the run does besides, such as mixup or l2_sp (tlstudio plugins lists them). May be repeated.",
+    help="What the run does besides, such as mixup or l2_sp (tlstudio options methods lists them). May be repeated.",
 )
 @click.option("--shots", type=click.IntRange(min=1), help="Learn from so many samples of each class only.")
 @click.option(
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
     "assignments",
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
-    help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE. "
-    "May be repeated.",
+    help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE; "
+    "tlstudio options lists them. May be repeated.",
 )
 @click.option(
     "--recipe",
