@@ -139,8 +139,6 @@ class Alignment(Adaptation):
         """Refuse outputs that are no one vector a sample, as well; see `Adaptation`."""
         found = list(super().problems(setting, options))
         if options_as(AlignmentOptions, options).layers != "features" and setting.head.requires not in _ONE_VECTOR:
-            what = (
-                f"{setting.head.title} gives outputs for places in a sample, which differ from sample to sample."
-            )
+            what = f"{setting.head.title} gives outputs for places in a sample, which differ from sample to sample."
             found.append(Problem("layers", what, "Set it to features."))
         return found

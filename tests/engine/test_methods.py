@@ -26,6 +26,7 @@ from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.method_checks import misfits
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import StreamSampler
+from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
@@ -195,6 +196,13 @@ def test_the_weights_that_a_method_puts_in_for_the_validation_are_those_that_are
     raw = load_file(run.folder / "checkpoints" / "last" / "model.safetensors")
     assert not torch.equal(raw["head.output.weight"], model.head.output.weight)  # type: ignore[union-attr,arg-type]
     assert heard.of(EpochEnded)[0].is_best
+
+    # Nothing of it stays in the model, so that it is needed no more, but for going on.
+    recipe = run.recipe_path.read_text("utf-8")
+    run.recipe_path.write_text(recipe.replace("methods.busy", "methods.gone"), "utf-8")
+    load_run_model(run, busy)
+    assert not missing_plugins(run, busy)
+    assert "method 'gone'" in missing_plugins(run, busy, trains=True)[0]
 
 
 def test_everything_that_is_wrong_with_methods_is_told_at_once_before_anything_is_loaded(

@@ -202,12 +202,28 @@ def load_run_model(
         raise RunError(f"The model of run {run.id} cannot be built. {' '.join(missing)}", path=run.folder)
     if not has_checkpoint(run.folder / "checkpoints", "best"):
         raise _no_model(run)
-    parts = parts_from(run.read_recipe(), registry)
+    parts = parts_from({**run.read_recipe(), "methods": {}}, registry)  # the model knows nothing of them
     if read_derivation(run) is not None:
         parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
     model = restore_model(parts, read_target(run), run.assets, restore)
     load_checkpoint(run.folder / "checkpoints", kind, model, known=known)
     return parts, model.eval()
+
+
+def load_merged_model(run: Run, registry: Registry, kind: Kind = "best") -> tuple[Parts, TransferModel]:
+    """Do the same, with what its strategy has added folded in as far as it can be.
+
+    Args:
+        run: The run.
+        registry: The components.
+        kind: Which of its checkpoints.
+
+    Raises:
+        RunError: See `load_run_model`.
+    """
+    parts, model = load_run_model(run, registry, kind)
+    parts.strategy.merge(model)
+    return parts, model
 
 
 def _no_model(run: Run) -> RunError:

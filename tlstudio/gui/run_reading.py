@@ -187,6 +187,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
             revision = project.dataset(summary.dataset, summary.revision)
         except TLStudioError as error:
             problems.append(str(error))
+    goes_on = can_go_on(run, summary.status)
     return RunDetails(
         summary,
         recipe,
@@ -195,10 +196,10 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         evaluation,
         revision,
         has_checkpoint=run.best_checkpoint.is_dir(),
-        can_go_on=can_go_on(run, summary.status),
+        can_go_on=goes_on,
         problems=tuple(problems),
         lineage=_lineage(run, registry),
-        missing=tuple(missing_plugins(run, registry)),
+        missing=tuple(missing_plugins(run, registry, trains=goes_on)),
         sequence=read_sequence(run),
         made=made,
         has_start=(run.folder / "checkpoints" / "start").is_dir(),
