@@ -85,9 +85,16 @@ def test_a_run_is_taken_that_what_it_is_asked_about_fits(
 ) -> None:
     project, image = tmp_path / "project", tmp_path / "new.png"
     Image.new("RGB", (8, 8)).save(image)
+    mails, rows, tags = (tmp_path / name for name in ("mails.csv", "rows.csv", "tags.conll"))
+    mails.write_text("text,answer\nwhere is my parcel now,1\nwhat does a new one cost,2\n")
+    rows.write_text("area,rooms\n1.5,2\n2.5,3\n")
+    tags.write_text("Anna B-PER\nsays O\n\n")
     for arguments, dataset in (
         (("predict", project, image), "photos"),
         (("predict", project, "--text", "a mail"), "names"),
+        (("predict", project, mails), "names"),  # although its rows could be read as those of a table of prices
+        (("predict", project, rows), "prices"),
+        (("predict", project, tags), "names"),
         (("similar", project, image), "photos"),
         (("label-next", project, "best", image), "photos"),
     ):

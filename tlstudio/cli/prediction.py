@@ -19,7 +19,7 @@ from tlstudio.cli.projects import rejected_json, show_rejected
 from tlstudio.cli.run_names import find_run, taking, told_of
 
 if TYPE_CHECKING:
-    from tlstudio.api import Modality, Prediction, Rejected, Sample
+    from tlstudio.api import Modality, Prediction, Rejected, Sample, Task
     from tlstudio.engine.predict import Predictor
     from tlstudio.plugins import Registry
     from tlstudio.store.run import Run
@@ -80,7 +80,8 @@ def predict(
     if csv is not None:
         refuse_as_output(csv, suffix=".csv")
     check = functools.partial(_check_source, source, text, columns=columns)
-    with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
+    made_for = functools.partial(_made_for, source)
+    with load_model(output, model, run_id, device, check, made_for=made_for) as (predictor, registry, _run):
         from tlstudio.engine.predict import samples_in
 
         if source is not None and csv is not None:
@@ -119,6 +120,13 @@ def _check_source(
         raise RunError(f"This model takes {known.items}, not texts.", f"Give {predictable(modality)} as SOURCE.")
 
 
+def _made_for(source: Path | None, registry: Registry, modality: Modality, task: Task) -> bool:
+    """Whether a source looks like what a model of some kind is trained on."""
+    from tlstudio.data.unlabelled import looks_like
+
+    return source is not None and looks_like(source, registry.formats.values(), modality, task)
+
+
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
     """What a model takes, by what is written about it; `None` where loading it has to say what is wrong."""
     from tlstudio.api import MODALITIES, TLStudioError
@@ -141,6 +149,7 @@ def load_model(
     device: str,
     check: Callable[[Registry, Modality], None] = lambda _registry, _modality: None,
     how: str = "with --run",
+    made_for: Callable[[Registry, Modality, Task], bool] = lambda _registry, _modality, _task: False,
 ) -> Iterator[tuple[Predictor, Registry, Run | None]]:
     """Load the model of a run, or an exported one, for which the run is `None`.
 
@@ -152,6 +161,7 @@ def load_model(
         device: See `Predictor`.
         check: Looks at what the model takes before it is loaded, which takes a while.
         how: How another run is given.
+        made_for: Whether a run of some kind is meant before others that `check` lets pass.
 
     Raises:
         RunError: There is no such model, or it is damaged.
@@ -171,8 +181,12 @@ def load_model(
             status.update("Loading the model", "")
             registry = find_registry(output)
             if project is not None:
-                fits = taking(registry, lambda modality, _: check(registry, modality))
-                run = find_run(project, run_id or "best", output, fits)
+
+                def able(modality: Modality, task: Task) -> int:
+                    check(registry, modality)
+                    return 2 if made_for(registry, modality, task) else 1
+
+                run = find_run(project, run_id or "best", output, taking(registry, able))
             if modality := _modality(model, run, registry):
                 with told_of(run, model, how):
                     check(registry, modality)

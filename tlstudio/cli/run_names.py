@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tlstudio.store.run import Run
     from tlstudio.store.run_record import RunSummary
 
-Fits = Callable[["RunSummary"], bool]
+Fits = Callable[["RunSummary"], int]
 
 
-def any_run(_run: RunSummary) -> bool:
+def any_run(_run: RunSummary) -> int:
     """Take every run."""
-    return True
+    return 1
 
 
 def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) -> Run:
@@ -35,8 +35,8 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) 
         name: The id of a run, ``latest`` of those that were begun, or ``best`` of those that are finished; of what was
             trained on last, or with ``:DATASET`` behind it of that data set.
         output: Where to tell which was taken.
-        fits: Whether a run can be meant, by what is to be done with it; where none is, what is wrong with the run is
-            told when it is used.
+        fits: How well a run can be meant, by what is to be done with it; those are looked at that can be best. Where
+            none can, what is wrong with the run is told when it is used.
 
     Raises:
         RunError: There is none; the sentence names near ones.
@@ -52,11 +52,11 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) 
     if not runs:
         what = f"The project {project.name} has no {kind}run yet."
         raise RunError(what, f"Train one: tlstudio train {project.folder}.", path=project.runs_folder)
-    able = [run for run in runs if (run.dataset == dataset if dataset else fits(run))]
+    most = 0 if dataset else max(map(fits, runs))
+    able = [run for run in runs if (run.dataset == dataset if dataset else fits(run) == most)]
     if dataset and not able:
         what = f"No {kind}run of the project {project.name} has learned the data set '{dataset}'."
         raise RunError(what, did_you_mean(dataset, [run.dataset for run in runs], "There are runs of"))
-    able = able or runs
     found = able[0] if word == "latest" else best_of(able)
     others = list(dict.fromkeys(run.dataset for run in able if run.dataset != found.dataset))
     if others:
@@ -79,21 +79,23 @@ def best_of(runs: Sequence[RunSummary]) -> RunSummary:
     return max(rivals, key=lambda rival: rival[0], default=(0.0, first))[1]
 
 
-def taking(registry: Registry, able: Callable[[Modality, Task], bool | None]) -> Fits:
-    """Tell by what a run takes and is for whether it can be meant.
+def taking(registry: Registry, able: Callable[[Modality, Task], int | None]) -> Fits:
+    """Tell by what a run takes and is for how well it can be meant.
 
     Args:
         registry: The components.
-        able: Gives `False`, or raises a `TLStudioError`, where a model of this kind cannot be meant.
+        able: Gives 0, or raises a `TLStudioError`, where a model of this kind cannot be meant, and 1 or nothing where
+            it can, or more where it can be meant before others.
     """
     from tlstudio.api import TLStudioError
 
     @functools.cache
-    def fits(backbone: str, head: str) -> bool:
+    def fits(backbone: str, head: str) -> int:
         try:
-            return able(registry.backbone(backbone).modality, registry.head(head).task) is not False
+            said = able(registry.backbone(backbone).modality, registry.head(head).task)
         except TLStudioError:
-            return False
+            return 0
+        return 1 if said is None else int(said)
 
     return lambda run: fits(run.backbone, run.head)
 

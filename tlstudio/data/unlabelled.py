@@ -86,6 +86,13 @@ def _plain(item: Sample | Rejected) -> Sample | Rejected:
     return replace(item, text=text, pair=pair, label=None)
 
 
+def looks_like(source: Path, formats: Iterable[DatasetFormat], modality: Modality, task: Task) -> bool:
+    """Whether the format that fits a source best is of a modality and, where it is of special tasks, of this one."""
+    ranked, _ = detect_all(formats, source)
+    best = ranked[0][1] if ranked and ranked[0][0] > 0 else None
+    return best is not None and best.modality == modality and bool({task, "classification"} & set(best.tasks))
+
+
 def predictable(modality: Modality) -> str:
     """Say what a model that takes a modality can predict: ``"an image, a folder of images, or ..."``."""
     if modality == "table":
