@@ -69,6 +69,13 @@ def test_ratings_are_joined_with_the_table_of_items_beside_them(source: Path) ->
     }
 
 
+def test_a_row_of_ratings_that_cannot_be_read_is_told_with_its_reason(source: Path) -> None:
+    with source.open("a", encoding="utf-8") as file:
+        file.write("ann,1,4,2024-05-01,and,more\n")
+    rejected = {item.source: item.reason for item in read("text_ratings", source) if isinstance(item, Rejected)}
+    assert rejected["ratings.csv, row 8"] == "It has 6 fields, and there are 4 columns."
+
+
 def test_images_and_both_are_found_in_the_same_table(tmp_path: Path) -> None:
     (image,) = tiny_samples("image", "classification", tmp_path, count=1)
     assert image.image is not None

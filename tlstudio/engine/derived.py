@@ -13,10 +13,16 @@ from torch import Tensor
 
 from tlstudio.api import Options, RunError, Split
 from tlstudio.api.nn import TransferModel
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of, restore_model, sample_source, split_data
+from tlstudio.engine.assemble import (
+    Parts,
+    load_merged_model,
+    preprocessor_of,
+    restore_model,
+    sample_source,
+    split_data,
+)
 from tlstudio.engine.begin import new_run
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot
-from tlstudio.engine.checkpoint_reading import load_checkpoint
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import DERIVED_NAME, AsItIs, Derivation
 from tlstudio.engine.devices import resolve_device
@@ -231,10 +237,7 @@ def plain_model(run: Run, registry: Registry, kind: Kind = "best") -> tuple[Part
     Raises:
         RunError: The run's files are missing or damaged, or what its strategy has added cannot be folded in.
     """
-    parts, model = load_run_model(run, registry)
-    if kind != "best":
-        load_checkpoint(run.folder / "checkpoints", kind, model)
-    parts.strategy.merge(model)
+    parts, model = load_merged_model(run, registry, kind)
     plain = replace(parts, strategy=AsItIs(), strategy_options=Options())
     restored = restore_model(plain, read_target(run), run.assets)
     try:

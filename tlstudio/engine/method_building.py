@@ -27,7 +27,7 @@ from tlstudio.api.methods import dataset_names, written_names
 from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
+from tlstudio.engine.assemble import Parts, load_merged_model, preprocessor_of
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import NoTargets, PreparedView, SampleDataset, sample_lengths
 from tlstudio.engine.learning import Forward, forward_of, on_device
@@ -210,8 +210,7 @@ class Workshop:
         run_id = one.method.models(one.options)[name]
         if run_id not in self._models:
             source = run_beside(self.revision, run_id)
-            parts, model = load_run_model(source.run, self.registry)
-            parts.strategy.merge(model)
+            parts, model = load_merged_model(source.run, self.registry)
             model.requires_grad_(False)
             model.to(self.fabric.device).eval()
             self._models[run_id] = parts, model, source.run.assets

@@ -128,10 +128,9 @@ class RunSource(Source):
 
     def state(self, registry: Registry) -> dict[str, Tensor]:
         """Read its best checkpoint, with what its strategy has added folded in."""
-        from tlstudio.engine.assemble import load_run_model
+        from tlstudio.engine.assemble import load_merged_model
 
-        parts, model = load_run_model(self.run, registry)
-        parts.strategy.merge(model)
+        _, model = load_merged_model(self.run, registry)
         return model.backbone.state_dict()
 
     @property
