@@ -245,6 +245,7 @@ class Execution:
             self._write,
             lambda: split("train").loader,
             options.epochs * steps,
+            lambda what, done, total: self.say(Progress(what, done, total)),
         )
         with DRAWING:
             methods = workshop.build()

@@ -205,6 +205,9 @@ class EvalLoader:
         patience: Waits where the disk of the data is gone.
         seed: Draws the order of samples of one length; `None`: that of the data, where those of one class often lie
             together.
+
+    Attributes:
+        samples: How many there are.
     """
 
     def __init__(
@@ -219,6 +222,7 @@ class EvalLoader:
     ) -> None:
         mixed = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
         order = mixed[np.argsort(lengths[mixed], kind="stable")]
+        self.samples = len(lengths)
         self._batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._source = source
         self._patience = patience

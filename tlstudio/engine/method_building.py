@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,12 @@ from tlstudio.engine.source import RunSource, find_source, runs_beside
 from tlstudio.engine.streams import StreamLoader, stream_seed
 from tlstudio.plugins import Registry
 
+_TOLD_AFTER = 1.0  # seconds
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Show no progress."""
+
 
 @dataclass
 class Workshop:
@@ -56,6 +63,7 @@ class Workshop:
         patience: Waits where the disk of the data is gone.
         own_batches: Goes through the train split of the run as it is.
         steps: Optimizer steps of the run.
+        on_progress: Hears how far a method is that goes through samples by itself, where that takes long.
     """
 
     parts: Parts
@@ -70,6 +78,7 @@ class Workshop:
     patience: Patience
     own_batches: Callable[[], EvalLoader]
     steps: int
+    on_progress: Callable[[str, int, int], None] = silent
     _models: dict[str, tuple[Parts, TransferModel, Path]] = field(default_factory=dict)
     _revisions: dict[str, Revision] = field(default_factory=dict)
 
@@ -142,10 +151,14 @@ class Workshop:
 
         def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
             loader = self._stream_once(one, modules[one.name], asked[name]) if name else self.own_batches()
+            began, done = time.monotonic(), 0
             for batch in loader:
                 self.control.check_cancelled()
                 batch = on_device(batch, self.fabric.device)
                 yield batch.inputs, batch.targets
+                done += len(batch.positions)
+                if time.monotonic() - began > _TOLD_AFTER:
+                    self.on_progress(f"{one.method.title}: going through the samples", done, loader.samples)
 
         return MethodContext(
             model=self.model,
