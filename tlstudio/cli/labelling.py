@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument, run_argument
-from tlstudio.cli.output import Output, StatusLine, cut
+from tlstudio.cli.output import Output, StatusLine, counted, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
 from tlstudio.cli.run_names import find_run, taking, told_of
 
@@ -169,7 +169,7 @@ def label(output: Output, *, project: Path, dataset: str, labels: Path, pool: st
             show_rejected(output, rejected, "left out")
         made = report.revision
         if not report.unchanged:
-            output.say(f"{made.dataset} {made.id}: {len(made):,} items.")
+            output.say(f"{made.dataset} {made.id}: {counted(len(made), 'item')}.")
         output.result(
             {
                 "dataset": made.dataset,

@@ -14,7 +14,7 @@ import click
 
 from tlstudio.cli.common import CANCELLED, WRONG_USE, command, find_registry, open_project
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine, cut
+from tlstudio.cli.output import Output, StatusLine, counted, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
 from tlstudio.cli.run_names import find_run, taking, told_of
 
@@ -228,7 +228,7 @@ def to_csv(
         status.clear()
     if report.rejected:
         show_rejected(output, report.rejected, "not predicted")
-    output.say(f"Wrote {report.rows:,} prediction{'' if report.rows == 1 else 's'} to {report.output}.")
+    output.say(f"Wrote {counted(report.rows, 'prediction')} to {report.output}.")
     for note in report.notes:
         output.hint(f"Note: {note}")
     if report.cancelled:

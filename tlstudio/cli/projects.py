@@ -11,7 +11,7 @@ import click
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine
+from tlstudio.cli.output import Output, StatusLine, counted
 
 if TYPE_CHECKING:
     from tlstudio.api import Preview, Rejected
@@ -212,11 +212,12 @@ def _show_report(output: Output, report: ImportReport, notes: Sequence[str], pro
 
     revision = report.revision
     splits = {split: len(revision.indices(split)) for split in SPLITS}
-    kind = MODALITIES[revision.modality].items
+    known = MODALITIES[revision.modality]
+    kind = counted(len(revision), known.item, known.items)
     if report.unchanged:
-        output.say(f"The {len(revision):,} {kind} are those of {revision.dataset}, revision {revision.id}.")
+        output.say(f"The {kind} are those of {revision.dataset}, revision {revision.id}.")
     else:
-        output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
+        output.say(f"Imported {kind} as {revision.dataset}, revision {revision.id}.")
     output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
     counts = revision.class_counts()
     if revision.classes:

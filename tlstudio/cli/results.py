@@ -19,7 +19,7 @@ from tlstudio.cli.common import (
     run_argument,
 )
 from tlstudio.cli.metrics import LESS_IS_BETTER, metrics_table, shown_metric
-from tlstudio.cli.output import Output, StatusLine, cut, duration, size
+from tlstudio.cli.output import Output, StatusLine, counted, cut, duration, size
 from tlstudio.cli.run_names import Fits, any_run, find_run, taking
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def evaluate(
 
 def _show_evaluation(output: Output, result: Evaluation) -> None:
     of = f" of {result.dataset}" if result.dataset else ""
-    output.say(f"Run {result.run} on the {result.split} split{of} ({len(result.items):,} items)")
+    output.say(f"Run {result.run} on the {result.split} split{of} ({counted(len(result.items), 'item')})")
     output.say()
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:
