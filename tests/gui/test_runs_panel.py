@@ -258,7 +258,7 @@ def test_use_for_prediction_goes_to_the_predict_page(page: RunsPanel, state: App
 
 def test_export_writes_a_checked_folder(page: RunsPanel, state: AppState, tmp_path: Path, qtbot: QtBot) -> None:
     with qtbot.waitSignal(state.message, timeout=LONG):
-        page.export(page.table.selected[0], tmp_path / "exported")
+        page.run_actions.export(page.table.selected[0], tmp_path / "exported")
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     wait_for_jobs(state, qtbot)
 
