@@ -63,7 +63,7 @@ class SWAOptions(Options):
 class EMA(Method):
     """Exponential moving average of the weights (Polyak and Juditsky 1992), as in timm's ModelEmaV2 and V3.
 
-    Running statistics are averaged as well, whole numbers taken over.
+    Running statistics of BatchNorm are averaged as well, other buffers taken over.
     """
 
     name = "ema"

@@ -189,18 +189,22 @@ def test_a_head_that_knows_the_earlier_classes_is_held_itself(registry: Registry
     assert module.extra_loss(step) is not None
 
 
-def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(registry: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["backbone", ""], ids=["a new head", "with a head that is taken over"])
+def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(
+    part: str, registry: Registry, tmp_path: Path
+) -> None:
     samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
     head = registry.head("classification")
     earlier = method_context(head, samples, target).model.eval().requires_grad_(False)
     context = method_context(head, samples, target, stream_targets={"earlier": target}, models={"earlier": earlier})
+    context = replace(context, head_taken_over=not part)
     method = registry.method("ewc")
     options = method.Options.model_validate({"run": "x", "dataset": "y", "strength": 2.0})
     module = method.build(context, options)
     module.begin()
     ((inputs, targets),) = list(context.batches(""))
-    names = [name for name, _ in earlier.backbone.named_parameters()]
-    fisher: dict[str, torch.Tensor | float] = dict.fromkeys(names, 0.0)
+    names = [name for name, _ in earlier.named_parameters() if name.startswith(part)]
+    fisher: dict[str, torch.Tensor | float] = {}
     whole = earlier.double()
     whole.requires_grad_(True)
     for row in range(len(targets)):
@@ -208,12 +212,12 @@ def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(regist
         one = {key: value[row : row + 1].double() for key, value in inputs.items()}
         logits = whole(one)
         (torch.logsumexp(logits, 1) - logits[0, targets[row]]).sum().backward()
-        for name, parameter in whole.backbone.named_parameters():
+        for name, parameter in whole.named_parameters():
             assert parameter.grad is not None
-            fisher[name] = fisher[name] + parameter.grad**2 / len(targets)
-    moves = {name: torch.randn_like(p) * 0.1 for name, p in context.model.backbone.named_parameters()}
+            fisher[name] = fisher.get(name, 0.0) + parameter.grad**2 / len(targets)
+    moves = {name: torch.randn_like(p) * 0.1 for name, p in context.model.named_parameters()}
     with torch.no_grad():
-        for name, parameter in context.model.backbone.named_parameters():
+        for name, parameter in context.model.named_parameters():
             parameter.add_(moves[name])
     expected = sum(float((moves[name].double() ** 2 * fisher[name]).sum()) for name in names)
     penalty = module.extra_loss(training_step(context))

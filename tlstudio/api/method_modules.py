@@ -126,6 +126,7 @@ class MethodContext:
         updates: Names in ``model.state_dict()`` that may change at any time of the run: `FineTuningStrategy.updates`.
         modules: Gives the model and the modules of all methods, once all are built: what has gradients and running
             statistics.
+        head_taken_over: Whether the head of the run begins with what an earlier one has learned.
     """
 
     model: TransferModel
@@ -143,6 +144,7 @@ class MethodContext:
     batches: Callable[[str], Iterator[tuple[Inputs, Tensor]]] = field(repr=False)
     updates: frozenset[str] = field(repr=False)
     modules: Callable[[], Sequence[nn.Module]] = field(repr=False)
+    head_taken_over: bool = False
 
     def new_head(self, target: TargetInfo) -> HeadModule:
         """Build another head with fresh weights: one like that of the run where the task is the same.

@@ -246,6 +246,7 @@ class Execution:
             lambda: split("train").loader,
             options.epochs * steps,
             lambda what, done, total: self.say(Progress(what, done, total)),
+            self.recipe.head.take_over,
         )
         with DRAWING:
             methods = workshop.build()

@@ -64,6 +64,7 @@ class Workshop:
         own_batches: Goes through the train split of the run as it is.
         steps: Optimizer steps of the run.
         on_progress: Hears how far a method is that goes through samples by itself, where that takes long.
+        head_taken_over: Whether its head begins with what an earlier one has learned.
     """
 
     parts: Parts
@@ -79,6 +80,7 @@ class Workshop:
     own_batches: Callable[[], EvalLoader]
     steps: int
     on_progress: Callable[[str, int, int], None] = silent
+    head_taken_over: bool = False
     _models: dict[str, tuple[Parts, TransferModel, Path]] = field(default_factory=dict)
     _revisions: dict[str, Revision] = field(default_factory=dict)
 
@@ -176,6 +178,7 @@ class Workshop:
             batches=batches,
             updates=frozenset(self.parts.strategy.updates(self.model, self.parts.strategy_options)),
             modules=lambda: (self.model, *modules.values()),
+            head_taken_over=self.head_taken_over,
         )
 
     def _shape(self) -> Any:  # noqa: ANN401  a FeatureShape, whatever is around the backbone
