@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
-from tlstudio.api import ProblemsError, RunError
+from tlstudio.api import ProblemsError
 from tlstudio.cli.main import run as command
 from tlstudio.engine.advise import complete
 from tlstudio.engine.ensembles import EnsemblePredictor, measure_ensemble
@@ -109,10 +109,6 @@ def test_the_snapshots_of_a_run_predict_together_and_are_the_same_where_it_was_g
     assert report.together["test"]["accuracy"] == pytest.approx((shares.argmax(axis=1) == truth).mean())
     assert report.runs == tuple(f"{runs[0].id} snapshot {number}" for number in (1, 2))
 
-    probe = complete({"backbone": TINY_VISION, "strategy": "nearest_mean"}, revision, registry)
-    plain = execute_run(probe, project, registry, on_event=Heard(), control=Heard().control)
-    with pytest.raises(RunError, match="has kept no snapshots"):
-        measure_ensemble([plain], project, registry)
     values["methods"] = {"snapshots": {"cycles": 5}, "swa": {}}
     with pytest.raises(ProblemsError, match="5 cycles need 5 epochs or more, and the run has 4") as told:
         complete(values, revision, registry)
