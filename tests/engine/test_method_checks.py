@@ -115,6 +115,22 @@ def test_everything_that_speaks_against_a_method_is_told_also_where_its_data_set
     assert any("nothing is forgotten" in one for one in both), "not only that the run is gone"
 
 
+def test_what_no_data_set_would_mend_is_told_first_and_a_strategy_that_does_not_fit_once(
+    two_projects: Project, registry: Registry
+) -> None:
+    fixmatch: dict[str, Any] = {"fixmatch": {}}
+    told = against(two_projects, registry, methods=fixmatch, head="regression", training={"batch_size": 8})
+    told = [one for one in told if one.startswith("methods.")]
+    assert "the probabilities of classes" in told[0]
+    assert told[1].startswith("methods.fixmatch.dataset: 'shapes' has no unlabelled samples")
+    assert "fewer than a batch of 56 (7 for each of 8 samples of the run)" in told[1]
+    ratio = {"fixmatch": {"ratio": 2, "dataset": "others"}}
+    (few,) = against(two_projects, registry, methods=ratio, training={"batch_size": 64})
+    assert "Set training.batch_size to 9 or less or methods.fixmatch.ratio lower, or name another data set." in few
+    probed = against(two_projects, registry, strategy="nearest_mean", head="regression")
+    assert sum("linear" in one for one in probed) == 1
+
+
 class Unvaried(TinyTextEncoder):
     """Cannot vary texts."""
 

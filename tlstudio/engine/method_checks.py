@@ -10,8 +10,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tlstudio.api import MODALITIES, DataError, DataStream, PluginError, Problem, TargetInfo, TLStudioError, problems_of
+from tlstudio.api import (
+    MODALITIES,
+    DataError,
+    DataStream,
+    Method,
+    PluginError,
+    Problem,
+    TargetInfo,
+    TLStudioError,
+    describe,
+    problems_of,
+)
 from tlstudio.api.methods import Setting, StreamInfo
+from tlstudio.api.options import Browse
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts, find_parts
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
@@ -30,7 +42,10 @@ def method_problems(
 ) -> list[Problem]:
     """Say everything that speaks against the methods of a recipe, before anything is loaded."""
     problems: list[Problem] = []
+    refused = parts.strategy.why_not(parts.backbone.info(), parts.head)
     for number, one in enumerate(parts.methods):
+        if refused and one.name not in recipe.methods:
+            continue  # it is a part of the strategy, of which this is said already
         where = f"methods.{one.name}" if one.name in recipe.methods else "strategy"
         for other in parts.methods[:number]:
             if other.name in one.method.excludes or one.name in other.method.excludes:
@@ -172,9 +187,13 @@ def _problems_of(
         heads=heads_beside(parts.head, registry),
         epochs=recipe.training.epochs,
     )
-    gone = [Problem("", problem.what, problem.remedy) for problem in (*found, *wrong)] if own else []
+    gone = [replace(problem, where=_naming(one.method, "dataset", "datasets")) for problem in found]
+    gone += [replace(problem, where=_naming(one.method, "run")) for problem in wrong]
     said = [problem for problem in one.method.problems(setting, one.options) if not (wrong and problem.where)]
-    return [*gone, *_unvaried(one, parts), *said]
+    # That it is for other tasks comes first: no data set would mend it.
+    said.sort(key=lambda problem: bool(problem.where))
+    whole = sum(not problem.where for problem in said)
+    return [*_unvaried(one, parts), *said[:whole], *(gone if own else ()), *said[whole:]]
 
 
 def _unvaried(one: ChosenMethod, parts: Parts) -> list[Problem]:
@@ -246,13 +265,23 @@ def _against_stream(
     if info.count >= least:
         return None
     kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
-    what = f"'{info.dataset}' has {info.count} {kind} samples for {one.method.title}, fewer than a batch of {least}."
+    what = f"'{info.dataset}' has {info.count or 'no'} {kind} samples for {one.method.title}, "
+    what += f"fewer than a batch of {least}"
+    if stream.ratio > 1:
+        what += f" ({stream.ratio:g} for each of {recipe.training.batch_size} samples of the run)"
+    what += "."
     if stream.dataset:
         what += f" Those that '{revision.dataset}' validates or tests are left out."
-    smaller = (
-        "training.batch_size, or fewer for each sample of the run," if stream.ratio > 1 else "training.batch_size,"
-    )
-    remedy = f"Choose a smaller {smaller} or another data set."
     if stream.rows == "unshown" and not info.count:
-        remedy = "Set dataset.shots, or name a data set of unlabelled samples."
-    return Problem("", what, remedy)
+        return Problem("", what, "Name a data set of unlabelled samples, or set dataset.shots.")
+    fitting = int(info.count / stream.ratio)
+    ways = [f"training.batch_size to {fitting} or less"] if fitting else []
+    if stream.ratio > 1 and "ratio" in one.method.Options.model_fields and info.count:
+        ways.append(f"methods.{one.name}.ratio lower")
+    smaller = f"Set {' or '.join(ways)}, or name" if ways else "Name"
+    return Problem("", what, f"{smaller} another data set.")
+
+
+def _naming(method: Method, *kinds: Browse) -> str:
+    """The option by which a method is given data sets or runs, if it has one."""
+    return next((field.name for field in describe(method.Options) if field.browse in kinds), "")
