@@ -193,7 +193,7 @@ def load_run_model(
         registry: The components.
         kind: Which other of its checkpoints is wanted.
         restore: Builds the backbone.
-        known: See `tlstudio.engine.checkpoint.load_checkpoint`.
+        known: See `tlstudio.engine.checkpoint_reading.load_checkpoint`.
 
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
