@@ -109,7 +109,7 @@ def _show(output: Output, recommender: Recommender, user: str, k: int, rejected:
     for one in found:
         content = one.sample.text or str(one.sample.image or "")
         said = cut(" ".join(content.split()), 60)
-        rows.append([cut(one.sample.id, 30), said, one.value, "" if one.rated else "nobody yet"])
+        rows.append([cut(one.sample.id, 30), said, one.value, "others" if one.rated else "nobody yet"])
     output.table(["item", "what it is", "value", "rated by"], rows, left=2)
     if rejected:
         show_rejected(output, rejected, "not looked at")

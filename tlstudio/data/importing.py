@@ -238,13 +238,18 @@ def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int
     if not count:
         return DataError(f"{request.source} has no items.", "Choose another folder or file.", path=request.source)
     reasons = Counter(item.reason for item in rejected)
-    if reasons.get("It has no label.", 0) == len(rejected):
+    if reasons.most_common(1)[0][0] == "It has no label.":
+        column = "label_column" in type(request.options).model_fields
+        remedy = "Choose the label column." if column else "Put each class into a subfolder of its own."
+        remedy += " To learn from these items as they are, choose the task pretraining (--task pretraining)."
+        if not column and "anomaly_detection" in request.format.tasks:
+            remedy += " If all are normal, and what is not shall be found, put them into one subfolder, such as "
+            remedy += "normal, and choose the task anomaly_detection."
         return DataError(
             f"Nothing in {request.source} is labelled, and this task is learned from labelled items alone.",
-            "Choose the label column, or put each class into a subfolder of its own. To learn from these items as they "
-            "are, choose the task pretraining; to use a trained model on them, go to the Predict page.",
+            f"{remedy} To use a trained model on them, go to the Predict page (tlstudio predict).",
             path=request.source,
-            field="label_column" if "label_column" in type(request.options).model_fields else "",
+            field="label_column" if column else "",
         )
     first = rejected[0]
     counted, verb = ("The only item", "cannot") if count == 1 else (f"None of the {count:,} items", "can")
