@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command(
     "continual",
     example="tlstudio continual birds spring summer autumn --protect replay\n"
-    "tlstudio continual birds spring summer --protect ewc --strategy lora -o training.epochs=5",
+    "tlstudio continual birds spring summer --protect lwf --strategy lora -o training.epochs=5",
 )
 @project_argument
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET DATASET ...")
