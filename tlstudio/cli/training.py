@@ -110,7 +110,9 @@ def train(
             from tlstudio.engine.preflight import preflight
 
             registry = find_registry(output)
-            values, revision = _values(output, opened, choices, assignments, recipe_path, registry, methods, shots)
+            values, revision = recipe_values(
+                output, opened, choices, assignments, recipe_path, registry, methods, shots
+            )
             recipe = complete(values, revision, registry, build=not dry_run)
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
@@ -126,7 +128,7 @@ def train(
         return show_ended(output, project, run, ended[-1])
 
 
-def _values(
+def recipe_values(
     output: Output,
     project: Project,
     choices: dict[str, str | None],
