@@ -311,6 +311,10 @@ def test_adapters_on_one_backbone_are_switched_and_compared_on_the_item_that_is_
     page.model_box.setCurrentIndex(1)
     page.model_box.activated.emit(1)
     assert shown() == pytest.approx(fresh[newer])
+    page.model.other.setCurrentIndex(page.model.other.findData(older))
+    page.model.other.activated.emit(page.model.other.currentIndex())
+    wait_for_jobs(state, qtbot)
+    assert {bar.name: bar.other for bar in page.one.answer_card.bars.bars} == fresh[older]
     page.use_run(older)
     assert shown() == fresh[older]
 

@@ -300,17 +300,22 @@ class PredictPanel(QWidget):
     @Slot(str)
     def _ask_other(self, run_id: str) -> None:
         """Let another run say what it makes of the item that has been predicted."""
-        sample, project, pool = self._sample, self._state.project, self._pool
+        sample, project, registry, pool = self._sample, self._state.project, self._state.registry, self._pool
         self.one.answer_card.clear_other()
-        if not run_id or sample is None or project is None or pool is None:
+        if not run_id or sample is None or project is None:
             return
-        title = run_title(run_id, self._state.registry)
+        title = run_title(run_id, registry)
 
-        def work(_context: JobContext) -> Prediction | Rejected:
-            return next(iter(pool.get(project.run(run_id)).predict([sample])))[1]
+        def work(_context: JobContext) -> tuple[Prediction | Rejected, PredictorPool]:
+            from tlstudio.engine.predictor_pool import PredictorPool
 
-        def done(answer: Prediction | Rejected) -> None:
+            runs = pool or PredictorPool(registry)
+            return next(iter(runs.get(project.run(run_id)).predict([sample])))[1], runs
+
+        def done(told: tuple[Prediction | Rejected, PredictorPool]) -> None:
+            answer, runs = told
             if sample is self._sample and run_id == self.model.other_run:
+                self._pool = self._pool or runs
                 self.one.answer_card.show_other(title, sample, answer)
 
         def failed(error: Exception) -> None:
