@@ -221,6 +221,8 @@ def evaluate(
 def _show_evaluation(output: Output, result: Evaluation) -> None:
     of = f" of {result.dataset}" if result.dataset else ""
     output.say(f"Run {result.run} on the {result.split} split{of} ({counted(len(result.items), 'item')})")
+    if result.learned:
+        output.say(f"The run has learned from {result.learned:,} of them, and looks better than it is.")
     output.say()
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:
@@ -238,7 +240,7 @@ def _show_evaluation(output: Output, result: Evaluation) -> None:
         {
             "run": result.run,
             "split": result.split,
-            **({"dataset": result.dataset} if result.dataset else {}),
+            **({"dataset": result.dataset, "learned_from": result.learned} if result.dataset else {}),
             "task": result.task,
             "metrics": result.metrics,
             "classes": result.classes,

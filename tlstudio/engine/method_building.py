@@ -27,6 +27,7 @@ from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
 from tlstudio.api.methods import dataset_names, written_names
 from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
+from tlstudio.data.overlap import in_common
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts, load_merged_model, preprocessor_of
 from tlstudio.engine.control import RunControl
@@ -354,10 +355,7 @@ def _held_out(stream: DataStream, revision: Revision, own: Revision) -> np.ndarr
     rows = _asked_rows(stream, revision)
     if revision is own and stream.rows != "all":
         return np.zeros(len(rows), dtype=bool)
-    kept_back = np.concatenate([own.indices("validation"), own.indices("test")])
-    known = set(own.table.column("hash").take(kept_back).to_pylist())
-    contents = revision.table.column("hash").take(rows).to_pylist()
-    return np.fromiter((content in known for content in contents), dtype=bool, count=len(rows))
+    return in_common(revision, rows, own, np.concatenate([own.indices("validation"), own.indices("test")]))
 
 
 def _asked_rows(stream: DataStream, revision: Revision) -> np.ndarray:
