@@ -200,6 +200,7 @@ class TrainSetup(QWidget):
         self.foot.set_sentence(sentence)
         for kind in checked.facts:
             self._show_choice(kind, checked)
+        self.methods_card.show_choice(*methods_summary(list(self._draft.methods), self._state))
 
     def _show_choice(self, kind: Kind, checked: Checked) -> None:
         candidate = checked.facts[kind]
