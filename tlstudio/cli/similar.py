@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tlstudio.engine.similar import Neighbour, SimilarItems
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
 
 
 @command(
@@ -83,7 +84,7 @@ def similar(
         run = None
         if not backbone:
             fits = taking(registry, functools.partial(_takes, registry, source, text))
-            run = find_run(opened, run_id or "best", output, fits)
+            run = find_run(opened, run_id or "best", output, fits, functools.partial(_reads, registry, source))
         with told_of(run, project, "with --run"):
             if run is None:
                 component = registry.backbone(backbone)
@@ -112,6 +113,13 @@ def _takes(registry: Registry, source: Path | None, text: str | None, modality: 
     if source is not None:
         reader_of(source, registry.formats.values(), modality)
     return text is None or modality == "text"
+
+
+def _reads(registry: Registry, source: Path | None, run: Run) -> bool:
+    """Whether a run can read what is looked for."""
+    from tlstudio.engine.asking import can_read
+
+    return source is None or can_read(run, registry, source)
 
 
 def _opened(folder: Path, output: Output) -> Project:
