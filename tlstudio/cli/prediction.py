@@ -36,7 +36,12 @@ EITHER = "Give either a SOURCE or --text."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path), required=False)
-@click.option("--run", "run_id", default="", help="Run of the project MODEL: its id, latest or best.  [default: best]")
+@click.option(
+    "--run",
+    "run_id",
+    default="",
+    help="Run of the project MODEL: its id, latest, best or best:DATASET.  [default: best]",
+)
 @click.option(
     "--text", help="Predict this text instead of a SOURCE; with an image as SOURCE, its text, for a model of both."
 )

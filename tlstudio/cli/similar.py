@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @project_argument
 @click.argument("source", type=click.Path(path_type=Path), required=False)
 @click.option("--text", help="Look for this text instead of a SOURCE.")
-@click.option("--run", "run_id", default="", help="With the features of this run: its id, latest or best.")
+@click.option(
+    "--run", "run_id", default="", help="With the features of this run: its id, latest, best or best:DATASET."
+)
 @click.option("--backbone", default="", help="With the features of this pretrained backbone, without any training.")
 @click.option("--dataset", default="", help="Data set that is searched with a --backbone, if there are several.")
 @click.option("--revision", default="", help="Its revision; the latest if left out.")
@@ -72,7 +74,7 @@ def similar(
     if run_id and backbone:
         raise click.UsageError("Give either --run or --backbone.")
     if (dataset or revision or assignments) and not backbone:
-        raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own.")
+        raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own (--run best:DATASET).")
     with _opened(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
         registry = find_registry(output)
