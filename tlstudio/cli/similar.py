@@ -74,7 +74,7 @@ def similar(
     if run_id and backbone:
         raise click.UsageError("Give either --run or --backbone.")
     if (dataset or revision or assignments) and not backbone:
-        raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own (--run best:DATASET).")
+        raise click.UsageError("--dataset, --revision and -o go with --backbone; of a run, give --run best:DATASET.")
     with _opened(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
         registry = find_registry(output)
