@@ -28,6 +28,7 @@ from tlstudio_formats.series_columns import (
 from tlstudio_formats.series_notes import (
     LOOKED,
     columns_left,
+    rows_that_are_spoilt,
     times_that_are_odd,
     values_that_are_missing,
     what_is_learned,
@@ -110,17 +111,24 @@ class SeriesTable(TableFormat):
         table = open_table(path, encoding=options.encoding, delimiter=options.delimiter, has_header=options.has_header)
         columns = _columns(table, options)
         reader = _reader(table, columns, options)
+        whole = not options.horizon and not options.label_column
         series: list[Series] = []
+        spoilt: list[Rejected] = []
         for item in reader.read(table.rows(reader.wanted)):
-            if isinstance(item, Rejected):
-                yield item
-            else:
+            if isinstance(item, Series):
                 series.append(item)
+            elif whole:
+                spoilt.append(item)
+            else:
+                yield item
         if not series:
+            yield from spoilt
             return
-        if not options.horizon and not options.label_column:
+        if whole:
+            notes = [*rows_that_are_spoilt(spoilt), *times_that_are_odd(series)]
+            notes += values_that_are_missing(series, options)
             for one in series:
-                yield _whole(one, reader.when)
+                yield _whole(one, reader.when, notes if one is series[0] else ())
             return
         horizon = 0 if options.label_column else options.horizon
         cuts = cut_points(np.concatenate([one.times for one in series]), options.validation_share, options.test_share)
@@ -199,12 +207,13 @@ def _columns(table: Table, options: SeriesOptions) -> list[str]:
     return columns
 
 
-def _whole(one: Series, when: TimeReader | None) -> Sample:
+def _whole(one: Series, when: TimeReader | None, notes: Iterable[str]) -> Sample:
     return Sample(
         id=one.name or f"after {one.told[-1]}",
         values={name: tuple(cells.tolist()) for name, cells in one.values.items()},
         times=() if when is None else tuple(map(when.written, one.times[-_LAST:].tolist())),
         source=one.source(0, len(one.rows)),
+        notes=tuple(notes),
     )
 
 

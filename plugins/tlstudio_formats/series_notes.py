@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlstudio.api import Rejected
 from tlstudio_formats.cells import is_nothing
 from tlstudio_formats.series_columns import MISSING
 from tlstudio_formats.series_options import SeriesOptions
@@ -18,6 +19,7 @@ LOOKED = 20_000
 """So many rows are looked at for notes."""
 
 _LISTED = 4
+_MOST_SPOILT = 10
 
 
 def what_is_learned(options: SeriesOptions, columns: Sequence[str], series: Sequence[Series]) -> str:
@@ -58,6 +60,17 @@ def columns_left(table: Table, rows: Sequence[Sequence[Any]], taken: Collection[
     return [f"Not taken, as they hold no numbers or hardly any: {_listed(told)}."] if told else []
 
 
+def rows_that_are_spoilt(spoilt: Sequence[Rejected]) -> list[str]:
+    """Say which rows of series that are to go on cannot be read as they are, and what is done with each.
+
+    Args:
+        spoilt: What was said of each.
+    """
+    notes = [f"{item.source}: {item.reason} {item.remedy}".rstrip() for item in spoilt[:_MOST_SPOILT]]
+    more = len(spoilt) - len(notes)
+    return [*notes, *([f"So it is with {more:,} more cells or rows."] if more else [])]
+
+
 def times_that_are_odd(series: Sequence[Series]) -> list[str]:
     """Say which rows have the time of the one before them, and where time leaps."""
     same, leaps = [], []
@@ -94,7 +107,9 @@ def values_that_are_missing(series: Sequence[Series], options: SeriesOptions) ->
     told = [f'"{name}" in {_rows(sorted(found))}' for name, found in rows.items() if found]
     if not told:
         return []
-    left_out = "" if options.label_column else " Where it was to be forecast, the window is left out."
+    left_out = (
+        "" if options.label_column or not options.horizon else " Where it was to be forecast, the window is left out."
+    )
     return [f"Missing: {_listed(told, '; ')}. There the value before counts.{left_out}"]
 
 

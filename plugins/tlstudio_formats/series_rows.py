@@ -84,21 +84,24 @@ class SeriesReader:
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, found = row
-            source = f"{self.table.path.name}, row {number}"
-            told = f"row {number}" if time_place is None else as_text(found[time_place]).strip()
-            time = float(number) if self.when is None or time_place is None else self.when(found[time_place])
+            count, found = row
+            source = f"{self.table.path.name}, row {count}"
+            told = f"row {count}" if time_place is None else as_text(found[time_place]).strip()
+            time = float(count) if self.when is None or time_place is None else self.when(found[time_place])
             if time is None:
-                yield Rejected(source, f'Its time is none: "{told[:60]}".', "Correct it, or leave the row out.")
+                yield Rejected(source, f'Its time is none: "{told[:60]}". The row is left out.', "Correct it.")
                 continue
-            try:
-                values = [self._number(name, found[places[name]]) for name in self.columns]
-            except ValueError as error:
-                yield Rejected(source, str(error), "Correct it, or leave it empty.")
-                continue
+            values = []
+            for column in self.columns:
+                cell = found[places[column]]
+                number = self._number(cell)
+                if number is None:  # without the row, those after it would move up in time
+                    what = f'Its "{column}" is no finite number: "{as_text(cell)[:60]}". It counts as missing.'
+                    yield Rejected(source, what, "Correct it, or leave it empty.")
+                values.append(math.nan if number is None else number)
             name = "" if series_place is None else as_text(found[series_place]).strip()
             label = None if label_place is None else found[label_place]
-            cells[name].append((time, number, told, values, label))
+            cells[name].append((time, count, told, values, label))
         for name, listed in cells.items():
             listed.sort(key=lambda entry: entry[0])
             array = np.array([entry[3] for entry in listed], dtype=np.float64)
@@ -117,10 +120,5 @@ class SeriesReader:
     def _roles(self) -> tuple[str, str, str]:
         return self.time_column, self.series_column, self.label_column
 
-    def _number(self, name: str, cell: Any) -> float:  # noqa: ANN401  a cell of any table
-        if is_nothing(cell, MISSING):
-            return math.nan
-        number = parse_number(cell, decimal_comma=self.table.decimal_comma)
-        if number is None:
-            raise ValueError(f'Its "{name}" is no finite number: "{as_text(cell)[:60]}".')
-        return number
+    def _number(self, cell: Any) -> float | None:  # noqa: ANN401  a cell of any table
+        return math.nan if is_nothing(cell, MISSING) else parse_number(cell, decimal_comma=self.table.decimal_comma)

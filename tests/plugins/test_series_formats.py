@@ -154,7 +154,11 @@ def test_what_is_too_short_or_no_number_or_no_time_gets_a_sentence(tmp_path: Pat
     rows = [f"2024-01-{1 + n // 24:02} {n % 24:02}:00,{n}" for n in range(100)]
     bad.write_text("\n".join(["time,x", *rows[:50], "never,5", "2024-01-03 02:30,inf", *rows[50:]]))
     told = [item for item in read(bad, length=4, horizon=1) if isinstance(item, Rejected)]
-    assert [item.reason for item in told] == ['Its time is none: "never".', 'Its "x" is no finite number: "inf".']
+    assert [item.reason for item in told] == [
+        'Its time is none: "never". The row is left out.',
+        'Its "x" is no finite number: "inf". It counts as missing.',
+        'Its "x" is missing: the window that was to forecast it is left out.',
+    ]
     with pytest.raises(DataError, match='has no column "sale"'):
         read(path, target_column="sale")
 
@@ -193,14 +197,20 @@ def test_few_whole_numbers_tell_series_apart_unless_they_are_times(tmp_path: Pat
     assert any("60 rows have the time of another" in note for note in preview.notes) == (not found)
 
 
-def test_one_spoilt_cell_costs_its_row_and_not_its_column(tmp_path: Path) -> None:
-    rows = [f"2024-01-{n:02},{'x' if n == 7 else n}" for n in range(1, 13)]
+def test_what_is_spoilt_in_a_series_to_go_on_is_told_with_it_and_moves_no_row_in_time(tmp_path: Path) -> None:
+    cells = {7: "x", 9: ""}
+    dates = [f"2024-01-{'banana' if n == 11 else f'{n:02}'}" for n in range(1, 31)]
+    rows = [f"{date},{cells.get(n, n)}" for n, date in enumerate(dates, 1)]
     (tmp_path / "a.csv").write_text("\n".join(["date,sales", *rows]))
-    told, series = read(tmp_path / "a.csv", **SeriesTable().without_labels())
-    assert isinstance(told, Rejected)
-    assert (told.source, told.reason) == ("a.csv, row 8", 'Its "sales" is no finite number: "x".')
-    assert isinstance(series, Sample)
-    assert list(series.values or {}) == ["sales"]
+    (series,) = samples(tmp_path / "a.csv", **SeriesTable().without_labels())
+    values = (series.values or {})["sales"]
+    assert isinstance(values, tuple)
+    assert [n for n, value in enumerate(values, 1) if math.isnan(value)] == [7, 9]
+    number, time, leap, missing = series.notes
+    assert number.startswith('a.csv, row 8: Its "sales" is no finite number: "x". It counts as missing.')
+    assert time == 'a.csv, row 12: Its time is none: "2024-01-banana". The row is left out. Correct it.'
+    assert "1 leap in time, between 2024-01-10 and 2024-01-12 (row 13)" in leap
+    assert missing == 'Missing: "sales" in rows 8, 10. There the value before counts.'
 
 
 def test_a_series_that_is_too_short_among_others_is_told(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ class Sample:
         group: Samples of one group (patient, plate, instrument) never straddle two splits; ``""``: no group.
         split: The split that the source itself prescribes, or `None`.
         source: Where it came from, for messages: ``"reviews.csv, row 12"``.
+        notes: Sentences on what was noticed where it was read, to be told when it is predicted; no data set keeps them.
     """
 
     id: str
@@ -190,6 +191,7 @@ class Sample:
     group: str = ""
     split: Split | None = None
     source: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

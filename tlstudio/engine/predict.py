@@ -172,10 +172,14 @@ class Predictor:
         return (sample.pair is not None) == self.pairs and self._preprocessor.takes(sample)
 
     def notes(self, samples: Iterable[Sample | Rejected]) -> tuple[str, ...]:
-        """Say what of samples it leaves aside, by the first of them: those of one source have the same columns."""
-        first = next((item for item in samples if isinstance(item, Sample)), None)
-        remark = "" if first is None else self._preprocessor.remark(first)
-        return (remark,) if remark else ()
+        """Say what was noticed where samples were read, and what of them it leaves aside.
+
+        Columns are looked at in the first of them alone: those of one source have the same.
+        """
+        readable = [item for item in samples if isinstance(item, Sample)]
+        notes = [note for sample in readable for note in sample.notes]
+        remark = self._preprocessor.remark(readable[0]) if readable else ""
+        return (*notes, *([remark] if remark else []))
 
     def outputs(self, samples: list[Sample]) -> torch.Tensor:
         """Compute raw outputs, ``[len(samples), ...]`` on the CPU.
