@@ -151,7 +151,7 @@ def values_of(data: str, row: str, shots: int, seed: int, num_train: int) -> dic
 def measure(
     project: Project, data: str, row: str, shots: int, seed: int, registry: Registry, split: Split
 ) -> dict[str, tuple[float, float]]:
-    """Train a row; returns its accuracy and the seconds that it took, and those of what is made of it."""
+    """Train a row; returns its accuracy and the CPU seconds that it took, and those of what is made of it."""
     revision = project.dataset(data)
     num_train = shots * len(revision.classes) or len(revision.indices("train"))
     recipe = complete(values_of(data, row, shots, seed, num_train), revision, registry)
@@ -240,6 +240,8 @@ def main() -> None:
                 wanted = [
                     row for row in rows if results.key(data, arguments.split, shots, row, seed) not in results.found
                 ]
+                if not wanted:
+                    continue
                 with (
                     tempfile.TemporaryDirectory() as folder,
                     imported(Path(folder), data, seed, manager.registry, arguments.movies) as project,
