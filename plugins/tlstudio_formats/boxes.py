@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
@@ -14,12 +13,13 @@ from tlstudio import api
 from tlstudio.api import DataError, Label, Preview, Rejected, Sample, Split, label_text, option
 from tlstudio.api.images import IMAGE_SUFFIXES, image_size
 from tlstudio_formats.values import SPLIT_WORDS
+from tlstudio_formats.walking import relative, walk
 
 __all__ = [
     "BoxOptions",
-    "SizeProblem",
     "boxes_preview",
     "checked_size",
+    "images_in",
     "inside",
     "is_file",
     "is_image",
@@ -41,17 +41,19 @@ class BoxOptions(api.Options):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SizeProblem:
-    """Why an image and its boxes do not fit together."""
-
-    reason: str
-    remedy: str
-
-
 def is_image(path: Path) -> bool:
     """Whether a file is an image, by its name."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def images_in(folder: Path) -> Iterator[Sample | Rejected]:
+    """Yield all images below a folder without labels, sorted by path."""
+    for item in walk(folder, folder):
+        if isinstance(item, Rejected):
+            yield item
+        elif is_image(item):
+            name = relative(item, folder)
+            yield Sample(id=name, image=item, source=name)
 
 
 def number(value: object) -> float | None:
@@ -66,7 +68,7 @@ def number(value: object) -> float | None:
         return None
 
 
-def checked_size(path: Path, told: tuple[object, object] = (None, None)) -> tuple[int, int] | SizeProblem:
+def checked_size(path: Path, told: tuple[object, object] = (None, None)) -> tuple[int, int] | DataError:
     """Return width and height of an upright image, or why boxes cannot be placed in it.
 
     Cameras store an image on its side, with a note (EXIF) that turns it upright where it is shown; boxes count in the
@@ -79,17 +81,17 @@ def checked_size(path: Path, told: tuple[object, object] = (None, None)) -> tupl
     try:
         size = image_size(path)
     except DataError as error:
-        return SizeProblem(error.what, error.remedy)
+        return error
     width, height = map(number, told)
     if not width or not height or min(width, height) <= 0 or (width, height) == size:
         return size
     shown = f"{width:g} x {height:g} px"
     if (height, width) == size:
-        return SizeProblem(
+        return DataError(
             f"Its boxes were drawn in the image on its side ({shown}); upright it is {size[0]} x {size[1]} px.",
             "Turn the pixels themselves with an image program, or draw the boxes in the upright image.",
         )
-    return SizeProblem(
+    return DataError(
         f"Its boxes are for an image of {shown}, and the file has {size[0]} x {size[1]} px.",
         "Use the image that the boxes were drawn in.",
     )

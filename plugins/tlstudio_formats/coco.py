@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlstudio import api
 from tlstudio.api import Box, DataError, DatasetFormat, Preview, Rejected, Sample, Split, Task, option
 from tlstudio_formats.boxes import (
     BoxOptions,
-    SizeProblem,
     boxes_preview,
     checked_size,
+    images_in,
     inside,
     is_file,
     number,
@@ -36,6 +36,12 @@ class CocoOptions(BoxOptions):
         title="Image folder",
         help="The folder that the names of the images start from. Empty: it is looked for beside the JSON files.",
         browse="folder",
+    )
+    labels: Literal["boxes", "none"] = option(
+        "boxes",
+        title="Labels",
+        help="none: the images without their boxes; of a folder all, listed or not.",
+        advanced=True,
     )
 
 
@@ -96,11 +102,19 @@ class CocoBoxes(DatasetFormat):
         """Yield one sample an image, in the order of the files; its id is its name."""
         if not isinstance(options, CocoOptions):
             raise TypeError("options must be CocoOptions")
-        yield from _samples(path, _contents(path), options)
+        if options.labels == "none" and path.is_dir():
+            yield from images_in(path)
+        else:
+            yield from _samples(path, _contents(path), options)
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave the boxes out, right or wrong."""
+        return {"labels": "none"}
 
 
 def _samples(path: Path, contents: list[tuple[Path, _Content]], options: CocoOptions) -> Iterator[Sample | Rejected]:
     seen: set[Path] = set()
+    boxed = options.labels == "boxes"
     several = len(contents) > 1
     for file, content in contents:
         folder = _image_folder(path, file, content, options)
@@ -119,8 +133,11 @@ def _samples(path: Path, contents: list[tuple[Path, _Content]], options: CocoOpt
                 seen.add(place)
                 # Each split may count its images from 1.
                 shown = place.relative_to(path).as_posix() if several and place.is_relative_to(path) else str(name)
-                yield _sample(shown, place, content, identity, (width, height), split, source)
-        if lost := [str(identity)[:40] for identity in content.boxes if identity not in content.images]:
+                if boxed:
+                    yield _sample(shown, place, content, identity, (width, height), split, source)
+                else:
+                    yield Sample(id=shown, image=place, split=split, source=source)
+        if boxed and (lost := [str(identity)[:40] for identity in content.boxes if identity not in content.images]):
             what = f"Boxes are given for {len(lost):,} images that are not listed ({', '.join(lost[:3])})."
             yield Rejected(file.name, what, "List the images, or take the boxes out.")
 
@@ -137,8 +154,8 @@ def _sample(
     if identity in content.unreadable:
         return Rejected(source, content.unreadable[identity], "Correct it, or leave the image out.")
     size = checked_size(path, told)
-    if isinstance(size, SizeProblem):
-        return Rejected(source, size.reason, size.remedy)
+    if isinstance(size, DataError):
+        return Rejected.because(source, size)
     boxes = []
     for category, left, top, width, height in content.boxes.get(identity, ()):
         if category not in content.categories:

@@ -22,6 +22,9 @@ from tlstudio_formats.column_names import (
 )
 from tlstudio_formats.values import SPLIT_WORDS, as_text, is_missing
 
+_LONG = 10_000
+"""Letters of a cell that are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -52,7 +55,7 @@ class Look:
 
 def look_at(cells: Sequence[Any]) -> Look:
     """Look at the cells of a column."""
-    texts = [as_text(cell).strip() for cell in cells if not is_missing(cell)]
+    texts = [as_text(cell)[:_LONG].strip() for cell in cells if not is_missing(cell)]
     count = len(texts) or 1
     return Look(
         filled=len(texts) / max(1, len(cells)),

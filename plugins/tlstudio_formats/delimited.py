@@ -7,10 +7,11 @@ import io
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from tlstudio.api import DataError, Rejected
 from tlstudio_formats.encodings import check_encoding, detect_encoding
@@ -119,17 +120,16 @@ def _given_delimiter(text: str) -> str:
 
 def _fit(sample: str, complete: bool, dialect: Dialect) -> tuple[float, int]:
     """Share of the first records that have as many fields as the header, and that number."""
-    records = list(islice(_recover(_Lines(io.StringIO(sample, newline="")), dialect, ""), 201))
-    if not complete and len(records) > 1 and len(records) < 201:
-        records.pop()  # it may be cut
+    lines = _Lines(io.StringIO(sample, newline=""), -1 if complete else len(sample))
+    records = list(islice(_recover(lines, dialect, ""), 201))
     widths = [len(item.fields) for item in records if isinstance(item, Record)]
     if not widths:
         return (0.0, 0)
     return (widths.count(widths[0]) / len(records), widths[0])
 
 
-def read_records(path: Path, dialect: Dialect, start: int = 0) -> Iterator[Record | Rejected]:
-    """Read all records; blank lines are skipped and NUL characters are dropped.
+def read_records(path: Path, dialect: Dialect, start: int = 0, letters: int = -1) -> Iterator[Record | Rejected]:
+    """Read records; blank lines are skipped and NUL characters are dropped.
 
     A record over several lines whose number of fields is wrong, or that runs to the end of the file, comes from a
     quotation mark that is not closed: only its first line is rejected, and reading goes on with the next.
@@ -138,13 +138,14 @@ def read_records(path: Path, dialect: Dialect, start: int = 0) -> Iterator[Recor
         path: The file.
         dialect: How it is written.
         start: Records to skip, such as a header.
+        letters: Those within so many letters are enough, and of the last one its beginning; -1: all.
 
     Raises:
         OSError: The file cannot be read.
     """
     with path.open(encoding=dialect.encoding, errors="replace", newline="") as file:
         skipped = 0
-        for item in _recover(_Lines(file), dialect, path.name):
+        for item in _recover(_Lines(file, letters), dialect, path.name):
             if isinstance(item, Record) and skipped < start:
                 skipped += 1
             else:
@@ -163,6 +164,8 @@ def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Re
             span = record.last - record.first + 1
             width = width or len(record.fields)
             unclosed = lines.ended and sum(line.count('"') for line in lines.taken) % 2 == 1
+            if lines.cut and span == 1 and (unclosed or len(record.fields) != width):
+                return  # where it is cut, nothing can be said of it
             swallows = unclosed or (1 < span <= _MAX_SPAN and len(record.fields) != width)
             if dialect.quoted and swallows and retries < _MAX_RETRIES:
                 retries += 1
@@ -180,10 +183,11 @@ def _recover(lines: _Lines, dialect: Dialect, name: str) -> Iterator[Record | Re
 
 
 class _Lines:
-    """The lines of a file, numbered, of which the last ones can be put back."""
+    """The lines of a file, or those within its first letters, numbered; the last ones can be put back."""
 
-    def __init__(self, file: Iterable[str]) -> None:
-        self._file = iter(file)
+    def __init__(self, file: TextIO, letters: int = -1) -> None:
+        self._file = file
+        self._left = letters
         self._again: deque[str] = deque()
         self.taken: list[str] = []
         self.number = 0
@@ -196,14 +200,20 @@ class _Lines:
         if self._again:
             line = self._again.popleft()
         else:
-            try:
-                line = next(self._file)
-            except StopIteration:
+            line = self._file.readline(self._left)
+            if not line:
                 self.ended = True
-                raise
+                raise StopIteration
+            if self._left > 0:
+                self._left -= len(line)
         self.number += 1
         self.taken.append(line)
         return line
+
+    @property
+    def cut(self) -> bool:
+        """Whether as many letters were read as may be; the last line may be a part of one."""
+        return self._left == 0
 
     def put_back(self, record: Record) -> None:
         """Go back to the line after the first one of a record that was taken just now."""

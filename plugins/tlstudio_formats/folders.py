@@ -160,9 +160,8 @@ class ClassFolders(DatasetFormat):
                 continue
             found = True
             if options.labels == "folders" and label is None:
-                yield Rejected(
-                    source, "It lies outside the class folders, so it has no label.", "Move it into its class's folder."
-                )
+                remedy = "It lies outside the class folders: move it into that of its class."
+                yield Rejected(source, "It has no label.", remedy)
                 continue
             sample = self.make(file, source)
             if isinstance(sample, Sample):

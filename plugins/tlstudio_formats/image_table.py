@@ -11,6 +11,7 @@ from tlstudio import api
 from tlstudio.api import Preview, option
 from tlstudio_formats.columns import guess_columns
 from tlstudio_formats.media_table import MediaTable
+from tlstudio_formats.table_notes import who_rated_what
 from tlstudio_formats.table_options import TableOptions
 
 
@@ -46,7 +47,10 @@ class ImageTable(MediaTable):
         taken = {str(preview.options[f"{role}_column"]) for role in ("image", "label", "group", "split")}
         free = [name for name in preview.columns if name not in taken]
         text = guess_columns(free, [[row.get(name, "") for name in free] for row in preview.rows], ("text",))["text"]
-        if not text:
-            return preview
-        note = f'The column "{text}" seems to hold texts: the format for images with texts learns from both.'
-        return replace(preview, notes=(*preview.notes, note))
+        notes = who_rated_what(preview.columns, options or {})
+        if text:
+            notes.append(
+                f'The column "{text}" seems to hold texts. The format Table of images with texts learns from both (on '
+                f'the command line: --format image_text_table -o "format.text_column={text}").'
+            )
+        return replace(preview, notes=(*preview.notes, *notes))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tlstudio import api
 from tlstudio.api import option
 from tlstudio_formats.image_table import ImageColumn
 from tlstudio_formats.media_table import MediaTable
+from tlstudio_formats.sources import Table
 from tlstudio_formats.table_options import TableOptions
 
 _LESS = 0.05
@@ -37,6 +36,6 @@ class ImageTextTable(MediaTable):
     with_text = True
     Options = ImageTextTableOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for columns of image paths and of texts; the image alone is thought to be what is meant."""
-        return max(0.0, super().detect(path) - _LESS)
+        return max(0.0, super().fit(table) - _LESS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tlstudio.api import DataError, Rejected
+from tlstudio.api import DataError, DatasetFormat, Rejected, Source
 from tlstudio.api.files import check_plain_file, read_text
 from tlstudio_formats.lines import LONGEST, lines
 
@@ -58,6 +60,31 @@ def records(path: Path) -> Iterator[Record | Rejected]:
                 yield _record(where, json.loads(line))
             except (ValueError, RecursionError) as error:
                 yield Rejected(where, f"It is no valid JSON: {error}.", "Correct the line, or leave it out.")
+
+
+class RecordFormat(DatasetFormat):
+    """Base of formats for such records: they look at the first ones, which are read once for all of them."""
+
+    def detect(self, path: Path) -> float:
+        """Look at the first records."""
+        return self.look(Source(path))
+
+    def look(self, source: Source) -> float:
+        """Look at the first records, which all such formats share."""
+        if source.path.suffix.lower() not in {".jsonl", ".ndjson", ".json"} or not source.path.is_file():
+            return 0.0
+        try:
+            return self.fit(source.once(_first_records))
+        except (OSError, DataError):
+            return 0.0
+
+    @abstractmethod
+    def fit(self, first: Sequence[Mapping[str, Any]]) -> float:
+        """Say how well it fits the first records: 0 (not at all) to 1 (certainly)."""
+
+
+def _first_records(path: Path) -> list[dict[str, Any]]:
+    return [item[1] for item in islice(records(path), 20) if not isinstance(item, Rejected)]
 
 
 def _record(where: str, value: object) -> Record | Rejected:

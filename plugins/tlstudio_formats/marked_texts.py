@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Span, Task
-from tlstudio_formats.json_records import records
+from tlstudio.api import Preview, Rejected, Sample, Span, Task, option
+from tlstudio_formats.json_records import RecordFormat, records
 from tlstudio_formats.spans import marked_preview
 from tlstudio_formats.values import parse_split
 
@@ -18,7 +17,15 @@ _NAMES = ("label", "labels", "name", "type", "tag", "entity")
 _STARTS, _ENDS = ("start", "start_offset", "begin"), ("end", "end_offset")
 
 
-class MarkedTexts(DatasetFormat):
+class MarkedTextsOptions(api.Options):
+    """How texts with marked parts are read."""
+
+    labels: Literal["spans", "none"] = option(
+        "spans", title="Labels", help="none: the texts alone, without what is marked in them.", advanced=True
+    )
+
+
+class MarkedTexts(RecordFormat):
     """JSONL or JSON: a text and the parts of it that are marked, by their characters."""
 
     name = "marked_texts"
@@ -29,35 +36,37 @@ class MarkedTexts(DatasetFormat):
     )
     modality = "text"
     tasks: tuple[Task, ...] = ("token_classification",)
+    Options = MarkedTextsOptions
 
-    def detect(self, path: Path) -> float:
-        """Look at the first records."""
-        if path.suffix.lower() not in {".jsonl", ".ndjson", ".json"} or not path.is_file():
-            return 0.0
-        try:
-            found = [item for item in islice(records(path), 20) if not isinstance(item, Rejected)]
-        except (OSError, DataError):
-            return 0.0
-        lists = [_list_of(record) for _, record in found if isinstance(record.get("text"), str)]
+    def fit(self, first: Sequence[Mapping[str, Any]]) -> float:
+        """Look for parts that are marked."""
+        lists = [_list_of(record) for record in first if isinstance(record.get("text"), str)]
         # A list of names is several labels of the whole text; a table reads that.
         marked = [values for values in lists if values and not isinstance(values[0], str)]
         return 0.95 if marked else 0.0
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first texts with what is marked in them."""
-        return marked_preview(self.read(path, self.Options(), "token_classification"), {})
+        chosen = MarkedTextsOptions.model_validate(dict(options or {}))
+        return marked_preview(self.read(path, chosen, "token_classification"), chosen.model_dump())
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
         """Yield one sample a record."""
+        if not isinstance(options, MarkedTextsOptions):
+            raise TypeError("options must be MarkedTextsOptions")
         for number, item in enumerate(records(path), start=1):
-            yield item if isinstance(item, Rejected) else _sample(number, *item)
+            yield item if isinstance(item, Rejected) else _sample(number, *item, marked=options.labels == "spans")
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave out what is marked, right or wrong."""
+        return {"labels": "none"}
 
 
-def _sample(number: int, where: str, record: Mapping[str, Any]) -> Sample | Rejected:
+def _sample(number: int, where: str, record: Mapping[str, Any], *, marked: bool) -> Sample | Rejected:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         return Rejected(where, "It has no text.", 'Write it into the field "text", or leave it out.')
-    listed = _list_of(record)
+    listed = _list_of(record) if marked else []
     if listed is None:
         return Rejected(where, "It has no list of marked parts.", 'Write them into the field "spans"; none: [].')
     spans = []
@@ -73,7 +82,9 @@ def _sample(number: int, where: str, record: Mapping[str, Any]) -> Sample | Reje
     except ValueError as error:
         return Rejected(where, str(error), "Correct it, or leave it out.")
     group = str(record.get("group") or "")
-    return Sample(f"text {number}", text=text, label=tuple(spans), group=group, split=split, source=where)
+    return Sample(
+        f"text {number}", text=text, label=tuple(spans) if marked else None, group=group, split=split, source=where
+    )
 
 
 def _list_of(record: Mapping[str, Any]) -> list[Any] | None:

@@ -152,7 +152,9 @@ class MaskFolder(DatasetFormat):
                 except DataError as error:
                     what = error.what
                     if item.mask is not None and error.path is not None:  # which of the two files it is
-                        what = f"Its mask {relative(item.mask, path)}: {what}"
+                        mask = Rejected.because(relative(item.mask, path), error)
+                        of_it = mask.reason.startswith("It ")
+                        what = f"Its mask {mask.source}{mask.reason[2:] if of_it else f': {mask.reason}'}"
                     yield Rejected(source, what, error.remedy)
                     continue
             split = _split_of(item.image, path) if options.splits == "folders" else None

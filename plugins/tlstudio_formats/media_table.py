@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tlstudio import api
-from tlstudio.api import MODALITIES, DataError, DatasetFormat, Preview, Rejected, Sample, Task
+from tlstudio.api import MODALITIES, DataError, Preview, Rejected, Sample, Task
 from tlstudio_formats.columns import guess_columns
-from tlstudio_formats.sources import TABLE_SUFFIXES, open_table
+from tlstudio_formats.sources import Table
+from tlstudio_formats.table_format import TableFormat
 from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 
-class MediaTable(DatasetFormat):
+class MediaTable(TableFormat):
     """Base of formats with the path of one file a row.
 
     Attributes:
@@ -27,15 +28,9 @@ class MediaTable(DatasetFormat):
     with_text: ClassVar[bool] = False
     Options: ClassVar[type[TableOptions]] = TableOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for a column of such paths."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            found = guess_columns(table.columns, table.head(100), (*self._roles, "label"))
-        except (DataError, OSError, ValueError):
-            return 0.0
+        found = guess_columns(table.columns, table.head(100), (*self._roles, "label"))
         if not all(found[role] for role in self._roles):
             return 0.0
         return 0.95 if found["label"] else 0.65
@@ -82,15 +77,11 @@ class MediaTable(DatasetFormat):
             )
         reader = RowReader(table, options, task, columns)
         seen: set[str] = set()
-        for row in table.rows(reader.columns):
+        for row in reader.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = reader.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             text = as_text(reader.cell(cells, column)).strip()
             why, remedy = self._why_not(base, text)
             if why:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
-from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
-from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
+from tlstudio.api import Preview, Rejected, Sample, Task, option
+from tlstudio_formats.sources import Table
+from tlstudio_formats.table_format import TableFormat
+from tlstudio_formats.table_options import RowReader, TableOptions, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 USUAL = (
@@ -59,7 +60,7 @@ class PromptTableOptions(TableOptions, PromptColumns):  # in this order the form
     )
 
 
-class PromptTable(DatasetFormat):
+class PromptTable(TableFormat):
     """CSV, TSV, JSON lines or Parquet: a prompt and its answer in each row."""
 
     name = "prompt_table"
@@ -71,25 +72,20 @@ class PromptTable(DatasetFormat):
     modality = "text"
     tasks: tuple[Task, ...] = ("generation",)
     Options = PromptTableOptions
+    unreadable = 0.01
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for columns that are named as prompts and answers are."""
-        if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-            return 0.0
-        try:
-            columns = open_table(path).columns
-        except (DataError, OSError, ValueError):
-            return 0.01
-        text, answer, _ = _usual(columns)
-        if not text or "context" in (name.casefold() for name in columns):  # questions on texts are another task
-            return 0.05 if len(columns) > 1 else 0.0
+        text, answer, _ = _usual(table.columns)
+        if not text or "context" in (name.casefold() for name in table.columns):  # questions on texts: another task
+            return 0.05 if len(table.columns) > 1 else 0.0
         return 0.93 if answer else 0.05
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows and guess the columns."""
         given = dict(options or {})
         context = given.pop("context_column", None)
-        table = open_table(path, encoding=str(given.get("encoding", "")), delimiter=str(given.get("delimiter", "")))
+        table = open_as_given(path, given)
         text, answer, more = _usual(table.columns)
         for column, found in (("text_column", text), ("label_column", answer)):
             if found and found not in given.values():
@@ -122,15 +118,11 @@ class PromptTable(DatasetFormat):
 
 def _samples(table: Table, options: PromptTableOptions, columns: dict[str, str]) -> Iterator[Sample | Rejected]:
     reader = RowReader(table, options, "generation", columns)
-    for row in table.rows(reader.columns):
+    for row in reader.rows():
         if isinstance(row, Rejected):
             yield row
             continue
-        number, cells = row
-        read = reader.read(number, cells)
-        if isinstance(read, Rejected):
-            yield read
-            continue
+        number, cells, read = row
         parts = [as_text(reader.cell(cells, name)).replace("\0", "").strip() for name in columns.values() if name]
         text = "\n\n".join(part for part in parts if part)
         if not text:

@@ -6,13 +6,21 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Span, Task
+from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Span, Task, option
 from tlstudio_formats.json_records import read_json
 
 _ANSWER = "answer"
+
+
+class QuestionsOptions(api.Options):
+    """How questions are read."""
+
+    labels: Literal["answers", "none"] = option(
+        "answers", title="Labels", help="none: the questions alone, without their answers.", advanced=True
+    )
 
 
 class Questions(DatasetFormat):
@@ -25,6 +33,7 @@ class Questions(DatasetFormat):
     )
     modality = "text"
     tasks: tuple[Task, ...] = ("question_answering",)
+    Options = QuestionsOptions
 
     def detect(self, path: Path) -> float:
         """Look for paragraphs with questions."""
@@ -39,16 +48,22 @@ class Questions(DatasetFormat):
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first questions with their answers."""
+        chosen = QuestionsOptions.model_validate(dict(options or {}))
         rows = []
-        for sample in islice(self.read(path, self.Options(), "question_answering"), 20):
-            if isinstance(sample, Sample) and isinstance(sample.label, tuple) and sample.text is not None:
-                spans = [part for part in sample.label if isinstance(part, Span)]
+        for sample in islice(self.read(path, chosen, "question_answering"), 20):
+            if isinstance(sample, Sample) and sample.text is not None:
+                label = sample.label if isinstance(sample.label, tuple) else ()
+                spans = [part for part in label if isinstance(part, Span)]
                 answer = sample.text[spans[0].start : spans[0].end] if spans else "(none)"
                 rows.append({"question": sample.pair or "", "answer": answer, "text": sample.text[:300]})
-        return Preview(("question", "answer", "text"), tuple(rows), options={}, task="question_answering")
+        return Preview(
+            ("question", "answer", "text"), tuple(rows), options=chosen.model_dump(), task="question_answering"
+        )
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
         """Yield one sample a question; those on one paragraph stay in one split."""
+        if not isinstance(options, QuestionsOptions):
+            raise TypeError("options must be QuestionsOptions")
         content = read_json(path)
         articles = content.get("data") if isinstance(content, dict) else None
         if not isinstance(articles, list):
@@ -60,7 +75,12 @@ class Questions(DatasetFormat):
                 group = hashlib.sha256(str(text).encode("utf-8", "replace")).hexdigest()[:16]
                 for question in _list(paragraph, "qas"):
                     number += 1
-                    yield _sample(f"{path.name}, question {number}", number, text, question, group)
+                    where = f"{path.name}, question {number}"
+                    yield _sample(where, number, text, question, group, answered=options.labels == "answers")
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave the answers out, right or wrong."""
+        return {"labels": "none"}
 
 
 def _list(value: object, name: str) -> list[Any]:
@@ -68,10 +88,15 @@ def _list(value: object, name: str) -> list[Any]:
     return listed if isinstance(listed, list) else []
 
 
-def _sample(where: str, number: int, text: object, question: object, group: str) -> Sample | Rejected:
+def _sample(
+    where: str, number: int, text: object, question: object, group: str, *, answered: bool
+) -> Sample | Rejected:
     asked = question.get("question") if isinstance(question, dict) else None
     if not isinstance(text, str) or not text.strip() or not isinstance(asked, str) or not asked.strip():
         return Rejected(where, "It has no question or no text.", 'Write "context" and "question", or leave it out.')
+    name, asked = f"question {number}", asked.strip()
+    if not answered:
+        return Sample(name, text=text, pair=asked, group=group, source=where)
     spans: dict[Span, None] = {}
     for answer in [] if isinstance(question, dict) and question.get("is_impossible") else _list(question, "answers"):
         words = answer.get("text") if isinstance(answer, dict) else None
@@ -86,4 +111,4 @@ def _sample(where: str, number: int, text: object, question: object, group: str)
                 "Count characters from 0, as Python does.",
             )
         spans[Span(_ANSWER, start, start + len(words))] = None
-    return Sample(f"question {number}", text=text, pair=asked.strip(), label=tuple(spans), group=group, source=where)
+    return Sample(name, text=text, pair=asked, label=tuple(spans), group=group, source=where)

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Split, Task
+from tlstudio.api import DataError, Preview, Rejected, Sample, Split, Task
 from tlstudio_formats.column_names import ITEM_NAMES, TIME_NAMES, USER_NAMES
 from tlstudio_formats.columns import guess_columns, named
 from tlstudio_formats.media_table import find_folder, folder_of, is_file, resolved
 from tlstudio_formats.ratings_options import BothRatingsOptions, ImageRatingsOptions, RatingsOptions, TextRatingsOptions
 from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
-from tlstudio_formats.table_options import Cells, RowReader, open_with, preview_table
+from tlstudio_formats.table_format import TableFormat
+from tlstudio_formats.table_options import Cells, RowReader, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 _OLDEST, _NEWEST = 0.70, 0.85
@@ -45,7 +46,7 @@ class _Row:
     time: float
 
 
-class RatingsTable(DatasetFormat):
+class RatingsTable(TableFormat):
     """Base of ratings of texts, images or both.
 
     Attributes:
@@ -56,26 +57,23 @@ class RatingsTable(DatasetFormat):
     roles: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[RatingsOptions]] = RatingsOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for columns of users and items, and for what the items are."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            if not (_by_name(table, USER_NAMES) and _by_name(table, ITEM_NAMES)):
-                return 0.0
-            if self._beside(path, table, _by_name(table, ITEM_NAMES)) is not None:
-                return 0.97 + 0.005 * len(self.roles)
-            found = guess_columns(table.columns, table.head(100), (*self.roles, "label"))
-        except (DataError, OSError, ValueError):
+        if not (_by_name(table, USER_NAMES) and _by_name(table, ITEM_NAMES)):
             return 0.0
+        if self._beside(table.path, table, _by_name(table, ITEM_NAMES)) is not None:
+            return 0.97 + 0.005 * len(self.roles)
+        found = guess_columns(table.columns, table.head(100), (*self.roles, "label"))
         # A table of reviews has users and items, too: what is usually meant is the review.
-        return 0.3 if all(found[role] for role in self.roles) else 0.0
+        if all(found[role] for role in self.roles):
+            return 0.3
+        # Ratings alone are of no other kind, and the user is told what they lack.
+        return 0.15 if self.roles == ("text",) and found["label"] else 0.0
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, guess the columns and find the table of items."""
         given = dict(options or {})
-        table = _opened(path, given)
+        table = open_as_given(path, given)
         names = {"user_column": USER_NAMES, "item_column": ITEM_NAMES, "time_column": TIME_NAMES}
         suggested = {key: str(given[key]) if key in given else _by_name(table, known) for key, known in names.items()}
         table.check_columns(suggested)
@@ -127,9 +125,15 @@ class RatingsTable(DatasetFormat):
         chosen = options.model_dump()
         for role in ("item", *self.roles):
             if not chosen[f"{role}_column"]:
-                raise DataError(
-                    f"No {role} column is chosen for {path.name}.", "Choose one.", path=path, field=f"{role}_column"
-                )
+                what, remedy = f"No {role} column is chosen for {path.name}.", "Choose one."
+                if role in self.roles:
+                    remedy = (
+                        f"Choose the {role}_column that says what each item is, or as items_table a file beside it "
+                        "that has one."
+                    )
+                if role == "text":
+                    remedy = f"{remedy} Where there is none, the names of the items may do."
+                raise DataError(what, remedy, path=path, field=f"{role}_column")
         table = open_with(path, options)
         contents = self._items(path, table, options)
         rows, rejected = self._ratings(path, table, options)
@@ -148,6 +152,15 @@ class RatingsTable(DatasetFormat):
             yield self._sample(row, row.item, content, label, split, options, seen)
             for name in draw.not_chosen(row.user, negatives):
                 yield self._sample(row, name, contents[name], 0.0, split, options, seen)
+
+    def splits_told(self, options: api.Options) -> str:
+        """Say where time is cut."""
+        if getattr(options, "split_by", "") != "time":
+            return ""
+        return (
+            f"Train, validation and test are cut by time: the oldest {_OLDEST:.0%} of the ratings, the next "
+            f"{_NEWEST - _OLDEST:.0%} and the newest {1 - _NEWEST:.0%}."
+        )
 
     def without_labels(self) -> Mapping[str, Any]:
         """Leave the columns for learning empty."""
@@ -224,12 +237,11 @@ class RatingsTable(DatasetFormat):
         reader = RowReader(table, options, "regression", extra)
         rows: list[_Row] = []
         rejected: list[Rejected] = []
-        for row in table.rows(reader.columns):
-            read = row if isinstance(row, Rejected) else reader.read(*row)
-            if isinstance(row, Rejected) or isinstance(read, Rejected):
-                rejected.append(read if isinstance(read, Rejected) else Rejected(str(row), "It cannot be read."))
+        for row in reader.rows():
+            if isinstance(row, Rejected):
+                rejected.append(row)
                 continue
-            number, cells = row
+            number, cells, read = row
             item = as_text(reader.cell(cells, options.item_column)).strip()
             user = as_text(reader.cell(cells, options.user_column)).strip() if options.user_column else None
             time = _time(reader.cell(cells, options.time_column)) if "time_column" in extra else 0.0
@@ -331,16 +343,6 @@ class BothRatings(RatingsTable):
     modality = "image+text"
     roles = ("image", "text")
     Options = BothRatingsOptions
-
-
-def _opened(path: Path, given: Mapping[str, Any]) -> Table:
-    header = given.get("has_header")
-    return open_table(
-        path,
-        encoding=str(given.get("encoding", "")),
-        delimiter=str(given.get("delimiter", "")),
-        has_header=None if header is None else bool(header),
-    )
 
 
 def _by_name(table: Table, names: frozenset[str]) -> str:

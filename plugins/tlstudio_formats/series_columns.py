@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,43 @@ MISSING = words_in("?, -, NA, none")
 """What stands in a cell for a missing value, in small letters."""
 
 _TIME_NAMES = words_in(
-    "t, date, time, datetime, timestamp, day, month, year, hour, week, ds, when, datum, zeit, zeitpunkt"
+    "t, date, time, datetime, timestamp, second, minute, hour, day, weekday, week, month, quarter, year, ds, when, "
+    "datum, zeit, zeitpunkt"
 )
+_ENOUGH = 0.8
+_FEW_REPEATED = 0.9
+_SOME_MORE = 1.5
+_BEGIN = datetime.datetime(1970, 1, 1)
 
 
-def time_reader(table: Table, column: str) -> Callable[[Any], float | None]:
-    """Return what turns a cell of the time column into a number that grows with time; `None` where it is none."""
-    place = table.columns.index(column)
-    cells = [row[place] for row in table.head()]
-    way = date_way(cells, numbers=_are_days(cells))
-    if way is None:
-        return lambda cell: parse_number(cell, decimal_comma=table.decimal_comma)
-    reader = DateReader(way)
+class TimeReader:
+    """Turns the cells of the time column into numbers that grow with time: seconds where they are dates.
 
-    def seconds(cell: Any) -> float | None:  # noqa: ANN401  a cell of any table
-        date = reader(cell)
+    Args:
+        table: The table.
+        column: Its time column.
+    """
+
+    def __init__(self, table: Table, column: str) -> None:
+        place = table.columns.index(column)
+        cells = [row[place] for row in table.head()]
+        way = date_way(cells, numbers=_are_days(cells))
+        self._decimal_comma = table.decimal_comma
+        self._dates = None if way is None else DateReader(way)
+
+    def __call__(self, cell: Any) -> float | None:  # noqa: ANN401  a cell of any table
+        """Return the number of a cell, `None` where it is no time."""
+        if self._dates is None:
+            return parse_number(cell, decimal_comma=self._decimal_comma)
+        date = self._dates(cell)
         # Without a time zone the clock has no gaps: days have equal lengths.
-        return None if date is None else date.toordinal() * 86_400.0 + date.hour * 3600 + date.minute * 60 + date.second
+        return None if date is None else (date - _BEGIN).total_seconds()
 
-    return seconds
+    def written(self, time: float) -> str:
+        """Write a time: a date as ISO 8601, to the millisecond."""
+        if self._dates is None:
+            return f"{time:.15g}"
+        return (_BEGIN + datetime.timedelta(milliseconds=round(time * 1000))).isoformat(sep=" ")
 
 
 def _are_days(cells: Sequence[Any]) -> bool:
@@ -60,28 +79,36 @@ def time_column(table: Table, rows: Sequence[Sequence[Any]]) -> str:
 
 
 def number_columns(table: Table, rows: Sequence[Sequence[Any]], other: set[str]) -> list[str]:
-    """Return the columns of numbers that have no other part to play."""
+    """Return the columns of numbers that have no other part to play; a few cells may be spoilt."""
     found = []
     for place, name in enumerate(table.columns):
-        cells = [row[place] for row in rows]
-        filled = any(not is_nothing(cell, MISSING) for cell in cells)
-        if name and name not in other and filled and not any(isinstance(cell, (list, dict, bytes)) for cell in cells):
-            reader = cell_reader(name, cells, decimal_comma=table.decimal_comma, missing=MISSING)
-            if reader.kind == "number":
-                found.append(name)
+        filled = [row[place] for row in rows if not is_nothing(row[place], MISSING)]
+        numbers = [
+            parse_number(cell, decimal_comma=table.decimal_comma) for cell in filled if not isinstance(cell, bool)
+        ]
+        known = sum(number is not None for number in numbers)
+        if name and name not in other and filled and known >= _ENOUGH * len(filled):
+            found.append(name)
     return found
 
 
 def series_column(table: Table, rows: Sequence[Sequence[Any]], time: str) -> str:
-    """Return a column of words whose values tell apart rows of the same time; ``""``: there is none."""
-    if not time:
+    """Return a column whose values tell apart rows of the same time: of words, or of few numbers; ``""``: none is."""
+    if not time or not rows:
         return ""
     when = table.columns.index(time)
-    if len({as_text(row[when]) for row in rows}) == len(rows):
+    at_once = Counter(as_text(row[when]) for row in rows)
+    # A time that is there twice by mistake makes no second series.
+    if len(at_once) > _FEW_REPEATED * len(rows):
         return ""
+    most = max(at_once.values())
     for place, name in enumerate(table.columns):
-        pairs = {(as_text(row[when]), as_text(row[place])) for row in rows}
-        if name != time and len(pairs) == len(rows) and cell_reader(name, [row[place] for row in rows]).kind == "word":
+        cells = [as_text(row[place]) for row in rows]
+        pairs = {(as_text(row[when]), cell) for row, cell in zip(rows, cells, strict=True)}
+        if name == time or len(pairs) < len(rows) or named(name, _TIME_NAMES) > 0:
+            continue
+        counted = all(cell.isdigit() for cell in cells) and len(set(cells)) <= _SOME_MORE * most
+        if counted or cell_reader(name, [row[place] for row in rows]).kind == "word":
             return name
     return ""
 
@@ -96,7 +123,7 @@ def num_series(table: Table, rows: Sequence[Sequence[Any]], column: str) -> int:
 
 def is_even(table: Table, rows: Sequence[Sequence[Any]], time: str) -> bool:
     """Say whether rows come at even steps, within each series where there are several."""
-    reader = time_reader(table, time)
+    reader = TimeReader(table, time)
     column = series_column(table, rows, time)
     place, which = table.columns.index(time), table.columns.index(column) if column else None
     times: dict[str, list[float]] = defaultdict(list)

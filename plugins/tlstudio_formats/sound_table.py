@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, Preview, Task, option
+from tlstudio.api import Preview, Task, option
 from tlstudio_formats.columns import is_label_name, is_transcript
 from tlstudio_formats.media_table import MediaTable
 from tlstudio_formats.sources import Table
-from tlstudio_formats.table_options import TableOptions, preview_table
+from tlstudio_formats.table_options import TableOptions, preview_of, preview_table
 
 
 class SoundColumn(api.Options):
@@ -45,15 +45,12 @@ class SoundTable(MediaTable):
     role = "audio"
     Options = SoundTableOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for a column of such paths; with one of transcripts it is as good as with one of labels."""
-        score = super().detect(path)
+        score = super().fit(table)
         if not 0 < score < 0.95:
             return score
-        try:
-            return 0.95 if _transcript(*preview_table(path, {}, self.role)) else score
-        except (DataError, OSError, ValueError):
-            return 0.0
+        return 0.95 if _transcript(preview_of(table, {}, self.role), table, table.head()) else score
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows and guess the columns; transcripts are taken where no column is named as a label."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from tlstudio.api import DataError, Rejected
 from tlstudio_formats.delimited import Record, read_records, sniff
 from tlstudio_formats.encodings import check_encoding, detect_encoding
+from tlstudio_formats.headers import check_names, check_width, distinct, is_header
 from tlstudio_formats.values import as_text
 
 DELIMITED_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
@@ -23,11 +25,10 @@ TABLE_SUFFIXES = DELIMITED_SUFFIXES | JSON_SUFFIXES | PARQUET_SUFFIXES
 SPREADSHEET_SUFFIXES = frozenset({".xls", ".xlsx", ".xlsm", ".ods", ".numbers"})
 
 _LOOK = 1000
-_LOOK_LETTERS = 2**25
+_LOOK_LETTERS = 2**22
 _ENCODING_BYTES = 2**24
 _COUNT_BYTES = 2**24
 _MAX_JSON_ARRAY = 2**28
-_MAX_COLUMNS = 10_000
 
 Row = tuple[int, tuple[Any, ...]]
 """Number of a row as an editor shows it (in Parquet: counted from 1), and the cells that were asked for."""
@@ -56,25 +57,25 @@ class Table(ABC):
 
         Args:
             columns: Names of the columns.
-            beginning: Whether only the first rows are of interest: then the rest of a large file is left alone.
+            beginning: Whether the first megabytes are enough: then the rest of a large file is left alone.
         """
 
     def head(self, count: int = _LOOK) -> list[tuple[Any, ...]]:
-        """Return the cells of all columns of the first rows."""
-        rows: list[tuple[Any, ...]] = []
-        letters = 0
-        for row in islice(self.rows(self.columns, beginning=True), count):
-            if not isinstance(row, Rejected):
-                rows.append(row[1])
-                letters += sum(len(cell) for cell in row[1] if isinstance(cell, str))
-            if letters > _LOOK_LETTERS:
-                break
-        return rows
+        """Return the cells of all columns of the first rows, of fewer where they are long; a thousand are kept."""
+        return self._head[:count] if count <= _LOOK else self._read_head(count)
+
+    @cached_property
+    def _head(self) -> list[tuple[Any, ...]]:
+        return self._read_head(_LOOK)
+
+    def _read_head(self, count: int) -> list[tuple[Any, ...]]:
+        rows = _first(self.rows(self.columns, beginning=True), count)
+        return [row[1] for row in rows if not isinstance(row, Rejected)]
 
     def count_rows(self) -> int | None:
         """Count the rows, those that cannot be read included; `None` where it would take long."""
         if self.count is None and self.path.stat().st_size <= _COUNT_BYTES:
-            self.count = sum(1 for _ in self.rows(self.columns[:1], beginning=True))
+            self.count = sum(1 for _ in self.rows(self.columns[:1]))
         return self.count
 
     def check_columns(self, wanted: dict[str, str]) -> None:
@@ -150,13 +151,15 @@ class DelimitedTable(Table):
         self.path = path
         self._encoding = encoding
         self._dialect, notes = sniff(path, encoding=encoding, delimiter=delimiter)
-        first = [item.fields for item in islice(read_records(path, self._dialect), 200) if isinstance(item, Record)]
+        records = islice(read_records(path, self._dialect, letters=_LOOK_LETTERS), 200)
+        first = [item.fields for item in records if isinstance(item, Record)]
         if not first:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
-        _check_width(path, len(first[0]))
-        self.has_header = _is_header(first) if has_header is None else has_header
+        check_width(path, len(first[0]))
+        self.has_header = is_header(first) if has_header is None else has_header
         names = [name.strip("\ufeff \t\r\n") for name in first[0]] if self.has_header else [""] * len(first[0])
-        self.columns = _distinct(names)
+        check_names(path, names)
+        self.columns = distinct(names)
         if not self.has_header:
             notes.append("The first row holds data and no names: the columns are numbered.")
         if self._dialect.delimiter == "\x1f":
@@ -172,7 +175,8 @@ class DelimitedTable(Table):
         if not beginning and not self._encoding:
             # The beginning may be plain ASCII and a letter far below not: now all of the file counts.
             dialect = replace(dialect, encoding=detect_encoding(self.path).name)
-        for record in read_records(self.path, dialect, start=1 if self.has_header else 0):
+        letters = _LOOK_LETTERS if beginning else -1
+        for record in read_records(self.path, dialect, start=1 if self.has_header else 0, letters=letters):
             if isinstance(record, Rejected):
                 yield record
                 continue
@@ -201,7 +205,8 @@ class JsonTable(Table):
         with path.open(encoding=self._name, errors="replace") as file:
             self._is_array = file.read(4096).lstrip("\ufeff \t\r\n").startswith("[")
         names: dict[str, None] = {}
-        first = list(islice(self._objects(self._name), _LOOK))
+        objects = self._objects(self._name)
+        self._kept = first = list(_first(objects, _LOOK))
         for item in first:
             if not isinstance(item, Rejected):
                 names.update(dict.fromkeys(item[1]))
@@ -212,14 +217,19 @@ class JsonTable(Table):
                 'Write one object a line, such as {"text": "...", "label": "..."}.',
                 path=path,
             )
-        _check_width(path, len(names))
+        check_width(path, len(names))
+        check_names(path, names)
         self.columns = tuple(names)
-        self.count = len(first) if len(first) < _LOOK else None
+        self.count = len(first) if next(objects, None) is None else None
 
     def rows(self, columns: Sequence[str], *, beginning: bool = False) -> Iterator[Row | Rejected]:
         """Yield the cells as JSON has them; what an object lacks is `None`."""
         name = self._name if beginning or self._encoding else detect_encoding(self.path).name
-        for item in self._objects(name):
+        objects = self._objects(name)
+        if beginning:
+            whole = self.count == len(self._kept)
+            objects = iter(self._kept) if whole else chain(self._kept, islice(objects, len(self._kept), None))
+        for item in objects:
             if isinstance(item, Rejected):
                 yield item
             else:
@@ -283,7 +293,7 @@ class ParquetTable(Table):
                 self.count = file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
-        _check_width(path, len(self.columns))
+        check_width(path, len(self.columns))
         if not self.columns or not self.count:
             raise DataError(f"{path.name} has no rows.", "Export it again.", path=path)
         self.notes = tuple(
@@ -321,53 +331,16 @@ def _plain(cell: Any) -> Any:  # noqa: ANN401  a cell of any column
     return cell.replace("\0", "") if isinstance(cell, str) else cell
 
 
-def _check_width(path: Path, columns: int) -> None:
-    """Refuse what no person can choose columns from, and what would take minutes to look at."""
-    if columns > _MAX_COLUMNS:
-        raise DataError(
-            f"{path.name} has {columns:,} columns; at most {_MAX_COLUMNS:,} are read.",
-            "Leave out those that are not needed, or check the delimiter.",
-            path=path,
-            field="delimiter",
-        )
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Name columns that have no name, and tell apart those that have the same."""
-    taken: set[str] = set()
-    result = []
-    for place, name in enumerate(names, 1):
-        wanted = name or f"column {place}"
-        unique, number = wanted, 2
-        while unique in taken:
-            unique = f"{wanted} ({number})"
-            number += 1
-        taken.add(unique)
-        result.append(unique)
-    return tuple(result)
-
-
-def _is_header(records: Sequence[Sequence[str]]) -> bool:
-    """Whether the first record names the columns: no numbers, nothing long, nothing that recurs below."""
-    first, rest = records[0], records[1:]
-    if not rest:
-        return True
-    for place, name in enumerate(first):
-        text = name.strip()
-        below = [row[place].strip() for row in rest if place < len(row)]
-        if len(text) > 100 or below.count(text) >= (2 if text else len(below) + 1):
-            return False
-        if _is_number(text) and below and all(_is_number(item) or not item for item in below):
-            return False
-    return True
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
+def _first(items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Yield the first rows; fewer where their cells are long."""
+    letters = 0
+    for item in islice(items, count):
+        yield item
+        if not isinstance(item, Rejected):
+            cells = item[1].values() if isinstance(item[1], dict) else item[1]
+            letters += sum(len(cell) for cell in cells if isinstance(cell, str))
+        if letters > _LOOK_LETTERS:
+            return
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:

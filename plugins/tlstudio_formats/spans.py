@@ -15,8 +15,9 @@ def marked_preview(items: Iterable[Sample | Rejected], options: dict[str, object
     """Show the first texts, each with the parts that are marked in it."""
     rows = []
     for item in islice(items, _SHOWN):
-        if isinstance(item, Sample) and item.text is not None and isinstance(item.label, tuple):
-            spans = [part for part in item.label if isinstance(part, Span)]
+        if isinstance(item, Sample) and item.text is not None:
+            label = item.label if isinstance(item.label, tuple) else ()
+            spans = [part for part in label if isinstance(part, Span)]
             marked = "; ".join(f"{item.text[span.start : span.end]} ({span.name})" for span in spans)
             rows.append({"text": item.text[:_LETTERS], "marked": marked})
     return Preview(("text", "marked"), tuple(rows), options=options, task="token_classification")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,25 @@ def open_with(path: Path, options: TableOptions) -> Table:
     return open_table(path, encoding=options.encoding, delimiter=options.delimiter, has_header=options.has_header)
 
 
+def open_as_given(path: Path, given: Mapping[str, Any]) -> Table:
+    """Open a table as far as the user has set how; the rest is detected.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    header = given.get("has_header")
+    return open_table(
+        path,
+        encoding=str(given.get("encoding", "")),
+        delimiter=str(given.get("delimiter", "")),
+        has_header=None if header is None else bool(header),
+    )
+
+
 def preview_table(
     path: Path, given: Mapping[str, Any], *item_roles: str
 ) -> tuple[Preview, Table, list[tuple[Any, ...]]]:
-    """Look at a table and guess its columns.
-
-    Args:
-        path: The file.
-        given: Options that the user has set.
-        item_roles: What columns hold the items: ``"text"``, ``"image"``, both; none: all that have no other role.
+    """Open a table and look at it; see `preview_of`.
 
     Returns:
         The preview, the table and its first rows.
@@ -89,13 +99,21 @@ def preview_table(
     Raises:
         DataError: It cannot be read, or a column that the user names does not exist.
     """
-    header = given.get("has_header")
-    table = open_table(
-        path,
-        encoding=str(given.get("encoding", "")),
-        delimiter=str(given.get("delimiter", "")),
-        has_header=None if header is None else bool(header),
-    )
+    table = open_as_given(path, given)
+    return preview_of(table, given, *item_roles), table, table.head()
+
+
+def preview_of(table: Table, given: Mapping[str, Any], *item_roles: str) -> Preview:
+    """Look at a table and guess its columns.
+
+    Args:
+        table: The table.
+        given: Options that the user has set.
+        item_roles: What columns hold the items: ``"text"``, ``"image"``, both; none: all that have no other role.
+
+    Raises:
+        DataError: A column that the user names does not exist.
+    """
     roles = (*item_roles, "label", "group", "split")
     chosen = {f"{role}_column": str(given[f"{role}_column"]) for role in roles if f"{role}_column" in given}
     table.check_columns(chosen)
@@ -125,7 +143,7 @@ def preview_table(
     options = {**mapping, **{name: value for name, value in given.items() if name not in mapping}}
     if "has_header" not in options and hasattr(table, "has_header"):
         options["has_header"] = bool(table.has_header)
-    preview = Preview(
+    return Preview(
         columns=table.columns,
         rows=preview_rows(table, rows),
         options=options,
@@ -133,7 +151,6 @@ def preview_table(
         count=table.count_rows(),
         notes=tuple(notes),
     )
-    return preview, table, rows
 
 
 class RowReader:
@@ -163,7 +180,16 @@ class RowReader:
         self._place = {name: place for place, name in enumerate(self.columns)}
         self._groups: dict[str, str] = {}
 
-    def read(self, number: int, cells: tuple[Any, ...]) -> Cells | Rejected:
+    def rows(self) -> Iterator[tuple[int, tuple[Any, ...], Cells] | Rejected]:
+        """Yield each row: its number, its cells, and what it has besides its item."""
+        for row in self._table.rows(self.columns):
+            if isinstance(row, Rejected):
+                yield row
+                continue
+            read = self._read(*row)
+            yield read if isinstance(read, Rejected) else (*row, read)
+
+    def _read(self, number: int, cells: tuple[Any, ...]) -> Cells | Rejected:
         """Read a row; rejected with its number where its label or split does not fit."""
         options = self._options
         source = f"{self._table.path.name}, row {number}"

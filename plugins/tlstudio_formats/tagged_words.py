@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlstudio import api
 from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Span, Split, Task, option
 from tlstudio_formats.encodings import check_encoding, detect_encoding
-from tlstudio_formats.lines import lines
+from tlstudio_formats.lines import LONGEST, lines
 from tlstudio_formats.spans import marked_preview
 from tlstudio_formats.values import SPLIT_WORDS
 
-SUFFIXES = frozenset({".conll", ".conll03", ".iob", ".iob2", ".bio", ".txt", ".tsv"})
+_OWN_SUFFIXES = frozenset({".conll", ".conll03", ".iob", ".iob2", ".bio"})
+_SPLITS: dict[str, Split] = {**SPLIT_WORDS, "testa": "validation", "testb": "test"}  # eng.testa: that of CoNLL-2003
+SUFFIXES = _OWN_SUFFIXES | {".txt", ".tsv", ".train", ".dev", ".valid", ".test", ".testa", ".testb"}
 _TAG = re.compile(r"(?:[BIESLUM]-(?P<name>\S+)|[O_])$")
 _BEGINS, _SINGLE = frozenset("BSU"), frozenset("SU")
 _MOST_WORDS = 20_000
+_COUNT_BYTES = 2**24
+_TAGGED = 0.9  # of the first lines; what is wrong with the others is told one by one
 
 
 class TaggedWordsOptions(api.Options):
@@ -29,6 +34,12 @@ class TaggedWordsOptions(api.Options):
     )
     encoding: str = option(
         "", title="Encoding", help="Such as utf-8, cp1252 or gb18030. Empty: it is detected.", advanced=True
+    )
+    labels: Literal["tags", "none"] = option(
+        "tags",
+        title="Labels",
+        help="none: the words alone, the first of each line, with or without tags.",
+        advanced=True,
     )
 
 
@@ -49,14 +60,24 @@ class TaggedWords(DatasetFormat):
         """Look for tags at the end of the first lines."""
         try:
             files = _files(path)
-            return 0.95 if files and _looks_tagged(files[0][0]) else 0.0
+            if not files:
+                return 0.0
+            # By its name it can be nothing else: what is wrong with it is told line by line.
+            otherwise = 0.2 if files[0][0].suffix.lower() in _OWN_SUFFIXES else 0.0
+            return 0.95 if _looks_tagged(files[0][0]) else otherwise
         except (OSError, DataError, LookupError):
             return 0.0
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first sentences with what is marked in them."""
         chosen = TaggedWordsOptions.model_validate(dict(options or {}))
-        return marked_preview(self.read(path, chosen, "token_classification"), chosen.model_dump())
+        preview = marked_preview(self.read(path, chosen, "token_classification"), chosen.model_dump())
+        files = _files(path)
+        told = ", ".join(f"{file.name} ({split})" if split else file.name for file, split in files[:10])
+        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
+        short = sum(file.stat().st_size for file, _ in files) <= _COUNT_BYTES
+        count = sum(1 for _ in self.read(path, chosen, "token_classification")) if short else None
+        return replace(preview, count=count, notes=(f"Read are {told}{more}.",) if path.is_dir() else ())
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
         """Yield one sample a sentence, its words joined by spaces."""
@@ -68,9 +89,9 @@ class TaggedWords(DatasetFormat):
         for file, split in files:
             yield from _sentences(file, split, options, several=len(files) > 1)
 
-    def without_labels(self) -> Mapping[str, Any] | None:
-        """Say that texts without tags are not of this format."""
-        return None
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave the tags out, where there are any."""
+        return {"labels": "none"}
 
 
 def _files(path: Path) -> list[tuple[Path, Split | None]]:
@@ -85,8 +106,8 @@ def _files(path: Path) -> list[tuple[Path, Split | None]]:
 
 
 def _split_of(path: Path) -> Split | None:
-    words = re.split(r"[\W_]+", path.stem.casefold())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+    words = re.split(r"[\W_]+", path.name.casefold())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 
 def _encoding(path: Path, name: str) -> str:
@@ -98,7 +119,7 @@ def _looks_tagged(path: Path) -> bool:
     rows = [cells for cells in found if cells and cells[0] != "-DOCSTART-" and not _is_comment(cells)]
     tagged = [len(cells) > 1 and _TAG.match(cells[-1]) is not None for cells in rows]
     begins = any(cells[-1][:2] in {"B-", "I-", "S-", "U-"} for cells in rows if len(cells) > 1)
-    return bool(rows) and all(tagged[:-1] or tagged) and begins
+    return begins and sum(tagged) >= _TAGGED * len(rows)
 
 
 def _is_comment(cells: Sequence[str]) -> bool:
@@ -110,32 +131,40 @@ def _sentences(
     path: Path, split: Split | None, options: TaggedWordsOptions, *, several: bool
 ) -> Iterator[Sample | Rejected]:
     words: list[tuple[str, str]] = []
-    first, wrong = 1, ""
+    first = 1
+    wrong: Rejected | None = None
     for number, line in _with_end(lines(path, encoding=_encoding(path, options.encoding))):
-        cells = ["too long"] if line is None else line.split()
+        cells = [""] if line is None else line.split()
         if cells and (cells[0] == "-DOCSTART-" or (_is_comment(cells) and not words)):
             continue
         if not cells:
-            where = f"{path.name}, line {first}"
             if wrong:
-                yield Rejected(where, wrong, "Correct it, or leave the sentence out.")
+                yield wrong
             elif words:
-                yield _sample(words, f"{path.stem} {first}" if several else f"line {first}", where, split)
-            words, wrong = [], ""
-            continue
-        if not words and not wrong:
-            first = number
-        place = options.tag_column - 1 if options.tag_column else len(cells) - 1
-        if wrong:
-            continue
-        if len(cells) < 2 or place >= len(cells):
-            wrong = f'Line {number} has no tag: "{" ".join(cells)[:80]}".'
-        elif not _TAG.match(cells[place]):
-            wrong = f'The tag "{cells[place][:80]}" in line {number} is neither O nor like B-PER.'
-        elif len(words) >= _MOST_WORDS:
-            wrong = f"It has more than {_MOST_WORDS:,} words."
-        else:
-            words.append((cells[0].replace("\0", ""), cells[place]))
+                name = f"{path.stem} {first}" if several else f"line {first}"
+                yield _sample(words, name, f"{path.name}, line {first}", split, marked=options.labels == "tags")
+            words, wrong = [], None
+        elif not wrong:
+            first = first if words else number
+            tag, why = _tag(cells, options)
+            if line is None:
+                why = f"It is longer than {LONGEST:,} letters."
+            elif len(words) >= _MOST_WORDS:
+                why = f"Its sentence has more than {_MOST_WORDS:,} words."
+            words.append((cells[0].replace("\0", ""), tag))
+            if why:
+                wrong = Rejected(f"{path.name}, line {number}", why, "Correct it, or leave its sentence out.")
+
+
+def _tag(cells: Sequence[str], options: TaggedWordsOptions) -> tuple[str, str]:
+    """The tag of a word, and why it has none."""
+    if options.labels == "none":
+        return "O", ""
+    place = options.tag_column - 1 if options.tag_column else len(cells) - 1
+    if len(cells) < 2 or place >= len(cells):
+        return "O", f'It has no tag: "{" ".join(cells)[:80]}".'
+    tag = cells[place]
+    return tag, "" if _TAG.match(tag) else f'Its tag "{tag[:80]}" is neither O nor like B-PER.'
 
 
 def _with_end(numbered: Iterator[tuple[int, str | None]]) -> Iterator[tuple[int, str | None]]:
@@ -143,7 +172,7 @@ def _with_end(numbered: Iterator[tuple[int, str | None]]) -> Iterator[tuple[int,
     yield 0, ""  # the last sentence may lack its blank line
 
 
-def _sample(words: list[tuple[str, str]], name: str, where: str, split: Split | None) -> Sample:
+def _sample(words: list[tuple[str, str]], name: str, where: str, split: Split | None, *, marked: bool) -> Sample:
     """Join words to a text; a tag that goes on with what has not begun begins it, as conlleval takes it."""
     spans: list[Span] = []
     start, inside = 0, ""
@@ -159,4 +188,5 @@ def _sample(words: list[tuple[str, str]], name: str, where: str, split: Split | 
             spans[-1] = Span(label, spans[-1].start, end)
             inside = "" if kind in "EL" else label
         start = end + 1
-    return Sample(id=name, text=" ".join(word for word, _ in words), label=tuple(spans), split=split, source=where)
+    text = " ".join(word for word, _ in words)
+    return Sample(id=name, text=text, label=tuple(spans) if marked else None, split=split, source=where)

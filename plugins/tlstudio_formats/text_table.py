@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
+from tlstudio.api import Preview, Rejected, Sample, Source, Task, option
 from tlstudio_formats.columns import guess_columns
-from tlstudio_formats.sources import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, open_table
+from tlstudio_formats.sources import SPREADSHEET_SUFFIXES, Table
+from tlstudio_formats.table_format import TableFormat
+from tlstudio_formats.table_notes import who_rated_what
 from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
 from tlstudio_formats.values import as_text
 
@@ -29,7 +32,7 @@ class TextTableOptions(TableOptions, TextColumn):  # in this order the form begi
     """How a table of texts is read."""
 
 
-class TextTable(DatasetFormat):
+class TextTable(TableFormat):
     """CSV, TSV, JSON lines or Parquet: one text a row."""
 
     name = "text_table"
@@ -37,21 +40,17 @@ class TextTable(DatasetFormat):
     description = "A CSV, TSV, JSONL or Parquet file with a column of texts and one of labels."
     modality = "text"
     Options = TextTableOptions
+    unreadable = 0.02
 
-    def detect(self, path: Path) -> float:
+    def look(self, source: Source) -> float:
+        """Take a spreadsheet, too, so that the user is told what to do with it."""
+        score = super().look(source)
+        spreadsheet = source.path.suffix.lower() in SPREADSHEET_SUFFIXES and source.path.is_file()
+        return max(score, 0.01) if spreadsheet else score
+
+    def fit(self, table: Table) -> float:
         """Look at the columns of the first rows."""
-        suffix = path.suffix.lower()
-        try:
-            if not path.is_file():
-                return 0.0
-            if suffix in SPREADSHEET_SUFFIXES:
-                return 0.01  # so that the user is told what to do with a spreadsheet
-            if suffix not in TABLE_SUFFIXES:
-                return 0.0
-            table = open_table(path)
-            found = guess_columns(table.columns, table.head(100), ("image", "text", "label"))
-        except (DataError, OSError, ValueError):
-            return 0.02 if suffix in TABLE_SUFFIXES else 0.0
+        found = guess_columns(table.columns, table.head(100), ("image", "text", "label"))
         if not found["text"]:
             return 0.1
         score = 0.9 if found["label"] else 0.6
@@ -59,7 +58,8 @@ class TextTable(DatasetFormat):
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows and guess the columns."""
-        return preview_table(path, options or {}, "text")[0]
+        found, table, _ = preview_table(path, options or {}, "text")
+        return replace(found, notes=(*found.notes, *who_rated_what(table.columns, options or {})))
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
         """Yield one sample a row; its id tells the row."""
@@ -71,15 +71,11 @@ class TextTable(DatasetFormat):
         reader = RowReader(
             table, options, task, {"text_column": options.text_column, "pair_column": options.pair_column}
         )
-        for row in table.rows(reader.columns):
+        for row in reader.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = reader.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             text = as_text(reader.cell(cells, options.text_column)).replace("\0", "").strip()
             if not text:
                 yield Rejected(read.source, "It has no text.", "Write its text, or leave the row out.")

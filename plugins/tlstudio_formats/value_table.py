@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tlstudio import api
-from tlstudio.api import DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
+from tlstudio.api import DataError, Preview, Rejected, Sample, Task, option
 from tlstudio_formats.cells import CellReader, cell_reader, columns_in, words_in
 from tlstudio_formats.column_names import ID_NAMES, LABEL_NAMES, TEXT_NAMES
 from tlstudio_formats.columns import Look, guess_columns, look_at, named
-from tlstudio_formats.sources import TABLE_SUFFIXES, Table, open_table
-from tlstudio_formats.table_options import RowReader, TableOptions, open_with, preview_table
+from tlstudio_formats.sources import Table
+from tlstudio_formats.table_format import TableFormat
+from tlstudio_formats.table_notes import goes_on, who_rated_what
+from tlstudio_formats.table_options import RowReader, TableOptions, open_as_given, open_with, preview_table
 from tlstudio_formats.values import as_text
 
 _FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
@@ -56,7 +58,7 @@ class ValueTableOptions(TableOptions, ValueColumns):  # in this order the form b
     """How a table of values is read."""
 
 
-class ValueTable(DatasetFormat):
+class ValueTable(TableFormat):
     """CSV, TSV, JSON lines or Parquet: a sample a row, its cells being what is learned from."""
 
     name = "table"
@@ -68,21 +70,15 @@ class ValueTable(DatasetFormat):
     modality = "table"
     Options = ValueTableOptions
 
-    def detect(self, path: Path) -> float:
+    def fit(self, table: Table) -> float:
         """Look for several columns of values and none of texts or files."""
-        try:
-            if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
-                return 0.0
-            table = open_table(path)
-            return _fit(table, table.head(200))
-        except (DataError, OSError, ValueError):
-            return 0.0
+        return _fit(table, table.head(200))
 
     def preview(self, path: Path, options: Mapping[str, Any] | None = None) -> Preview:
         """Show the first rows, and say what each column was taken for."""
         given = dict(options or {})
         if "label_column" not in given:
-            table = open_table(path, encoding=str(given.get("encoding", "")), delimiter=str(given.get("delimiter", "")))
+            table = open_as_given(path, given)
             guess, sure = guess_label(table, table.head(200))
             found, table, rows = preview_table(path, {**given, "label_column": guess})
             notes = [] if sure else [f'No column is named as what is to be learned: the last, "{guess}", is suggested.']
@@ -103,6 +99,7 @@ class ValueTable(DatasetFormat):
             if of_kind:
                 more = f" and {len(of_kind) - 12} more" if len(of_kind) > 12 else ""
                 notes.append(f"{words}: {', '.join(of_kind[:12])}{more}.")
+        notes += who_rated_what(table.columns, given) or goes_on(table, rows, given)
         return Preview(found.columns, found.rows, suggested, found.task, found.count, (*found.notes, *notes))
 
     def read(self, path: Path, options: api.Options, task: Task) -> Iterator[Sample | Rejected]:
@@ -116,15 +113,11 @@ class ValueTable(DatasetFormat):
                 f"No column of {path.name} is left to learn from.", "Leave out fewer.", path=path, field="columns"
             )
         rows = RowReader(table, options, task, {f"column {place}": each.name for place, each in enumerate(readers)})
-        for row in table.rows(rows.columns):
+        for row in rows.rows():
             if isinstance(row, Rejected):
                 yield row
                 continue
-            number, cells = row
-            read = rows.read(number, cells)
-            if isinstance(read, Rejected):
-                yield read
-                continue
+            number, cells, read = row
             try:
                 values = {reader.name: reader(rows.cell(cells, reader.name)) for reader in readers}
             except ValueError as error:

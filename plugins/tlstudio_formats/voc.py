@@ -15,7 +15,6 @@ from tlstudio.api.files import check_plain_file, read_text
 from tlstudio.api.images import IMAGE_SUFFIXES
 from tlstudio_formats.boxes import (
     BoxOptions,
-    SizeProblem,
     boxes_preview,
     checked_size,
     inside,
@@ -189,8 +188,8 @@ def _sample(
     read: _Annotation, image: Path, name: str, split: Split | None, options: VocOptions, source: str
 ) -> Sample | Rejected:
     size = checked_size(image, (read.width, read.height))
-    if isinstance(size, SizeProblem):
-        return Rejected(source, size.reason, size.remedy)
+    if isinstance(size, DataError):
+        return Rejected.because(source, size)
     boxes = []
     for thing in read.things:
         if thing.difficult and options.difficult == "leave_out":

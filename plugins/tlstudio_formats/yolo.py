@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlstudio import api
 from tlstudio.api import Box, DataError, DatasetFormat, Preview, Rejected, Sample, Task, option
 from tlstudio.api.files import check_plain_file, read_text
-from tlstudio_formats.boxes import BoxOptions, SizeProblem, boxes_preview, checked_size, is_image, number, split_in
+from tlstudio_formats.boxes import BoxOptions, boxes_preview, checked_size, images_in, is_image, number, split_in
 from tlstudio_formats.walking import entries, relative, walk
 
 _MOST_BYTES = 2**22  # of the labels of an image
@@ -29,6 +29,9 @@ class YoloOptions(BoxOptions):
         title="Names of the classes",
         help="data.yaml, or a text file with one name a line. Empty: it is looked for in the folder.",
         browse="file",
+    )
+    labels: Literal["boxes", "none"] = option(
+        "boxes", title="Labels", help="none: all images, without their boxes.", advanced=True
     )
 
 
@@ -83,8 +86,15 @@ class YoloBoxes(DatasetFormat):
         if not isinstance(options, YoloOptions):
             raise TypeError("options must be YoloOptions")
         root = _existing_root(path)
+        if options.labels == "none":
+            yield from images_in(root)
+            return
         found = _names(path, root, options)
         yield from _Source(root, found.names if found else (), options).samples()
+
+    def without_labels(self) -> Mapping[str, Any]:
+        """Leave the boxes out, right or wrong."""
+        return {"labels": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +143,8 @@ class _Source:
     def _sample(self, image: Path) -> Sample | Rejected:
         source = relative(image, self.root)
         size = checked_size(image)
-        if isinstance(size, SizeProblem):
-            return Rejected(source, size.reason, size.remedy)
+        if isinstance(size, DataError):
+            return Rejected.because(source, size)
         labels = _labels_of(image)
         try:
             lines = _lines(labels) if labels.is_file() else []

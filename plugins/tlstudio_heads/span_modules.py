@@ -199,7 +199,10 @@ class AnswerModule(TokenHead):
     def decode(
         self, output: Tensor, inputs: Mapping[str, Tensor] = NO_INPUTS, samples: Sequence[Sample] = ()
     ) -> list[Prediction]:
-        """Return the likeliest answer of each question, or no span where none is likelier."""
+        """Return the likeliest answer of each question, or no span where none is likelier.
+
+        Its confidence is the probability of its first token times that of its last, by the softmax over all tokens.
+        """
         offsets = inputs["offsets"]
         in_text = offsets[:, :, 1] > offsets[:, :, 0]
         in_text[:, 0] = True

@@ -18,6 +18,7 @@ from tlstudio_methods.mmd import Mmd
 from tlstudio_methods.momentum_contrast import MomentumContrast
 from tlstudio_methods.pseudo_labels import PseudoLabels
 from tlstudio_methods.sam import SAM
+from tlstudio_methods.snapshots import Snapshots
 from tlstudio_methods.wise_ft import WiSEFT
 
 TLSTUDIO_API = "1.0"
@@ -39,6 +40,7 @@ def register_methods() -> Sequence[Method]:
         SAM(),
         EMA(),
         SWA(),
+        Snapshots(),
         WiSEFT(),
         Distillation(),
         LearningWithoutForgetting(),

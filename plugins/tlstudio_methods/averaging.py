@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlstudio import api
-from tlstudio.api import Method, Options, option, options_as
+from tlstudio.api import Method, Options, Problem, Setting, option, options_as
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
 
-__all__ = ["EMA", "SWA", "EMAOptions", "SWAOptions"]
+__all__ = ["EMA", "SWA", "EMAOptions", "SWAOptions", "first_averaged"]
 
 
 class EMAOptions(Options):
@@ -62,7 +63,7 @@ class SWAOptions(Options):
 class EMA(Method):
     """Exponential moving average of the weights (Polyak and Juditsky 1992), as in timm's ModelEmaV2 and V3.
 
-    Running statistics are averaged as well, whole numbers taken over.
+    Running statistics of BatchNorm are averaged as well, other buffers taken over.
     """
 
     name = "ema"
@@ -98,9 +99,21 @@ class SWA(Method):
     excludes = ("ema",)
     Options = SWAOptions
 
+    def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
+        """Refuse the mean of one epoch; see `Method`."""
+        if setting.epochs - first_averaged(options_as(SWAOptions, options).start, setting.epochs) > 1:
+            return ()
+        what = f"of {setting.epochs} epochs, the weights of the last alone would be averaged."
+        return [Problem("start", what, "Begin earlier, or raise training.epochs.")]
+
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Wait for the first epoch that counts."""
         from tlstudio_methods.averaging_module import SWAModule
 
         chosen = options_as(SWAOptions, options)
         return SWAModule(context, start=chosen.start, rate=chosen.rate)
+
+
+def first_averaged(start: float, epochs: int) -> int:
+    """Number, from 0, of the first epoch that counts: the last one always does."""
+    return min(int(start * epochs), epochs - 1)

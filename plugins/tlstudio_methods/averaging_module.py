@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.api.nn import set_train_mode
+from tlstudio_methods.averaging import first_averaged
 
 __all__ = ["EMAModule", "SWAModule"]
 
@@ -82,6 +83,9 @@ class AverageModule(MethodModule):
 class EMAModule(AverageModule):
     """After each step, ``average = decay * average + (1 - decay) * weights``; the first step is taken over as it is.
 
+    So are, at each step, whole numbers and what else is no weight and no running statistics of BatchNorm: what a head
+    has noted of samples, say, is not to be mixed with what it has noted of others.
+
     Args:
         context: The run.
         decay: Highest decay.
@@ -92,12 +96,18 @@ class EMAModule(AverageModule):
         super().__init__(context)
         self._decay = decay
         self._power = power
+        model = context.model
+        mixed = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        for name, layer in model.named_modules(remove_duplicate=False):
+            if isinstance(layer, _BatchNorm):
+                mixed |= {f"{name}.running_mean", f"{name}.running_var"}
+        self._mixed = [number for number, name in enumerate(self._names) if name in mixed]
 
     def after_step(self) -> None:
-        """Take in the weights and running statistics; whole numbers are taken over."""
+        """Take in what the step has made."""
         decay = self._decay_at(self.averaged)
         averages, values = self.averages(), self.values()
-        means = [number for number, value in enumerate(values) if value.is_floating_point()]
+        means = [number for number in self._mixed if values[number].is_floating_point()]
         if decay and means:
             get_ema_multi_avg_fn(decay)([averages[n] for n in means], [values[n] for n in means], self.averaged)
         else:
@@ -129,7 +139,7 @@ class SWAModule(AverageModule):
 
     def __init__(self, context: MethodContext, *, start: float, rate: float) -> None:
         super().__init__(context)
-        self._first = min(int(start * context.epochs), context.epochs - 1)  # of the epochs, from 0
+        self._first = first_averaged(start, context.epochs)
         self._rate = rate
         self._epoch = 0
         learned = {name for name, _ in context.model.named_parameters(remove_duplicate=False)}

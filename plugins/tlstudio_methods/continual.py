@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option, options_as
 from tlstudio.api.methods import dataset_names
+from tlstudio_methods.domains import named_twice
 from tlstudio_methods.earlier_runs import earlier_run_option, forgetting_problems
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class Replay(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse data whose labels the head cannot learn; see `Method`."""
-        found = []
-        if not setting.streams:
+        names = dataset_names(options_as(ReplayOptions, options).datasets)
+        found = named_twice(names, "datasets")
+        if not names:
             found.append(Problem("datasets", "no data set is named.", "Name one, or switch replay off."))
         for name, info in setting.streams.items():
             if info.target is None:
@@ -142,6 +144,9 @@ class EWC(Method):
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse where nothing of the earlier run could be forgotten or measured; see `Method`."""
         found = forgetting_problems(setting, options_as(EWCOptions, options).run, "run")
+        if setting.strategy.adds:
+            what = f"{self.title} holds the weights of the backbone, and {setting.strategy.title} leaves these as they "
+            found.append(Problem("", f"{what}are.", "Choose a strategy under which they learn, such as full."))
         earlier, learned = setting.streams[EARLIER].target, setting.models[EARLIER]
         if earlier is not None and (earlier.task != learned.task or not set(earlier.classes) <= set(learned.classes)):
             what = "the data set is not what the earlier run has learned."

@@ -53,6 +53,8 @@ class ReplayModule(MethodModule):
 class EWCModule(MethodModule):
     """Adds ``lambda / 2 * sum_i F_i (w_i - w*_i)^2`` over the weights of the backbone (eq. 3 of the paper).
 
+    The head is held likewise where it is that of the earlier run, taken over with the same classes.
+
     F is the diagonal of the Fisher information of the earlier model: the mean over its samples of the squared gradient
     of the log-likelihood of the true label (the empirical Fisher), measured sample by sample in evaluation mode.
 
@@ -80,6 +82,10 @@ class EWCModule(MethodModule):
             )
         self._own = list(own.values())
         self._earlier = list(earlier.values())
+        heads = context.model.head, context.models[name].head
+        if context.head_taken_over and heads[0].target.classes == heads[1].target.classes:
+            self._own += heads[0].parameters()
+            self._earlier += heads[1].parameters()
         for number, parameter in enumerate(self._earlier):
             self.register_buffer(f"first_{number}", parameter.detach().clone())
             self.register_buffer(f"fisher_{number}", torch.zeros_like(parameter))

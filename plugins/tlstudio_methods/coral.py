@@ -8,8 +8,8 @@ from tlstudio import api
 from tlstudio.api import option, options_as
 from tlstudio_methods.domains import (
     HOW_TO_MEASURE,
-    Adaptation,
-    AdaptationOptions,
+    Alignment,
+    AlignmentOptions,
     Schedule,
     schedule_option,
     strength_option,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Coral", "CoralOptions"]
 
 
-class CoralOptions(AdaptationOptions):
+class CoralOptions(AlignmentOptions):
     """Options of Deep CORAL."""
 
     strength: float = strength_option(
@@ -37,7 +37,7 @@ class CoralOptions(AdaptationOptions):
     )
 
 
-class Coral(Adaptation):
+class Coral(Alignment):
     """Deep CORAL (Sun and Saenko 2016, arXiv:1607.01719).
 
     The paper aligns what its last layer gives, and chooses lambda so that both losses are roughly the same at the end.

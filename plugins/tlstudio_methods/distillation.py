@@ -96,13 +96,17 @@ class LwFOptions(Options):
 
 
 class LearningWithoutForgetting(Method):
-    """Learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282)."""
+    """Learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282).
+
+    Of classes of one head, those are held that the new samples do not have, as in LwF.MC (Rebuffi et al. 2017,
+    arXiv:1611.07725), with the loss of the first paper.
+    """
 
     name = "lwf"
     title = "Learning without forgetting (LwF)"
     description = (
-        "Keeps what an earlier run could do while a new task is learned, without its data: on the new samples, a copy "
-        "of the earlier head must go on saying what it has said. Start this run from that one."
+        "Keeps what an earlier run could do while a new task is learned, without its data: what that run says of the "
+        "new samples must go on being said. Start this run from that one."
     )
     kind = "two domains"
     source = "Li and Hoiem 2016, arXiv:1606.09282"
@@ -123,7 +127,7 @@ class LearningWithoutForgetting(Method):
         return _wrong_task(setting) + forgetting_problems(setting, teacher, TEACHER)
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
-        """Copy the earlier head."""
+        """Build the loss."""
         from tlstudio_methods.distillation_module import LwFModule
 
         chosen = options_as(LwFOptions, options)

@@ -13,7 +13,7 @@ from tlstudio.api import RunError, TargetInfo
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
 from tlstudio.api.nn import TransferModel
 
-__all__ = ["DistillationModule", "LwFModule", "imitation_loss"]
+__all__ = ["DistillationModule", "LwFModule", "held_outputs", "imitation_loss"]
 
 
 def imitation_loss(student: Tensor, teacher: Tensor, task: str, temperature: float) -> Tensor:
@@ -68,10 +68,7 @@ class DistillationModule(MethodModule):
     def losses(self, step: TrainingStep, losses: Tensor) -> Tensor:
         """Mix the losses of labels and teacher."""
         wanted = _outputs(self.context.models[self._name], step.views[self._name])
-        if self._order:
-            wanted = wanted[:, self._order]
-        else:  # standardised by other labels
-            wanted = (wanted * self._taught.std + self._taught.mean - self._own.mean) / self._own.std
+        wanted = wanted[:, self._order] if self._order else restandardised(wanted, self._taught, self._own)
         imitated = imitation_loss(step.computed()[1], wanted, self._own.task, self._temperature)
         self._apart = imitated.detach().mean()
         return losses * (1 - self._weight) + imitated * self._weight
@@ -81,8 +78,30 @@ class DistillationModule(MethodModule):
         return {"imitation loss": float(self._apart)}
 
 
+def held_outputs(taught: TargetInfo, own: TargetInfo) -> tuple[list[int], list[int]] | None:
+    """Say which outputs of an earlier head a new one holds, and where it has them; `None`: it does not know them all.
+
+    Of classes, these are the ones that the new samples do not have: nothing else would keep them, and of the others the
+    labels tell. Where they have all, all are held.
+
+    Args:
+        taught: What the earlier head has learned.
+        own: What the new one learns.
+    """
+    if taught.task != own.task or not set(taught.classes) <= set(own.classes):
+        return None
+    counts = dict(zip(own.classes, own.class_counts, strict=True))
+    held = [name for name in taught.classes if not counts[name]]
+    least = 2 if own.task == "classification" else 1  # of one class, there is no distribution
+    names = held if len(held) >= least else taught.classes
+    return [taught.classes.index(name) for name in names], [own.classes.index(name) for name in names]
+
+
 class LwFModule(MethodModule):
-    """Adds lambda times what a copy of the earlier head says other than the earlier model, on the new samples.
+    """Adds lambda times how far what is said of the new samples is from what the earlier model says of them.
+
+    A head that knows all classes of the earlier one says it itself, as it is what is kept of them (see `held_outputs`).
+    Else a copy of the earlier head does, which learns along and is left behind.
 
     Args:
         context: The run.
@@ -107,21 +126,33 @@ class LwFModule(MethodModule):
         self._name = name
         self._strength = strength
         self._temperature = temperature
-        self._task = earlier.head.target.task
-        self.old_head = copy.deepcopy(earlier.head).requires_grad_(True)
+        self._taught, self._own = earlier.head.target, context.model.head.target
+        self._held = held_outputs(self._taught, self._own)
+        self.old_head = copy.deepcopy(earlier.head).requires_grad_(True) if self._held is None else None
         self._forgotten = torch.zeros(())
 
     def extra_loss(self, step: TrainingStep) -> Tensor:
-        """The old head must go on saying what it has said."""
+        """What the earlier model has said must go on being said."""
         wanted = _outputs(self.context.models[self._name], step.views[self._name])
-        now = self.old_head(step.computed()[0]).float()
-        loss = imitation_loss(now, wanted, self._task, self._temperature).mean()
+        features, now = step.computed()
+        if self.old_head is not None:
+            now = self.old_head(features).float()
+        elif self._held and self._held[0]:
+            wanted, now = wanted[:, self._held[0]], now[:, self._held[1]]
+        else:
+            wanted = restandardised(wanted, self._taught, self._own)
+        loss = imitation_loss(now, wanted, self._taught.task, self._temperature).mean()
         self._forgotten = loss.detach()
         return loss * self._strength
 
     def quantities(self) -> Mapping[str, float]:
         """How far the model has come from what it said of these samples."""
         return {"drift of the earlier task": float(self._forgotten)}
+
+
+def restandardised(values: Tensor, taught: TargetInfo, own: TargetInfo) -> Tensor:
+    """Standardise numbers by the labels of one run that were standardised by those of another."""
+    return (values * taught.std + taught.mean - own.mean) / own.std
 
 
 def _outputs(model: TransferModel, inputs: dict[str, Tensor]) -> Tensor:

@@ -12,14 +12,19 @@ __all__ = [
     "HOW_TO_MEASURE",
     "Adaptation",
     "AdaptationOptions",
+    "Alignment",
+    "AlignmentOptions",
     "Schedule",
     "backbone_problems",
     "learns_alone",
+    "named_twice",
     "schedule_option",
     "strength_option",
 ]
 
 Schedule = Literal["constant", "linear", "sigmoid", "falling"]
+_ONE_VECTOR = ("pooled", "parts")
+"""The features from which heads compute one vector a sample."""
 
 HOW_TO_MEASURE = (
     "The run is validated and tested on the data set that it is of; how good it is on the target, a target with labels "
@@ -66,14 +71,30 @@ class AdaptationOptions(Options):
     )
 
 
+class AlignmentOptions(AdaptationOptions):
+    """Options of what brings the distributions of two domains together."""
+
+    layers: Literal["outputs", "features", "both"] = option(
+        "features",
+        title="What is aligned",
+        help="The pooled features, the outputs of the head above them, or both.",
+    )
+
+
 def learns_alone(task: Task) -> bool:
     """Whether a head of a task takes any sample, also of another data set and without a label."""
     return task != "recommendation" and TASKS[task].label != "none"
 
 
+def named_twice(names: Sequence[str], where: str) -> list[Problem]:
+    """Say which data sets are named more than once in an option."""
+    double = sorted({name for name in names if names.count(name) > 1})
+    return [Problem(where, f"{', '.join(double)}: named more than once.", "Name each once.")] if double else []
+
+
 def backbone_problems(title: str, setting: Setting) -> list[Problem]:
     """Refuse strategies under which the backbone, which is what domains have in common, stays as it is."""
-    if not setting.strategy.caches_features(setting.strategy_options):
+    if not setting.strategy.keeps_backbone(setting.strategy_options):
         return []
     what = f"{title} teaches the backbone, which stays as it is under {setting.strategy.title}."
     return [Problem("", what, "Choose a strategy under which the backbone learns, such as full.")]
@@ -109,3 +130,15 @@ class Adaptation(Method):
         """Ask for the target, in one batch with the source, so that BatchNorm sees both as they come later."""
         chosen = options_as(AdaptationOptions, options)
         return [DataStream("target", chosen.target, ratio=chosen.ratio, together=True)] if chosen.target else []
+
+
+class Alignment(Adaptation):
+    """What brings the distributions of vectors of source and target together."""
+
+    def problems(self, setting: Setting, options: Options) -> Sequence[Problem]:
+        """Refuse outputs that are no one vector a sample, as well; see `Adaptation`."""
+        found = list(super().problems(setting, options))
+        if options_as(AlignmentOptions, options).layers != "features" and setting.head.requires not in _ONE_VECTOR:
+            what = f"{setting.head.title} gives outputs for places in a sample, which differ from sample to sample."
+            found.append(Problem("layers", what, "Set it to features."))
+        return found

@@ -29,7 +29,7 @@ def forgetting_problems(setting: Setting, run: str, where: str) -> list[Problem]
     if setting.starts_from != run:
         what = "the run does not start from this one: it has nothing of it to forget."
         found.append(Problem(where, what, "Set backbone.start_from to the same run."))
-    if setting.strategy.caches_features(setting.strategy_options):
+    if setting.strategy.keeps_backbone(setting.strategy_options):
         what = f"{setting.strategy.title} leaves the backbone as it is: nothing is forgotten."
         found.append(Problem("", what, "Choose a strategy under which the backbone learns."))
     return found

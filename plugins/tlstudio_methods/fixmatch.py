@@ -54,15 +54,8 @@ class FixMatch(Method):
     Options = FixMatchOptions
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse tasks without classes, and data that cannot be varied; see `Method`."""
-        found = list(class_problems(self.title, setting))
-        if setting.modality == "table":
-            what = f"{self.title} compares variations of a sample, and rows cannot be varied."
-            found.append(Problem("", what, "Use pseudo_labels, which needs none."))
-        strong = options_as(FixMatchOptions, options).strong
-        if strong != "strong" and setting.modality != "image":
-            found.append(Problem("strong", f"{strong} varies images alone.", "Leave it at strong."))
-        return found
+        """Refuse tasks without classes; see `Method`."""
+        return class_problems(self.title, setting)
 
     def streams(self, options: api.Options) -> Sequence[DataStream]:
         """Ask for unlabelled samples, lightly and strongly varied; see `Method`."""

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from tlstudio import api
 from tlstudio.api import TASKS, DataStream, Method, Options, Problem, Setting, option, options_as
 from tlstudio.api.methods import dataset_names
-from tlstudio_methods.domains import Schedule, backbone_problems, learns_alone, schedule_option, strength_option
+from tlstudio_methods.domains import (
+    Schedule,
+    backbone_problems,
+    learns_alone,
+    named_twice,
+    schedule_option,
+    strength_option,
+)
 
 if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -62,8 +69,7 @@ class Joint(Method):
         problems = backbone_problems(self.title, setting)
         if not names:
             problems.append(Problem("source", "no data set is named.", "Name the data set that is learned as well."))
-        if double := sorted({name for name in names.values() if list(names.values()).count(name) > 1}):
-            problems.append(Problem("source", f"{', '.join(double)}: named more than once.", "Name each once."))
+        problems += named_twice(list(names.values()), "source")
         for stream, name in names.items():
             target = setting.streams[stream].target
             if target is None:

@@ -44,7 +44,7 @@ class L2SP(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse strategies under which the backbone stays as it is; see `Method`."""
-        if setting.strategy.caches_features(setting.strategy_options):
+        if setting.strategy.keeps_backbone(setting.strategy_options):
             what = f"{setting.strategy.title} leaves the backbone as it is: there is nothing to pull."
             return [Problem("", what, "Choose a strategy under which the backbone learns, such as full.")]
         return ()

@@ -97,13 +97,13 @@ class Mixup(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse labels that lie somewhere in a sample, and features that are not one vector; see `Method`."""
-        if setting.task not in TASKS:
-            return [_wrong_task(self.title)]
+        found = _against_mixing(self.title, setting)
         images = setting.modality == "image" and options_as(MixupOptions, options).level == "auto"
-        if not images and (setting.head.requires not in ("pooled", "parts") or setting.head.reads_inputs):
+        one_vector = setting.head.requires in ("pooled", "parts") and not setting.head.reads_inputs
+        if setting.task in TASKS and not (images or one_vector):
             what = f"The head '{setting.head.name}' does not take one vector of features a sample, which is mixed."
-            return [Problem("", what, "Choose another head.")]
-        return ()
+            found.append(Problem("", what, "Choose another head."))
+        return found
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Mix with shares from a Beta distribution."""
@@ -136,9 +136,11 @@ class CutMix(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse what is no image, and labels that lie somewhere in it; see `Method`."""
+        found = _against_mixing(self.title, setting)
         if setting.modality != "image":
-            return [Problem("", f"{self.title} needs images.", "Choose mixup, which mixes features of anything.")]
-        return [_wrong_task(self.title)] if setting.task not in TASKS else ()
+            what = f"{self.title} needs images."
+            found.append(Problem("", what, "Choose mixup, which mixes features of anything."))
+        return found
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Paste rectangles whose areas come from a Beta distribution."""
@@ -155,6 +157,13 @@ class CutMix(Method):
         )
 
 
-def _wrong_task(title: str) -> Problem:
-    what = f"{title} is for labels of a sample as a whole: classes, several labels or a number."
-    return Problem("", what, "Take it out.")
+def _against_mixing(title: str, setting: Setting) -> list[Problem]:
+    """Say why there is nothing to be mixed."""
+    found = []
+    if setting.task not in TASKS:
+        what = f"{title} is for labels of a sample as a whole: classes, several labels or a number."
+        found.append(Problem("", what, "Take it out."))
+    if setting.batch_size < 2:
+        what = f"{title} mixes samples of one batch, and there is one in each."
+        found.append(Problem("probability", what, "Set training.batch_size to 2 or more."))
+    return found

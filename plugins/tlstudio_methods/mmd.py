@@ -8,8 +8,8 @@ from tlstudio import api
 from tlstudio.api import option, options_as
 from tlstudio_methods.domains import (
     HOW_TO_MEASURE,
-    Adaptation,
-    AdaptationOptions,
+    Alignment,
+    AlignmentOptions,
     Schedule,
     schedule_option,
     strength_option,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Mmd", "MmdOptions"]
 
 
-class MmdOptions(AdaptationOptions):
+class MmdOptions(AlignmentOptions):
     """Options of DAN."""
 
     strength: float = strength_option(1.0, "Weight of the squared discrepancy beside the loss.")
@@ -55,7 +55,7 @@ class MmdOptions(AdaptationOptions):
     )
 
 
-class Mmd(Adaptation):
+class Mmd(Alignment):
     """Multi-kernel MMD of deep features (Long et al. 2015, arXiv:1502.02791; Gretton et al. 2012).
 
     Kernels are ``exp(-||x - y||^2 / gamma)`` with gamma at and around the median squared distance of the batch. The

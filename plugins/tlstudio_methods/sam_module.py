@@ -18,7 +18,8 @@ class SAMModule(MethodModule):
 
     With ASAM, ``e = rho * T^2 g / ||T g||`` with ``T = |w| + eta`` (Kwon et al., equation 7 and section 4). Neither
     changes when g is scaled, as in 16 bits. The norm is that of all parameters of the model that learn; those of other
-    methods stay where they are. Of a step that is made of several batches, each has a push of its own.
+    methods stay where they are. Of a step that is made of several batches, each has a push of its own. Both gradients
+    are of the same loss: what is random in it, such as dropout and the shares of mixup, is drawn alike.
 
     Args:
         context: The run.
@@ -37,7 +38,8 @@ class SAMModule(MethodModule):
         modules = self.context.modules()
         earlier = [(parameter, parameter.grad) for module in modules for parameter in module.parameters()]
         _forget(parameter for parameter, _ in earlier)
-        losses = compute()
+        with _drawn_again(modules):
+            losses = compute()
         with self._pushed([p for p in self.context.model.parameters() if p.grad is not None]):
             _forget(parameter for parameter, _ in earlier)
             with _statistics_kept(modules):
@@ -77,6 +79,14 @@ class SAMModule(MethodModule):
 def _forget(parameters: Iterator[nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = None
+
+
+@contextlib.contextmanager
+def _drawn_again(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """What is drawn inside is drawn once more behind it."""
+    devices = {parameter.device for module in modules for parameter in module.parameters()}
+    with torch.random.fork_rng(devices=[device for device in devices if device.type == "cuda"]):
+        yield
 
 
 @contextlib.contextmanager

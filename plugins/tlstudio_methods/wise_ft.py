@@ -36,7 +36,7 @@ class WiSEFT(Method):
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse runs that have no first model, or none that changes; see `Method`."""
         strategy = setting.strategy
-        if strategy.caches_features(setting.strategy_options):
+        if strategy.keeps_backbone(setting.strategy_options):
             what = f"{strategy.title} leaves the backbone as it is: start and end are the same model."
             return [Problem("", what, "Choose the strategy lp_ft.")]
         if not (strategy.head_first or setting.head_taken_over):

@@ -25,6 +25,8 @@ Target = Literal["auto", "attention", "all-linear"]
 class AddedStrategy(FineTuningStrategy):
     """What these strategies have in common: all that learns is what `add` puts in, and the head."""
 
+    adds = True
+
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend rates above those of full fine-tuning, as what is added starts at nothing."""
         return fine_tuning_options(situation, learning_rate=2e-3 if situation.modality == "image" else 1e-3)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from tlstudio.api.nn import HeadModule, LayerGroup, ParamGroup, TransferModel
 
+LEAST_STEPS = 60
+"""Fine-tuning on few samples fails for want of steps: a few epochs of one batch each hardly move the head (Mosbach et
+al. 2021, arXiv:2006.04884; Zhang et al. 2021, arXiv:2006.05987, section 6). These ask for more still, on a GPU."""
+
 
 def head_lr_factor_option(
     text: str = "The head starts from nothing and learns at this times the learning rate of the backbone.",
@@ -160,10 +164,12 @@ def fine_tuning_options(situation: Situation, *, learning_rate: float) -> dict[s
         return _for_rows(situation, max(learning_rate, 1e-3))
     few = situation.num_train < 2_000
     on_gpu, on_cpu = (20, 10), (8, 3)  # on the CPU minutes count, and each epoch is dear
+    # Small data needs small batches to make enough steps; a GPU is idle with fewer than 32.
+    batch_size = 16 if few and not situation.on_gpu else 32
+    steps = math.ceil(max(1, situation.num_train) / batch_size)
     return {
-        "epochs": (on_gpu if situation.on_gpu else on_cpu)[0 if few else 1],
-        # Small data needs small batches to make enough steps; a GPU is idle with fewer than 32.
-        "batch_size": 16 if few and not situation.on_gpu else 32,
+        "epochs": max((on_gpu if situation.on_gpu else on_cpu)[0 if few else 1], math.ceil(LEAST_STEPS / steps)),
+        "batch_size": batch_size,
         "learning_rate": learning_rate,
         "schedule": "cosine",
         "warmup": 0.1,

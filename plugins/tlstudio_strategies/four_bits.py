@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name that torch itself uses
 
+from tlstudio.api.nn import stand_for
+
 __all__ = ["NF4", "FourBitLinear", "in_four_bits", "out_of_four_bits"]
 
 BLOCK = 64
@@ -52,6 +54,7 @@ class FourBitLinear(nn.Linear):
         self.register_buffer("packed", packed)
         # A parameter, though it does not learn: without any, the layer would count as part of what learns around it.
         self.scales = nn.Parameter(scales, requires_grad=False)
+        stand_for(self.scales, layer.weight.numel())
         self.bias = layer.bias
 
     @property

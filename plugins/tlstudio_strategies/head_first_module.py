@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio_strategies.head_fitting import fit_head
+from tlstudio_strategies.lp_ft import FITTED
 
 __all__ = ["HeadFirstModule"]
 
@@ -26,7 +27,7 @@ class HeadFirstModule(MethodModule):
 
     def __init__(self, context: MethodContext, *, strength: float, epochs: int) -> None:
         super().__init__(context)
-        self._at_once = context.head.requires in ("pooled", "parts")
+        self._at_once = context.head.requires in FITTED
         self._strength = strength
         self._epochs = epochs
         self._alone = False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
-from tlstudio.api import FineTuningStrategy, Method, Options, Situation, option, options_as
+from tlstudio.api import FineTuningStrategy, Method, Options, Problem, Setting, Situation, option, options_as
 from tlstudio_strategies.common import (
     fine_tuning_options,
     head_lr_factor_option,
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from tlstudio.api.method_modules import MethodContext, MethodModule
     from tlstudio.api.nn import ParamGroup, TransferModel
 
-__all__ = ["LPFT", "HeadFirst", "LPFTOptions"]
+__all__ = ["FITTED", "LPFT", "HeadFirst", "LPFTOptions"]
+
+FITTED = ("pooled", "parts")
+"""The features on which a head is fitted at once."""
 
 
 class LPFTOptions(Options):
@@ -63,6 +66,14 @@ class HeadFirst(Method):
     source = "Kumar et al. 2022, arXiv:2202.10054"
     needs_backbone = True
     Options = LPFTOptions
+
+    def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
+        """Refuse a head that learns alone to the end; see `Method`."""
+        alone = options_as(LPFTOptions, options).head_epochs
+        if setting.head.requires in FITTED or alone < setting.epochs:
+            return ()
+        what = f"the head would learn alone for {alone} of {setting.epochs} epochs, and the backbone never."
+        return [Problem("head_epochs", what, "Choose fewer, or raise training.epochs.")]
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Build what fits the head."""
@@ -111,7 +122,7 @@ class LPFT(FineTuningStrategy):
     ) -> list[ParamGroup]:
         """Return one group for each layer group and the head, without what stays as it is."""
         chosen = options_as(LPFTOptions, options)
-        fitted = getattr(model.backbone, "wanted", "pooled") in ("pooled", "parts")
+        fitted = getattr(model.backbone, "wanted", "pooled") in FITTED
         groups = layerwise_groups(
             model,
             model.layer_groups(),

@@ -73,6 +73,10 @@ class LinearProbe(FineTuningStrategy):
         """Whether features are computed once and kept."""
         return options_as(LinearProbeOptions, options).cache_features
 
+    def keeps_backbone(self, options: api.Options) -> bool:
+        """Always; see `FineTuningStrategy`."""
+        return True
+
     def prepare(self, model: TransferModel, options: api.Options) -> None:
         """Freeze the backbone."""
         model.backbone.requires_grad_(False)

@@ -57,7 +57,9 @@ class Pairs(Method):
     description = "Draws features of one class together and those of two apart."
     kind = "few labels"
     source = "Tunstall et al. 2022, arXiv:2209.11055"
-    excludes = ("mixup", "cutmix", "fixmatch", "pseudo_labels")
+    # Of samples that are mixed or have no label, there are no pairs; and the head is fitted to the last weights, not to
+    # their mean.
+    excludes = ("mixup", "cutmix", "fixmatch", "pseudo_labels", "ema", "swa")
     needs_backbone = True
     Options = SetFitOptions
 

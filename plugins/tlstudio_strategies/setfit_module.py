@@ -16,7 +16,7 @@ __all__ = ["PairsModule", "logistic_regression", "pair_losses"]
 
 
 class PairsModule(MethodModule):
-    """Replaces the loss of the head by that of pairs, and fits the head before each validation.
+    """Replaces the loss of the head by that of pairs, and fits the head before the first step and after each epoch.
 
     Args:
         context: The run.
@@ -34,6 +34,10 @@ class PairsModule(MethodModule):
         features, _ = step.computed()
         found, self._alike, self._other = pair_losses(features.require("pooled"), step.targets)
         return found
+
+    def begin(self) -> None:
+        """Fit the head, so that there is one where a run is stopped in its first epoch."""
+        self.on_epoch_end()
 
     def on_epoch_end(self) -> None:
         """Fit the head on the features as they now are."""
@@ -59,8 +63,9 @@ def pair_losses(features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tens
         The error of the pairs, shared out among the samples, ``[B]``: its mean is the loss; and the mean similarities
         within classes and between them (0 where there is no such pair).
     """
-    unit = F.normalize(features.float(), dim=1)
-    cosine = unit @ unit.T
+    with torch.autocast(features.device.type, enabled=False):  # of what is nearly 1, 16 bits leave nothing to learn
+        unit = F.normalize(features.float(), dim=1)
+        cosine = unit @ unit.T
     pair = ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
     same = (classes[:, None] == classes[None, :]) & pair
     other = ~same & pair

@@ -158,8 +158,9 @@ class SeriesPreprocessor(Preprocessor):
                     "Name the columns as in the data that the model was trained on.",
                 )
             if len(values) < facts.shortest:
+                counted = "1 row" if len(values) == 1 else f"{len(values):,} rows"
                 raise DataError(
-                    f"{where} has {len(values)} values, and the model looks at {facts.shortest} at least.",
+                    f"{where} has {counted}, and the model needs {facts.shortest:,} at least.",
                     "Give more of what came before.",
                 )
             values = _filled(values[-facts.length :], channel.mean)
@@ -173,6 +174,15 @@ class SeriesPreprocessor(Preprocessor):
             before = np.full(facts.length - len(values), values[0])
             rows.append((np.concatenate([before, values]) - level) / spread)
         return {"series": np.stack(rows).astype(np.float32), SCALE: scale}
+
+    def takes(self, sample: Sample) -> bool:
+        """Whether it is a series, of whatever length."""
+        return bool(series_in(sample))
+
+    @property
+    def forecast_name(self) -> str:
+        """Name of the first channel."""
+        return self.facts.channels[0].name
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return ``series`` ``[B, C, L]`` and the scale ``[B, 2]``, both float32."""

@@ -74,7 +74,7 @@ def measure(seconds: float, threads: int, strategy: str, folder: Path) -> dict[s
 
     story = panel.live.story
     steps, epochs = story.step.step if story.step else 0, story.epoch.epoch if story.epoch else 0
-    panel.cancel()
+    panel.driver.cancel()
     _wait(lambda: not panel.active_run, 60)
     gaps = np.diff(np.asarray(ticks)) * 1000
     result: dict[str, float | int | str] = {

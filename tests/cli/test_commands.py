@@ -101,6 +101,16 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(
     assert words in as_json.json["error"]
 
 
+def test_a_folder_without_labels_is_told_the_tasks_that_need_none(
+    tlstudio: Tlstudio, folder: Path, shapes_folder: Path
+) -> None:
+    refused = tlstudio("import", folder, shapes_folder / "circle")
+    assert refused.code == 2
+    assert "--task pretraining" in refused.err
+    assert "the task anomaly_detection" in refused.err
+    assert tlstudio("import", folder, shapes_folder / "circle", "--task", "pretraining").code == 0
+
+
 def test_a_bug_prints_its_traceback_and_asks_for_a_report(tlstudio: Tlstudio, folder: Path, home: Path) -> None:
     (home / "plugins").mkdir(parents=True)
     (home / "plugins" / "buggy.py").write_text(BUGGY_FORMAT)

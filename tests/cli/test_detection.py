@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.cli.conftest import Tlstudio
 from tests.scenes import Scene, compose, write_coco, write_yolo
-from tlstudio.cli.common import metrics_table
+from tlstudio.cli.metrics import metrics_table
 from tlstudio.cli.output import Output
 
 THINGS = ("flower", "roadsign")

@@ -36,6 +36,14 @@ def test_a_run_is_measured_on_another_data_set_of_its_classes(
     told = tlstudio("evaluate", two_projects.folder, "latest", "--split", "train", "--dataset", "others", "--json").json
     others = two_projects.dataset("others")
     assert told["dataset"] == "others@r1"
+    assert told["learned_from"] == 0
+    request, _ = plan_import(
+        registry.formats.values(), Path(two_projects.dataset("shapes").source), name="again", seed=9
+    )
+    import_dataset(request, two_projects.datasets_folder)
+    _, text = evaluate("again")
+    assert "The run has learned from " in text
+    assert "and looks better than it is" in text
     assert told["items"] == len(others.indices("train"))
     assert {row["name"]: row["support"] for row in told["per_class"]} == others.class_counts()["train"]
     code, text = evaluate("others@r1")

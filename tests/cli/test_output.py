@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlstudio.cli.output import Output, StatusLine, cut, display_width, duration, pad, plain, print_json, size
+from tlstudio.cli.output import Output, StatusLine, counted, cut, display_width, duration, pad, plain, print_json, size
 
 
 def test_columns_line_up_also_with_ideographs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +78,8 @@ def test_in_a_terminal_progress_is_one_line(
 
 
 def test_short_words_for_durations_sizes_and_texts() -> None:
+    assert [counted(number, "row") for number in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+    assert counted(2, "image with text", "images with texts") == "2 images with texts"
     assert [duration(s) for s in (0, 48.4, 62, 3723)] == ["0:00", "0:48", "1:02", "1:02:03"]
     assert [size(n) for n in (0, 999, 1500, 19_000_000, 2_500_000_000)] == [
         "0 bytes",

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, Tlstudio
+from tlstudio.api import Prediction, Sample
+from tlstudio.cli.prediction import predictions_json
 
 SMALL = ("-o", "backbone.width=32", "-o", "backbone.layers=1", "-o", "training.threads=1")
 TOWNS = {"Berlin": 1.0, "Oslo": 0.0, "New York": -1.0}
@@ -150,12 +152,20 @@ def test_a_series_is_forecast_and_what_follows_the_last_known_value_is_predicted
         assert tlstudio("predict", place, recent, "--output", tmp_path / output).code == 0
     (row,) = table_of(tmp_path / "a.csv")
     assert row == table_of(tmp_path / "b.csv")[0]
-    values = [float(row[f"value {number}"]) for number in range(1, 8)]
+    assert (row["last time"], row["time +1"], row["time +7"]) == ("2021-06-24", "2021-06-25", "2021-07-01")
+    values = [float(row[f"sales +{step}"]) for step in range(1, 8)]
     truth = [100 + 0.1 * day + 20 * math.sin(2 * math.pi * day / 7) for day in range(500, 507)]
     assert max(abs(value - true) for value, true in zip(values, truth, strict=True)) < 12
     short = tmp_path / "short.csv"
     short.write_text("\n".join([lines[0], *lines[-12:]]), encoding="utf-8")
-    assert "looks at 28 at least" in tlstudio("predict", model, short, "--json").json["rejected"][0]["reason"]
+    (told,) = tlstudio("predict", model, short, "--json").json["rejected"]
+    assert told["reason"].endswith("has 12 rows, and the model needs 28 at least.")
+
+
+def test_forecasts_for_programs_have_their_times() -> None:
+    sample = Sample("a", times=("2024-01-30", "2024-01-31"))
+    (told,) = predictions_json([(sample, Prediction((1.0, 2.0)))], [])["predictions"]
+    assert (told["last_time"], told["times"]) == ("2024-01-31", ["2024-02-01", "2024-02-02"])
 
 
 def test_series_with_labels_are_told_apart_from_ts_files(tlstudio: Tlstudio, project: Path, tmp_path: Path) -> None:

@@ -137,6 +137,9 @@ def test_words_are_marked_from_a_conll_file_to_a_table(
     first, second = rows_of(tmp_path / "out.csv")
     assert [part["text"] for part in json.loads(first["prediction"])] == ["Dora", "New York", "Emil", "Rome"]
     assert isinstance(json.loads(second["prediction"]), list)
+    again = tlstudio("predict", tmp_path / "model", source, "--json").json
+    assert (len(again["predictions"]), again["rejected"]) == (len(FACTS), [])
+    assert again["predictions"][0]["id"] == "line 1"
 
 
 def test_questions_are_answered_from_a_squad_file_to_a_table(
@@ -157,13 +160,25 @@ def test_questions_are_answered_from_a_squad_file_to_a_table(
     words = ("predict", tmp_path / "model", "--text", text, "--json")
     assert tlstudio(*words, "--pair", "where ?").json["predictions"][0]["prediction"][0]["text"] == "Prague"
     assert tlstudio(*words, "--pair", "the sea ?").json["predictions"][0]["prediction"] == []
-    missing = tlstudio(*words).json
-    assert "has no second text" in missing["rejected"][0]["reason"]
+    missing = tlstudio(*words)
+    assert (missing.code, missing.json["predictions"]) == (2, [])
+    assert missing.json["rejected"][0]["reason"].startswith("It has no question, and this model takes")
+    again = tlstudio("predict", tmp_path / "model", source, "--json").json
+    assert (len(again["predictions"]), again["rejected"]) == (3 * len(FACTS), [])
+    assert all(0 < one["confidence"] <= 1 for one in again["predictions"])
+    alone = tmp_path / "alone.csv"
+    alone.write_text(f"text\n{text}\n{text}\n", encoding="utf-8")
+    for more in ((), ("--output", tmp_path / "none.csv")):
+        refused = tlstudio("predict", tmp_path / "model", alone, *more)
+        assert refused.code == 2
+        assert refused.err.count("It has no question") == 1
+        assert "alone.csv, row 2, row 3: It has no question" in refused.err
+    assert not (tmp_path / "none.csv").exists()
     table = tmp_path / "new.csv"
     table.write_text(f"text,question\n{text},who ?\n{text},where ?\n", encoding="utf-8")
-    columns = ("--text-column", "text", "--pair-column", "question")
-    assert tlstudio("predict", tmp_path / "model", table, "--output", tmp_path / "out.csv", *columns).code == 0
-    assert [row["prediction"] for row in rows_of(tmp_path / "out.csv")] == ["Anna", "Prague"]
+    for columns in (("--text-column", "text", "--pair-column", "question"), ()):  # so named, they need not be told
+        assert tlstudio("predict", tmp_path / "model", table, "--output", tmp_path / "out.csv", *columns).code == 0
+        assert [row["prediction"] for row in rows_of(tmp_path / "out.csv")] == ["Anna", "Prague"]
 
 
 def test_two_texts_are_compared_from_a_table_to_a_table(
@@ -181,6 +196,8 @@ def test_two_texts_are_compared_from_a_table_to_a_table(
     words = ("predict", tmp_path / "model", "--text", "Anna loves Rome", "--pair", "is Oslo", "--json")
     scores = tlstudio(*words).json["predictions"][0]["scores"]
     assert set(scores) == {"yes", "no"}
+    again = tlstudio("predict", tmp_path / "model", source, "--json").json
+    assert (len(again["predictions"]), again["rejected"]) == (len(FACTS), []), "by the columns of the training"
     swapped = ("predict", tmp_path / "model", "--text", "Anna loves Rome", "--pair", "is Rome", "--json")
     assert tlstudio(*swapped).json["predictions"][0]["scores"] != scores, "the second text matters"
 

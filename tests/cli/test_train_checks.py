@@ -34,3 +34,13 @@ def test_an_option_of_the_training_that_is_taken_for_one_of_the_command_is_shown
     result = tlstudio("train", tmp_path, "--batch-size", "8")
     assert result.code == 2
     assert "it is given as -o training.batch_size=VALUE" in result.err
+
+
+def test_an_option_that_is_missing_is_told_as_it_is_given(tlstudio: Tlstudio, shapes_project: Project) -> None:
+    shapes_project.close()
+    words = ["--backbone", "mobilenet_v3_small", "-o", "backbone.weights=random", "--strategy", "full"]
+    refused = tlstudio("train", shapes_project.folder, *words, "--method", "coral")
+    assert refused.code == 2
+    assert "An option is given as -o methods.coral.target=VALUE" in refused.err
+    wrong = tlstudio("train", shapes_project.folder, *words, "-o", "training.epochs=x")
+    assert "An option is given as" not in wrong.err

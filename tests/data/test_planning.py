@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tlstudio.api import DataError, DatasetFormat, Options, Preview, Rejected, Sample, Task
-from tlstudio.data.planning import plan_import
+from tlstudio.api import DataError, DatasetFormat, Options, Preview, Rejected, Sample, Source, Task
+from tlstudio.data.planning import detect_all, plan_import
 from tlstudio.data.unlabelled import samples_in
 from tlstudio.plugins import PluginManager, Registry
 
@@ -57,3 +57,28 @@ def test_a_format_that_fails_is_named_and_hurts_no_other(shapes_folder: Path, tm
 def test_a_folder_where_a_format_reads_a_file_is_told(shapes_folder: Path, registry: Registry, name: str) -> None:
     with pytest.raises(DataError, match="cannot be read as"):
         plan_import(registry.formats.values(), shapes_folder, format=name)
+
+
+def test_what_one_format_has_read_the_next_does_not_read_again(tmp_path: Path) -> None:
+    read: list[Path] = []
+
+    def length(path: Path) -> int:
+        read.append(path)
+        return len(path.read_bytes())
+
+    class Looking(Failing):
+        def look(self, source: Source) -> float:
+            return source.once(length) / 10
+
+    first, second = Looking(), Looking()
+    first.name, second.name = "first", "second"
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"12345")
+    ranked, failed = detect_all([first, second, Failing()], path)
+    assert [(score, item.name) for score, item in ranked] == [(0.5, "first"), (0.5, "second")]
+    assert len(failed) == 1  # which knows nothing of it and is asked as ever
+    assert read == [path]
+    ranked, failed = detect_all([first, second], tmp_path / "nothing")
+    assert ranked == []
+    assert ["FileNotFoundError" in sentence for sentence in failed] == [True, True]
+    assert read == [path, tmp_path / "nothing"]

@@ -19,9 +19,10 @@ from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.export import export_run
-from tlstudio.engine.export_adapter import export_adapter
+from tlstudio.engine.export_adapter import adapter_readme, export_adapter
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.predictor_pool import PredictorPool
+from tlstudio.engine.recipe import parse_recipe
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -75,6 +76,10 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     with torch.no_grad():
         torch.testing.assert_close(alone(inputs["pixels"]), expected, rtol=1e-5, atol=1e-5)
         assert not torch.allclose(alone.unload()(inputs["pixels"]), expected, atol=1e-3)
+    recipe = parse_recipe(run.read_recipe())
+    assert (tmp_path / "adapter" / "README.md").read_text("utf-8") == adapter_readme(recipe, parts)
+    chained = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"start_from": "the first run"})})
+    assert "first weights:\nthose of `the first run`" in adapter_readme(chained, parts)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(RunError, match="is not empty"):
@@ -88,6 +93,7 @@ def test_runs_on_one_backbone_are_switched_with_the_backbone_in_memory_once(
         train(shapes_project, registry, "lora"),
         train(shapes_project, registry, {"name": "vpt", "options": {"prompts": 2}}),
         train(shapes_project, registry, "linear_probe"),
+        train(shapes_project, registry, {"name": "lora", "options": {"rank": 2}}),
     ]
     revision = shapes_project.dataset("shapes")
     samples = [revision.sample(index) for index in range(3)]
@@ -98,15 +104,36 @@ def test_runs_on_one_backbone_are_switched_with_the_backbone_in_memory_once(
         assert torch.equal(pool.get(run).outputs(samples), expected)
         assert pool.get(run) is pool.get(run)
         sizes.append(pool.size)
-    assert sizes[2:] == [sizes[2]] * 4
+    assert sizes[3:] == [sizes[3]] * 5
     _, alone = load_run_model(runs[2], registry)
     backbone = sum(p.numel() * p.element_size() for p in alone.backbone.parameters())
-    assert sizes[2] < 1.3 * backbone, "a tiny network, beside which adapters and heads are not so small"
+    assert sizes[3] < 1.4 * backbone, "a tiny network, beside which adapters and heads are not so small"
     pool.forget(runs[0])
-    assert pool.size < sizes[2]
+    assert pool.size < sizes[3]
     assert torch.equal(
         pool.get(runs[1]).outputs(samples), Predictor.from_run(runs[1], registry, "cpu").outputs(samples)
     )
+
+    # With all that is frozen in one file, by its hash, adapter and head alone are read: the file may even be damaged.
+    expected = Predictor.from_run(runs[3], registry, "cpu").outputs(samples)
+    frozen = runs[3].folder / "checkpoints" / "base.safetensors"
+    frozen.write_bytes(bytes(frozen.stat().st_size))
+    pool = PredictorPool(registry, "cpu", most=2)
+    first, second = pool.switch(runs[0]), pool.switch(runs[3])
+    assert (first.shared, first.backbone_read) == (False, True)
+    assert (second.shared, second.backbone_read) == (True, False)
+    assert second.own_bytes < 0.3 * backbone
+    blocks = [one.predictor._model.backbone.get_submodule("model.blocks") for one in (first, second)]
+    for mine, theirs in zip(*(dict(block.named_parameters()).items() for block in blocks), strict=False):
+        assert (mine[1] is theirs[1]) == ("lora" not in mine[0])
+    assert torch.equal(second.predictor.outputs(samples), expected)
+    assert torch.equal(
+        pool.get(runs[0]).outputs(samples), Predictor.from_run(runs[0], registry, "cpu").outputs(samples)
+    )
+    for other in runs[1:3]:
+        pool.get(other)
+    with pytest.raises(RunError, match="damaged"):
+        pool.get(runs[3])  # two are held at most, and what these have frozen lies in other files: it is read again
 
     # What cannot be folded in stays part of the export, and nothing can start from its backbone.
     report = export_run(runs[1], tmp_path / "export", registry, project=shapes_project)

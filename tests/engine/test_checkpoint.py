@@ -14,7 +14,8 @@ from torch import nn
 
 from tlstudio.api import RunError
 from tlstudio.api.weights import sha256_of
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, find_resumption, has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, has_checkpoint
+from tlstudio.engine.checkpoint_reading import find_resumption, load_checkpoint
 
 
 def saved(folder: Path) -> tuple[Checkpoints, nn.Linear]:

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.conftest import draw_folder
-from tests.engine.conftest import TINY_VISION, Heard
-from tlstudio.api import DataError, RunError
+from tests.engine.conftest import TINY_VISION
+from tlstudio.api import DataError
 from tlstudio.cli.main import cli
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.engine.continual import SequenceResult, classes_of, learn_in_sequence, read_sequence
+from tlstudio.engine.continual import SequenceResult, classes_of, read_sequence
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
@@ -63,24 +63,6 @@ def test_a_sequence_is_learned_from_the_command_line_and_its_matrix_is_kept(seas
         assert found.forgetting == pytest.approx(told["forgetting"])
         assert found.matrix[1][1] == pytest.approx(second.metrics()["test"]["accuracy"])
         assert read_sequence(first) is None
-
-
-def test_a_protection_that_has_nothing_to_hold_is_told_before_anything_is_learned(
-    seasons: Project, registry: Registry
-) -> None:
-    revisions = [seasons.dataset("shapes"), seasons.dataset("negative")]
-    heard = Heard()
-    with pytest.raises(RunError, match="nothing that lwf could hold"):
-        learn_in_sequence(
-            seasons,
-            registry,
-            revisions,
-            {"strategy": "linear_probe", "backbone": TINY_VISION},
-            protection="lwf",
-            on_event=heard,
-            control=heard.control,
-        )
-    assert seasons.runs() == []
 
 
 def test_data_sets_that_do_not_go_together_are_refused(seasons: Project) -> None:

@@ -25,7 +25,7 @@ from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.averaging import WiseFT, average
-from tlstudio.engine.checkpoint import find_checkpoint
+from tlstudio.engine.checkpoint_reading import find_checkpoint
 from tlstudio.engine.derivation import read_derivation
 from tlstudio.engine.derived import Bench, plain_model
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
@@ -142,7 +142,7 @@ def test_both_ends_of_the_curve_are_start_and_end_and_the_best_is_chosen_on_the_
     ready: Project, all_plugins: Registry
 ) -> None:
     run = named(ready, "lp_ft")
-    wise = WiseFT(run, ready, all_plugins)
+    wise = WiseFT(Bench(run, ready, all_plugins))
     curve = wise.curve((1.0, 0.0, 0.5))
     assert [point.alpha for point in curve.points] == [0.0, 0.5, 1.0]
     assert curve.points[-1].measured.metrics["test"] == run.metrics()["test"]
@@ -157,7 +157,7 @@ def test_both_ends_of_the_curve_are_start_and_end_and_the_best_is_chosen_on_the_
 
 def test_the_weights_between_are_the_mean_and_batchnorm_is_measured_anew(ready: Project, all_plugins: Registry) -> None:
     run = named(ready, "005-full")
-    made = WiseFT(run, ready, all_plugins).save(0.25)
+    made = WiseFT(Bench(run, ready, all_plugins)).save(0.25)
     start, end = (dict(plain_model(run, all_plugins, kind)[1].state_dict()) for kind in ("start", "best"))
     found = state_of(made, all_plugins)
     for name, value in found.items():
@@ -189,7 +189,7 @@ def test_a_derived_run_is_a_run_like_any_other_and_outlives_its_parent(
 ) -> None:
     parent = named(ready, "lp_ft")
     hashes = find_checkpoint(parent.folder / "checkpoints", "best")[1]
-    made = WiseFT(parent, ready, all_plugins).save(0.5)
+    made = WiseFT(Bench(parent, ready, all_plugins)).save(0.5)
     assert made.id.endswith("-wise_ft")
     derivation = read_derivation(made)
     assert derivation is not None
@@ -202,6 +202,7 @@ def test_a_derived_run_is_a_run_like_any_other_and_outlives_its_parent(
     row = next(row for row in ready.runs() if row.id == made.id)
     assert (row.status, row.made_by, row.strategy) == ("done", "wise_ft", "lp_ft")
     assert row.metrics == made.metrics()
+    assert row.monitor == "f1_macro"
     stored = read_evaluation(made)
     again = evaluate_run(made, ready, all_plugins)
     assert again.metrics == stored.metrics == row.metrics["test"]
@@ -224,7 +225,7 @@ def test_a_derived_run_is_a_run_like_any_other_and_outlives_its_parent(
 
 def test_a_run_that_cannot_be_written_whole_is_not_there_at_all(ready: Project, all_plugins: Registry) -> None:
     run = named(ready, "lp_ft")
-    wise = WiseFT(run, ready, all_plugins)
+    wise = WiseFT(Bench(run, ready, all_plugins))
     wise.measure(0.5)
     before = {path.name for path in ready.runs_folder.iterdir()}
     (run.assets / "elsewhere").symlink_to(ready.folder)
@@ -235,11 +236,11 @@ def test_a_run_that_cannot_be_written_whole_is_not_there_at_all(ready: Project, 
 
 def test_what_has_no_start_or_is_not_finished_is_told(ready: Project, all_plugins: Registry) -> None:
     with pytest.raises(RunError, match="has not kept the weights with which its fine-tuning began"):
-        WiseFT(named(ready, "002-full"), ready, all_plugins)
+        WiseFT(Bench(named(ready, "002-full"), ready, all_plugins))
     recipe = complete(LP_FT, ready.dataset("shapes"), all_plugins)
     with pytest.raises(RunError, match="is queued"):
-        WiseFT(add_to_queue(recipe, ready), ready, all_plugins)
-    wise = WiseFT(named(ready, "001-lp_ft"), ready, all_plugins)
+        WiseFT(Bench(add_to_queue(recipe, ready), ready, all_plugins))
+    wise = WiseFT(Bench(named(ready, "001-lp_ft"), ready, all_plugins))
     for alpha in (-0.1, 1.5, math.nan):
         with pytest.raises(RunError, match="from 0 to 1"):
             wise.save(alpha)
@@ -353,7 +354,7 @@ def test_the_curve_of_pruning_begins_with_the_run_itself_and_its_file_shrinks_in
     ready: Project, all_plugins: Registry, tmp_path: Path
 ) -> None:
     run = named(ready, "lora")
-    pruning = Pruning(run, ready, all_plugins)
+    pruning = Pruning(Bench(run, ready, all_plugins))
     dense, sparse = pruning.curve((0.0, 0.9))
     assert dense.zeros == 0
     assert dense.measured.metrics["test"]["accuracy"] == run.metrics()["test"]["accuracy"]

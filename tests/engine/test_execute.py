@@ -56,6 +56,7 @@ def test_a_run_ends_done_with_metrics_and_leaves_everything_in_its_folder(
     assert isinstance(ended, RunEnded)
     assert ended.status == "done", ended.error or ended.traceback
     assert {"accuracy", "f1_macro", "loss"} <= set(ended.metrics["test"])
+    assert run.summary().monitor == heard.of(RunStarted)[0].monitor == "f1_macro"
     assert [event.epoch for event in heard.of(EpochEnded)] == [1, 2, 3]
     assert len(heard.of(RunStarted)) == 1
     assert heard.of(StepLogged)[-1].epoch == pytest.approx(3.0)

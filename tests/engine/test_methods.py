@@ -19,13 +19,15 @@ from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Setting, Situation, View, option
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep, rampup
 from tlstudio.api.nn import HeadModule, TargetEncoder
+from tlstudio.engine import method_building
 from tlstudio.engine.advise import complete, set_values
 from tlstudio.engine.assemble import find_parts, load_run_model
-from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, StepLogged
+from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.method_checks import misfits
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import StreamSampler
+from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
@@ -58,6 +60,10 @@ class BusyModule(MethodModule):
 
     def encoder(self, stream: str) -> TargetEncoder:
         return self.other_head.encoder()
+
+    def begin(self) -> None:
+        _, classes = next(iter(self.context.batches("")))
+        assert len(classes.unique()) > 1, "a batch of one class tells statistics of layers nothing of the others"
 
     def transform(self, step: TrainingStep) -> None:
         step.inputs = {name: x + 0.01 * torch.randn_like(x) for name, x in step.inputs.items()}
@@ -191,6 +197,13 @@ def test_the_weights_that_a_method_puts_in_for_the_validation_are_those_that_are
     raw = load_file(run.folder / "checkpoints" / "last" / "model.safetensors")
     assert not torch.equal(raw["head.output.weight"], model.head.output.weight)  # type: ignore[union-attr,arg-type]
     assert heard.of(EpochEnded)[0].is_best
+
+    # Nothing of it stays in the model, so that it is needed no more, but for going on.
+    recipe = run.recipe_path.read_text("utf-8")
+    run.recipe_path.write_text(recipe.replace("methods.busy", "methods.gone"), "utf-8")
+    load_run_model(run, busy)
+    assert not missing_plugins(run, busy)
+    assert "method 'gone'" in missing_plugins(run, busy, trains=True)[0]
 
 
 def test_everything_that_is_wrong_with_methods_is_told_at_once_before_anything_is_loaded(
@@ -328,3 +341,26 @@ def test_what_is_recommended_is_for_as_many_samples_as_are_learned_from(
     assert complete(few, revision, registry).training.epochs == 6
     assert complete(every, revision, registry).training.epochs == len(revision.indices("train"))
     registry.remove(label)
+
+
+def test_what_a_method_does_before_the_first_step_is_told_and_can_be_cancelled(
+    shapes_project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cancelling(Heard):
+        def __call__(self, event: RunEvent) -> None:
+            super().__call__(event)
+            if isinstance(event, Progress) and event.done:
+                self.control.cancel()
+
+    monkeypatch.setattr(method_building, "_TOLD_AFTER", 0.0)  # as if it took longer than that
+    values = {"backbone": TINY_VISION, "strategy": "lp_ft", "training": {"batch_size": 4}}
+    recipe = complete(values, shapes_project.dataset("shapes"), registry)
+    heard = Cancelling()
+    run = execute_run(recipe, shapes_project, registry, on_event=heard, control=heard.control)
+    (told,) = [event for event in heard.of(Progress) if event.done]
+    train = len(shapes_project.dataset("shapes").indices("train"))
+    assert (told.done, told.total) == (4, train)
+    assert told.what.endswith(": going through the samples")
+    assert run.status == "cancelled"
+    assert heard.of(RunStarted)
+    assert not heard.of(StepLogged)

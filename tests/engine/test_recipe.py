@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
-from tlstudio.engine.advise import complete, set_values
+from tlstudio.engine.advise import complete, fill_in, set_values
 from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.preflight import preflight
@@ -55,6 +55,22 @@ def test_what_is_left_out_gets_what_a_knowing_person_would_choose(
     assert recipe.backbone.name == "tf_efficientnet_lite0"
     assert recipe.head.name == "classification"
     assert recipe.strategy.name == "linear_probe"
+
+
+@pytest.mark.parametrize(
+    ("head", "strategy"),
+    [
+        ("classification", "linear_probe"),
+        ("segmentation", "full"),
+        ("detection", "full"),
+        ("token_classification", "full"),
+    ],
+)
+def test_a_probe_is_recommended_only_where_features_are_kept(
+    head: str, strategy: str, shapes_project: Project, registry: Registry
+) -> None:
+    filled, _ = fill_in({"backbone": TINY_VISION, "head": head}, shapes_project.dataset("shapes"), registry)
+    assert filled["strategy"]["name"] == strategy
 
 
 def test_a_written_recipe_reads_back_the_same(shapes_project: Project, registry: Registry, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def live_scenes(window: MainWindow, state: AppState, images: Path) -> Iterator[t
     train.live.redraw()
     train.setup.show_running(True, waiting=True)
     yield "train-waiting", window
-    train.cancel()
+    train.driver.cancel()
     wait_until(lambda: not train.active_run)
     yield "train-cancelled", window
     project = state.project

@@ -99,6 +99,18 @@ def test_a_table_is_imported_with_corrected_columns_and_task(
     assert len(revision) == 60
 
 
+def test_what_is_noticed_of_a_series_is_said_before_it_is_imported(
+    panel: DataPanel, state: AppState, tmp_path: Path, qtbot: QtBot
+) -> None:
+    rows = [f"2024-01-01 {n // 60:02}:{n % 60:02},{'' if n == 40 else n % 7},{n % 5}" for n in range(120)]
+    (tmp_path / "load.csv").write_text("\n".join(["time,load,heat", *rows]), encoding="utf-8")
+    panel.import_source(tmp_path / "load.csv")
+    wait_for_jobs(state, qtbot)
+    notes = label_text(panel, "import_notes")
+    assert 'The next 2 values of "load" are forecast from 8 past ones of "load", "heat"' in notes
+    assert 'Missing: "load" in row 42.' in notes
+
+
 def test_what_is_wrong_stands_beside_the_button_and_marks_the_field(
     panel: DataPanel, state: AppState, shapes_folder: Path, qtbot: QtBot
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PySide6.QtCore import QMimeData, QUrl
@@ -12,12 +14,17 @@ from pytestqt.qtbot import QtBot
 
 from tests.conftest import SHAPES, draw_folder
 from tests.gui.conftest import click, wait_for_jobs
+from tests.gui.trained import QUICK, tiny_recipe
 from tlstudio.api import Prediction, Sample, Span, TargetInfo
+from tlstudio.engine.control import RunControl
+from tlstudio.engine.execute import execute_run
+from tlstudio.engine.predict import Predictor
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.figures import percent
 from tlstudio.gui.widgets.predict_one import PredictOne
+from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
 LONG = 60_000
@@ -78,7 +85,7 @@ def test_a_damaged_image_is_refused_with_a_sentence(
     page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
 ) -> None:
     page.one.take_file(pictures / "broken.png")
-    qtbot.waitUntil(lambda: "broken.png" in page.one.answer_card.sure.text(), timeout=LONG)
+    qtbot.waitUntil(lambda: "is not an image" in page.one.answer_card.sure.text(), timeout=LONG)
     wait_for_jobs(state, qtbot)
     assert page.one.answer == "—"
 
@@ -249,3 +256,77 @@ def test_what_forbids_a_search_is_told_beside_its_button(page: PredictPanel, sta
     assert found.similar_button.isEnabled()
     state.close_project()
     assert not found.isVisible()
+
+
+def test_adapters_on_one_backbone_are_switched_and_compared_on_the_item_that_is_there(
+    state: AppState, shapes_project: Project, registry: Registry, pictures: Path, qtbot: QtBot
+) -> None:
+    project = shapes_project
+    vit = {"name": "test_vit", "options": {"weights": "random", "image_size": 32}}
+    for rank in (4, 2):
+        values: dict[str, Any] = {
+            "backbone": vit,
+            "strategy": {"name": "lora", "options": {"rank": rank}},
+            "training": {**QUICK, "epochs": 1, "learning_rate": 0.02},
+        }
+        recipe = tiny_recipe(project, registry, **values)
+        execute_run(recipe, project, registry, on_event=lambda _event: None, control=RunControl())
+    state.set_project(project)
+    page = PredictPanel(state)
+    qtbot.addWidget(page)
+    page.resize(1198, 692)
+    page.show()
+    newer, older = (page.model_box.itemData(row)[1] for row in range(2))
+    picture = next(pictures.glob("circle/*.png"))
+    fresh = {}
+    for run_id in (newer, older):
+        sample = Sample(picture.name, image=picture, source=picture.name)
+        answer = next(iter(Predictor.from_run(project.run(run_id), registry).predict([sample])))[1]
+        assert isinstance(answer, Prediction)
+        fresh[run_id] = dict(answer.scores)
+    assert fresh[newer] != fresh[older]
+
+    def shown() -> dict[str, float]:
+        qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+        wait_for_jobs(state, qtbot)
+        return {bar.name: bar.share for bar in page.one.answer_card.bars.bars}
+
+    page.one.take_file(picture)
+    assert shown() == fresh[newer]
+    assert not page.model.switched.isVisible()
+    for run_id in (older, newer, older):  # the item stays, and is given to the next one
+        row = [newer, older].index(run_id)
+        page.model_box.setCurrentIndex(row)
+        page.model_box.activated.emit(row)
+        assert shown() == fresh[run_id]
+        assert page.model.switched.isVisible()
+        assert "Same backbone as before" in page.model.switched.text()
+    assert page.one.image.view.isVisible()
+
+    best = project.run(newer).folder / "checkpoints" / "best"
+    for number in (1, 2):
+        shutil.copytree(best, best.with_name(f"snapshot-{number}"))
+    page.refresh()
+    assert "2 snapshots together" in page.model_box.itemText(1)
+    page.model_box.setCurrentIndex(1)
+    page.model_box.activated.emit(1)
+    assert shown() == pytest.approx(fresh[newer])
+    page.model.other.setCurrentIndex(page.model.other.findData(older))
+    page.model.other.activated.emit(page.model.other.currentIndex())
+    wait_for_jobs(state, qtbot)
+    assert {bar.name: bar.other for bar in page.one.answer_card.bars.bars} == fresh[older]
+    page.use_run(older)
+    assert shown() == fresh[older]
+
+    page.model.other.setCurrentIndex(page.model.other.findData(newer))
+    page.model.other.activated.emit(page.model.other.currentIndex())
+    wait_for_jobs(state, qtbot)
+    assert page.one.answer_card.other.text().startswith(run_title(newer, registry))
+    assert {bar.name: bar.other for bar in page.one.answer_card.bars.bars} == fresh[newer]
+    (project.run(newer).folder / "checkpoints" / "best" / "model.safetensors").write_bytes(b"gone")
+    assert page._pool is not None
+    page._pool.clear()
+    with qtbot.waitSignal(state.error, timeout=LONG):
+        page._ask_other(newer)
+    wait_for_jobs(state, qtbot)
+    assert "damaged" in page.one.answer_card.other.text()

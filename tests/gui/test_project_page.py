@@ -12,11 +12,11 @@ from pytestqt.qtbot import QtBot
 from tests.gui.conftest import wait_for_jobs
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.project import ProjectPanel
-from tlstudio.gui.panels.project_overview import headline_metric
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Clickable
 from tlstudio.gui.widgets.dialogs import ErrorDialog
 from tlstudio.gui.widgets.project_dialogs import NameDialog, NewProjectDialog
+from tlstudio.gui.widgets.run_table import shown_metric
 from tlstudio.store.project import Project
 from tlstudio.store.run_record import RunSummary
 
@@ -196,5 +196,9 @@ def test_a_project_is_renamed_and_closed(window: MainWindow, state: AppState, pr
 
 def test_one_metric_stands_for_a_run() -> None:
     run = RunSummary("r", "", "done", metrics={"validation": {"accuracy": 0.9}, "test": {"loss": 1.0, "mae": 2.0}})
-    assert headline_metric(run) == ("mae", 2.0)
-    assert headline_metric(RunSummary("r", "", "failed")) is None
+    assert shown_metric(run) == ("mae", 2.0)
+    assert shown_metric(RunSummary("r", "", "failed")) is None
+    metrics = {"loss": 0.1, "accuracy": 0.9, "f1_macro": 0.8}
+    for monitor, shown in (("f1_macro", "f1_macro"), ("loss", "accuracy"), ("", "accuracy"), ("rmse", "accuracy")):
+        found = shown_metric(RunSummary("r", "", "done", metrics={"test": metrics}, monitor=monitor))
+        assert found == (shown, metrics[shown])

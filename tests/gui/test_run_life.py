@@ -117,7 +117,7 @@ def test_a_cancelled_run_goes_on_from_its_end_card_and_from_the_runs_page(
     page = begin(window, "window", qtbot)
     for number in range(2):
         with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-            page.cancel()
+            page.driver.cancel()
         reached = page.live.story.step
         assert reached is not None
         if number == 0:
@@ -131,7 +131,7 @@ def test_a_cancelled_run_goes_on_from_its_end_card_and_from_the_runs_page(
         assert page.live.loss_plot.curve("train").x[0] <= 1.0, "the curves of the past are there"
         assert page.live.story.run == run_of(state).id
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        page.cancel()
+        page.driver.cancel()
     assert len(shapes_project.runs()) == 1
     wait_for_jobs(state, qtbot)
 
@@ -155,7 +155,7 @@ def test_a_run_is_on_the_runs_page_as_soon_as_it_has_begun(
     qtbot.waitUntil(lambda: points_of(runs) > seen, timeout=LONG)
     window.go_to("train")
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        page.cancel()
+        page.driver.cancel()
     wait_for_jobs(state, qtbot)
 
 
@@ -182,10 +182,10 @@ def test_a_run_that_waits_for_room_says_for_what_and_can_only_be_ended(
 ) -> None:
     state.set_project(shapes_project)
     page = begin(window, "window", qtbot)
-    assert page._session is not None
+    assert page.driver.session is not None
     page.toggle_pause()
     qtbot.waitUntil(lambda: page.live.phase == "paused", timeout=LONG)
-    buffer = page._session.worker.buffer
+    buffer = page.driver.session.worker.buffer
     buffer.append(Paused("The checkpoint needs 12 MB, and the disk has 3 MB left. Make room."))
     qtbot.waitUntil(page.live.waiting_card.isVisible)
     assert "needs 12 MB" in page.live._waiting_text.text()

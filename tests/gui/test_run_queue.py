@@ -160,7 +160,7 @@ def test_a_closed_window_leaves_the_queue_to_go_on_and_the_next_one_follows_it(
     assert following.live.isVisible()
     qtbot.waitUntil(lambda: following.live.story.step is not None, timeout=LONG)
     wait_for_jobs(second, qtbot)
-    following.cancel()
+    following.driver.cancel()
     qtbot.waitUntil(lambda: not following.active_run and not second.queue.on, timeout=LONG)
     wait_for_jobs(second, qtbot)
     other.close()
@@ -203,7 +203,7 @@ def test_what_still_waits_is_told_when_the_project_is_opened_and_can_be_stopped_
     assert states(project) == ["running"]
     assert state.queue.waiting == 0
     with qtbot.waitSignal(state.runs_changed, timeout=LONG):
-        page.cancel()
+        page.driver.cancel()
     qtbot.waitUntil(lambda: not page.active_run, timeout=LONG)
     wait_for_jobs(state, qtbot)
     window.close()

@@ -17,6 +17,7 @@ from tests.gui.trained import tiny_recipe
 from tlstudio.engine.continual import SEQUENCE_NAME, SequenceResult
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import read_derivation
+from tlstudio.engine.derived import Bench
 from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.pruning import Pruning
@@ -83,7 +84,7 @@ def test_the_newest_run_is_shown_with_the_figures_of_its_evaluation(page: RunsPa
 def test_a_run_that_was_made_of_another_says_how_and_has_results(trained_state: AppState, qtbot: QtBot) -> None:
     project = trained_state.project
     assert project is not None
-    pruning = Pruning(project.run(project.runs()[0].id), project, trained_state.registry)
+    pruning = Pruning(Bench(project.run(project.runs()[0].id), project, trained_state.registry))
     made = pruning.save(pruning.prune(0.5))
     panel = RunsPanel(trained_state)
     qtbot.addWidget(panel)
@@ -257,7 +258,7 @@ def test_use_for_prediction_goes_to_the_predict_page(page: RunsPanel, state: App
 
 def test_export_writes_a_checked_folder(page: RunsPanel, state: AppState, tmp_path: Path, qtbot: QtBot) -> None:
     with qtbot.waitSignal(state.message, timeout=LONG):
-        page.export(page.table.selected[0], tmp_path / "exported")
+        page.run_actions.export(page.table.selected[0], tmp_path / "exported")
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     wait_for_jobs(state, qtbot)
 

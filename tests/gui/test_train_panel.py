@@ -18,6 +18,7 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.bar_list import BarList
 from tlstudio.gui.widgets.candidates import Situation
 from tlstudio.gui.widgets.component_picker import PickerDialog
 from tlstudio.gui.widgets.picker_model import CANDIDATE_ROLE
@@ -90,7 +91,14 @@ def test_while_the_data_are_looked_at_the_page_says_so(state: AppState, shapes_p
     assert panel.setup.foot.sentence.text().startswith("Looking at your data and the models on this machine")
     assert panel.ready._sentence.text().startswith("Looking at your data and the models on this machine")
     assert panel.setup.cards["backbone"].accessibleDescription().startswith("Looking")
+    bars = panel.ready.findChild(BarList)
+    assert isinstance(bars, BarList)
+    told: list[tuple[str, str, bool]] = []
+    panel.draft.looked.connect(lambda _, now: told.append((now, panel.setup.foot.sentence.text(), bars.isVisible())))
     wait_for_check(panel, state, qtbot)
+    assert all(now == shown for now, shown, _ in told)
+    assert told[0][0].startswith("Loading the libraries")
+    assert told[0][2], "the data are shown before anything else is known"
     assert not busy.isVisible()
     panel.draft.set_options("training", {"epochs": 3})
     assert busy.isVisible()

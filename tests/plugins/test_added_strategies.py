@@ -23,7 +23,7 @@ from transformers import ViTModel as HuggingFaceViT
 from tests.plugins.test_strategies import conv_model
 from tlstudio.api import BackboneInfo, FeatureShape, RunError
 from tlstudio.api.features import Features
-from tlstudio.api.nn import BackboneModule, Generation, TransferModel, learning_names, set_train_mode
+from tlstudio.api.nn import BackboneModule, Generation, TransferModel, count_parameters, learning_names, set_train_mode
 from tlstudio.testing import tiny_target
 from tlstudio.testing.networks import TextEncoder
 from tlstudio_heads.heads import Classification
@@ -502,6 +502,8 @@ def test_qlora_freezes_four_bits_and_an_export_has_plain_layers_that_give_the_sa
     assert all("lora_" in name for name in added_names(model))
     quantised = [name for name, module in backbone.named_modules() if isinstance(module, FourBitLinear)]
     assert len(quantised) == 2 * 7
+    learning, every = count_parameters(model)
+    assert every == learning + count_parameters(built(llama))[1], "those in four bits count as those they stand for"
     start = outputs(backbone)
     plain = copy.deepcopy(backbone)
     for parameter in plain.parameters():

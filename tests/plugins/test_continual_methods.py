@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
 from tests.engine.test_resume import cut_off
-from tlstudio.api import ProblemsError
+from tlstudio.api import ProblemsError, TargetInfo
+from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.events import Note, RunEnded, StepLogged
@@ -24,7 +26,7 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 from tlstudio.testing.methods import method_context, training_step
 from tlstudio.testing.samples import tiny_samples, tiny_target
-from tlstudio_methods.distillation_module import imitation_loss
+from tlstudio_methods.distillation_module import held_outputs, imitation_loss
 
 TRAINING = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0, "augmentation": "none"}
 
@@ -140,18 +142,69 @@ def _cut_off_on_others(project: Project, registry: Registry, recipe: dict[str, A
     return cut_off(project, registry, {**recipe, "dataset": chosen}, functools.partial(is_step, 4))
 
 
-def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(registry: Registry, tmp_path: Path) -> None:
+def test_outputs_are_held_of_the_classes_that_the_new_samples_do_not_have() -> None:
+    def target(classes: str, counts: tuple[int, ...], task: Any = "classification") -> TargetInfo:
+        return TargetInfo(task, tuple(classes), counts)
+
+    earlier = target("abc", (5, 5, 5))
+    assert held_outputs(earlier, target("xcab", (9, 0, 2, 0))) == ([1, 2], [3, 1])
+    assert held_outputs(earlier, target("abc", (4, 4, 4))) == ([0, 1, 2], [0, 1, 2])
+    assert held_outputs(earlier, target("abcx", (4, 4, 0, 9))) == ([0, 1, 2], [0, 1, 2]), "of one, nothing is told"
+    several = target("ab", (5, 5), "multi_label")
+    assert held_outputs(several, target("abx", (4, 0, 9), "multi_label")) == ([1], [1])
+    assert held_outputs(earlier, target("abx", (4, 4, 4))) is None
+    assert held_outputs(earlier, several) is None
+
+
+def test_a_head_that_knows_the_earlier_classes_is_held_itself(registry: Registry, tmp_path: Path) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    head, method = registry.head("classification"), registry.method("lwf")
+    more = replace(target, classes=(*target.classes, "new"), class_counts=(0,) * len(target.classes) + (4,))
+    options = method.Options.model_validate({"teacher": "x", "strength": 0.5})
+
+    def built(taught: TargetInfo, learned: TargetInfo) -> tuple[MethodContext, MethodModule, TrainingStep]:
+        earlier = method_context(head, samples, taught).model.eval().requires_grad_(False)
+        context = method_context(head, samples, learned, models={"teacher": earlier})
+        with torch.no_grad():
+            for parameter in context.model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+        step = training_step(context)
+        step.views = {"teacher": step.inputs}
+        step.features, step.output = context.forward(step.inputs)
+        return context, method.build(context, options), step
+
+    context, module, step = built(target, more)
+    assert not list(module.parameters())
+    with torch.no_grad():
+        said = context.models["teacher"](step.inputs)
+    assert step.output is not None
+    expected = imitation_loss(step.output[:, : len(target.classes)], said, "classification", 2.0).mean() * 0.5
+    loss = module.extra_loss(step)
+    assert loss is not None
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    loss.backward()
+
+    context, module, step = built(more, target)
+    assert len(list(module.parameters())) == len(list(context.model.head.parameters())), "a copy of the earlier head"
+    assert module.extra_loss(step) is not None
+
+
+@pytest.mark.parametrize("part", ["backbone", ""], ids=["a new head", "with a head that is taken over"])
+def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(
+    part: str, registry: Registry, tmp_path: Path
+) -> None:
     samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
     head = registry.head("classification")
     earlier = method_context(head, samples, target).model.eval().requires_grad_(False)
     context = method_context(head, samples, target, stream_targets={"earlier": target}, models={"earlier": earlier})
+    context = replace(context, head_taken_over=not part)
     method = registry.method("ewc")
     options = method.Options.model_validate({"run": "x", "dataset": "y", "strength": 2.0})
     module = method.build(context, options)
     module.begin()
     ((inputs, targets),) = list(context.batches(""))
-    names = [name for name, _ in earlier.backbone.named_parameters()]
-    fisher: dict[str, torch.Tensor | float] = dict.fromkeys(names, 0.0)
+    names = [name for name, _ in earlier.named_parameters() if name.startswith(part)]
+    fisher: dict[str, torch.Tensor | float] = {}
     whole = earlier.double()
     whole.requires_grad_(True)
     for row in range(len(targets)):
@@ -159,12 +212,12 @@ def test_elastic_weights_hold_by_the_mean_squared_gradient_of_each_sample(regist
         one = {key: value[row : row + 1].double() for key, value in inputs.items()}
         logits = whole(one)
         (torch.logsumexp(logits, 1) - logits[0, targets[row]]).sum().backward()
-        for name, parameter in whole.backbone.named_parameters():
+        for name, parameter in whole.named_parameters():
             assert parameter.grad is not None
-            fisher[name] = fisher[name] + parameter.grad**2 / len(targets)
-    moves = {name: torch.randn_like(p) * 0.1 for name, p in context.model.backbone.named_parameters()}
+            fisher[name] = fisher.get(name, 0.0) + parameter.grad**2 / len(targets)
+    moves = {name: torch.randn_like(p) * 0.1 for name, p in context.model.named_parameters()}
     with torch.no_grad():
-        for name, parameter in context.model.backbone.named_parameters():
+        for name, parameter in context.model.named_parameters():
             parameter.add_(moves[name])
     expected = sum(float((moves[name].double() ** 2 * fisher[name]).sum()) for name in names)
     penalty = module.extra_loss(training_step(context))

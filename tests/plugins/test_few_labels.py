@@ -23,6 +23,7 @@ from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing.methods import method_context, training_step
 from tlstudio.testing.samples import tiny_samples, tiny_target
+from tlstudio_methods.momentum_contrast_module import info_nce
 from tlstudio_methods.unlabelled_module import PseudoLabelModule, pseudo_label_loss
 from tlstudio_strategies.nearest_mean_module import class_means, fitted_temperature
 from tlstudio_strategies.setfit_module import logistic_regression, pair_losses
@@ -107,6 +108,16 @@ def test_the_loss_of_setfit_is_the_squared_error_of_the_cosines_with_both_kinds_
     assert torch.isfinite(only).all()
 
 
+def test_what_is_compared_by_small_differences_is_computed_in_32_bits_also_where_the_run_uses_16() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features, queue = torch.randn(8, 16, generator=rng), torch.randn(32, 16, generator=rng)
+    classes = torch.arange(8) % 3
+    pairs, contrast = pair_losses(features, classes)[0], info_nce(features, queue[:8], queue, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(pair_losses(features, classes)[0], pairs)
+        assert torch.equal(info_nce(features, queue[:8], queue, 0.1), contrast)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_regression_of_setfit_gives_the_probabilities_of_scikit_learn(classes: int) -> None:
     rng = np.random.default_rng(3)
@@ -116,6 +127,21 @@ def test_the_regression_of_setfit_gives_the_probabilities_of_scikit_learn(classe
     expected = LogisticRegression(C=0.7, max_iter=1000).fit(features, labels)
     assert present.tolist() == expected.classes_.tolist()
     assert softmax(logits) == pytest.approx(expected.predict_proba(features), abs=1e-9)
+
+
+def test_the_head_of_setfit_is_fitted_before_the_first_step(registry: Registry, tmp_path: Path) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    setfit = registry.strategy("setfit")
+    context = method_context(registry.head("classification"), samples, target, strategy=setfit)
+    method, options = setfit.method(setfit.Options()) or pytest.fail("it has one")
+    method.build(context, options).begin()
+    context.model.eval()
+    ((inputs, classes),) = context.batches("")
+    with torch.no_grad():
+        features, output = context.forward(inputs)
+    pooled = features.require("pooled").double().numpy()
+    expected = LogisticRegression(max_iter=1000).fit(pooled, classes.numpy()).predict_proba(pooled)
+    assert output.double().softmax(dim=1).numpy() == pytest.approx(expected, abs=1e-4)
 
 
 def test_nearest_means_as_a_linear_layer_predict_what_scikit_learn_does() -> None:
@@ -158,10 +184,10 @@ def test_fixmatch_refuses_data_that_cannot_be_varied_and_no_unlabelled_samples(
     shapes_project: Project, reviews_project: Project, registry: Registry
 ) -> None:
     few: dict[str, Any] = {"backbone": TINY_VISION, "strategy": "full", "methods": {"fixmatch": {}}}
-    with pytest.raises(ProblemsError, match=r"fewer than a batch(.|\n)*Set dataset.shots"):
+    with pytest.raises(ProblemsError, match=r"fixmatch.dataset: .*\(7 for each of 16 .*or set dataset.shots"):
         complete(few, shapes_project.dataset("shapes"), registry)
     words = {"strategy": "full", "methods": {"fixmatch": {"dataset": "reviews", "strong": "randaugment", "ratio": 1}}}
-    with pytest.raises(ProblemsError, match="randaugment varies images alone"):
+    with pytest.raises(ProblemsError, match="cannot be varied by randaugment"):
         complete(words, reviews_project.dataset("reviews"), registry)
 
 

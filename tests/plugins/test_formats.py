@@ -130,7 +130,9 @@ def test_what_systems_leave_behind_is_ignored_and_strangers_are_told(tmp_path: P
     found = read("image_folder", tmp_path)
     assert set(labels(found)) == {"a/1.png", "b/1.png"}
     assert set(rejected(found)) == {"a/phone.HEIC", "beside.png"}
-    assert "outside the class folders" in rejected(found)["beside.png"]
+    (beside,) = [item for item in found if item.source == "beside.png"]
+    assert isinstance(beside, Rejected)
+    assert "outside the class folders" in beside.remedy
     assert any("notes.txt" in note for note in FORMATS["image_folder"].preview(tmp_path).notes)
 
 

@@ -91,10 +91,27 @@ def test_a_line_without_a_tag_costs_its_sentence_and_is_named(tmp_path: Path) ->
     path.write_text("a B-PER\nb\n\nc B-LOC\n\nd Person\n", encoding="utf-8")
     first, second, third = read(TaggedWords(), path)
     assert isinstance(first, Rejected)
-    assert (first.source, first.reason) == ("x.conll, line 1", 'Line 2 has no tag: "b".')
+    assert (first.source, first.reason) == ("x.conll, line 2", 'It has no tag: "b".')
     assert marked(second) == [("c", "LOC")]
     assert isinstance(third, Rejected)
-    assert third.reason == 'The tag "Person" in line 6 is neither O nor like B-PER.'
+    assert (third.source, third.reason) == ("x.conll, line 6", 'Its tag "Person" is neither O nor like B-PER.')
+
+
+def test_one_spoilt_line_does_not_keep_a_file_from_being_recognised(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(CONLL * 3 + "\nword\n\n", encoding="utf-8")
+    assert TaggedWords().detect(path) > 0.9
+    (tmp_path / "y.conll").write_text("word\n\nanother word\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r'y\.conll, line 1: It has no tag: "word"'):
+        import_dataset(plan_import(registry.formats.values(), tmp_path / "y.conll")[0], tmp_path / "datasets")
+
+
+def test_the_files_of_the_shared_task_are_told_with_their_splits(tmp_path: Path) -> None:
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        (tmp_path / name).write_text(CONLL, encoding="utf-8")
+    preview = TaggedWords().preview(tmp_path)
+    assert preview.count == 6
+    assert preview.notes == ("Read are eng.testa (validation), eng.testb (test), eng.train (train).",)
 
 
 def test_a_word_that_begins_like_a_remark_is_a_word(tmp_path: Path) -> None:

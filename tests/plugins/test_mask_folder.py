@@ -96,7 +96,7 @@ def test_what_has_no_partner_is_told(tmp_path: Path) -> None:
     rejected = {item.source: item.reason for item in read(tmp_path) if isinstance(item, Rejected)}
     assert rejected == {
         "images/b.jpg": "It has no mask.",
-        "images/d.jpg": "Its mask masks/d.png: d.png is not an image that can be read.",
+        "images/d.jpg": "Its mask masks/d.png is not an image that can be read.",
         "masks/c.png": "There is no image to this mask.",
     }
     assert "1 of 3 images have no mask." in MaskFolder().preview(tmp_path).notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from tlstudio.api.features import Features
 from tlstudio.api.nn import HeadModule
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import choose_format, plan_import, suggest_options
-from tlstudio.data.revision import Revision
+from tlstudio.data.revision import REPORT_FILE, Revision
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing import check_format, check_head, check_strategy, tiny_backbones, tiny_samples, tiny_target
@@ -68,6 +69,13 @@ def test_ratings_are_joined_with_the_table_of_items_beside_them(source: Path) ->
     }
 
 
+def test_a_row_of_ratings_that_cannot_be_read_is_told_with_its_reason(source: Path) -> None:
+    with source.open("a", encoding="utf-8") as file:
+        file.write("ann,1,4,2024-05-01,and,more\n")
+    rejected = {item.source: item.reason for item in read("text_ratings", source) if isinstance(item, Rejected)}
+    assert rejected["ratings.csv, row 8"] == "It has 6 fields, and there are 4 columns."
+
+
 def test_images_and_both_are_found_in_the_same_table(tmp_path: Path) -> None:
     (image,) = tiny_samples("image", "classification", tmp_path, count=1)
     assert image.image is not None
@@ -84,6 +92,20 @@ def test_a_table_of_reviews_is_still_taken_for_texts(tmp_path: Path) -> None:
     rows = [(f"u{n}", f"i{n % 3}", f"this was a rather {'good' if n % 2 else 'bad'} film", "1") for n in range(9)]
     path = write(tmp_path / "reviews.csv", "user,item,review,stars", rows)
     assert "ratings" not in choose_format(FORMATS.values(), path)[0].name
+
+
+def test_ratings_alone_are_told_what_they_lack_and_other_formats_name_that_for_ratings(tmp_path: Path) -> None:
+    alone = write(tmp_path / "a.csv", "user,item,rating", [(f"u{n % 5}", f"i{n % 7}", str(n % 3)) for n in range(35)])
+    assert choose_format(FORMATS.values(), alone)[0].name == "text_ratings"
+    with pytest.raises(DataError, match="No text column") as caught:
+        read("text_ratings", alone)
+    assert "items_table" in caught.value.remedy
+    assert len(samples_of(read("text_ratings", alone, text_column="item"))) == 35
+    numbers = write(tmp_path / "b.csv", "user,item,rating", [(str(n % 5), str(n % 7), str(n % 3)) for n in range(35)])
+    assert choose_format(FORMATS.values(), numbers)[0].name == "table"
+    for name, options in (("table", {}), ("text_table", {"text_column": "item"})):
+        assert any("--format text_ratings" in note for note in FORMATS[name].preview(numbers, options).notes)
+    assert not any("text_ratings" in note for note in FORMATS["table"].preview(numbers, {"label_column": "item"}).notes)
 
 
 def test_of_choices_as_many_are_drawn_as_asked_that_the_user_has_not_chosen(tmp_path: Path) -> None:
@@ -161,6 +183,8 @@ def test_splits_by_item_or_user_hold_them_together(by: str, many: Path, project:
 
 def test_splits_by_time_are_tested_on_the_newest(many: Path, project: Project, registry: Registry) -> None:
     revision = imported(many, project, registry, split_by="time")
+    told = json.loads((revision.folder / REPORT_FILE).read_text(encoding="utf-8"))["notes"]
+    assert any("cut by time: the oldest 70%" in note for note in told)
     # Rows are in the order of time.
     assert [len(revision.indices(split)) for split in ("train", "validation", "test")] == [224, 48, 48]
     assert revision.indices("train").max() < revision.indices("validation").min()

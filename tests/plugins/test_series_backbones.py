@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from tlstudio.api import SCALE, DataError, Prediction, Sample, TargetInfo, TLStudioError, WeightsError
+from tlstudio.data.unlabelled import samples_in
+from tlstudio.plugins import Registry
 from tlstudio.testing import check_head, tiny_samples, tiny_target
 from tlstudio_heads.forecast_heads import Forecasting
 from tlstudio_heads.forecast_module import ForecastEncoder, ForecastMetrics
@@ -66,10 +68,24 @@ def test_what_is_missing_or_too_short_is_refused_in_a_sentence() -> None:
     preprocess = SeriesPreprocessor(fit_series(windows(a=[0.0, 1.0, 2.0, 3.0])), window_scaling=True)
     with pytest.raises(DataError, match='rows 1 to 9 has no series "a", which the model takes; it has "b"'):
         preprocess(windows(b=[1.0, 2.0, 3.0, 4.0])[0])
-    with pytest.raises(DataError, match="has 2 values, and the model looks at 4 at least"):
+    with pytest.raises(DataError, match="has 2 rows, and the model needs 4 at least"):
         preprocess(windows(a=[1.0, 2.0])[0])
     with pytest.raises(DataError, match="not those of the samples before it"):
         fit_series([*windows(a=[1.0]), *windows(b=[1.0])])
+
+
+def test_a_file_too_short_for_the_window_is_read_as_a_series_and_told_what_it_lacks(
+    tmp_path: Path, registry: Registry
+) -> None:
+    preprocess = SeriesPreprocessor(fit_series(windows(sales=[float(n) for n in range(20)])), window_scaling=True)
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(["date,sales,temp", *(f"2024-01-{n:02},{n},{n % 3}" for n in range(1, 9))]))
+    (sample,) = samples_in(path, registry.formats.values(), "table", takes=preprocess.takes)
+    assert isinstance(sample, Sample)
+    with pytest.raises(DataError, match=r"new\.csv, rows 2 to 9 has 8 rows, and the model needs 20 at least"):
+        preprocess(sample)
+    assert preprocess.forecast_name == "sales"
+    assert preprocess.remark(sample) == 'The model does not know "temp": what is there does not count.'
 
 
 def test_series_of_any_length_are_read_where_those_of_training_differ() -> None:

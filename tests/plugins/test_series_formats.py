@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from tlstudio.api import DataError, Rejected, Sample, Task
 from tlstudio.testing import check_format
-from tlstudio_formats.series import SeriesOptions, SeriesTable
+from tlstudio_formats.series import SeriesTable
+from tlstudio_formats.series_options import SeriesOptions
 from tlstudio_formats.ts_files import TsFiles
 from tlstudio_formats.value_table import ValueTable
 from tlstudio_formats.windows import cut_points, windows
@@ -134,8 +135,9 @@ def test_gaps_are_kept_as_such_and_a_gap_in_what_is_forecast_is_told(tmp_path: P
     path.write_text("t,x\n" + "\n".join(f"{n},{'' if n == 30 else n}" for n in range(200)))
     found = read(path, time_column="t", length=8, horizon=2)
     told = [item for item in found if isinstance(item, Rejected)]
-    assert len(told) == 2
-    assert told[0].reason == "A value that is to be forecast is missing."
+    assert [(item.source, item.reason) for item in told] == [
+        ("a.csv, row 32", 'Its "x" is missing: the 2 windows that were to forecast it are left out.')
+    ]
     gap = next(item for item in found if isinstance(item, Sample) and item.id == "until 32")
     values = (gap.values or {})["x"]
     assert isinstance(values, tuple)
@@ -144,7 +146,9 @@ def test_gaps_are_kept_as_such_and_a_gap_in_what_is_forecast_is_told(tmp_path: P
 
 def test_what_is_too_short_or_no_number_or_no_time_gets_a_sentence(tmp_path: Path) -> None:
     path = write_series(tmp_path / "a.csv", 30)
-    with pytest.raises(DataError, match=r"no window of 20 rows and 5 to be forecast \(25 in all\) lies wholly in"):
+    with pytest.raises(
+        DataError, match=r"no window of 20 rows and 5 to be forecast \(25 in all\) .* 167 rows would do"
+    ):
         read(path, length=20, horizon=5)
     bad = tmp_path / "b.csv"
     rows = [f"2024-01-{1 + n // 24:02} {n % 24:02}:00,{n}" for n in range(100)]
@@ -153,6 +157,67 @@ def test_what_is_too_short_or_no_number_or_no_time_gets_a_sentence(tmp_path: Pat
     assert [item.reason for item in told] == ['Its time is none: "never".', 'Its "x" is no finite number: "inf".']
     with pytest.raises(DataError, match='has no column "sale"'):
         read(path, target_column="sale")
+
+
+def test_notes_say_what_will_be_forecast_from_what_and_how_time_is_cut(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "a.csv", shops=2)
+    found = SeriesTable().preview(path, {"length": 12})
+    assert found.notes[0].startswith(
+        'The next 3 values of "sales" are forecast from 12 past ones of "sales", "weather", in the order of "time", in '
+        'each of the 2 series of "shop"'
+    )
+    told = SeriesTable().splits_told(SeriesOptions(validation_share=0.1, test_share=0.3))
+    assert "the first 60% of it, the next 10% and the last 30%" in told
+    assert not SeriesTable().preview(path, SeriesTable().without_labels()).notes, "nothing is learned"
+
+
+def test_notes_say_in_which_rows_times_repeat_or_leap_and_values_or_columns_are_lacking(tmp_path: Path) -> None:
+    days = [str(datetime.date(2024, 1, 1) + datetime.timedelta(days=day)) for day in range(60)]
+    days[10] = days[9]
+    days[40:] = [str(datetime.date(2024, 3, 1) + datetime.timedelta(days=day)) for day in range(20)]
+    rows = [f"{day},{'' if n == 20 else n},{'x' if n % 2 else n}" for n, day in enumerate(days)]
+    (tmp_path / "a.csv").write_text("\n".join(["date,sales,odd", *rows]))
+    columns, same, leaps, missing = SeriesTable().preview(tmp_path / "a.csv").notes[1:]
+    assert '"odd" ("x", for instance)' in columns
+    assert "1 row has the time of another: row 12 that of row 11 (2024-01-10)." in same
+    assert "2024-01-10 and 2024-01-12 (row 13); 2024-02-09 and 2024-03-01 (row 42)." in leaps
+    assert '"sales" in row 22.' in missing
+
+
+@pytest.mark.parametrize(("second", "found"), [("shop", "shop"), ("hour", "")])
+def test_few_whole_numbers_tell_series_apart_unless_they_are_times(tmp_path: Path, second: str, found: str) -> None:
+    rows = [f"2024-01-{day:02},{shop},{day * shop}" for day in range(1, 31) for shop in (1, 2, 3)]
+    (tmp_path / "a.csv").write_text("\n".join([f"date,{second},sales", *rows]))
+    preview = SeriesTable().preview(tmp_path / "a.csv")
+    assert preview.options["series_column"] == found
+    assert any("60 rows have the time of another" in note for note in preview.notes) == (not found)
+
+
+def test_one_spoilt_cell_costs_its_row_and_not_its_column(tmp_path: Path) -> None:
+    rows = [f"2024-01-{n:02},{'x' if n == 7 else n}" for n in range(1, 13)]
+    (tmp_path / "a.csv").write_text("\n".join(["date,sales", *rows]))
+    told, series = read(tmp_path / "a.csv", **SeriesTable().without_labels())
+    assert isinstance(told, Rejected)
+    assert (told.source, told.reason) == ("a.csv, row 8", 'Its "sales" is no finite number: "x".')
+    assert isinstance(series, Sample)
+    assert list(series.values or {}) == ["sales"]
+
+
+def test_a_series_that_is_too_short_among_others_is_told(tmp_path: Path) -> None:
+    rows = [f"{n},{name},{n}" for name, count in (("long", 100), ("short", 6)) for n in range(count)]
+    (tmp_path / "a.csv").write_text("\n".join(["t,name,x", *rows]))
+    found = read(tmp_path / "a.csv", time_column="t", series_column="name", length=5, horizon=2)
+    (told,) = [item for item in found if isinstance(item, Rejected)]
+    assert told.source == 'a.csv, series "short", rows 102 to 107'
+    assert "a window takes 7 rows" in told.reason
+
+
+def test_times_are_told_apart_to_the_millisecond_and_kept_for_what_follows(tmp_path: Path) -> None:
+    rows = [f"2024-01-01 00:00:{n / 10:06.3f},{n}" for n in reversed(range(30))]
+    (tmp_path / "a.csv").write_text("\n".join(["time,x", *rows]))
+    (series,) = samples(tmp_path / "a.csv", **SeriesTable().without_labels())
+    assert (series.values or {})["x"] == tuple(range(30)), "tenths of a second order the rows, too"
+    assert series.times[-1] == "2024-01-01 00:00:02.900000"
 
 
 TS = """# a comment

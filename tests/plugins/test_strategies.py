@@ -225,6 +225,14 @@ def test_recommended_options_are_training_options_in_every_situation(
         TrainingOptions.model_validate(strategy.recommended(situation))
 
 
+def test_as_many_steps_are_recommended_for_a_handful_of_samples_as_it_takes_to_learn_them() -> None:
+    for on_gpu in (False, True):
+        for num_train in (1, 16, 100, 10_000):
+            told = Full().recommended(Situation("text", "classification", num_train, 5_000_000, on_gpu))
+            assert told["epochs"] * -(-num_train // told["batch_size"]) >= 60
+            assert told["epochs"] <= 60
+
+
 def test_the_probe_caches_features_unless_told_otherwise_and_others_never_do() -> None:
     assert LinearProbe().caches_features(LinearProbe.Options())
     assert not LinearProbe().caches_features(LinearProbe.Options(cache_features=False))

@@ -17,6 +17,7 @@ from tlstudio.api import DataError, Preview, Rejected, Sample, Task
 from tlstudio_formats.columns import guess_columns
 from tlstudio_formats.delimited import Dialect, Record, read_records, sniff
 from tlstudio_formats.image_table import ImageTable
+from tlstudio_formats.sources import open_table
 from tlstudio_formats.text_table import TextTable, TextTableOptions
 
 ROWS = [
@@ -400,6 +401,25 @@ def test_a_table_with_a_million_columns_is_told_at_once(tmp_path: Path, name: st
         path.write_text(",".join(["x"] * 10**6) + "\n" + ",".join(["1"] * 10**6) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"columns; at most 10,000 are read"):
         look(path)
+
+
+def test_a_file_of_one_endless_line_is_looked_at_by_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\n" + b"a word " * 700_000 + b",good\n")
+    (tmp_path / "b.csv").write_bytes(b"x" * 4_900_000)
+    (tmp_path / "c.csv").write_bytes(b"text,label\n" + b'"a word, and another ",good\n' * 200_000)
+    first, second, third = (open_table(tmp_path / name) for name in ("a.csv", "b.csv", "c.csv"))
+    assert (first.columns, first.head()) == (("text", "label"), [])  # its first row is cut
+    assert second.columns == ("column 1",)  # no name has so many letters
+    assert len(second.head()[0][0]) < 4_900_000
+    assert (len(third.head()), len(list(third.rows(("label",), beginning=True)))) == (1000, 4_194_293 // 28)
+    assert len(list(first.rows(("text",)))) == 1
+
+
+def test_a_column_whose_name_is_as_long_as_a_book_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"x" * 20_000: 1, "label": "a"}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"has 20,000 letters; at most 10,000 are read"):
+        open_table(path)
 
 
 def test_of_two_columns_that_could_be_labels_the_one_that_recurs_more_often_is_taken() -> None:

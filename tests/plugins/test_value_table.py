@@ -200,6 +200,16 @@ def test_without_a_named_label_the_last_column_is_suggested_and_that_is_told(tmp
     assert found.task == "regression"
 
 
+def test_rows_in_the_order_of_a_date_are_said_to_be_perhaps_a_series(tmp_path: Path) -> None:
+    rows = [(f"2024-03-{day:02}", str(day), str(day / 3)) for day in range(1, 9)]
+    path = write(tmp_path / "a.csv", [("date", "sales", "temp"), *rows])
+    how = '--format series -o "format.time_column=date" -o "format.target_column=sales"'
+    assert any(how in note for note in look(path).notes)
+    assert not any(how in note for note in look(path, label_column="temp").notes), "the user knows what is learned"
+    mixed = write(tmp_path / "b.csv", [("date", "sales", "temp"), *rows[4:], *rows[:4], *rows[2:6]])
+    assert not any(how in note for note in look(mixed).notes)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -1,16 +1,7 @@
-"""Everything that a plugin may import. Importing it is cheap: torch is loaded by `tlstudio.api.nn` alone."""
+"""Everything that a plugin may import. Importing it is cheap: torch comes with `tlstudio.api.nn` and its like alone."""
 
-from tlstudio.api.components import (
-    Augmentation,
-    Backbone,
-    BackboneFamily,
-    Component,
-    DatasetFormat,
-    FineTuningStrategy,
-    Preprocessor,
-    Situation,
-    TaskHead,
-)
+from tlstudio.api.backbones import Augmentation, Backbone, BackboneFamily, Preprocessor
+from tlstudio.api.components import Component, FineTuningStrategy, Situation, TaskHead
 from tlstudio.api.data import (
     MODALITIES,
     NAMED,
@@ -50,6 +41,7 @@ from tlstudio.api.errors import (
 )
 from tlstudio.api.facts import BackboneInfo, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
+from tlstudio.api.formats import DatasetFormat, Source
 from tlstudio.api.hookspecs import hookimpl
 from tlstudio.api.inputs import CONTEXT, GEOMETRY, IMAGE_SIZE, SCALE, TARGETS
 from tlstudio.api.methods import DataStream, Method, Setting, StreamInfo, View
@@ -103,6 +95,7 @@ __all__ = [
     "Sample",
     "Setting",
     "Situation",
+    "Source",
     "Span",
     "Split",
     "StreamInfo",

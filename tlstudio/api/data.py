@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
+
+from tlstudio.api.errors import TLStudioError
 
 Modality = Literal["image", "text", "audio", "table", "image+text"]
 Task = Literal[
@@ -165,6 +167,7 @@ class Sample:
         text: The text of a text sample; of an image with text, too.
         audio: The sound file of an audio sample.
         values: The columns of a sample of a table, by their names.
+        times: When the last rows of a series were that is to go on: ISO 8601, or numbers as text.
         user: Who has rated or chosen it, or may do so.
         item: What was rated or chosen; its content is the image or the text.
         pair: A second text that belongs to it: a hypothesis, a sentence to be compared, a question about the text.
@@ -180,6 +183,7 @@ class Sample:
     pair: str | None = None
     audio: Path | None = None
     values: Mapping[str, Cell] | None = None
+    times: tuple[str, ...] = ()
     user: str | None = None
     item: str | None = None
     label: Label = None
@@ -201,6 +205,24 @@ class Rejected:
     source: str
     reason: str
     remedy: str = ""
+
+    @classmethod
+    def because(cls, source: str, error: TLStudioError) -> Self:
+        """Reject an item for an error; where it is stands beside the sentence and is not said twice.
+
+        Args:
+            source: The file or row.
+            error: What was raised.
+        """
+        places = [source]
+        if error.path is not None and source.endswith(error.path.name):
+            places = [str(error.path), source, error.path.name]
+        what = error.what
+        for place in places:
+            if what.startswith(f"{place} "):
+                what = f"It {what[len(place) + 1 :]}"
+            what = what.replace(f" of {place} ", " ")
+        return cls(source, what, error.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from tlstudio.api.errors import DataError
 
 MOST_BYTES = 2**27
 """Largest file of settings, labels or the like that is read as a whole."""
@@ -37,6 +41,35 @@ def check_plain_file(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or device, not a file", str(path))
     return status.st_size
+
+
+@contextlib.contextmanager
+def opening(path: Path, kind: str, *, smaller: str) -> Iterator[None]:
+    """Say in a sentence why a file of the user's cannot be opened; what is wrong inside of it is not looked at.
+
+    Args:
+        path: The file.
+        kind: What it should be: ``"image"``.
+        smaller: What to do where the memory is not enough for it.
+
+    Raises:
+        DataError: It is missing, empty, a folder, may not be read, or is too large for the memory.
+    """
+    try:
+        if check_plain_file(path) == 0:
+            raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
+        yield
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is no longer there.", "Bring it back or import the data set again.", path=path
+        ) from None
+    except IsADirectoryError:
+        what = f"{path.name} is a folder, not a file."
+        raise DataError(what, f"Choose the {kind}s inside it.", path=path) from None
+    except PermissionError:
+        raise DataError(f"{path.name} may not be read.", "Give yourself read access to it.", path=path) from None
+    except MemoryError:
+        raise DataError(f"There is not enough memory to open {path.name}.", smaller, path=path) from None
 
 
 def read_text(path: Path, *, encoding: str = "utf-8") -> str:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pluggy
 
-from tlstudio.api.components import Backbone, BackboneFamily, DatasetFormat, FineTuningStrategy, TaskHead
+from tlstudio.api.backbones import Backbone, BackboneFamily
+from tlstudio.api.components import FineTuningStrategy, TaskHead
+from tlstudio.api.formats import DatasetFormat
 from tlstudio.api.methods import Method
 
 NAMESPACE = "tlstudio"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tlstudio.api.errors import DataError
+from tlstudio.api.files import opening
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -89,19 +90,10 @@ def _in_words(path: Path) -> Iterator[None]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
-        yield
+        with opening(path, "image", smaller="Close other programs or scale it down."):
+            yield
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is no longer there.", "Bring it back or import the data set again.", path=path
-        ) from None
-    except IsADirectoryError:
-        raise DataError(f"{path.name} is a folder, not an image.", "Choose the images inside it.", path=path) from None
-    except PermissionError:
-        raise DataError(f"{path.name} may not be read.", "Give yourself read access to it.", path=path) from None
     except UnidentifiedImageError:
         raise DataError(
             f"{path.name} is not an image that can be read.",
@@ -113,10 +105,6 @@ def _in_words(path: Path) -> Iterator[None]:
             f"{path.name} has more than {MAX_PIXELS / 1e6:.0f} megapixels.",
             "Scale it down or cut it into tiles.",
             path=path,
-        ) from None
-    except MemoryError:
-        raise DataError(
-            f"There is not enough memory to open {path.name}.", "Close other programs or scale it down.", path=path
         ) from None
     except _DAMAGED as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__

@@ -120,11 +120,13 @@ class MethodContext:
         heads: The head for each task that takes the features of the run; of its own task, the head of the run.
         features: Widths of the features that heads take.
         forward: Computes features and raw outputs of any inputs, as the run does it.
-        batches: Goes once through samples as they are, without variation, in a fixed order: of the run's train split
-            (``""``) or of a stream with labels. Gives inputs and targets on the device.
+        batches: Goes once through samples as they are, without variation, in an order that is always the same: of the
+            run's train split (``""``), its classes mixed, or of a stream with labels. Gives inputs and targets on the
+            device.
         updates: Names in ``model.state_dict()`` that may change at any time of the run: `FineTuningStrategy.updates`.
         modules: Gives the model and the modules of all methods, once all are built: what has gradients and running
             statistics.
+        head_taken_over: Whether the head of the run begins with what an earlier one has learned.
     """
 
     model: TransferModel
@@ -142,6 +144,7 @@ class MethodContext:
     batches: Callable[[str], Iterator[tuple[Inputs, Tensor]]] = field(repr=False)
     updates: frozenset[str] = field(repr=False)
     modules: Callable[[], Sequence[nn.Module]] = field(repr=False)
+    head_taken_over: bool = False
 
     def new_head(self, target: TargetInfo) -> HeadModule:
         """Build another head with fresh weights: one like that of the run where the task is the same.
@@ -245,6 +248,16 @@ class MethodModule(nn.Module):
 
         Where it is interrupted (`MethodContext.batches` asks for that), it is called again when the run goes on.
         """
+
+    def snapshot(self) -> int:
+        """Say that the run keeps the weights as they are now, at the end of an epoch, beside its best ones.
+
+        Asked for when the epoch has been validated. Such snapshots predict together in an ensemble.
+
+        Returns:
+            Which snapshot it is, from 1; 0: they are not kept.
+        """
+        return 0
 
     def quantities(self) -> Mapping[str, float]:
         """Numbers of now that are worth plotting, by name: ``{"lambda": 0.3}``. Asked for when a step is logged."""

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tlstudio.api.components import Augmentation, Component, FineTuningStrategy, TaskHead
+from tlstudio.api.backbones import Augmentation
+from tlstudio.api.components import Component, FineTuningStrategy, TaskHead
 from tlstudio.api.data import Modality, TargetInfo, Task
 from tlstudio.api.errors import Problem
 from tlstudio.api.facts import BackboneInfo
@@ -39,7 +40,7 @@ def written_names(names: Sequence[str]) -> str:
 
 Rows = Literal["train", "unshown", "all"]
 """Which samples of a data set: those of its train split; those of the train split that few-shot learning leaves aside;
-all of them, whatever their split."""
+all of them, whatever their split. Items that the run validates or tests are never among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,14 @@ class Setting:
         strategy: The strategy.
         strategy_options: Its options.
         methods: Names of all methods of the run.
-        streams: What is known of the streams that the method has asked for, by name.
-        models: What the models that the method has asked for have learned, by name.
+        streams: What is known of the streams that the method has asked for, by name; a data set that is not there has
+            no samples.
+        models: What the models that the method has asked for have learned, by name; of one that is not there, the
+            target.
         starts_from: Id of the run that the backbone is taken from; ``""``: none.
         head_taken_over: Whether the head begins with what that run has taught it.
         heads: What `MethodContext.new_head` would build for the labels of a stream, by their task.
+        epochs: Epochs of the run.
     """
 
     modality: Modality
@@ -145,6 +149,7 @@ class Setting:
     starts_from: str = ""
     head_taken_over: bool = False
     heads: Mapping[Task, TaskHead] = field(default_factory=dict)
+    epochs: int = 1
 
     @property
     def task(self) -> Task:

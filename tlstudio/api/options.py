@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -101,6 +102,8 @@ class OptionField:
         choices: The allowed values of a ``"choice"``.
         minimum: Lowest allowed value, or `None`.
         maximum: Highest allowed value, or `None`.
+        limits: What a number must be, by ``"ge"``, ``"gt"``, ``"le"`` and ``"lt"``; of `minimum` and `maximum`, those
+            by ``"gt"`` and ``"lt"`` are not allowed themselves.
         advanced: Whether the form folds it away.
         unit: Shown after the field.
         browse: What the form offers to choose from.
@@ -116,6 +119,7 @@ class OptionField:
     choices: tuple[str, ...]
     minimum: float | None
     maximum: float | None
+    limits: Mapping[str, float]
     advanced: bool
     unit: str
     browse: Browse
@@ -158,6 +162,7 @@ def _describe_field(name: str, info: FieldInfo) -> OptionField:
         choices=choices,
         minimum=bounds.get("ge", bounds.get("gt")),
         maximum=bounds.get("le", bounds.get("lt")),
+        limits=bounds,
         advanced=bool(extra.get("advanced", False)),
         unit=str(extra.get("unit", "")),
         browse=typing.cast(Browse, extra.get("browse", "")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlstudio.api.archives import given_path
-from tlstudio.api.components import Augmentation, Backbone, Preprocessor
+from tlstudio.api.backbones import Augmentation, Backbone, Preprocessor
 from tlstudio.api.data import MODALITIES, Modality, Sample
 from tlstudio.api.errors import DataError, PluginError
 from tlstudio.api.facts import BackboneInfo, WeightsInfo

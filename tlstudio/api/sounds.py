@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlstudio.api.errors import DataError
-from tlstudio.api.files import check_plain_file
+from tlstudio.api.files import check_plain_file, opening
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +43,11 @@ def open_sound(path: Path, rate: int | None = None, *, at_most: float | None = N
     import soundfile
 
     try:
-        if check_plain_file(path) == 0:
-            raise DataError(f"{path.name} is empty (0 bytes).", "Export or copy it again.", path=path)
-        with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
+        with (
+            opening(path, "sound", smaller="Cut it into shorter recordings."),
+            path.open("rb") as raw,
+            soundfile.SoundFile(raw) as file,
+        ):
             own = int(file.samplerate)
             if not LOWEST_RATE <= own <= HIGHEST_RATE:
                 raise DataError(
@@ -71,18 +73,6 @@ def open_sound(path: Path, rate: int | None = None, *, at_most: float | None = N
             means.clear()
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is no longer there.", "Bring it back or import the data set again.", path=path
-        ) from None
-    except IsADirectoryError:
-        raise DataError(f"{path.name} is a folder, not a sound.", "Choose the files inside it.", path=path) from None
-    except PermissionError:
-        raise DataError(f"{path.name} may not be read.", "Give yourself read access to it.", path=path) from None
-    except MemoryError:
-        raise DataError(
-            f"There is not enough memory to open {path.name}.", "Cut it into shorter recordings.", path=path
-        ) from None
     except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise DataError(

@@ -1,10 +1,9 @@
-"""What all commands share: how one is declared, where plugins come from, how a run is named."""
+"""What all commands share: how one is declared, how a project is opened, where plugins come from."""
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,26 +15,8 @@ from tlstudio.cli.output import Output
 if TYPE_CHECKING:
     from tlstudio.plugins import PluginManager, Registry
     from tlstudio.store.project import Project
-    from tlstudio.store.run import Run
-    from tlstudio.store.run_record import RunSummary
 
 FAILED, WRONG_USE, CANCELLED = 1, 2, 130
-SHOWN_METRICS = (
-    *("mean_iou", "map", "wer", "cer", "rougeL", "bleu", "chrf", "exact_match"),  # what one task alone is judged by
-    *("accuracy", "f1_macro", "f1_micro", "f1", "average_precision_macro", "ndcg_at_10", "roc_auc"),
-    *("rmse", "mae", "mase", "r2", "perplexity", "loss"),
-)
-"""Metrics in the order in which they are shown; a run is known by the first that it has."""
-JUDGING_METRICS = {
-    **dict.fromkeys(("f1_macro", "mean_iou", "map"), "max"),
-    "wer": "min",
-    **dict.fromkeys(("f1_micro", "f1"), "max"),
-    "rmse": "min",
-    **dict.fromkeys(("roc_auc", "accuracy"), "max"),
-    "loss": "min",
-}
-"""By which metric the best run is chosen, the first that it has, and whether more or less of it is better."""
-_MOST_COLUMNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,60 +111,3 @@ def only_dataset(project: Project) -> str:
         count = "several data sets" if names else "no data set yet"
         raise DataError(f"The project {project.name} has {count}.", remedy, field="dataset.name")
     return names[0]
-
-
-def find_run(project: Project, name: str) -> Run:
-    """Find a run by its id, or ``latest`` that was begun, or ``best`` (of the finished ones on the newest's data set).
-
-    Raises:
-        RunError: There is none; the sentence names near ones.
-    """
-    from tlstudio.api import RunError
-
-    if name not in ("latest", "best"):
-        return project.run(name)
-    summaries = [
-        run
-        for run in project.runs()
-        if (run.status != "queued" if name == "latest" else run.status in ("done", "stopped"))
-    ]
-    if not summaries:
-        raise RunError(
-            f"The project {project.name} has no {'finished ' if name == 'best' else ''}run yet.",
-            f"Train one: tlstudio train {project.folder}.",
-            path=project.runs_folder,
-        )
-    return project.run(summaries[0].id if name == "latest" else best_of(summaries).id)
-
-
-def best_of(summaries: Sequence[RunSummary]) -> RunSummary:
-    """The best run by validation, of those that have the first one's data set and metric."""
-    first = summaries[0]
-    validation = first.metrics.get("validation", {})
-    metric = next((name for name in JUDGING_METRICS if name in validation), "")
-    sign = 1 if JUDGING_METRICS.get(metric) == "max" else -1
-    rivals = [
-        (sign * value, run)
-        for run in summaries
-        if run.dataset == first.dataset
-        and math.isfinite(value := run.metrics.get("validation", {}).get(metric, math.nan))
-    ]
-    return max(rivals, key=lambda rival: rival[0], default=(0.0, first))[1]
-
-
-def shown_metric(run: RunSummary, split: str) -> tuple[str, float | None]:
-    """Name and value of the metric that a run is known by; ``("", None)`` if it was not evaluated."""
-    values = run.metrics.get(split, {})
-    return next(((name, values[name]) for name in SHOWN_METRICS if name in values), ("", None))
-
-
-def metrics_table(output: Output, metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Print metrics: a row a split, a column a metric."""
-    found = dict.fromkeys(name for values in metrics.values() for name in values)
-    # The known ones first, the loss last: it compares runs of one kind, but says little by itself.
-    order = {name: place for place, name in enumerate(SHOWN_METRICS)}
-    columns = sorted(found, key=lambda name: (name == "loss", order.get(name, len(order))))
-    if len(columns) > _MOST_COLUMNS:
-        columns = [name for name in columns if not name.endswith(")")]  # each class by itself, such as ap(cat)
-    rows = [[split, *(values.get(name) for name in columns)] for split, values in metrics.items()]
-    output.table(["", *columns], rows)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
+from tlstudio.cli.following import listeners
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output
-from tlstudio.cli.training import listeners
 
 if TYPE_CHECKING:
     from tlstudio.engine.continual import Protection, SequenceResult
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command(
     "continual",
     example="tlstudio continual birds spring summer autumn --protect replay\n"
-    "tlstudio continual birds spring summer --protect ewc -o strategy.name=full -o training.epochs=5",
+    "tlstudio continual birds spring summer --protect lwf --strategy lora -o training.epochs=5",
 )
 @project_argument
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET DATASET ...")

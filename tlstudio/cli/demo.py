@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from tlstudio.cli.common import CANCELLED, Outcome, command, find_registry
+from tlstudio.cli.following import events_option, listeners, run_json, say_ended
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output
-from tlstudio.cli.training import events_option, listeners, run_json, say_ended
 
 
 @command("demo", example="tlstudio demo --headless\ntlstudio demo --headless --folder demo --only images")

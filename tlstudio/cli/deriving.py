@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import command, find_registry, find_run, metrics_table, open_project, project_argument
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.common import run_argument as one_run
 from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.metrics import metrics_table
 from tlstudio.cli.output import Output, StatusLine, size
+from tlstudio.cli.run_names import find_run
 
 if TYPE_CHECKING:
     from tlstudio.engine.control import RunControl
@@ -77,11 +79,12 @@ def wise_ft(output: Output, *, project: Path, run_id: str, alpha: float | None, 
         raise click.UsageError("--curve measures many shares and makes no run: it does not go with --alpha.")
     with working(output, project, "tlstudio wise-ft") as (opened, registry, control, on_progress):
         from tlstudio.engine.averaging import WiseFT, check_alpha
+        from tlstudio.engine.derived import Bench
 
         if alpha is not None:
             check_alpha(alpha)
-        run = find_run(opened, run_id)
-        wise = WiseFT(run, opened, registry, control=control, on_progress=on_progress)
+        run = find_run(opened, run_id, output)
+        wise = WiseFT(Bench(run, opened, registry, control=control, on_progress=on_progress))
         measured = wise.curve() if alpha is None else None
         if measured is not None:
             alpha = measured.points[measured.best].alpha
@@ -121,7 +124,7 @@ def soup(output: Output, *, project: Path, run_ids: Sequence[str], greedy: bool)
     with working(output, project, "tlstudio soup") as (opened, registry, control, on_progress):
         from tlstudio.engine.soups import Kettle
 
-        runs = [find_run(opened, run_id) for run_id in run_ids]
+        runs = [find_run(opened, run_id, output) for run_id in run_ids]
         kettle = Kettle(runs, opened, registry, control=control, on_progress=on_progress)
         cooked = kettle.cook(greedy=greedy)
         made = kettle.save(cooked)
@@ -150,12 +153,13 @@ def prune(output: Output, *, project: Path, run_id: str, sparsity: float | None,
     if not curve and sparsity is None:
         raise click.UsageError("Give --sparsity, or --curve to see what each would cost.")
     with working(output, project, "tlstudio prune") as (opened, registry, control, on_progress):
+        from tlstudio.engine.derived import Bench
         from tlstudio.engine.pruning import Pruning, check_sparsity, row
 
         if sparsity is not None:
             check_sparsity(sparsity)
-        run = find_run(opened, run_id)
-        pruning = Pruning(run, opened, registry, control=control, on_progress=on_progress)
+        run = find_run(opened, run_id, output)
+        pruning = Pruning(Bench(run, opened, registry, control=control, on_progress=on_progress))
         measured = pruning.curve() if curve else ()
         pruned = None if sparsity is None else pruning.prune(sparsity)
         made = None if pruned is None else pruning.save(pruned, measured)

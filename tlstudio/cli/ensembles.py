@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import JUDGING_METRICS, command, find_registry, find_run, open_project, project_argument
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.deriving import several_runs, working
+from tlstudio.cli.metrics import JUDGING_METRICS
 from tlstudio.cli.output import Output, StatusLine
 from tlstudio.cli.prediction import to_csv, to_screen
+from tlstudio.cli.run_names import find_run
 
 if TYPE_CHECKING:
     from tlstudio.engine.ensembles import EnsembleReport
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 @command(
     "ensemble",
     example="tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora\n"
-    "tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora --predict ~/new --output predictions.csv",
+    "tlstudio ensemble birds 2026-11-22-001-full 2026-11-22-002-lora --predict ~/new --output predictions.csv\n"
+    "tlstudio train birds --strategy full --method snapshots && tlstudio ensemble birds latest",
 )
 @project_argument
 @several_runs
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 def ensemble(output: Output, *, project: Path, run_ids: Sequence[str], source: Path | None, csv: Path | None) -> int:
     """Let several runs predict together: the mean of their probabilities, or of their values.
 
-    They must have learned the same data; their backbones and strategies may differ. Each is computed, so that this
-    takes as long as all of them.
+    They must have learned the same data; their backbones and strategies may differ. Of a single run, its snapshots
+    predict together (--method snapshots). Each is computed, so that this takes as long as all of them.
     """
     if csv is not None and source is None:
         raise click.UsageError("--output goes with --predict.")
@@ -46,7 +49,7 @@ def ensemble(output: Output, *, project: Path, run_ids: Sequence[str], source: P
     with working(output, project, "", write=False) as (opened, registry, control, on_progress):
         from tlstudio.engine.ensembles import measure_ensemble
 
-        runs = [find_run(opened, run_id) for run_id in run_ids]
+        runs = [find_run(opened, run_id, output) for run_id in run_ids]
         report = measure_ensemble(runs, opened, registry, control=control, on_progress=on_progress)
     for split in report.together:
         _show(output, report, split)
@@ -66,15 +69,14 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
         with StatusLine() as status:
             status.update("Loading the models", "")
             from tlstudio.engine.ensembles import EnsemblePredictor
-            from tlstudio.engine.predict import samples_in
 
             registry = find_registry(output)
-            runs = [find_run(project, run_id) for run_id in run_ids]
+            runs = [find_run(project, run_id, output) for run_id in run_ids]
             predictor = EnsemblePredictor.from_runs(runs, registry)
         output.hint(f"Models: {predictor.title}")
         if csv is not None:
             return to_csv(output, predictor, registry, source, csv, {})
-        return to_screen(output, predictor, samples_in(source, predictor.modality, registry, takes=predictor.takes))
+        return to_screen(output, predictor, predictor.samples_in(source, registry))
 
 
 def _show(output: Output, report: EnsembleReport, split: str) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from tlstudio.cli.common import command, find_registry, find_run, open_project, project_argument, run_argument
-from tlstudio.cli.output import Output, StatusLine, cut
+from tlstudio.cli.common import command, find_registry, open_project, project_argument, run_argument
+from tlstudio.cli.output import Output, StatusLine, counted, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
+from tlstudio.cli.run_names import find_run, taking, told_of
 
 if TYPE_CHECKING:
+    from tlstudio.api import Modality, Task
     from tlstudio.engine.active import Chooser, Suggestion
+    from tlstudio.plugins import Registry
+    from tlstudio.store.project import Project
 
 _CHOOSERS = ("badge", "margin", "confidence", "entropy", "k_center", "random")
 
@@ -55,32 +60,49 @@ def label_next(
     folder or table. Fill in the column label of the table that --csv writes, and give it to tlstudio label.
     """
     with open_project(project, output) as opened, StatusLine() as status:
-        run = find_run(opened, run_id)
         status.update("Loading the model", "")
         registry = find_registry(output)
+        run = find_run(opened, run_id, output, taking(registry, functools.partial(_takes, opened, registry, pool)))
         from tlstudio.engine.active import next_to_label
         from tlstudio.engine.label_table import write_candidates
 
         def progress(done: int, total: int) -> None:
             status.update("Looking at the pool", f"{done:,} of {total:,}")
 
-        found = next_to_label(
-            run,
-            pool,
-            opened,
-            registry,
-            by=cast("Chooser", by),
-            count=count,
-            seed=seed,
-            device=device,
-            on_progress=progress,
-        )
+        with told_of(run, project, "as RUN"):
+            found = next_to_label(
+                run,
+                pool,
+                opened,
+                registry,
+                by=cast("Chooser", by),
+                count=count,
+                seed=seed,
+                device=device,
+                on_progress=progress,
+            )
         if csv is not None:
             write_candidates(csv, found.candidates)
-    _show(output, found, csv)
+    _show(output, found)
+    if csv is not None:
+        back = f"tlstudio label {project} {run.summary().dataset} {csv}"
+        output.hint(f"Next: fill in the column label of {csv}, and give it back: {back}")
 
 
-def _show(output: Output, found: Suggestion, csv: Path | None) -> None:
+def _takes(project: Project, registry: Registry, pool: str, modality: Modality, task: Task) -> bool:
+    """Whether a model of this kind can choose from a pool; raises where the pool has nothing of the kind."""
+    from tlstudio.data.unlabelled import reader_of
+
+    name, _, revision = pool.partition("@")
+    if name in project.datasets():
+        held = project.dataset(name, revision).modality
+    else:
+        reader_of(Path(pool), registry.formats.values(), modality)
+        held = modality
+    return held == modality and task in ("classification", "multi_label", "regression")
+
+
+def _show(output: Output, found: Suggestion) -> None:
     from tlstudio.api import label_text, label_values
 
     rows = [
@@ -92,8 +114,6 @@ def _show(output: Output, found: Suggestion, csv: Path | None) -> None:
     if found.known:
         told += f"; {found.known:,} more are labelled already or the same as others"
     output.say(f"{told}.")
-    if csv is not None:
-        output.say(f"Fill in the column label of {csv} and give it back: tlstudio label PROJECT DATASET {csv}")
     if found.rejected:
         show_rejected(output, list(found.rejected), "not looked at")
     output.result(
@@ -149,7 +169,7 @@ def label(output: Output, *, project: Path, dataset: str, labels: Path, pool: st
             show_rejected(output, rejected, "left out")
         made = report.revision
         if not report.unchanged:
-            output.say(f"{made.dataset} {made.id}: {len(made):,} items.")
+            output.say(f"{made.dataset} {made.id}: {counted(len(made), 'item')}.")
         output.result(
             {
                 "dataset": made.dataset,

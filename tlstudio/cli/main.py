@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -18,6 +19,7 @@ from tlstudio.cli.deriving import prune, soup, wise_ft
 from tlstudio.cli.ensembles import ensemble
 from tlstudio.cli.labelling import label, label_next
 from tlstudio.cli.models import models
+from tlstudio.cli.options import options
 from tlstudio.cli.output import print_json, visible
 from tlstudio.cli.prediction import predict
 from tlstudio.cli.projects import import_data, new
@@ -54,6 +56,7 @@ COMMANDS = {
         continual,
         recommend,
         serve,
+        options,
         plugins,
         backbones,
         models,
@@ -63,6 +66,10 @@ COMMANDS = {
         selftest,
     )
 }
+
+
+_OPTION = re.compile(r"methods\.\w+\.\w+|(?:training|dataset|backbone|head|strategy)\.(?!name$)\w+")
+"""Where in a recipe an option stands."""
 
 
 class _Group(click.Group):
@@ -117,7 +124,7 @@ def run(arguments: Sequence[str]) -> Outcome:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Outcome(FAILED)
     except Exception as error:  # noqa: BLE001  the last place where a bug can be explained
-        return _explain(error, as_json)
+        return _explain(error, arguments)
 
 
 def _with_its_place(error: click.ClickException) -> click.ClickException:
@@ -132,15 +139,18 @@ def _with_its_place(error: click.ClickException) -> click.ClickException:
     return error
 
 
-def _explain(error: Exception, as_json: bool) -> Outcome:
+def _explain(error: Exception, arguments: Sequence[str]) -> Outcome:
     from tlstudio.api import ProblemsError, TLStudioError
 
+    as_json = "--json" in arguments
     if isinstance(error, TLStudioError):
         problems = [
             {"where": problem.where, "what": problem.what, "remedy": problem.remedy}
             for problem in (error.problems if isinstance(error, ProblemsError) else ())
         ]
         click.echo(click.style("Error: ", fg="red", bold=True) + visible(str(error)), err=True)
+        if how := _how_to_set(problems, arguments):
+            click.echo(how, err=True)
         details = {"where": error.field} if error.field else {}
         return _failed(as_json, WRONG_USE, {"error": str(error), "problems": problems, **details})
     from tlstudio.data.prepare import Cancelled
@@ -153,6 +163,15 @@ def _explain(error: Exception, as_json: bool) -> Outcome:
         err=True,
     )
     return _failed(as_json, FAILED, {"error": without_secrets(f"{type(error).__name__}: {error}"), "bug": True})
+
+
+def _how_to_set(problems: Sequence[Mapping[str, str]], arguments: Sequence[str]) -> str:
+    """Say how an option is given that has something against it and was not given."""
+    for where, what in ((problem["where"], problem["what"]) for problem in problems):
+        if _OPTION.fullmatch(where) and what != "there is no such option.":
+            given = any(argument.startswith(f"{where}=") for argument in arguments)
+            return "" if given else f"An option is given as -o {where}=VALUE; tlstudio options lists them."
+    return ""
 
 
 def _cancelled(as_json: bool) -> Outcome:

@@ -200,6 +200,11 @@ def cut(text: str, width: int) -> str:
     return text
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Write how many there are: ``"1 epoch"``, ``"1,200 epochs"``."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def duration(seconds: float) -> str:
     """Write a duration: ``"0:48"``, ``"1:02:03"``."""
     whole = round(seconds)

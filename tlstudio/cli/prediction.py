@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import CANCELLED, command, find_registry, find_run, open_project
+from tlstudio.cli.common import CANCELLED, WRONG_USE, command, find_registry, open_project
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine, cut
+from tlstudio.cli.output import Output, StatusLine, counted, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
+from tlstudio.cli.run_names import find_run, taking, told_of
 
 if TYPE_CHECKING:
-    from tlstudio.api import Modality, Prediction, Rejected, Sample
+    from tlstudio.api import Modality, Prediction, Rejected, Sample, Task
     from tlstudio.engine.predict import Predictor
     from tlstudio.plugins import Registry
     from tlstudio.store.run import Run
@@ -35,7 +36,12 @@ EITHER = "Give either a SOURCE or --text."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path), required=False)
-@click.option("--run", "run_id", default="", help="Run of the project MODEL: its id, latest or best.  [default: best]")
+@click.option(
+    "--run",
+    "run_id",
+    default="",
+    help="Run of the project MODEL: its id, latest, best or best:DATASET.  [default: best]",
+)
 @click.option(
     "--text", help="Predict this text instead of a SOURCE; with an image as SOURCE, its text, for a model of both."
 )
@@ -60,7 +66,8 @@ def predict(
 ) -> int:
     """Predict an image, a recording, a folder of them, a table or a text.
 
-    MODEL is an exported folder or a project; SOURCE is what to predict.
+    MODEL is an exported folder or a project; SOURCE is what to predict, with labels or without: those that are there
+    are not looked at. What cannot be predicted is told, and the rest goes on.
     """
     if source is None and text is None:
         raise click.UsageError(EITHER)
@@ -78,7 +85,10 @@ def predict(
     if csv is not None:
         refuse_as_output(csv, suffix=".csv")
     check = functools.partial(_check_source, source, text, columns=columns)
-    with load_model(output, model, run_id, device, check) as (predictor, registry, _run):
+    made_for = functools.partial(_made_for, source)
+    reads = functools.partial(_reads, source, text, pair, columns)
+    loaded = load_model(output, model, run_id, device, check, made_for=made_for, reads=reads)
+    with loaded as (predictor, registry, _run):
         from tlstudio.engine.predict import samples_in
 
         if source is not None and csv is not None:
@@ -89,7 +99,7 @@ def predict(
             images = samples_in(source, "image", registry)
             samples = [with_text(item) if isinstance(item, Sample) else item for item in images]
         elif source is not None:
-            samples = samples_in(source, predictor.modality, registry, columns, predictor.takes)
+            samples = predictor.samples_in(source, registry, columns)
         else:
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
         for note in predictor.notes(samples):
@@ -102,7 +112,7 @@ def _check_source(
 ) -> None:
     """Make sure that a model takes what is to be predicted."""
     from tlstudio.api import MODALITIES, RunError
-    from tlstudio.data.unlabelled import reader_of
+    from tlstudio.data.unlabelled import predictable, reader_of
 
     known = MODALITIES[modality]
     if source is not None and text is not None:
@@ -114,8 +124,26 @@ def _check_source(
     elif modality == "image+text":
         raise RunError(f"This model takes {known.items}.", "Give the image as SOURCE, or a table of both.")
     elif modality != "text":
-        what = f"This model takes {known.items}, not texts."
-        raise RunError(what, f"Give one {known.item}, a folder or a table as SOURCE.")
+        raise RunError(f"This model takes {known.items}, not texts.", f"Give {predictable(modality)} as SOURCE.")
+
+
+def _made_for(source: Path | None, registry: Registry, modality: Modality, task: Task) -> bool:
+    """Whether a source looks like what a model of some kind is trained on."""
+    from tlstudio.data.unlabelled import looks_like
+
+    return source is not None and looks_like(source, registry.formats.values(), modality, task)
+
+
+def _reads(
+    source: Path | None, text: str | None, pair: str | None, columns: dict[str, str], registry: Registry, run: Run
+) -> bool:
+    """Whether a run can read what is to be predicted."""
+    from tlstudio.api import Sample
+    from tlstudio.engine.asking import can_read
+
+    if source is None:
+        return can_read(run, registry, Sample(id="text", text=text, pair=pair, source="--text"))
+    return text is not None or can_read(run, registry, source, columns)
 
 
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
@@ -139,42 +167,51 @@ def load_model(
     run_id: str,
     device: str,
     check: Callable[[Registry, Modality], None] = lambda _registry, _modality: None,
+    how: str = "with --run",
+    made_for: Callable[[Registry, Modality, Task], bool] = lambda _registry, _modality, _task: False,
+    reads: Callable[[Registry, Run], bool] = lambda _registry, _run: True,
 ) -> Iterator[tuple[Predictor, Registry, Run | None]]:
     """Load the model of a run, or an exported one, for which the run is `None`.
 
     Args:
         output: Where to tell what is going on.
         model: A project, or an exported folder.
-        run_id: A run of the project: its id, ``latest`` or ``best``; ``""``: the best.
+        run_id: A run of the project: its id, ``latest`` or ``best``; ``""``: the best. Of several data sets, the runs
+            that `check` lets pass are meant.
         device: See `Predictor`.
         check: Looks at what the model takes before it is loaded, which takes a while.
+        how: How another run is given.
+        made_for: Whether a run of some kind is meant before others that `check` lets pass.
+        reads: Whether a run can read what it is asked about.
 
     Raises:
         RunError: There is no such model, or it is damaged.
     """
-    from tlstudio.api import RunError, TLStudioError
+    from tlstudio.api import RunError
     from tlstudio.store.project import Project
 
     if not model.exists():
         raise RunError(f"There is no folder {model}.", "Give an exported model or a project.", path=model)
     with contextlib.ExitStack() as stack:
-        run = None
+        run = project = None
         if Project.is_project(model):
-            run = find_run(stack.enter_context(open_project(model, output)), run_id or "best")
+            project = stack.enter_context(open_project(model, output))
         elif run_id:
             raise click.UsageError(f"A run goes with a project, and {model} is none.")
         with StatusLine() as status:
             status.update("Loading the model", "")
             registry = find_registry(output)
-            if modality := _modality(model, run, registry):
-                try:
+            if project is not None:
+
+                def able(modality: Modality, task: Task) -> int:
                     check(registry, modality)
-                except TLStudioError as error:
-                    if run is None:
-                        raise
-                    what = f"{error.what} The model is that of run {run.id}."
-                    remedy = f"{error.remedy} Or choose another run with --run: tlstudio runs {model} lists them."
-                    raise RunError(what, remedy.strip()) from error
+                    return 2 if made_for(registry, modality, task) else 1
+
+                fits, readable = taking(registry, able), functools.partial(reads, registry)
+                run = find_run(project, run_id or "best", output, fits, readable)
+            if modality := _modality(model, run, registry):
+                with told_of(run, model, how):
+                    check(registry, modality)
             from tlstudio.engine.predict import Predictor
 
             if run is None:
@@ -213,7 +250,7 @@ def to_csv(
         status.clear()
     if report.rejected:
         show_rejected(output, report.rejected, "not predicted")
-    output.say(f"Wrote {report.rows:,} predictions to {report.output}.")
+    output.say(f"Wrote {counted(report.rows, 'prediction')} to {report.output}.")
     for note in report.notes:
         output.hint(f"Note: {note}")
     if report.cancelled:
@@ -247,7 +284,9 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
                 done.append((sample, prediction))
     finally:
         status.clear()
-    if len(done) == 1 and done[0][1].scores:
+    if predictor.target.size:
+        _show_forecasts(output, predictor, done)
+    elif len(done) == 1 and done[0][1].scores:
         output.table(["class", "probability"], list(done[0][1].scores[:TOP_CLASSES]))
     elif done:
         rows = [[cut(sample.id, 60), cut(words(p.value, sample), 100), p.confidence] for sample, p in done]
@@ -255,7 +294,22 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
     if rejected:
         show_rejected(output, rejected, "not predicted")
     output.result(predictions_json(done, rejected))
-    return 0
+    return 0 if done else WRONG_USE
+
+
+def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[Sample, Prediction]]) -> None:
+    """Print each value that is forecast in a line of its own, with its time."""
+    from tlstudio.engine.times import last_and_next
+
+    size = predictor.target.size
+    rows: list[list[object]] = []
+    for sample, prediction in done:
+        values = prediction.value if isinstance(prediction.value, tuple) else ()
+        times = last_and_next(sample.times, size)[1] or [""] * size
+        told = zip(times, values, strict=True)
+        rows += [[cut(sample.id, 60), f"+{step}", time, f"{value:.5g}"] for step, (time, value) in enumerate(told, 1)]
+    if rows:
+        output.table(["item", "step", "time", predictor.forecast_name], rows, left=3)
 
 
 def predictions_json(
@@ -269,6 +323,13 @@ def predictions_json(
         top: How many classes are told, the most probable first; `None`: all.
     """
     from tlstudio.engine.answers import told
+    from tlstudio.engine.times import last_and_next
+
+    def times(sample: Sample, prediction: Prediction) -> dict[str, Any]:
+        if not sample.times or not isinstance(prediction.value, tuple):
+            return {}
+        last, following = last_and_next(sample.times, len(prediction.value))
+        return {"last_time": last, "times": following}
 
     return {
         "predictions": [
@@ -277,6 +338,7 @@ def predictions_json(
                 "prediction": told(prediction.value, sample),
                 "confidence": prediction.confidence,
                 "scores": dict(prediction.scores[:top]),
+                **times(sample, prediction),
             }
             for sample, prediction in done
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlstudio.cli.output import StatusLine, cut, duration, visible
+from tlstudio.cli.output import StatusLine, counted, cut, duration, visible
 
 if TYPE_CHECKING:
     from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
@@ -59,8 +59,8 @@ class EventPrinter:
         self._started, self._shown_epoch = event, 0
         self._status.line(
             f"Run {event.run}: {event.trainable_parameters:,} of {event.total_parameters:,} parameters learn from "
-            f"{event.num_train:,} items on {event.device}, {_count(event.epochs, 'epoch')} of "
-            f"{_count(event.steps_per_epoch, 'step')}."
+            f"{counted(event.num_train, 'item')} on {event.device}, {counted(event.epochs, 'epoch')} of "
+            f"{counted(event.steps_per_epoch, 'step')}."
         )
 
     def _step(self, event: StepLogged) -> None:
@@ -82,7 +82,3 @@ class EventPrinter:
             f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}  train loss {event.train_loss:.4f}  "
             f"validation {'  '.join(metrics)}{'  (best so far)' if event.is_best else ''}"
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

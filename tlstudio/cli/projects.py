@@ -11,7 +11,7 @@ import click
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine
+from tlstudio.cli.output import Output, StatusLine, counted
 
 if TYPE_CHECKING:
     from tlstudio.api import Preview, Rejected
@@ -78,7 +78,13 @@ class _TaskName(click.ParamType[Any]):
     "--splits", default="70,15,15", show_default=True, callback=_fractions, help="Shares of train, validation and test."
 )
 @click.option("--reference", is_flag=True, help="Leave images and recordings where they are instead of copying them.")
-@click.option("-o", "assignments", multiple=True, metavar="format.OPTION=VALUE", help="Any other option of the format.")
+@click.option(
+    "-o",
+    "assignments",
+    multiple=True,
+    metavar="format.OPTION=VALUE",
+    help="Any other option of the format (tlstudio options NAME lists them).",
+)
 @click.option("--dry-run", is_flag=True, help="Show the detected format and columns, and import nothing.")
 def import_data(
     output: Output,
@@ -133,7 +139,8 @@ def import_data(
         _show_report(output, report, (*preview.notes, *report.notes), project)
 
 
-COLUMNS = ("text_column", "pair_column", "image_column", "audio_column", "label_column", "group_column", "split_column")
+_ROLES = ("user", "item", "text", "pair", "image", "audio", "label", "group", "split")
+COLUMNS = tuple(f"{role}_column" for role in _ROLES)
 
 
 def _options(assignments: Sequence[str]) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> N
             ("Data set", request.name),
             ("Task", request.task.replace("_", "-")),
             ("Items", preview.count if preview.count is not None else "not counted yet"),
-            ("Splits", f"{shares}; what the source says itself is kept"),
+            ("Splits", request.format.splits_told(request.options) or f"{shares}; what the source says itself is kept"),
             *(
                 (key.replace("_", " ").capitalize(), _option_text(value))
                 for key, value in options.items()
@@ -205,11 +212,12 @@ def _show_report(output: Output, report: ImportReport, notes: Sequence[str], pro
 
     revision = report.revision
     splits = {split: len(revision.indices(split)) for split in SPLITS}
-    kind = MODALITIES[revision.modality].items
+    known = MODALITIES[revision.modality]
+    kind = counted(len(revision), known.item, known.items)
     if report.unchanged:
-        output.say(f"The {len(revision):,} {kind} are those of {revision.dataset}, revision {revision.id}.")
+        output.say(f"The {kind} are those of {revision.dataset}, revision {revision.id}.")
     else:
-        output.say(f"Imported {len(revision):,} {kind} as {revision.dataset}, revision {revision.id}.")
+        output.say(f"Imported {kind} as {revision.dataset}, revision {revision.id}.")
     output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
     counts = revision.class_counts()
     if revision.classes:
@@ -246,13 +254,16 @@ def _show_rejected(output: Output, rejected: Sequence[Rejected]) -> None:
 
 
 def show_rejected(output: Output, rejected: Sequence[Rejected], what: str) -> None:
-    """List the first items that could not be used, each with its reason."""
+    """Say why items could not be used: each reason once, with the first items that it is true of."""
+    from tlstudio.data.rejections import causes_of
+
     noun = "item was" if len(rejected) == 1 else "items were"
     output.hint(f"\n{len(rejected):,} {noun} {what}:")
-    for item in rejected[:LISTED]:
-        output.hint(f"  {item.source}: {item.reason} {item.remedy}".rstrip())
-    if len(rejected) > LISTED:
-        output.hint(f"  and {len(rejected) - LISTED:,} more; --json lists all")
+    causes = causes_of(rejected)
+    for cause in causes[:LISTED]:
+        output.hint(f"  {cause}")
+    if more := sum(len(cause.sources) for cause in causes[LISTED:]):
+        output.hint(f"  and {more:,} more for other reasons; --json lists all")
 
 
 def rejected_json(rejected: Sequence[Rejected]) -> list[dict[str, str]]:

@@ -10,16 +10,15 @@ import click
 from tlstudio.cli.common import (
     CANCELLED,
     FAILED,
-    SHOWN_METRICS,
     command,
     open_project,
     project_argument,
-    shown_metric,
 )
+from tlstudio.cli.following import listeners
 from tlstudio.cli.interrupt import stop_gently
+from tlstudio.cli.metrics import shown_metric
 from tlstudio.cli.output import Output, duration
 from tlstudio.cli.results import run_json
-from tlstudio.cli.training import listeners
 
 if TYPE_CHECKING:
     from tlstudio.engine.events import RunEnded, RunEvent
@@ -73,7 +72,7 @@ def _work_off(output: Output, project: Project) -> int:
         def hear(event: RunEvent) -> None:
             listen(event)
             if isinstance(event, RunEnded):
-                output.say(_line(event))
+                output.say(_line(event, project.run(event.run).summary()))
 
         forget_stop(project)
         work_off(project, on_event=hear, control=control)
@@ -92,10 +91,9 @@ def _work_off(output: Output, project: Project) -> int:
     return FAILED if "failed" in states else CANCELLED if "cancelled" in states else 0
 
 
-def _line(ended: RunEnded) -> str:
-    values = ended.metrics.get("test") or ended.metrics.get("validation") or {}
-    name = next((name for name in SHOWN_METRICS if name in values), "")
-    figures = f", {name} {values[name]:.3f}" if name else ""
+def _line(ended: RunEnded, run: RunSummary) -> str:
+    name, value = shown_metric(run, "test" if ended.metrics.get("test") else "validation")
+    figures = "" if value is None else f", {name} {value:.3f}"
     return f"Run {ended.run}: {ended.status} in {duration(ended.seconds)}{figures}. {ended.error}".rstrip()
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlstudio.cli.common import command, find_registry, find_run, open_project, project_argument
+from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.output import Output, StatusLine, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
+from tlstudio.cli.run_names import find_run, taking
 
 if TYPE_CHECKING:
     from tlstudio.api import Rejected, Sample
@@ -64,7 +65,7 @@ def recommend(
         from tlstudio.engine.recipe import parse_recipe
         from tlstudio.engine.recommend import Recommender, items_of, listed_items
 
-        run = find_run(opened, run_id or "best")
+        run = find_run(opened, run_id or "best", output, taking(registry, lambda _, task: task == "recommendation"))
         recipe = parse_recipe(run.read_recipe())
         revision = opened.dataset(recipe.dataset.name, recipe.dataset.revision)
         more: list[Sample] = [] if measure or revision.task != "recommendation" else listed_items(revision, registry)
@@ -108,7 +109,7 @@ def _show(output: Output, recommender: Recommender, user: str, k: int, rejected:
     for one in found:
         content = one.sample.text or str(one.sample.image or "")
         said = cut(" ".join(content.split()), 60)
-        rows.append([cut(one.sample.id, 30), said, one.value, "" if one.rated else "nobody yet"])
+        rows.append([cut(one.sample.id, 30), said, one.value, "others" if one.rated else "nobody yet"])
     output.table(["item", "what it is", "value", "rated by"], rows, left=2)
     if rejected:
         show_rejected(output, rejected, "not looked at")

@@ -12,14 +12,14 @@ from tlstudio.cli.common import (
     FAILED,
     command,
     find_registry,
-    find_run,
     open_project,
     project_argument,
     run_argument,
 )
+from tlstudio.cli.following import events_option, listeners, show_ended
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output, StatusLine, duration
-from tlstudio.cli.training import events_option, listeners, show_ended
+from tlstudio.cli.run_names import find_run
 
 
 @command("resume", example="tlstudio resume birds latest\ntlstudio resume birds 2026-11-21-003-lora")
@@ -36,7 +36,7 @@ def resume(output: Output, *, project: Path, run_id: str, events_path: str | Non
         from tlstudio.engine.control import RunControl
         from tlstudio.engine.execute import resume_run
 
-        run_id = find_run(opened, run_id).id
+        run_id = find_run(opened, run_id, output).id
         registry = find_registry(output)
         control = RunControl()
         with listeners(events_path) as (listen, ended), stop_gently(control.cancel):
@@ -56,7 +56,7 @@ def attach(output: Output, *, project: Path, run_id: str, events_path: str | Non
         from tlstudio.engine.control import RunControl
         from tlstudio.engine.executors import follow_run
 
-        run_id = find_run(opened, run_id).id
+        run_id = find_run(opened, run_id, output).id
         control = RunControl()
         if cancel:
             control.cancel()

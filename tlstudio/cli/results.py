@@ -14,14 +14,13 @@ import click
 from tlstudio.cli.common import (
     command,
     find_registry,
-    find_run,
-    metrics_table,
     open_project,
     project_argument,
     run_argument,
-    shown_metric,
 )
-from tlstudio.cli.output import Output, StatusLine, cut, duration, size
+from tlstudio.cli.metrics import LESS_IS_BETTER, metrics_table, shown_metric
+from tlstudio.cli.output import Output, StatusLine, counted, cut, duration, size
+from tlstudio.cli.run_names import Fits, any_run, find_run, taking
 
 if TYPE_CHECKING:
     from tlstudio.engine.evaluate import Evaluation
@@ -34,7 +33,6 @@ MATRIX_CLASSES = 12
 """Up to so many classes the confusion matrix is printed; beyond, the most frequent confusions."""
 LAST_EPOCHS = 10
 """So many epochs of a run are printed, and the kept one."""
-LESS_IS_BETTER = frozenset({"loss", "rmse", "mae"})
 
 
 @command("runs", example="tlstudio runs birds\ntlstudio runs birds best --json\ntlstudio runs birds --sort f1_macro")
@@ -46,7 +44,7 @@ def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None
     """List the runs of a project, newest first, or all about one: its id, latest or best."""
     with open_project(project, output) as opened:
         if run_id is not None:
-            _show_run(output, opened, find_run(opened, run_id), find_registry(output))
+            _show_run(output, opened, find_run(opened, run_id, output), find_registry(output))
             return
         if sort is not None:
             _show_sorted(output, opened, sort, limit)
@@ -194,7 +192,11 @@ def evaluate(
     from tlstudio.engine.evaluate import predictions_path, read_evaluation
 
     with open_project(project, output) as opened:
-        run = find_run(opened, run_id)
+        fits: Fits = any_run
+        if dataset:
+            data = opened.dataset(*dataset.partition("@")[::2])
+            fits = taking(find_registry(output), lambda *kind: kind == (data.modality, data.task))
+        run = find_run(opened, run_id, output, fits)
         stored = split in run.metrics() and predictions_path(run, split).is_file()
         if stored and not again and not dataset:
             _show_evaluation(output, read_evaluation(run, split))
@@ -218,7 +220,9 @@ def evaluate(
 
 def _show_evaluation(output: Output, result: Evaluation) -> None:
     of = f" of {result.dataset}" if result.dataset else ""
-    output.say(f"Run {result.run} on the {result.split} split{of} ({len(result.items):,} items)")
+    output.say(f"Run {result.run} on the {result.split} split{of} ({counted(len(result.items), 'item')})")
+    if result.learned:
+        output.say(f"The run has learned from {result.learned:,} of them, and looks better than it is.")
     output.say()
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:
@@ -236,7 +240,7 @@ def _show_evaluation(output: Output, result: Evaluation) -> None:
         {
             "run": result.run,
             "split": result.split,
-            **({"dataset": result.dataset} if result.dataset else {}),
+            **({"dataset": result.dataset, "learned_from": result.learned} if result.dataset else {}),
             "task": result.task,
             "metrics": result.metrics,
             "classes": result.classes,
@@ -280,7 +284,7 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path, adapter:
     with open_project(project, output) as opened:
         from tlstudio.data.own_folders import refuse_as_output
 
-        run = find_run(opened, run_id)
+        run = find_run(opened, run_id, output)
         refuse_as_output(folder)
         with StatusLine() as status:
             status.update("Loading the model", "")
@@ -313,7 +317,7 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path, adapter:
 
 def _export_adapter(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
     with open_project(project, output) as opened:
-        run = find_run(opened, run_id)
+        run = find_run(opened, run_id, output)
         with StatusLine() as status:
             status.update("Loading the model", "")
             from tlstudio.engine.export_adapter import export_adapter

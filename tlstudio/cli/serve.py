@@ -50,7 +50,7 @@ def serve(output: Output, *, model: Path, run_id: str, port: int, device: str) -
     with contextlib.closing(ModelServer(port)) as server:
         from tlstudio.cli.web_model import ServedModel, model_facts
 
-        with load_model(output, model, run_id, device, _check_served) as (predictor, _registry, run):
+        with load_model(output, model, run_id, device, _check_served, "as RUN") as (predictor, _registry, run):
             facts = model_facts(predictor, run, model)
         with until_stopped(), tempfile.TemporaryDirectory(prefix="tlstudio-serve-") as folder:
             served = ServedModel(predictor, facts, Path(folder))

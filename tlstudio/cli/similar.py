@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tlstudio.cli.common import command, find_registry, find_run, only_dataset, open_project, project_argument
+from tlstudio.cli.common import (
+    WRONG_USE,
+    command,
+    find_registry,
+    only_dataset,
+    open_project,
+    project_argument,
+)
 from tlstudio.cli.output import Output, StatusLine, cut
 from tlstudio.cli.projects import rejected_json, show_rejected
+from tlstudio.cli.run_names import find_run, taking, told_of
 
 if TYPE_CHECKING:
-    from tlstudio.api import Backbone, Options, Rejected, Sample
+    from tlstudio.api import Backbone, Modality, Options, Rejected, Sample, Task
     from tlstudio.engine.similar import Neighbour, SimilarItems
+    from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
 
 
 @command(
@@ -28,7 +39,9 @@ if TYPE_CHECKING:
 @project_argument
 @click.argument("source", type=click.Path(path_type=Path), required=False)
 @click.option("--text", help="Look for this text instead of a SOURCE.")
-@click.option("--run", "run_id", default="", help="With the features of this run: its id, latest or best.")
+@click.option(
+    "--run", "run_id", default="", help="With the features of this run: its id, latest, best or best:DATASET."
+)
 @click.option("--backbone", default="", help="With the features of this pretrained backbone, without any training.")
 @click.option("--dataset", default="", help="Data set that is searched with a --backbone, if there are several.")
 @click.option("--revision", default="", help="Its revision; the latest if left out.")
@@ -50,7 +63,7 @@ def similar(
     measure: bool,
     assignments: tuple[str, ...],
     device: str,
-) -> None:
+) -> int:
     """Show the items of a data set that are most like a sample.
 
     SOURCE is an image, a folder, a table or a text file. Near is what has like features: those of the best run, if
@@ -61,7 +74,7 @@ def similar(
     if run_id and backbone:
         raise click.UsageError("Give either --run or --backbone.")
     if (dataset or revision or assignments) and not backbone:
-        raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own.")
+        raise click.UsageError("--dataset, --revision and -o go with --backbone; of a run, give --run best:DATASET.")
     with _opened(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
         registry = find_registry(output)
@@ -70,25 +83,45 @@ def similar(
         def progress(done: int, total: int) -> None:
             status.update("Computing features", f"{done:,} of {total:,}")
 
-        if backbone:
-            component = registry.backbone(backbone)
-            data = opened.dataset(dataset or only_dataset(opened), revision)
-            options = _options(component, assignments)
-            items = SimilarItems.of_backbone(component, options, data, opened, device=device, on_progress=progress)
-        else:
-            run = find_run(opened, run_id or "best")
-            items = SimilarItems.of_run(run, opened, registry, device=device, on_progress=progress)
-        output.hint(f"Features: {items.title}")
-        if measure:
-            _measure(output, items, k)
-            return
-        from tlstudio.api import Sample
-        from tlstudio.engine.predict import samples_in
+        run = None
+        if not backbone:
+            fits = taking(registry, functools.partial(_takes, registry, source, text))
+            run = find_run(opened, run_id or "best", output, fits, functools.partial(_reads, registry, source))
+        with told_of(run, project, "with --run"):
+            if run is None:
+                component = registry.backbone(backbone)
+                data = opened.dataset(dataset or only_dataset(opened), revision)
+                options = _options(component, assignments)
+                items = SimilarItems.of_backbone(component, options, data, opened, device=device, on_progress=progress)
+            else:
+                items = SimilarItems.of_run(run, opened, registry, device=device, on_progress=progress)
+            output.hint(f"Features: {items.title}")
+            if measure:
+                _measure(output, items, k)
+                return 0
+            from tlstudio.api import Sample
+            from tlstudio.engine.predict import samples_in
 
-        wanted: list[Sample | Rejected] = [Sample(id="text", text=text, source="--text")]
-        if source is not None:
-            wanted = samples_in(source, items.modality, registry)
-        _show(output, items, wanted, k)
+            wanted: list[Sample | Rejected] = [Sample(id="text", text=text, source="--text")]
+            if source is not None:
+                wanted = samples_in(source, items.modality, registry, task=items.revision.task)
+            return _show(output, items, wanted, k)
+
+
+def _takes(registry: Registry, source: Path | None, text: str | None, modality: Modality, _task: Task) -> bool:
+    """Whether what is looked for can be like the items of a run; raises where a source has nothing of the kind."""
+    from tlstudio.data.unlabelled import reader_of
+
+    if source is not None:
+        reader_of(source, registry.formats.values(), modality)
+    return text is None or modality == "text"
+
+
+def _reads(registry: Registry, source: Path | None, run: Run) -> bool:
+    """Whether a run can read what is looked for."""
+    from tlstudio.engine.asking import can_read
+
+    return source is None or can_read(run, registry, source)
 
 
 def _opened(folder: Path, output: Output) -> Project:
@@ -133,7 +166,7 @@ def _measure(output: Output, items: SimilarItems, k: int) -> None:
     output.result({"items": report.items, "k": report.k, "hits": report.hits, "precision": report.precision})
 
 
-def _show(output: Output, items: SimilarItems, wanted: list[Sample | Rejected], k: int) -> None:
+def _show(output: Output, items: SimilarItems, wanted: list[Sample | Rejected], k: int) -> int:
     from tlstudio.api import Rejected, label_text, label_values
 
     rejected = [item for item in wanted if isinstance(item, Rejected)]
@@ -168,3 +201,4 @@ def _show(output: Output, items: SimilarItems, wanted: list[Sample | Rejected], 
             "rejected": rejected_json(rejected),
         }
     )
+    return 0 if done else WRONG_USE

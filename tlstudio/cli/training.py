@@ -1,45 +1,27 @@
-"""``train`` and ``demo``."""
+"""``train``."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlstudio.cli.common import (
-    CANCELLED,
-    FAILED,
-    WRONG_USE,
-    command,
-    find_registry,
-    find_run,
-    metrics_table,
-    only_dataset,
-    open_project,
-    project_argument,
-)
+from tlstudio.cli.common import command, find_registry, only_dataset, open_project, project_argument
+from tlstudio.cli.following import Listen, events_option, listeners, run_json, say_ended, show_ended
 from tlstudio.cli.interrupt import stop_gently
-from tlstudio.cli.output import Output, StatusLine, size
-from tlstudio.cli.progress import EventPrinter
+from tlstudio.cli.output import Output, StatusLine
+from tlstudio.cli.plan import show_plan
+from tlstudio.cli.run_names import find_run, taking
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.events import RunEnded, RunEvent
-    from tlstudio.engine.preflight import Preflight
     from tlstudio.engine.recipe import Recipe
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
     from tlstudio.store.run import Run
-
-events_option = click.option(
-    "--events", "events_path", metavar="FILE", help="Write each event as a line of JSON into a file, or to - (here)."
-)
 
 
 @command(
@@ -68,7 +50,7 @@ events_option = click.option(
     "methods",
     multiple=True,
     metavar="NAME",
-    help="What the run does besides, such as mixup or l2_sp (tlstudio plugins lists them). May be repeated.",
+    help="What the run does besides, such as mixup or l2_sp (tlstudio options methods lists them). May be repeated.",
 )
 @click.option("--shots", type=click.IntRange(min=1), help="Learn from so many samples of each class only.")
 @click.option(
@@ -81,8 +63,8 @@ events_option = click.option(
     "assignments",
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
-    help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE. "
-    "May be repeated.",
+    help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE; "
+    "tlstudio options lists them. May be repeated.",
 )
 @click.option(
     "--recipe",
@@ -128,11 +110,13 @@ def train(
             from tlstudio.engine.preflight import preflight
 
             registry = find_registry(output)
-            values, revision = _values(opened, choices, assignments, recipe_path, registry, methods, shots)
+            values, revision = recipe_values(
+                output, opened, choices, assignments, recipe_path, registry, methods, shots
+            )
             recipe = complete(values, revision, registry, build=not dry_run)
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
         if plan is not None:
-            return _show_plan(output, recipe, plan)
+            return show_plan(output, recipe, plan)
         if folds is not None and not queue:
             return _train_folds(output, recipe, opened, registry, events_path)
         if queue:
@@ -144,7 +128,8 @@ def train(
         return show_ended(output, project, run, ended[-1])
 
 
-def _values(
+def recipe_values(
+    output: Output,
     project: Project,
     choices: dict[str, str | None],
     assignments: Sequence[str],
@@ -164,8 +149,6 @@ def _values(
             keep = before if isinstance(before, dict) and before.get("name") == name else {}
             values[section] = {**keep, "name": name}
     if start_from := choices["start_from"]:
-        if not (Path(start_from).expanduser() / "config.json").is_file():
-            start_from = find_run(project, start_from).id
         values["backbone"] = {"name": name} if (name := choices["backbone"]) else {}
         values["backbone"]["start_from"] = start_from
     if methods:
@@ -186,6 +169,9 @@ def _values(
         chosen["name"] = only_dataset(project)
     revision = project.dataset(str(chosen["name"]), str(chosen.get("revision", "")))
     values["dataset"] = {**chosen, "name": revision.dataset, "revision": revision.id}
+    if start_from and not (Path(start_from).expanduser() / "config.json").is_file():
+        alike = taking(registry, lambda modality, _: modality == revision.modality)
+        values["backbone"]["start_from"] = find_run(project, start_from, output, alike).id
     return values, revision
 
 
@@ -202,99 +188,6 @@ def _recipe(path: Path, backbone: str | None, registry: Registry) -> dict[str, A
     with contextlib.suppress(TLStudioError):  # an unknown one is told with all else
         chosen = registry.backbone(backbone) if backbone else None
     return ready[str(path)].with_backbone(chosen)
-
-
-def _show_plan(output: Output, recipe: Recipe, plan: Preflight) -> int:
-    # As comments, so that the output can be saved and used as a recipe file.
-    for sentence in (plan.sentence, *plan.notes):
-        output.say(f"# {sentence}")
-    for line in _plan_lines(plan):
-        output.say(f"# {line}".rstrip())
-    output.say()
-    output.say(recipe.to_toml().rstrip())
-    for problem in plan.problems:
-        output.hint(f"Problem: {problem}")
-    output.result(
-        {
-            "recipe": recipe.model_dump(mode="json"),
-            "sentence": plan.sentence,
-            "notes": plan.notes,
-            "problems": [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in plan.problems],
-            "trainable_parameters": plan.trainable,
-            "total_parameters": plan.total,
-            "seconds": plan.seconds,
-            "groups": [dataclasses.asdict(group) for group in plan.groups],
-            "memory": None if plan.memory is None else {**dataclasses.asdict(plan.memory), "total": plan.memory.total},
-        }
-    )
-    return WRONG_USE if plan.problems else 0
-
-
-def _plan_lines(plan: Preflight) -> Iterator[str]:
-    """What will learn in each part of the model, and what a step holds in memory."""
-    if plan.groups:
-        yield ""
-        yield "What learns, from input to output:"
-        width = max(len(group.name) for group in plan.groups)
-        for group in plan.groups:
-            added = f" ({group.added:,} of them put in)" if group.added else ""
-            rate = f", rate {group.learning_rate:.3g}" if group.trainable else ""
-            yield f"  {group.name:<{width}}  {group.trainable:,} of {group.total:,}{added}{rate}"
-    if plan.memory is not None:
-        need = plan.memory
-        parts = {
-            "model": need.parameters,
-            "gradients": need.gradients,
-            "optimizer": need.optimizer,
-            "activations of a batch": need.activations,
-        }
-        told = ", ".join(f"{name} {size(number)}" for name, number in parts.items())
-        yield f"Memory: about {size(need.total)} ({told})."
-
-
-Listen = Callable[["RunEvent"], None]
-
-
-@contextlib.contextmanager
-def listeners(events_path: str | None) -> Iterator[tuple[Listen, list[RunEnded]]]:
-    """Give a function that hears the events, and the list into which it puts each run's end."""
-    from tlstudio.engine.events import RunEnded, to_json
-
-    printer = EventPrinter()
-    ended: list[RunEnded] = []
-    with _events_file(events_path) as file:
-
-        def listen(event: RunEvent) -> None:
-            if file is not None:
-                file.write(to_json(event, time=time.time()) + "\n")
-                file.flush()
-            printer.show(event)
-            if isinstance(event, RunEnded):
-                ended.append(event)
-
-        try:
-            yield listen, ended
-        finally:
-            printer.close()
-
-
-@contextlib.contextmanager
-def _events_file(path: str | None) -> Iterator[IO[str] | None]:
-    if path is None:
-        yield None
-    elif path == "-":
-        yield sys.stdout
-    else:
-        from tlstudio.data.own_folders import refuse_as_output
-
-        # A pipe is for another program; a file of another kind would be lost.
-        refuse_as_output(Path(path), suffix=".jsonl" if Path(path).is_file() else "")
-        try:
-            file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise click.BadParameter(f"{path} cannot be written: {error.strerror}.", param_hint="--events") from error
-        with file:
-            yield file
 
 
 def _execute(recipe: Recipe, project: Project, registry: Registry, listen: Listen) -> Run:
@@ -348,52 +241,4 @@ def _detach(output: Output, recipe: Recipe, project: Project, registry: Registry
     output.say(f"Run {run.id} has started in a process of its own.")
     output.hint(f"Next: tlstudio attach {project.folder} {run.id}")
     output.result({"run": run.id, "status": "running", "folder": run.folder})
-    return 0
-
-
-def run_json(run: Run, ended: RunEnded) -> dict[str, Any]:
-    """The end of a run, for programs."""
-    return {
-        "run": run.id,
-        "status": ended.status,
-        "metrics": ended.metrics,
-        "best_epoch": ended.best_epoch,
-        "seconds": round(ended.seconds, 3),
-        "folder": run.folder,
-        **({"error": ended.error} if ended.error else {}),
-        **({"suggestion": ended.suggestion} if ended.suggestion else {}),
-    }
-
-
-def show_ended(output: Output, project: Path, run: Run, ended: RunEnded) -> int:
-    """Tell how a run has ended; returns the exit code."""
-    code = say_ended(output, run, ended)
-    if code == 0:
-        output.hint(f"\nNext: tlstudio evaluate {project} {run.id}")
-        output.hint(f"      tlstudio export {project} {run.id} FOLDER")
-    output.result(run_json(run, ended))
-    return code
-
-
-def say_ended(output: Output, run: Run, ended: RunEnded) -> int:
-    """Tell how a run has ended, without what comes next; returns the exit code."""
-    if ended.traceback:
-        output.hint(ended.traceback)
-        output.hint("This is a bug in TL Studio or in a plugin: please report it with the lines above.")
-    if ended.status == "failed":
-        output.hint(click.style("Failed: ", fg="red", bold=True) + ended.error)
-        output.hint(f"What it did is kept in {run.folder}")
-        if ended.suggestion:
-            options = " ".join(f"-o {name}={value}" for name, value in ended.suggestion.items())
-            output.hint(f"Try again with: {options}")
-        return FAILED
-    if ended.status == "cancelled":
-        output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s; tlstudio resume goes on with it.")
-        return CANCELLED
-    best = f", kept epoch {ended.best_epoch}" if ended.best_epoch else ""
-    output.say(f"Run {run.id}: {ended.status} in {ended.seconds:.1f} s{best}.")
-    output.say()
-    metrics_table(output, ended.metrics)
-    output.say()
-    output.say(f"Folder: {run.folder}")
     return 0

@@ -105,7 +105,9 @@ class ServedModel:
         finally:
             self._upload.unlink(missing_ok=True)
         if not done:
-            raise DataError(rejected[0].reason, rejected[0].remedy)
+            first = rejected[0]
+            of_file = question.file is not None and first.reason.startswith("It ")
+            raise DataError(f"{UPLOAD}{first.reason[2:]}" if of_file else first.reason, first.remedy)
         return predictions_json(done, rejected, top=question.top)
 
     def _write(self, content: bytes) -> None:

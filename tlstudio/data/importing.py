@@ -100,7 +100,7 @@ def import_dataset(
                 seed=request.seed,
                 contents=rows.contents,
             )
-            notes += _split_notes(splits, rows)
+            notes += _split_notes(splits, rows, request)
             digest = rows.finish(splits, staging / TABLE_FILE, cancelled)
         finally:
             rows.close()
@@ -238,13 +238,18 @@ def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int
     if not count:
         return DataError(f"{request.source} has no items.", "Choose another folder or file.", path=request.source)
     reasons = Counter(item.reason for item in rejected)
-    if reasons.get("It has no label.", 0) == len(rejected):
+    if reasons.most_common(1)[0][0] == "It has no label.":
+        column = "label_column" in type(request.options).model_fields
+        remedy = "Choose the label column." if column else "Put each class into a subfolder of its own."
+        remedy += " To learn from these items as they are, choose the task pretraining (--task pretraining)."
+        if not column and "anomaly_detection" in request.format.tasks:
+            remedy += " If all are normal, and what is not shall be found, put them into one subfolder, such as "
+            remedy += "normal, and choose the task anomaly_detection."
         return DataError(
             f"Nothing in {request.source} is labelled, and this task is learned from labelled items alone.",
-            "Choose the label column, or put each class into a subfolder of its own. To learn from these items as they "
-            "are, choose the task pretraining; to use a trained model on them, go to the Predict page.",
+            f"{remedy} To use a trained model on them, go to the Predict page (tlstudio predict).",
             path=request.source,
-            field="label_column" if "label_column" in type(request.options).model_fields else "",
+            field="label_column" if column else "",
         )
     first = rejected[0]
     counted, verb = ("The only item", "cannot") if count == 1 else (f"None of the {count:,} items", "can")
@@ -255,7 +260,7 @@ def _nothing_usable(request: ImportRequest, rejected: list[Rejected], count: int
     )
 
 
-def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
+def _split_notes(splits: list[Split], rows: RowWriter, request: ImportRequest) -> list[str]:
     notes = []
     given = {split for split in rows.prescribed if split}
     counts = Counter(splits)
@@ -263,7 +268,8 @@ def _split_notes(splits: list[Split], rows: RowWriter) -> list[str]:
         listed = " and ".join(split for split in SPLITS if split in given)
         made = [split for split in SPLITS if split not in given and counts[split]]
         cut = f"; {' and '.join(made)} {'was' if len(made) == 1 else 'were'} cut from the rest" if made else ""
-        notes.append(f"The source says itself what belongs to {listed}{cut}.")
+        own = f"The source says itself what belongs to {listed}{cut}."
+        notes.append(request.format.splits_told(request.options) or own)
     for split in SPLITS:
         if not counts[split]:
             remedy = {

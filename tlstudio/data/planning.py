@@ -20,6 +20,7 @@ from tlstudio.api import (
     ProblemsError,
     Rejected,
     Sample,
+    Source,
     Task,
     TLStudioError,
     problems_of,
@@ -217,9 +218,10 @@ def detect_all(formats: Iterable[DatasetFormat], source: Path) -> tuple[list[tup
         Those that worked with their scores, best first, and a sentence on each that failed.
     """
     ranked, failed = [], []
+    shared = Source(source)
     for item in formats:
         try:
-            ranked.append((float(item.detect(source)), item))
+            ranked.append((float(item.look(shared)), item))
         except Exception as error:  # noqa: BLE001  whatever a plugin raises is its own failure
             failed.append(
                 f'The format "{item.title}" ({item.name}) was left out, because it failed to look at '

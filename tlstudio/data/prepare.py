@@ -178,7 +178,7 @@ def _prepare_file(
                 looked[path] = found
         facts, digest = found
     except DataError as error:
-        return Rejected(source, error.what, error.remedy)
+        return Rejected.because(source, error)
     except OSError as error:
         return Rejected(source, f"The file cannot be read: {error.strerror}.", "Copy it again or check its disk.")
     size = (facts["width"], facts["height"]) if sample.image is not None else None

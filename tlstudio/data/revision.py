@@ -35,7 +35,9 @@ from tlstudio.data.annotations import COLUMN, Annotations
 from tlstudio.data.cells import cell_text, cells_from
 from tlstudio.data.folds import rows_of_fold
 from tlstudio.data.revision_facts import damaged_facts, read_facts, verify_table
+from tlstudio.data.shots import rows_left_aside
 from tlstudio.data.table import read_table
+from tlstudio.data.target_info import describe_target
 
 TABLE_FILE = "samples.parquet"
 REPORT_FILE = "report.json"
@@ -184,26 +186,7 @@ class Revision:
         Raises:
             DataError: Its labels are not one class each, or a class has fewer samples.
         """
-        if self.label_kind != "name":
-            what = f"A number of samples for each class needs data with one class each, which '{self.dataset}' is not."
-            raise DataError(what, "Leave dataset.shots at 0.", field="dataset.shots")
-        train = self.indices("train")
-        names = np.asarray(self.labels(train), dtype=object)
-        short = {name: int((names == name).sum()) for name in self.classes}
-        short = {name: count for name, count in short.items() if count < shots}
-        if short:
-            told = ", ".join(f"'{name}' has {count}" for name, count in list(short.items())[:5])
-            more = f" and {len(short) - 5} more classes have too few" if len(short) > 5 else ""
-            raise DataError(
-                f"There are not {shots} samples of each class in the train split of '{self.dataset}': {told}{more}.",
-                f"Set dataset.shots to {min(short.values())} or less, or import more data."
-                if min(short.values())
-                else "Leave dataset.shots at 0, or import the data with other splits.",
-                field="dataset.shots",
-            )
-        rng = np.random.default_rng(seed)
-        taken = [rng.permutation(train[names == name])[:shots] for name in self.classes]
-        return replace(self, left_aside=tuple(np.setdiff1d(train, np.concatenate(taken)).tolist()))
+        return replace(self, left_aside=tuple(rows_left_aside(self, shots, seed).tolist()))
 
     def fold(self, number: int, folds: int, seed: int) -> Revision:
         """Return the same revision with other train and validation splits: one fold of both together is held out.
@@ -299,47 +282,7 @@ class Revision:
 
     def target_info(self) -> TargetInfo:
         """Describe what a head has to learn, from the train split alone."""
-        info = self._labels_info()
-        if self.task != "recommendation":
-            return info
-        train = self.indices("train")
-        users = {str(user) for user in self.table.column("user").take(train).to_pylist() if user is not None}
-        return replace(info, users=tuple(sorted(users)), binary=bool(np.isin(self.values()[train], (0.0, 1.0)).all()))
-
-    def _labels_info(self) -> TargetInfo:
-        if self.label_kind == "number":
-            values = self.values()[self.indices("train")]
-            if not len(values) or values.min() == values.max():
-                # Rounding can give equal values a tiny spread, by which nothing may be divided.
-                mean = float(values[0]) if len(values) else 0.0
-                return TargetInfo(self.task, mean=mean, std=1.0, pairs=self.has_pairs)
-            return TargetInfo(self.task, mean=float(values.mean()), std=float(values.std()), pairs=self.has_pairs)
-        if self.label_kind == "numbers":
-            return self._numbers_info()
-        if self.label_kind == "none":
-            return TargetInfo(self.task, pairs=self.has_pairs)
-        if self.label_kind not in NAMED:
-            return TargetInfo(self.task, pairs=self.has_pairs, characters=self._characters())
-        counts = self.class_counts()["train"]
-        listed = tuple(counts[name] for name in self.classes)
-        return TargetInfo(self.task, self.classes, listed, pairs=self.has_pairs)
-
-    def _characters(self) -> str:
-        """The characters of the texts that the train split has as labels."""
-        found: set[str] = set()
-        for label in self.labels(self.indices("train")):
-            found.update(str(label))
-        return "".join(sorted(found))
-
-    def _numbers_info(self) -> TargetInfo:
-        try:
-            labels = np.array(self.labels(self.indices("train")), dtype=np.float64)
-        except (ValueError, TypeError) as error:  # an import made sure of equal lengths
-            raise self._not_as_written("label", error) from error
-        if not labels.size or labels.min() == labels.max():
-            mean = float(labels.flat[0]) if labels.size else 0.0
-            return TargetInfo(self.task, mean=mean, size=labels.shape[1] if labels.size else 0)
-        return TargetInfo(self.task, mean=float(labels.mean()), std=float(labels.std()), size=labels.shape[1])
+        return describe_target(self)
 
     def values(self) -> npt.NDArray[np.float64]:
         """Return the regression targets of all rows, NaN where the task has none."""
@@ -387,6 +330,12 @@ class Revision:
         """What its labels are made of."""
         return TASKS[self.task].label
 
+    def not_as_written(self, what: str, error: Exception) -> DataError:
+        """Say that the table holds something that an import does not write: it was damaged, or written by another."""
+        path = self.folder / TABLE_FILE
+        why = f"The table of samples {path} holds a {what} that cannot be read ({type(error).__name__})."
+        return DataError(why, "Restore it from a backup, or import the data again.", path=path)
+
     def _stored_labels(self, indices: Indices) -> list[Any]:
         column = label_column(self.label_kind)
         if column == COLUMN:
@@ -398,18 +347,13 @@ class Revision:
         try:
             return label_from(json.loads(value) if kind not in _OWN_COLUMNS and value is not None else value, kind)
         except _NOT_AS_WRITTEN as error:
-            raise self._not_as_written("label", error) from error
+            raise self.not_as_written("label", error) from error
 
     def _cells(self, text: str | None) -> dict[str, Cell] | None:
         try:
             return None if text is None else cells_from(text)
         except _NOT_AS_WRITTEN as error:
-            raise self._not_as_written("row of values", error) from error
-
-    def _not_as_written(self, what: str, error: Exception) -> DataError:
-        path = self.folder / TABLE_FILE
-        why = f"The table of samples {path} holds a {what} that cannot be read ({type(error).__name__})."
-        return DataError(why, "Restore it from a backup, or import the data again.", path=path)
+            raise self.not_as_written("row of values", error) from error
 
     def _get(self, column: str, index: int) -> Any:  # noqa: ANN401  a cell of any column
         return self._columns[column][index].as_py()

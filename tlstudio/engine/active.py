@@ -121,10 +121,8 @@ def open_pool(project: Project, registry: Registry, pool: str, like: Revision) -
     if not path.exists():
         near = did_you_mean(name, project.datasets(), "Data sets")
         raise DataError(f"'{pool}' is neither a data set of this project nor a path.", near, field="pool")
-    found = samples_in(path, registry.formats.values(), like.modality)
-    return Pool(
-        str(path.absolute()), tuple(replace(one, label=None) if isinstance(one, Sample) else one for one in found)
-    )
+    found = samples_in(path, registry.formats.values(), like.modality, task=like.task)
+    return Pool(str(path.absolute()), tuple(found))
 
 
 def next_to_label(
@@ -227,7 +225,7 @@ class _Look:
                     prepared.append(self._preprocessor(sample))
                     readable.append(sample)
                 except DataError as error:
-                    rejected.append(Rejected(sample.source or sample.id, error.what, error.remedy))
+                    rejected.append(Rejected.because(sample.source or sample.id, error))
             if prepared:
                 batch = with_context(self._preprocessor.collate(prepared), self._encoder, readable[start:])
                 output, taken = self._computed({name: value.to(self._device) for name, value in batch.items()})

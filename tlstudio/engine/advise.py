@@ -205,21 +205,25 @@ def _default(section: str, revision: Revision, registry: Registry, provided: Col
 
 def _default_strategy(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> str:
     """Name the strategy that suits the data and fits the chosen backbone and head."""
-    wanted = "linear_probe"
+    wanted, head = "linear_probe", registry.heads.get(str(filled["head"]["name"]))
     if revision.task != "anomaly_detection":  # normal items alone are nothing that a backbone could learn from
         # The backbones of tables begin with random weights, and a head of pretraining is not for keeps.
         if revision.modality == "table" or revision.label_kind == "none":
             wanted = "full"
-        if _on_gpu("auto") and len(revision.indices("train")) >= 1000:
+        # Features of pixels or words are not kept: each of a probe's many epochs would compute them anew.
+        if head is not None and head.requires in ("maps", "tokens"):
+            wanted = "full"
+        if _on_gpu("auto") and _num_train(filled, revision) >= 1000:
             wanted = "full"
     if not registry.strategies:
         raise PluginError("No plugin brings a fine-tuning strategy.")
     names = [name for name in dict.fromkeys([wanted, "lora", *registry.strategies]) if name in registry.strategies]
     try:
-        info, head = registry.backbone(filled["backbone"]["name"]).info(), registry.head(filled["head"]["name"])
+        info = registry.backbone(filled["backbone"]["name"]).info()
     except TLStudioError:
         return names[0]  # told by the check
-    return next((name for name in names if registry.strategy(name).why_not(info, head) is None), names[0])
+    fits = (name for name in names if head is not None and registry.strategy(name).why_not(info, head) is None)
+    return next(fits, names[0])  # a head that is not there is told by the check
 
 
 def _default_backbone(

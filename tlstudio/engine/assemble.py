@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,10 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel
+from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import Kind, has_checkpoint
+from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
 from tlstudio.engine.loading import EvalLoader, Patience, at_once
@@ -161,14 +162,38 @@ def build_model(parts: Parts, backbone: BackboneModule, target: TargetInfo) -> T
     return model
 
 
-def restore_model(parts: Parts, target: TargetInfo, assets: Path) -> TransferModel:
+def restore_backbone(parts: Parts, assets: Path) -> BackboneModule:
+    """Build the backbone of a model without pretrained weights."""
+    return parts.backbone.restore(parts.backbone_options, assets)
+
+
+RestoreBackbone = Callable[[Parts, Path], BackboneModule]
+
+
+def restore_model(
+    parts: Parts, target: TargetInfo, assets: Path, restore: RestoreBackbone = restore_backbone
+) -> TransferModel:
     """Build the same model without pretrained weights; its checkpoint is loaded by the caller."""
     with random_state_aside():
-        return build_model(parts, parts.backbone.restore(parts.backbone_options, assets), target)
+        return build_model(parts, restore(parts, assets), target)
 
 
-def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
+def load_run_model(
+    run: Run,
+    registry: Registry,
+    kind: Kind = "best",
+    *,
+    restore: RestoreBackbone = restore_backbone,
+    known: Mapping[str, Mapping[str, Tensor]] = NO_BASES,
+) -> tuple[Parts, TransferModel]:
     """Restore the model of a run from its best checkpoint; neither the data set nor the first weights are needed.
+
+    Args:
+        run: The run.
+        registry: The components.
+        kind: Which other of its checkpoints is wanted.
+        restore: Builds the backbone.
+        known: See `tlstudio.engine.checkpoint_reading.load_checkpoint`.
 
     Raises:
         RunError: A plugin is gone, or the run's files are missing or damaged.
@@ -177,12 +202,28 @@ def load_run_model(run: Run, registry: Registry) -> tuple[Parts, TransferModel]:
         raise RunError(f"The model of run {run.id} cannot be built. {' '.join(missing)}", path=run.folder)
     if not has_checkpoint(run.folder / "checkpoints", "best"):
         raise _no_model(run)
-    parts = parts_from(run.read_recipe(), registry)
+    parts = parts_from({**run.read_recipe(), "methods": {}}, registry)  # the model knows nothing of them
     if read_derivation(run) is not None:
         parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
-    model = restore_model(parts, read_target(run), run.assets)
-    load_checkpoint(run.folder / "checkpoints", "best", model)
+    model = restore_model(parts, read_target(run), run.assets, restore)
+    load_checkpoint(run.folder / "checkpoints", kind, model, known=known)
     return parts, model.eval()
+
+
+def load_merged_model(run: Run, registry: Registry, kind: Kind = "best") -> tuple[Parts, TransferModel]:
+    """Do the same, with what its strategy has added folded in as far as it can be.
+
+    Args:
+        run: The run.
+        registry: The components.
+        kind: Which of its checkpoints.
+
+    Raises:
+        RunError: See `load_run_model`.
+    """
+    parts, model = load_run_model(run, registry, kind)
+    parts.strategy.merge(model)
+    return parts, model
 
 
 def _no_model(run: Run) -> RunError:
@@ -210,6 +251,7 @@ def split_data(
     num_workers: int = 0,
     features: np.ndarray | None = None,
     patience: Patience = at_once,
+    seed: int | None = None,
 ) -> SplitData:
     """Make the loader, ids and labels of one split.
 
@@ -222,11 +264,12 @@ def split_data(
         num_workers: Extra processes that read.
         features: Cached features of the whole revision, ``[len(revision), D]``; then nothing is read.
         patience: Waits where the disk of the data is gone.
+        seed: See `EvalLoader`.
     """
     head.texts = preprocessor.texts  # what is measured is decoded
     indices = revision.indices(split)
     source, lengths = sample_source(revision, indices, head, preprocessor, features=features)
-    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience)
+    loader = EvalLoader(source, lengths, batch_size, num_workers=num_workers, patience=patience, seed=seed)
 
     def samples(positions: Tensor) -> list[Sample]:
         def read() -> list[Sample]:
@@ -319,7 +362,7 @@ def all_parameters(model: TransferModel, groups: Iterable[ParamGroup]) -> int:
     """Number of parameters of a model, and of those that methods let learn beside it."""
     every = {id(parameter): parameter for parameter in model.parameters()}
     every |= {id(parameter): parameter for group in groups for parameter in group.params}
-    return sum(parameter.numel() for parameter in every.values())
+    return sum(numbers_of(parameter) for parameter in every.values())
 
 
 class CachedModel(nn.Module):

@@ -18,13 +18,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from tlstudio.api import RunError
 from tlstudio.engine.checkpoint import has_checkpoint
-from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import Derivation
-from tlstudio.engine.derived import Bench, Measured, Progress, Weights, ancestor, plain_model, silent
+from tlstudio.engine.derived import Bench, Measured, Weights, ancestor, plain_model
 from tlstudio.engine.learning import on_device
 from tlstudio.engine.random_state import random_state_aside
-from tlstudio.plugins import Registry
-from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 ALPHAS = tuple(number / 10 for number in range(11))
@@ -189,35 +186,23 @@ class WiseFT:
     learn, with a head that has learned before. The end is the checkpoint that the run has kept.
 
     Args:
-        run: The run.
-        project: Its project.
-        registry: The components.
-        control: Cancel.
-        on_progress: Hears how far a measurement is.
+        bench: The run.
 
     Raises:
-        RunError: The run has not kept its start, or was not trained to its end.
+        RunError: The run has not kept its start.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        project: Project,
-        registry: Registry,
-        *,
-        control: RunControl | None = None,
-        on_progress: Progress = silent,
-    ) -> None:
-        self._began = time.monotonic()
-        self._bench = Bench(run, project, registry, control=control, on_progress=on_progress)
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        run = bench.run
         if not has_checkpoint(run.folder / "checkpoints", "start"):
             raise RunError(
                 f"Run {run.id} has not kept the weights with which its fine-tuning began.",
                 "Train it with --strategy lp_ft --method wise_ft.",
                 path=run.folder,
             )
-        _, start = plain_model(run, registry, "start")
-        self._mixer = Mixer(self._bench, [dict(start.state_dict()), self._bench.weights])
+        _, start = plain_model(run, bench.registry, "start")
+        self._mixer = Mixer(bench, [dict(start.state_dict()), bench.weights])
 
     def curve(self, alphas: Sequence[float] = ALPHAS) -> WiseCurve:
         """Measure averages on the validation and test splits; the best is chosen on the first alone.
@@ -260,4 +245,4 @@ class WiseFT:
             options={"alpha": alpha},
             curve=tuple({"alpha": p.alpha, "metrics": p.measured.metrics} for p in curve.points) if curve else (),
         )
-        return self._bench.save(derivation, measured, seconds=time.monotonic() - self._began)
+        return self._bench.save(derivation, measured, seconds=time.monotonic() - self._bench.began)

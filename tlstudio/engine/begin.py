@@ -57,7 +57,7 @@ def recipe_to_resume(run: Run, registry: Registry) -> Recipe:
     Raises:
         RunError: A plugin is gone, or the recipe is damaged.
     """
-    if missing := missing_plugins(run, registry):
+    if missing := missing_plugins(run, registry, trains=True):
         raise RunError(f"Run {run.id} cannot go on. {' '.join(missing)}", path=run.folder)
     try:
         return Recipe.model_validate(run.read_recipe())

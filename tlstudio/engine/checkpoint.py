@@ -11,6 +11,7 @@
     start/  model.safetensors   where the backbone began to learn, of runs that a method wants it of
             state.json
             manifest.json
+    snapshot-1/                 the same, at the end of an epoch that a method has named; and so on
 
 A checkpoint is written into a staging folder, each file is synced, the manifest comes last; then the folder is renamed
 into its place and the parent is synced (Pillai et al. 2014, OSDI, on what a crash may otherwise leave).
@@ -26,31 +27,26 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tlstudio.api import RunError
-from tlstudio.api.files import check_plain_file, is_link, read_text
+from tlstudio.api.files import is_link
 from tlstudio.api.weights import sha256_of
-from tlstudio.engine.packing import Tensors, pack, unpack
+from tlstudio.engine.packing import Tensors, pack
 from tlstudio.store.files import reason, sync_file, sync_folder
 from tlstudio.store.run_record import RUN_NAME
 
-Kind = Literal["best", "last", "start"]
+Kind = str
+"""``"best"``, ``"last"``, ``"start"``, or ``"snapshot-1"`` and so on."""
 KINDS: tuple[Kind, ...] = ("best", "last")
 """Those that are made again and again."""
-_BASE = "base.safetensors"
-_MANIFEST = "manifest.json"
-_FILES: dict[Kind, set[str]] = {
-    "best": {"model.safetensors", "state.json"},
-    "last": {"model.safetensors", "state.json", "training.safetensors", "training.json"},
-    "start": {"model.safetensors", "state.json"},
-}
-# Where the one before goes; that of "last" stays there.
-_OLD: dict[Kind, str] = {"best": ".best.old", "last": "previous", "start": ".start.old"}
+SNAPSHOT = "snapshot-"
+BASE = "base.safetensors"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +95,6 @@ class Snapshot:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-@dataclass(frozen=True, slots=True)
-class Resumption:
-    """A checkpoint from which a run can go on.
-
-    Attributes:
-        state: Where the run stood.
-        model: All tensors of the model, those that never change among them.
-        training: State of the training, as the trainer gave it.
-    """
-
-    state: CheckpointState
-    model: Tensors
-    training: dict[str, Any]
-
-
 class Checkpoints:
     """The checkpoints of one run: what never changes is stored once, the rest in ``best`` and ``last``.
 
@@ -134,12 +115,12 @@ class Checkpoints:
             RunError: The disk is full or the like.
         """
         tensors = {k: v for k, v in model.state_dict().items() if k not in self._names}
-        path = self._folder / _BASE
+        path = self._folder / BASE
         if not tensors:
             return
         with _writing(self._folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())):
             self._make_folder()
-            staging = path.with_name(f".{_BASE}.part")
+            staging = path.with_name(f".{BASE}.part")
             try:
                 _write_tensors(_copied(tensors), staging)
                 staging.replace(path)
@@ -186,9 +167,9 @@ class Checkpoints:
                     _write_tensors(tensors, staging / "training.safetensors")
                     _write_json(plain, staging / "training.json")
                 files = {path.name: sha256_of(path) for path in sorted(staging.iterdir())}
-                _write_json({"format": 1, "files": files, "base": self._hash_of_base()}, staging / _MANIFEST)
+                _write_json({"format": 1, "files": files, "base": self._hash_of_base()}, staging / MANIFEST)
                 sync_folder(staging)
-                _put_in_place(staging, self._folder / kind, self._folder / _OLD[kind])
+                _put_in_place(staging, self._folder / kind, self._folder / old_name(kind))
         finally:
             # What is left of it fills the disk on which the end of the run must still be written.
             shutil.rmtree(staging, ignore_errors=True)
@@ -203,158 +184,30 @@ class Checkpoints:
             self._folder.mkdir()
 
     def _hash_of_base(self) -> str | None:
-        if self._base_hash is None and (self._folder / _BASE).is_file():
-            self._base_hash = sha256_of(self._folder / _BASE)
+        if self._base_hash is None and (self._folder / BASE).is_file():
+            self._base_hash = sha256_of(self._folder / BASE)
         return self._base_hash
 
 
 def has_checkpoint(folder: Path, kind: Kind) -> bool:
     """Whether there is a checkpoint of that kind."""
-    return any((place / _MANIFEST).is_file() for place in _places(folder, kind))
+    return any((place / MANIFEST).is_file() for place in places(folder, kind))
 
 
-def find_checkpoint(folder: Path, kind: Kind) -> tuple[Path, dict[str, str]]:
-    """Find the model of a checkpoint without reading it.
-
-    Returns:
-        Its file, and the recorded SHA-256 of each file beside it that the model is read from, the base as a name
-        relative to the checkpoint.
-
-    Raises:
-        RunError: There is none, or it is damaged.
-    """
-    place = next(iter(_places(folder, kind)), folder / kind)
-    try:
-        manifest = json.loads(read_text(place / _MANIFEST))
-        files = {"model.safetensors": str(manifest["files"]["model.safetensors"])}
-        if manifest["base"] is not None:
-            files[f"../{_BASE}"] = str(manifest["base"])
-        for name in files:
-            check_plain_file(place / name)
-    except FileNotFoundError as error:
-        raise RunError(f"The checkpoint file {error.filename} is missing.", "Train it again.", path=place) from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _unreadable(place, error) from error
-    return place / "model.safetensors", files
+def find_snapshots(folder: Path) -> list[Kind]:
+    """Name the snapshots among the checkpoints of a run, the first one first."""
+    names = [path.name.removeprefix(SNAPSHOT) for path in folder.glob(f"{SNAPSHOT}*")]
+    return [f"{SNAPSHOT}{number}" for number in sorted(int(name) for name in names if name.isdecimal())]
 
 
-def load_checkpoint(folder: Path, kind: Kind, model: nn.Module) -> CheckpointState:
-    """Load a checkpoint into a model that was built and prepared as for the run.
-
-    Args:
-        folder: The run's folder of checkpoints.
-        kind: Which one.
-        model: The model.
-
-    Raises:
-        RunError: There is none, it is damaged, or it does not fit the model.
-    """
-    error: RunError | None = None
-    for place in _places(folder, kind):
-        try:
-            tensors, state = _read(place)
-            _load_into(model, tensors, place)
-        except RunError as caught:
-            error = error or caught  # of two, the newer one is the one to tell
-        else:
-            return state
-    raise error or RunError(f"The run has no '{kind}' checkpoint in {folder}.", "Train it again.", path=folder)
+def old_name(kind: Kind) -> str:
+    """Where the one before goes; that of "last" stays there."""
+    return "previous" if kind == "last" else f".{kind}.old"
 
 
-def find_resumption(folder: Path) -> tuple[Resumption | None, list[str]]:
-    """Find the newest whole checkpoint from which a run can go on.
-
-    Args:
-        folder: The run's folder of checkpoints.
-
-    Returns:
-        It, or `None` where the run has to begin anew, and a sentence for each one that is damaged.
-    """
-    notes: list[str] = []
-    for place in _places(folder, "last"):
-        try:
-            tensors, state = _read(place)
-            resumption = Resumption(state, tensors, _read_training(place))
-            if resumption.training.get("kept"):
-                _first_good(folder, "best")  # the run would not make it again
-        except RunError as error:
-            notes.append(error.what)
-        else:
-            return resumption, notes
-    return None, notes
-
-
-def _first_good(folder: Path, kind: Kind) -> None:
-    """Raise the error of a kind's checkpoint if none of its places holds a whole one."""
-    error = RunError(f"The run has no '{kind}' checkpoint in {folder}.", path=folder)
-    for place in _places(folder, kind):
-        try:
-            _verify(place)
-        except RunError as caught:
-            error = caught
-        else:
-            return
-    raise error
-
-
-def _places(folder: Path, kind: Kind) -> list[Path]:
+def places(folder: Path, kind: Kind) -> list[Path]:
     """Where a checkpoint can be, the newest first; a crash between two renames leaves only the older name."""
-    return [place for place in (folder / kind, folder / _OLD[kind]) if place.is_dir()]
-
-
-def _verify(place: Path) -> None:
-    """Check every file of a checkpoint against its manifest.
-
-    Raises:
-        RunError: One is missing or not what was written.
-    """
-    try:
-        manifest = json.loads(read_text(place / _MANIFEST))
-        base, kind = place.parent / _BASE, next(kind for kind in _FILES if place.name in (kind, _OLD[kind]))
-        if manifest["files"].keys() != _FILES[kind] or (manifest["base"] is None and base.exists()):
-            raise ValueError(f"{_MANIFEST} does not name all of its files and no others")
-        hashes = {place / name: value for name, value in manifest["files"].items()}
-        if manifest["base"] is not None:
-            hashes[base] = manifest["base"]
-        for path, expected in hashes.items():
-            if sha256_of(path) != expected:
-                raise RunError(f"The checkpoint file {path} is damaged: its hash is not the recorded one.", path=path)
-    except FileNotFoundError as error:
-        raise RunError(f"The checkpoint file {error.filename} is missing.", path=place) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _unreadable(place, error) from error
-
-
-def _read(place: Path) -> tuple[Tensors, CheckpointState]:
-    """Verify and read a checkpoint, the base included."""
-    _verify(place)
-    try:
-        state = CheckpointState(**json.loads(read_text(place / "state.json")))
-        tensors = load_file(place / "model.safetensors")
-        base = place.parent / _BASE
-        return (tensors | load_file(base) if base.is_file() else tensors), state
-    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(place, error) from error
-
-
-def _read_training(place: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(read_text(place / "training.json"))
-        return dict(unpack(plain, load_file(place / "training.safetensors")))
-    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(place, error) from error
-
-
-def _load_into(model: nn.Module, tensors: Tensors, place: Path) -> None:
-    try:
-        model.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise _unreadable(place, error) from error
-
-
-def _unreadable(place: Path, error: Exception) -> RunError:
-    why = reason(error) if isinstance(error, OSError) else str(error).partition("\n")[0] or type(error).__name__
-    return RunError(f"The checkpoint in {place} cannot be loaded: {why}.", path=place)
+    return [place for place in (folder / kind, folder / old_name(kind)) if place.is_dir()]
 
 
 @contextlib.contextmanager

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 
-from tlstudio.api import DataError, RunError
+from tlstudio.api import DataError, Problem, ProblemsError, RunError
 from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import complete
@@ -21,7 +19,8 @@ from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.events import RunEnded, RunEvent
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.measuring import run_split
-from tlstudio.engine.recipe import parse_recipe
+from tlstudio.engine.method_checks import problems_to_come
+from tlstudio.engine.recipe import mistakes, parse_recipe
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -103,11 +102,11 @@ def learn_in_sequence(
 
     Raises:
         DataError: The data sets do not go together.
-        ProblemsError: A recipe is wrong.
+        ProblemsError: A recipe is wrong; also that of a later run, as far as it can be told before the first.
         RunError: A run has failed or was cancelled; those before it are kept.
     """
     classes = classes_of(revisions)
-    _check_protection(values, registry, protection)
+    _check_protection(values, classes, revisions, protection, options or {}, registry)
     runs: list[Run] = []
     matrix: list[tuple[float | None, ...]] = []
     monitor: tuple[str, Literal["max", "min"]] = ("loss", "min")
@@ -177,24 +176,27 @@ def classes_of(revisions: Sequence[Revision]) -> list[str]:
     return list(dict.fromkeys(name for revision in revisions for name in revision.classes))
 
 
-def _check_protection(values: Mapping[str, Any], registry: Registry, protection: Protection) -> None:
+def _check_protection(
+    values: Mapping[str, Any],
+    classes: list[str],
+    revisions: Sequence[Revision],
+    protection: Protection,
+    options: Mapping[str, Any],
+    registry: Registry,
+) -> None:
     """Refuse what would be told only when the first data set has been learned.
 
     Raises:
-        RunError: Nothing of the backbone learns that could be held.
+        ProblemsError: With everything that is wrong with the first recipe, or else with the protection of later runs.
     """
-    chosen = values.get("strategy", {})
-    name, options = (chosen, {}) if isinstance(chosen, str) else (chosen.get("name", ""), chosen.get("options", {}))
-    if protection not in ("ewc", "lwf") or name not in registry.strategies:
-        return
-    strategy = registry.strategy(name)
-    with contextlib.suppress(ValidationError):  # told with the first recipe
-        if strategy.caches_features(strategy.Options.model_validate(options)):
-            raise RunError(
-                f"{strategy.title} leaves the backbone as it is: there is nothing that {protection} could hold.",
-                "Choose a strategy under which the backbone learns, such as full, or protect by replay.",
-                field="strategy",
-            )
+    first = complete(_values(values, classes, (), (), protection, options), revisions[0], registry)
+    problems: list[Problem] = []
+    for number in range(1, len(revisions)):
+        for name, of_method in _added(revisions[:number], "the run before", protection, options).items():
+            found = problems_to_come(name, of_method, first, "the run before", revisions[number], registry)
+            problems += [problem for problem in found if problem not in problems]
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
 
 
 def _values(
@@ -215,13 +217,21 @@ def _values(
     backbone = {} if isinstance(backbone, str) else {key: one for key, one in backbone.items() if key == "options"}
     result["backbone"] = {**backbone, "start_from": runs[-1]}
     result["head"]["take_over"] = True
-    added: dict[str, Any] = {
+    added = _added(before, runs[-1], protection, options)
+    return {**result, "methods": {**values.get("methods", {}), **added}}
+
+
+def _added(
+    before: Sequence[Revision], run: str, protection: Protection, options: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The method that protects what a run has learned, with its options."""
+    added: dict[Protection, dict[str, dict[str, Any]]] = {
         "nothing": {},
         "replay": {"replay": {"datasets": written_names([_reference(one) for one in before]), **options}},
-        "ewc": {"ewc": {"run": runs[-1], "dataset": _reference(before[-1]), **options}},
-        "lwf": {"lwf": {"teacher": runs[-1], **options}},
-    }[protection]
-    return {**result, "methods": {**values.get("methods", {}), **added}}
+        "ewc": {"ewc": {"run": run, "dataset": _reference(before[-1]), **options}},
+        "lwf": {"lwf": {"teacher": run, **options}},
+    }
+    return added[protection]
 
 
 def _reference(revision: Revision) -> str:

@@ -13,9 +13,16 @@ from torch import Tensor
 
 from tlstudio.api import Options, RunError, Split
 from tlstudio.api.nn import TransferModel
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of, restore_model, sample_source, split_data
+from tlstudio.engine.assemble import (
+    Parts,
+    load_merged_model,
+    preprocessor_of,
+    restore_model,
+    sample_source,
+    split_data,
+)
 from tlstudio.engine.begin import new_run
-from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import DERIVED_NAME, AsItIs, Derivation
 from tlstudio.engine.devices import resolve_device
@@ -63,6 +70,9 @@ class Measured:
 class Bench:
     """The model of a finished run without adapters, on which other weights are tried, and the data of the run.
 
+    Attributes:
+        began: When the work on it has begun, by the monotonic clock.
+
     Args:
         run: The run.
         project: Its project.
@@ -85,7 +95,8 @@ class Bench:
         on_progress: Progress = silent,
     ) -> None:
         check_finished(run)
-        self.run, self.project = run, project
+        self.began = time.monotonic()
+        self.run, self.project, self.registry = run, project, registry
         self.recipe = parse_recipe(run.read_recipe())
         self.parts, self.model = plain_model(run, registry)
         revision = project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
@@ -193,6 +204,7 @@ class Bench:
             for name, outputs in measured.outputs.items():
                 data = self.split(name)
                 write_predictions(made, name, data.ids, data.labels, outputs, outputs.values(self.model.head))
+            made.record_monitor(self.monitor()[0])
             made.finish("done", measured.metrics, seconds=seconds)
             for event in (Note(derivation.sentence), RunEnded(run_id, "done", measured.metrics, seconds=seconds)):
                 made.append_event(to_json(event, time=time.time()))
@@ -225,10 +237,7 @@ def plain_model(run: Run, registry: Registry, kind: Kind = "best") -> tuple[Part
     Raises:
         RunError: The run's files are missing or damaged, or what its strategy has added cannot be folded in.
     """
-    parts, model = load_run_model(run, registry)
-    if kind != "best":
-        load_checkpoint(run.folder / "checkpoints", kind, model)
-    parts.strategy.merge(model)
+    parts, model = load_merged_model(run, registry, kind)
     plain = replace(parts, strategy=AsItIs(), strategy_options=Options())
     restored = restore_model(plain, read_target(run), run.assets)
     try:

@@ -1,4 +1,7 @@
-"""Ensembles: several runs predict together, by the mean of their probabilities or values. Imports torch."""
+"""Ensembles: several runs, or the snapshots of one, predict together by the mean of their probabilities or values.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from torch import Tensor
 
 from tlstudio.api import MODALITIES, DataError, Prediction, Problem, ProblemsError, Rejected, RunError, Sample, Split
 from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
+from tlstudio.engine.checkpoint import Kind, find_snapshots
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.derived import HELD_OUT, Progress, silent
+from tlstudio.engine.derived import HELD_OUT, Progress, check_finished, silent
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.measuring import measured, run_split
 from tlstudio.engine.predict import Predictor
@@ -29,7 +33,7 @@ class EnsembleReport:
     """What several runs are worth together.
 
     Attributes:
-        runs: Their ids.
+        runs: Their ids, or what the snapshots are called.
         members: Metrics of each alone, by split and name, in this order.
         together: Metrics of the mean of what they predict.
         monitor: The metric by which they have chosen their best epochs.
@@ -50,6 +54,40 @@ class EnsembleReport:
         return statistics.fmean(values), statistics.stdev(values)
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A model of an ensemble.
+
+    Attributes:
+        run: Its run.
+        kind: Which of its checkpoints.
+    """
+
+    run: Run
+    kind: Kind = "best"
+
+    @property
+    def title(self) -> str:
+        """The id of the run, and which snapshot of it."""
+        return f"{self.run.id} {self.kind.replace('-', ' ')}" if self.kind != "best" else self.run.id
+
+
+def _members(runs: Sequence[Run], registry: Registry) -> list[_Member]:
+    """The best models of several runs, or the snapshots of a single one."""
+    if len(runs) != 1:
+        check_alike(runs, registry, same_weights=False)
+        return [_Member(run) for run in runs]
+    (run,) = runs
+    check_finished(run)
+    kinds = find_snapshots(run.folder / "checkpoints")
+    if len(kinds) < 2:
+        raise RunError(
+            f"Run {run.id} has kept no snapshots that could predict together.",
+            "Name more runs, or train with the method snapshots.",
+        )
+    return [_Member(run, kind) for kind in kinds]
+
+
 def measure_ensemble(
     runs: Sequence[Run],
     project: Project,
@@ -59,10 +97,11 @@ def measure_ensemble(
     control: RunControl | None = None,
     on_progress: Progress = silent,
 ) -> EnsembleReport:
-    """Measure several runs alone and together.
+    """Measure several runs, or the snapshots of one, alone and together.
 
     Args:
-        runs: Finished runs that answer the same question about the same data; their backbones may differ.
+        runs: Finished runs that answer the same question about the same data; their backbones may differ. Or a single
+            one that has kept snapshots.
         project: Their project.
         registry: The components.
         splits: On which splits. Of runs that hold other folds out, the validation split is left out: what one of them
@@ -75,8 +114,8 @@ def measure_ensemble(
         RunError: One was not trained to its end, or what they predict has no mean.
         Interrupted: Cancel was asked for.
     """
-    check_alike(runs, registry, same_weights=False)
-    recipes = [parse_recipe(run.read_recipe()) for run in runs]
+    models = _members(runs, registry)
+    recipes = [parse_recipe(one.run.read_recipe()) for one in models]
     revision = project.dataset(recipes[0].dataset.name, recipes[0].dataset.revision)
     if any(recipe.dataset.folds for recipe in recipes):
         splits = [split for split in splits if split == "test"]
@@ -86,17 +125,17 @@ def measure_ensemble(
     members: list[dict[str, Mapping[str, float]]] = []
     gathered: dict[Split, list[Tensor]] = {split: [] for split in splits}
     heads = []
-    for run, recipe in zip(runs, recipes, strict=True):
-        parts, model = load_run_model(run, registry)
+    for one, recipe in zip(models, recipes, strict=True):
+        parts, model = load_run_model(one.run, registry, one.kind)
         device = torch.device(resolve_device(recipe.training.device))
         model.to(device)
-        preprocessor = preprocessor_of(parts, assets=run.assets)
+        preprocessor = preprocessor_of(parts, assets=one.run.assets)
         metrics: dict[str, Mapping[str, float]] = {}
         for split in splits:
             data = split_data(revision, split, model.head, preprocessor, batch_size=recipe.training.batch_size)
 
-            def after_batch(done: int, run_id: str = run.id, total: int = len(data.ids)) -> None:
-                on_progress(f"Run {run_id}", done, total)
+            def after_batch(done: int, title: str = one.title, total: int = len(data.ids)) -> None:
+                on_progress(f"Run {title}", done, total)
                 if control is not None:
                     control.check_cancelled()
 
@@ -113,7 +152,7 @@ def measure_ensemble(
         targets = heads[0].encoder()(revision.labels(revision.indices(split)), ())
         together[split] = measured(heads[0], output, targets).metrics
     monitor = recipes[0].training.monitor or heads[0].monitor[0]
-    return EnsembleReport(tuple(run.id for run in runs), tuple(members), together, monitor)
+    return EnsembleReport(tuple(one.title for one in models), tuple(members), together, monitor)
 
 
 class EnsemblePredictor(Predictor):
@@ -137,20 +176,25 @@ class EnsemblePredictor(Predictor):
             raise ProblemsError("These runs cannot predict together.", problems)
         title = " + ".join(member.title for member in members)
         super().__init__(
-            first._model, first._preprocessor, modality=first.modality, title=title, device=str(first._device)
+            first._model,
+            first._preprocessor,
+            modality=first.modality,
+            title=title,
+            device=str(first._device),
+            columns=first.columns,
         )
         self._members = tuple(members)
 
     @classmethod
     def from_runs(cls, runs: Sequence[Run], registry: Registry, device: str = "auto") -> EnsemblePredictor:
-        """Load the best checkpoints of several runs.
+        """Load the best checkpoints of several runs, or the snapshots of a single one.
 
         Raises:
             ProblemsError: They cannot predict together.
             RunError: One was not trained to its end, has no model, or has learned without labels.
         """
-        check_alike(runs, registry, same_weights=False)
-        return cls([Predictor.from_run(run, registry, device) for run in runs])
+        models = _members(runs, registry)
+        return cls([Predictor.from_run(one.run, registry, device, one.kind) for one in models])
 
     def outputs(self, samples: list[Sample]) -> Tensor:
         """Compute the outputs of the first model's head that say what all predict together, on the CPU."""
@@ -169,7 +213,7 @@ class EnsemblePredictor(Predictor):
                     for member in self._members:
                         member._prepared(sample)
                 except DataError as error:
-                    rejected[place] = Rejected(sample.source or sample.id, error.what, error.remedy)
+                    rejected[place] = Rejected.because(sample.source or sample.id, error)
             readable = [sample for place, sample in enumerate(chunk) if place not in rejected]
             predictions = iter(self._model.head.decode(self.outputs(readable)) if readable else ())
             for place, sample in enumerate(chunk):

@@ -30,6 +30,7 @@ from tlstudio.api import (
     label_values,
 )
 from tlstudio.api.masks import pixel_confusion
+from tlstudio.data.overlap import in_common
 from tlstudio.engine.box_matching import box_counts
 from tlstudio.engine.target import read_target
 from tlstudio.store.files import reason, refuse_links, remedy
@@ -103,6 +104,7 @@ class Evaluation:
         per_class: One row a class; empty for regression.
         confusion: Counts ``[true, predicted]``, or `None` where the task has no such matrix.
         dataset: The data set with its revision where it is not that of the run, such as ``"sketches@r1"``.
+        learned: How many of the items of that data set the run has learned from.
     """
 
     run: str
@@ -114,6 +116,7 @@ class Evaluation:
     per_class: tuple[ClassResult, ...]
     confusion: np.ndarray | None
     dataset: str = ""
+    learned: int = 0
 
     @property
     def label_kind(self) -> LabelKind:
@@ -303,7 +306,7 @@ def evaluate_run(
     from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.measuring import run_split
-    from tlstudio.engine.recipe import divided, parse_recipe
+    from tlstudio.engine.recipe import divided, learned_from, parse_recipe
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
@@ -341,7 +344,11 @@ def evaluate_run(
         )
     ]
     result = summarise(run.id, split, target, outputs.metrics, items)
-    return replace(result, dataset=f"{revision.dataset}@{revision.id}") if dataset else result
+    if not dataset:
+        return result
+    own = learned_from(recipe, project.dataset(recipe.dataset.name, recipe.dataset.revision))
+    learned = in_common(revision, revision.indices(split), own, own.indices("train"))
+    return replace(result, dataset=f"{revision.dataset}@{revision.id}", learned=int(learned.sum()))
 
 
 def _why_not(backbone: Backbone, head: HeadModule, revision: Revision, split: Split) -> str:

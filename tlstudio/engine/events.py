@@ -136,12 +136,12 @@ class CheckpointSaved:
 
     Attributes:
         epoch: After which epoch, from 1; 0: before the first one.
-        kind: ``"best"``, ``"last"``, or ``"start"``: where the backbone began to learn.
+        kind: ``"best"``, ``"last"``, ``"start"``: where the backbone began to learn, or ``"snapshot-1"`` and so on.
         seconds: How long it took.
     """
 
     epoch: int
-    kind: Literal["best", "last", "start"]
+    kind: str
     seconds: float
 
 

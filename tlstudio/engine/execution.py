@@ -31,7 +31,8 @@ from tlstudio.engine.assemble import (
     sample_source,
     split_data,
 )
-from tlstudio.engine.checkpoint import Checkpoints, Resumption, find_resumption, has_checkpoint, load_checkpoint
+from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint
+from tlstudio.engine.checkpoint_reading import Resumption, find_resumption, load_checkpoint
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import make_fabric, resolve_device
 from tlstudio.engine.environment import environment
@@ -54,6 +55,7 @@ from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import highest_rate
+from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
@@ -225,6 +227,8 @@ class Execution:
                 num_workers=options.num_workers,
                 features=features,
                 patience=self._write,
+                # A batch of one class would tell statistics of layers nothing of the others.
+                seed=options.seed if name == "train" else None,
             )
 
         indices = revision.indices("train")
@@ -242,8 +246,11 @@ class Execution:
             self._write,
             lambda: split("train").loader,
             options.epochs * steps,
+            lambda what, done, total: self.say(Progress(what, done, total)),
+            self.recipe.head.take_over,
         )
-        methods = workshop.build()
+        with DRAWING:
+            methods = workshop.build()
         source, lengths = sample_source(
             revision, indices, model.head, preprocessor, seed=options.seed, features=features, views=workshop.views()
         )
@@ -280,7 +287,9 @@ class Execution:
                     monitor_mode="max" if mode == "max" else "min",
                 )
             )
-            for noted in notes_on_data(revision, indices, preprocessor, model.head.encoder()):
+            self._write(lambda: self.run.record_monitor(monitor))
+            on_data = notes_on_data(revision, indices, preprocessor, model.head.encoder())
+            for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision)):
                 self.say(noted)
         if options.recompute:
             recompute_activations(model.layer_groups())

@@ -18,6 +18,7 @@ from tlstudio.api import Modality, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.own_folders import refuse_as_output
 from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
+from tlstudio.engine.columns import columns_of
 from tlstudio.engine.exported import EXPORT_FORMAT, load_export
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
@@ -155,6 +156,7 @@ def _write(
         "strategy": recipe.strategy.model_dump(mode="json"),
         "prepared_by": kept,
         "dataset": recipe.dataset.model_dump(mode="json"),
+        "columns": columns_of(run),
         "metrics": run.metrics(),
         "lineage": [one.model_dump(mode="json") for one in lineage_of(run)],
     }

@@ -64,12 +64,19 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
         save_file(head, staging / "head.safetensors", metadata={"format": "pt"})
         labels = json.dumps(target_values(read_target(run)), indent=2, ensure_ascii=False)
         (staging / "labels.json").write_text(labels + "\n", encoding="utf-8")
-        (staging / "README.md").write_text(_readme(recipe, parts), encoding="utf-8")
+        (staging / "README.md").write_text(adapter_readme(recipe, parts), encoding="utf-8")
     whole = sum(tensor.numel() * tensor.element_size() for tensor in model.backbone.state_dict().values())
     return AdapterReport(folder, size, whole)
 
 
-def _readme(recipe: Recipe, parts: Parts) -> str:
+def adapter_readme(recipe: Recipe, parts: Parts) -> str:
+    """Say what an adapter is for and how it is put there.
+
+    Args:
+        recipe: Recipe of the run.
+        parts: Its components.
+    """
+    source = recipe.backbone.start_from
     return "\n".join(
         [
             f"# {parts.strategy.title} for {parts.backbone.title}",
@@ -77,6 +84,11 @@ def _readme(recipe: Recipe, parts: Parts) -> str:
             f"Trained with TL Studio {__version__} on `{recipe.dataset.name}` ({recipe.dataset.revision}). The adapter",
             f"goes into the network that the backbone `{recipe.backbone.name}` is, as its library builds it, with the",
             "same first weights:",
+            *(
+                (f"those of `{source}`, from which the run has started; they can be exported as a model.",)
+                if source
+                else ()
+            ),
             "",
             "```python",
             "from peft import PeftModel",

@@ -203,6 +203,11 @@ class EvalLoader:
         batch_size: Samples at once.
         num_workers: Extra processes that read.
         patience: Waits where the disk of the data is gone.
+        seed: Draws the order of samples of one length; `None`: that of the data, where those of one class often lie
+            together.
+
+    Attributes:
+        samples: How many there are.
     """
 
     def __init__(
@@ -213,8 +218,11 @@ class EvalLoader:
         *,
         num_workers: int = 0,
         patience: Patience = at_once,
+        seed: int | None = None,
     ) -> None:
-        order = np.argsort(lengths, kind="stable")
+        mixed = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
+        order = mixed[np.argsort(lengths[mixed], kind="stable")]
+        self.samples = len(lengths)
         self._batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._source = source
         self._patience = patience

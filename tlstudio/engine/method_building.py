@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,9 @@ from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
 from tlstudio.api.methods import dataset_names, written_names
 from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
+from tlstudio.data.overlap import in_common
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
+from tlstudio.engine.assemble import Parts, load_merged_model, preprocessor_of
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import NoTargets, PreparedView, SampleDataset, sample_lengths
 from tlstudio.engine.learning import Forward, forward_of, on_device
@@ -37,6 +39,12 @@ from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.source import RunSource, find_source, runs_beside
 from tlstudio.engine.streams import StreamLoader, stream_seed
 from tlstudio.plugins import Registry
+
+_TOLD_AFTER = 1.0  # seconds
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Show no progress."""
 
 
 @dataclass
@@ -56,6 +64,8 @@ class Workshop:
         patience: Waits where the disk of the data is gone.
         own_batches: Goes through the train split of the run as it is.
         steps: Optimizer steps of the run.
+        on_progress: Hears how far a method is that goes through samples by itself, where that takes long.
+        head_taken_over: Whether its head begins with what an earlier one has learned.
     """
 
     parts: Parts
@@ -70,6 +80,8 @@ class Workshop:
     patience: Patience
     own_batches: Callable[[], EvalLoader]
     steps: int
+    on_progress: Callable[[str, int, int], None] = silent
+    head_taken_over: bool = False
     _models: dict[str, tuple[Parts, TransferModel, Path]] = field(default_factory=dict)
     _revisions: dict[str, Revision] = field(default_factory=dict)
 
@@ -132,15 +144,20 @@ class Workshop:
 
     def _context(self, one: ChosenMethod, forward: Forward, modules: Mapping[str, MethodModule]) -> MethodContext:
         asked = one.streams()
-        targets = {name: self._rows(stream)[0].target_info() for name, stream in asked.items() if stream.labelled}
+        labelled = {name: stream for name, stream in asked.items() if stream.labelled}
+        targets = {name: self._revision(stream).target_info() for name, stream in labelled.items()}
         models = {name: self._model(one, name)[1] for name in one.method.models(one.options)}
 
         def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
             loader = self._stream_once(one, modules[one.name], asked[name]) if name else self.own_batches()
+            began, done = time.monotonic(), 0
             for batch in loader:
                 self.control.check_cancelled()
                 batch = on_device(batch, self.fabric.device)
                 yield batch.inputs, batch.targets
+                done += len(batch.positions)
+                if time.monotonic() - began > _TOLD_AFTER:
+                    self.on_progress(f"{one.method.title}: going through the samples", done, loader.samples)
 
         return MethodContext(
             model=self.model,
@@ -158,6 +175,7 @@ class Workshop:
             batches=batches,
             updates=frozenset(self.parts.strategy.updates(self.model, self.parts.strategy_options)),
             modules=lambda: (self.model, *modules.values()),
+            head_taken_over=self.head_taken_over,
         )
 
     def _shape(self) -> Any:  # noqa: ANN401  a FeatureShape, whatever is around the backbone
@@ -172,11 +190,14 @@ class Workshop:
 
         return forward_of(network, self.model.head)
 
-    def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
+    def _revision(self, stream: DataStream) -> Revision:
         if stream.dataset not in self._revisions:  # to open one reads and hashes its table
             self._revisions[stream.dataset] = dataset_beside(self.revision, stream.dataset)
-        revision = self._revisions[stream.dataset]
-        return revision, stream_rows(stream, revision, self.options.seed)
+        return self._revisions[stream.dataset]
+
+    def _rows(self, stream: DataStream) -> tuple[Revision, np.ndarray]:
+        revision = self._revision(stream)
+        return revision, stream_rows(stream, revision, self.revision, self.options.seed)
 
     def _stream_once(self, one: ChosenMethod, module: MethodModule, stream: DataStream) -> EvalLoader:
         revision, indices = self._rows(stream)
@@ -202,8 +223,7 @@ class Workshop:
         run_id = one.method.models(one.options)[name]
         if run_id not in self._models:
             source = run_beside(self.revision, run_id)
-            parts, model = load_run_model(source.run, self.registry)
-            parts.strategy.merge(model)
+            parts, model = load_merged_model(source.run, self.registry)
             model.requires_grad_(False)
             model.to(self.fabric.device).eval()
             self._models[run_id] = parts, model, source.run.assets
@@ -286,21 +306,17 @@ def run_beside(revision: Revision, run_id: str) -> RunSource:
     return source
 
 
-def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.ndarray:
-    """Rows of the samples of a stream, in ascending order.
+def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int = 0) -> np.ndarray:
+    """Rows of the samples of a stream, in ascending order, without those that the run holds out.
 
     Args:
         stream: The stream.
         revision: Its data.
+        own: The data that the run learns from. Nothing that it validates or tests is in a stream, be it under the name
+            of another revision or data set.
         seed: Draws them where not all are taken.
     """
-    match stream.rows:
-        case "train":
-            rows = revision.indices("train")
-        case "unshown":
-            rows = np.asarray(revision.left_aside, dtype=np.int64)
-        case "all":
-            rows = np.arange(len(revision), dtype=np.int64)
+    rows: np.ndarray = _asked_rows(stream, revision)[~held_out(stream, revision, own)]
     if not stream.limit or len(rows) <= stream.limit:
         return rows
     drawn = np.random.default_rng(seed).permutation(rows)
@@ -311,3 +327,27 @@ def stream_rows(stream: DataStream, revision: Revision, seed: int = 0) -> np.nda
             place[names == name] = np.arange(int((names == name).sum()))
         drawn = drawn[np.argsort(place, kind="stable")]
     return np.sort(drawn[: stream.limit])
+
+
+def held_out(stream: DataStream, revision: Revision, own: Revision) -> np.ndarray:
+    """Which of the samples that a stream asks for are validated or tested by a run, by their content, ``[N]`` bool.
+
+    Args:
+        stream: The stream.
+        revision: Its data.
+        own: The data that the run learns from.
+    """
+    rows = _asked_rows(stream, revision)
+    if revision is own and stream.rows != "all":
+        return np.zeros(len(rows), dtype=bool)
+    return in_common(revision, rows, own, np.concatenate([own.indices("validation"), own.indices("test")]))
+
+
+def _asked_rows(stream: DataStream, revision: Revision) -> np.ndarray:
+    match stream.rows:
+        case "train":
+            return revision.indices("train")
+        case "unshown":
+            return np.asarray(revision.left_aside, dtype=np.int64)
+        case "all":
+            return np.arange(len(revision), dtype=np.int64)

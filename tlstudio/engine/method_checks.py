@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from tlstudio.api import MODALITIES, DataError, PluginError, Problem, TargetInfo, TLStudioError
+from tlstudio.api import (
+    MODALITIES,
+    DataError,
+    DataStream,
+    Method,
+    PluginError,
+    Problem,
+    TargetInfo,
+    TLStudioError,
+    describe,
+    problems_of,
+)
 from tlstudio.api.methods import Setting, StreamInfo
+from tlstudio.api.options import Browse
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts
+from tlstudio.engine.assemble import Parts, find_parts
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
-from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe
+from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe, target_of
 from tlstudio.engine.source import runs_beside
 from tlstudio.engine.start_from import starting_parts
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
+
+NOTHING_MADE: Mapping[str, TargetInfo] = MappingProxyType({})
 
 
 def method_problems(
@@ -27,16 +42,55 @@ def method_problems(
 ) -> list[Problem]:
     """Say everything that speaks against the methods of a recipe, before anything is loaded."""
     problems: list[Problem] = []
-    for one in parts.methods:
+    refused = parts.strategy.why_not(parts.backbone.info(), parts.head)
+    for number, one in enumerate(parts.methods):
+        if refused and one.name not in recipe.methods:
+            continue  # it is a part of the strategy, of which this is said already
         where = f"methods.{one.name}" if one.name in recipe.methods else "strategy"
-        for other in parts.methods:
-            if other.name in one.method.excludes:
+        for other in parts.methods[:number]:
+            if other.name in one.method.excludes or one.name in other.method.excludes:
                 what = f"{one.method.title} and {other.method.title} exclude each other."
                 problems.append(Problem(where, what, "Take one of them out."))
-        for problem in _problems_of(one, recipe, parts, revision, target, registry):
-            full = f"{where}.{problem.where}" if problem.where else where
-            problems.append(Problem(full, problem.what, problem.remedy))
+        problems += _beneath(where, _problems_of(one, recipe, parts, revision, target, registry))
     return problems
+
+
+def problems_to_come(
+    name: str, values: Mapping[str, Any], recipe: Recipe, earlier: str, revision: Revision, registry: Registry
+) -> list[Problem]:
+    """Say what speaks against a method in a run that starts from one that is still to be made, and takes its head over.
+
+    Args:
+        name: The method.
+        values: Its options.
+        recipe: Recipe of the run that is still to be made.
+        earlier: What its id is in the options.
+        revision: The data of the later run.
+        registry: The components.
+    """
+    method = registry.method(name)
+    try:
+        one = ChosenMethod(method, method.Options.model_validate(values))
+    except ValidationError as error:
+        return problems_of(error, method.Options, f"methods.{name}.")
+    try:
+        revision = learned_from(recipe, revision)
+    except DataError as error:
+        return [Problem(error.field or "dataset", error.what, error.remedy)]
+    backbone = recipe.backbone.model_copy(update={"start_from": earlier})
+    later = recipe.model_copy(
+        update={"backbone": backbone, "head": recipe.head.model_copy(update={"take_over": True})},
+    )
+    parts = find_parts(recipe, registry)
+    parts = replace(parts, methods=(*parts.methods, one))
+    target = target_of(recipe, revision)
+    found = _problems_of(one, later, parts, revision, target, registry, made={earlier: target})
+    return _beneath(f"methods.{name}", found)
+
+
+def _beneath(where: str, problems: Iterable[Problem]) -> list[Problem]:
+    """Put problems under the name of what they are of."""
+    return [replace(one, where=f"{where}.{one.where}" if one.where else where) for one in problems]
 
 
 def misfits(recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo, registry: Registry) -> dict[str, str]:
@@ -99,12 +153,22 @@ def _problems_of(
     registry: Registry,
     *,
     own: bool = True,
+    made: Mapping[str, TargetInfo] = NOTHING_MADE,
 ) -> list[Problem]:
-    """Ask one method; what is wrong with its streams and models comes first, and is left out where `own` is false."""
+    """Ask one method, and look at what it asks for; of a model that is not there, it cannot say anything by itself.
+
+    Args:
+        one: The method.
+        recipe: The recipe.
+        parts: Its components.
+        revision: The data that are learned from.
+        target: What the head is to learn.
+        registry: The components that are loaded.
+        own: Whether to tell what is wrong with its streams and models.
+        made: What runs that are still to be made will have learned, by id.
+    """
     streams, found = _stream_infos(one, recipe, revision)
-    models, wrong = _model_targets(one, revision, registry)
-    if found or wrong:  # what it would say of them cannot be known
-        return [Problem("", problem.what, problem.remedy) for problem in (*found, *wrong)] if own else []
+    models, wrong = _model_targets(one, revision, registry, made)
     setting = Setting(
         modality=revision.modality,
         target=target,
@@ -117,63 +181,107 @@ def _problems_of(
         strategy_options=parts.strategy_options,
         methods=[method.name for method in parts.methods],
         streams=streams,
-        models=models,
+        models=dict.fromkeys(one.method.models(one.options), target) | models,
         starts_from=recipe.backbone.start_from,
         head_taken_over=recipe.head.take_over,
         heads=heads_beside(parts.head, registry),
+        epochs=recipe.training.epochs,
     )
-    return list(one.method.problems(setting, one.options))
+    gone = [replace(problem, where=_naming(one.method, "dataset", "datasets")) for problem in found]
+    gone += [replace(problem, where=_naming(one.method, "run")) for problem in wrong]
+    said = [problem for problem in one.method.problems(setting, one.options) if not (wrong and problem.where)]
+    # That it is for other tasks comes first: no data set would mend it.
+    said.sort(key=lambda problem: bool(problem.where))
+    whole = sum(not problem.where for problem in said)
+    return [*_unvaried(one, parts), *said[:whole], *(gone if own else ()), *said[whole:]]
+
+
+def _unvaried(one: ChosenMethod, parts: Parts) -> list[Problem]:
+    """Say that views of samples would not differ, where the backbone does not vary them so."""
+    views = [view for stream in one.streams().values() for view in stream.views.values()]
+    views += one.method.views(one.options).values()
+    asked = {view.augmentation for view in views if not view.prepared_by} - {"as the run", "none"}
+    missing = " or ".join(sorted(asked.difference(parts.backbone.augmentations(parts.head.requires))))
+    if not missing:
+        return []
+    items = MODALITIES[parts.backbone.modality].items
+    what = f"{one.method.title} compares variations of a sample, and {items} cannot be varied by {missing} with "
+    return [Problem("", f"{what}{parts.backbone.title}.", "Take it out, or choose another variation or backbone.")]
 
 
 def _model_targets(
-    one: ChosenMethod, revision: Revision, registry: Registry
+    one: ChosenMethod, revision: Revision, registry: Registry, made: Mapping[str, TargetInfo]
 ) -> tuple[dict[str, TargetInfo], list[Problem]]:
     targets, problems = {}, []
     for name, run_id in one.method.models(one.options).items():
+        if run_id in made:
+            targets[name] = made[run_id]
+            continue
         try:
             source = run_beside(revision, run_id)
             if gone := source.why_not(registry):
                 problems.append(Problem(name, f"Run {run_id} cannot be used: {' '.join(gone)}"))
                 continue
-            targets[name] = read_target(source.run)
             modality = registry.backbone(source.backbone.name).modality
+            learned = read_target(source.run)
         except TLStudioError as error:
             problems.append(Problem(name, error.what, error.remedy))
             continue
         if modality != revision.modality:
             taken, has = MODALITIES[modality].items, MODALITIES[revision.modality].items
             problems.append(Problem(name, f"The model of run {run_id} takes {taken}, the data set has {has}."))
+        else:
+            targets[name] = learned
     return targets, problems
 
 
 def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tuple[dict[str, StreamInfo], list[Problem]]:
+    """What is known of the samples that a method asks for, without a target where there are no such samples."""
     infos, problems = {}, []
     for name, stream in one.streams().items():
         try:
             data = dataset_beside(revision, stream.dataset)
         except DataError as error:
             problems.append(Problem(name, error.what, error.remedy))
+            infos[name] = StreamInfo(stream.dataset, revision.modality, 0)
             continue
-        count = len(stream_rows(stream, data, recipe.training.seed))
-        least = stream_batch(stream, recipe.training.batch_size)
-        least = min(least, stream.limit or least)  # what was asked to be few may come more than once in a batch
-        if data.modality != revision.modality:
-            mine, other = MODALITIES[revision.modality].items, MODALITIES[data.modality].items
-            what = f"The data set '{data.dataset}' has {other}, the one that is learned has {mine}."
-            problems.append(Problem(name, what, f"Choose a data set of {mine}."))
-        elif count < least:
-            kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
-            what = f"'{data.dataset}' has {count} {kind} samples for {one.method.title}, fewer than a batch of {least}."
-            smaller = (
-                "training.batch_size, or fewer for each sample of the run,"
-                if stream.ratio > 1
-                else "training.batch_size,"
-            )
-            remedy = f"Choose a smaller {smaller} or another data set."
-            if stream.rows == "unshown" and not count:
-                remedy = "Set dataset.shots, or name a data set of unlabelled samples."
-            problems.append(Problem(name, what, remedy))
-        infos[name] = StreamInfo(
-            data.dataset, data.modality, count, data.target_info() if stream.labelled and not problems else None
-        )
+        count = len(stream_rows(stream, data, revision, recipe.training.seed))
+        target = data.target_info() if stream.labelled and data.modality == revision.modality else None
+        infos[name] = StreamInfo(data.dataset, data.modality, count, target)
+        if against := _against_stream(one, stream, infos[name], recipe, revision):
+            problems.append(replace(against, where=name))
     return infos, problems
+
+
+def _against_stream(
+    one: ChosenMethod, stream: DataStream, info: StreamInfo, recipe: Recipe, revision: Revision
+) -> Problem | None:
+    if info.modality != revision.modality:
+        mine, other = MODALITIES[revision.modality].items, MODALITIES[info.modality].items
+        what = f"The data set '{info.dataset}' has {other}, the one that is learned has {mine}."
+        return Problem("", what, f"Choose a data set of {mine}.")
+    least = stream_batch(stream, recipe.training.batch_size)
+    least = min(least, stream.limit or least)  # what was asked to be few may come more than once in a batch
+    if info.count >= least:
+        return None
+    kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
+    what = f"'{info.dataset}' has {info.count or 'no'} {kind} samples for {one.method.title}, "
+    what += f"fewer than a batch of {least}"
+    if stream.ratio > 1:
+        what += f" ({stream.ratio:g} for each of {recipe.training.batch_size} samples of the run)"
+    what += "."
+    if stream.dataset:
+        what += f" Those that '{revision.dataset}' validates or tests are left out."
+    if stream.rows == "unshown" and not info.count:
+        return Problem("", what, "Name a data set of unlabelled samples, or set dataset.shots.")
+    fitting = int(info.count / stream.ratio)
+    ways = [f"training.batch_size to {fitting} or less"] if fitting else []
+    if stream.ratio > 1 and "ratio" in one.method.Options.model_fields and info.count:
+        ways.append(f"methods.{one.name}.ratio lower")
+    smaller = f"Set {' or '.join(ways)}, or name" if ways else "Name"
+    return Problem("", what, f"{smaller} another data set.")
+
+
+def _naming(method: Method, *kinds: Browse) -> str:
+    """The option by which a method is given data sets or runs, if it has one."""
+    return next((field.name for field in describe(method.Options) if field.browse in kinds), "")

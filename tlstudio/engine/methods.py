@@ -151,6 +151,10 @@ class Methods:
         for module in self._modules.values():
             module.after_step()
 
+    def snapshots(self) -> list[int]:
+        """Say as which snapshots the weights at the end of an epoch are kept; the first is 1."""
+        return [number for module in self._modules.values() if (number := module.snapshot())]
+
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:
         """Inside, the model has the weights that are validated and kept."""

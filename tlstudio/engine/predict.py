@@ -30,19 +30,24 @@ from tlstudio.api import (
 from tlstudio.api.nn import TransferModel, with_context
 from tlstudio.data.names import plain_text
 from tlstudio.data.own_folders import refuse_as_output
+from tlstudio.data.rejections import none_left
 from tlstudio.data.unlabelled import NO_COLUMNS
 from tlstudio.data.unlabelled import samples_in as read_samples
 from tlstudio.engine.answers import told, words
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
+from tlstudio.engine.checkpoint import Kind
+from tlstudio.engine.columns import chosen_columns, columns_of
 from tlstudio.engine.devices import resolve_device
-from tlstudio.engine.exported import load_export
+from tlstudio.engine.exported import load_export, read_export
 from tlstudio.engine.measuring import generate
 from tlstudio.engine.predicted_masks import PredictedMasks
 from tlstudio.engine.spreadsheet import harmless
+from tlstudio.engine.times import forecast_cells, forecast_header
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run
 
 _WITH_TEXT: tuple[Modality, ...] = ("text", "image+text")
+_QUESTIONS = {"text_column": "context", "pair_column": "question"}  # what tables call what is called so in SQuAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,21 @@ class Predictor:
         modality: What it takes.
         title: For people: which model it is.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        columns: Columns that its data were read from, by the option that names them; see `samples_in`.
     """
 
     def __init__(
-        self, model: TransferModel, preprocessor: Preprocessor, *, modality: Modality, title: str, device: str = "auto"
+        self,
+        model: TransferModel,
+        preprocessor: Preprocessor,
+        *,
+        modality: Modality,
+        title: str,
+        device: str = "auto",
+        columns: Mapping[str, str] = NO_COLUMNS,
     ) -> None:
+        asks = model.head.target.task == "question_answering"
+        self.columns = columns or (_QUESTIONS if asks else NO_COLUMNS)
         self.modality = modality
         self.title = title
         self._device = torch.device(resolve_device(device))
@@ -87,16 +102,17 @@ class Predictor:
         self._encoder = model.head.encoder()
 
     @classmethod
-    def from_run(cls, run: Run, registry: Registry, device: str = "auto") -> Self:
-        """Load the best checkpoint of a run.
+    def from_run(cls, run: Run, registry: Registry, device: str = "auto", kind: Kind = "best") -> Self:
+        """Load the best checkpoint of a run, or another one.
 
         Raises:
             RunError: The run has none, or a plugin is gone, or it has learned without labels.
         """
-        parts, model = load_run_model(run, registry)
-        _check_labels(model, run.id)
+        parts, model = load_run_model(run, registry, kind)
+        check_labels(model, run.id)
         preprocessor = preprocessor_of(parts, assets=run.assets)
-        return cls(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=device)
+        modality, columns = parts.backbone.modality, columns_of(run)
+        return cls(model, preprocessor, modality=modality, title=run.id, device=device, columns=columns)
 
     @classmethod
     def from_export(cls, folder: Path, registry: Registry, device: str = "auto") -> Self:
@@ -106,8 +122,9 @@ class Predictor:
             RunError: It is no exported model, is damaged, has learned without labels, or a plugin is missing.
         """
         model, preprocessor, modality = load_export(folder, registry)
-        _check_labels(model, folder.name)
-        return cls(model, preprocessor, modality=modality, title=folder.name, device=device)
+        check_labels(model, folder.name)
+        columns = chosen_columns(read_export(folder).get("columns"))
+        return cls(model, preprocessor, modality=modality, title=folder.name, device=device, columns=columns)
 
     @property
     def target(self) -> TargetInfo:
@@ -139,13 +156,20 @@ class Predictor:
         """Whether it takes two texts at once: the sample's text and the `pair` that belongs to it."""
         return self._model.head.target.pairs
 
+    @property
+    def forecast_name(self) -> str:
+        """What to call the values of a forecast; ``""``: it makes none."""
+        return (self._preprocessor.forecast_name or "value") if self.target.size else ""
+
+    def samples_in(
+        self, source: Path, registry: Registry, columns: Mapping[str, str] = NO_COLUMNS
+    ) -> list[Sample | Rejected]:
+        """List what of a source it is to predict; arguments and errors of the function of this name."""
+        return samples_in(source, self.modality, registry, columns, self.takes, self.task, self.columns)
+
     def takes(self, sample: Sample) -> bool:
-        """Whether it can read a sample."""
-        try:
-            self._prepared(sample)
-        except DataError:
-            return False
-        return True
+        """Whether a sample is of the kind that it reads."""
+        return (sample.pair is not None) == self.pairs and self._preprocessor.takes(sample)
 
     def notes(self, samples: Iterable[Sample | Rejected]) -> tuple[str, ...]:
         """Say what of samples it leaves aside, by the first of them: those of one source have the same columns."""
@@ -166,9 +190,10 @@ class Predictor:
 
     def _prepared(self, sample: Sample) -> dict[str, Any]:
         if self.pairs and sample.pair is None:
+            second = "question" if self.task == "question_answering" else "second text"
             raise DataError(
-                f"{sample.source or sample.id} has no second text, and this model compares two.",
-                "Give a table and the column with the second texts.",
+                f"{sample.source or sample.id} has no {second}, and this model takes a text and its {second}.",
+                "Give it beside the text, or name the column that holds it (--pair-column).",
             )
         if sample.pair is not None and not self.pairs:
             raise DataError(
@@ -189,7 +214,7 @@ class Predictor:
                     prepared.append(self._prepared(sample))
                     outcome.append(None)
                 except DataError as error:
-                    outcome.append(Rejected(sample.source or sample.id, error.what, error.remedy))
+                    outcome.append(Rejected.because(sample.source or sample.id, error))
             predictions: Iterator[Prediction] = iter(())
             if prepared:
                 readable = [sample for sample, rejected in zip(chunk, outcome, strict=True) if rejected is None]
@@ -212,7 +237,7 @@ class Predictor:
         return output.float().cpu()
 
 
-def _check_labels(model: TransferModel, title: str) -> None:
+def check_labels(model: TransferModel, title: str) -> None:
     """Refuse a model that was trained without labels."""
     if TASKS[model.head.target.task].label == "none":
         raise RunError(
@@ -243,6 +268,8 @@ def samples_in(
     registry: Registry,
     columns: Mapping[str, str] = NO_COLUMNS,
     takes: Callable[[Sample], bool] = lambda _: True,
+    task: Task | None = None,
+    usual: Mapping[str, str] = NO_COLUMNS,
 ) -> list[Sample | Rejected]:
     """List the samples of an image, a text file, a folder or a table; labels are not needed.
 
@@ -253,11 +280,13 @@ def samples_in(
         columns: Columns of a table by the option that names them (``text_column``, ``pair_column``,
             ``image_column``), where they are not found by themselves.
         takes: Whether the model can read a sample, where several formats fit: `Predictor.takes`.
+        task: What the model predicts.
+        usual: Columns that are taken before others are guessed: `Predictor.columns`.
 
     Raises:
         DataError: Nothing usable is there.
     """
-    return list(read_samples(source, registry.formats.values(), modality, columns, takes))
+    return list(read_samples(source, registry.formats.values(), modality, columns, takes, task, usual))
 
 
 def predict_to_csv(
@@ -272,7 +301,9 @@ def predict_to_csv(
 ) -> PredictReport:
     """Predict everything in a source and write a CSV file (UTF-8 with BOM, so that spreadsheets read it right).
 
-    Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class.
+    Columns: ``id``, ``source``, the text for texts, ``prediction``, ``confidence`` and one ``p(class)`` a class. Of
+    forecasts, each value under the name of its series and its step (``sales +1``), the time after which they follow
+    (``last time``), and, where times come at even steps, that of each value (``time +1``).
     Masks are written as PNG into a folder beside the file, named after it, and the column ``mask`` tells which.
     What a spreadsheet would run as a formula gets an apostrophe; `tlstudio.engine.spreadsheet.original` takes it away.
 
@@ -286,7 +317,8 @@ def predict_to_csv(
         cancelled: Asked after each sample.
 
     Raises:
-        DataError: Nothing usable is there.
+        DataError: Nothing is there.
+        ProblemsError: Nothing of it can be predicted; then no file is written.
         RunError: The file cannot be written, or is the source itself.
     """
     if output.is_dir():
@@ -300,12 +332,12 @@ def predict_to_csv(
             path=output,
         )
     refuse_as_output(output)
-    items = samples_in(source, predictor.modality, registry, columns, predictor.takes)
+    items = predictor.samples_in(source, registry, columns)
     rejected = [item for item in items if isinstance(item, Rejected)]
     samples = [item for item in items if isinstance(item, Sample)]
-    if not samples:
-        reason = rejected[0].reason if rejected else "nothing there is of the kind that this model takes."
-        raise DataError(f"There is nothing to predict in {source}: {reason}", path=source)
+    if not items:
+        what = f"There is nothing to predict in {source}: nothing there is of the kind that this model takes."
+        raise DataError(what, path=source)
     rows = 0
     was_cancelled = False
     masks = PredictedMasks(output, predictor.classes) if predictor.label_kind == "mask" else None
@@ -316,7 +348,8 @@ def predict_to_csv(
             text = ["text", *(["pair"] if predictor.pairs else [])] if predictor.modality in _WITH_TEXT else []
             scored = ["mask"] if masks else [f"p({c})" for c in predictor.scored]
             header = ["id", "source", *text, "prediction", "confidence", *scored]
-            header += [f"value {number}" for number in range(1, predictor.target.size + 1)]
+            if predictor.forecast_name:
+                header += forecast_header(predictor.forecast_name, predictor.target.size, samples)
             writer.writerow([harmless(cell) for cell in header])
             for done, (sample, prediction) in enumerate(predictor.predict(samples), start=1):
                 if isinstance(prediction, Rejected):
@@ -331,6 +364,8 @@ def predict_to_csv(
                 if cancelled():
                     was_cancelled = done < len(samples)
                     break
+        if not rows and not was_cancelled:
+            raise none_left(rejected, source, "predicted")
         if masks is not None:
             masks.finish()
         staging.replace(output)
@@ -356,5 +391,5 @@ def _row(predictor: Predictor, sample: Sample, prediction: Prediction) -> list[s
     origin = str(sample.image or sample.audio or sample.source)
     # A head may leave scores out: of classes that it does not rank, say.
     shares = [f"{scores[name]:.6f}" if name in scores else "" for name in predictor.scored]
-    following = prediction.value if predictor.target.size and isinstance(prediction.value, tuple) else ()
-    return [sample.id, origin, *text, value, confidence, *shares, *(repr(number) for number in following)]
+    ahead = forecast_cells(predictor.target.size, sample, prediction) if predictor.forecast_name else []
+    return [sample.id, origin, *text, value, confidence, *shares, *ahead]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tlstudio.api import MODALITIES, SPLITS, Problem, TLStudioError, WeightsInfo
-from tlstudio.api.nn import ParamGroup, TransferModel
+from tlstudio.api.nn import ParamGroup, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
     all_parameters,
@@ -23,6 +23,7 @@ from tlstudio.engine.checking import check
 from tlstudio.engine.devices import free_memory, resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
 from tlstudio.engine.memory import MemoryNeed, is_out_of_memory
+from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
 from tlstudio.engine.source import runs_beside
@@ -99,7 +100,7 @@ def preflight(
     seconds: float | None = None
     memory: MemoryNeed | None = None
     kept = False
-    notes = []
+    notes = [note.text for note in notes_on_overlaps(recipe, parts.methods, revision)]
     try:
         parts = fitted(parts, revision)
         weights = parts.backbone.find_weights(parts.backbone_options)
@@ -191,7 +192,7 @@ def what_learns(
         return GroupPlan(
             name,
             trainable=sum(one.numel() for one in learning),
-            total=sum(one.numel() for one in own),
+            total=sum(numbers_of(one) for one in own),
             added=sum(one.numel() for one in added),
             learning_rate=max((rates[id(one)] for one in learning), default=0.0),
         )

@@ -13,12 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from tlstudio.api import RunError
-from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import Derivation
-from tlstudio.engine.derived import Bench, Measured, Progress, Weights, ancestor, silent
+from tlstudio.engine.derived import Bench, Measured, Weights, ancestor
 from tlstudio.engine.learning import on_device
-from tlstudio.plugins import Registry
-from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 SPARSITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
@@ -117,30 +114,14 @@ class Pruning:
     not faster, as the table shows.
 
     Args:
-        run: The run.
-        project: Its project.
-        registry: The components.
-        control: Cancel.
-        on_progress: Hears how far a measurement is.
-
-    Raises:
-        RunError: The run was not trained to its end, or has nothing to prune.
+        bench: The run.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        project: Project,
-        registry: Registry,
-        *,
-        control: RunControl | None = None,
-        on_progress: Progress = silent,
-    ) -> None:
-        self._began = time.monotonic()
-        self._bench = Bench(run, project, registry, control=control, on_progress=on_progress)
-        self._dense = self._bench.weights
-        batch = next(iter(self._bench.split("validation").loader))
-        self._inputs = on_device(batch, self._bench.device).inputs
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._dense = bench.weights
+        batch = next(iter(bench.split("validation").loader))
+        self._inputs = on_device(batch, bench.device).inputs
 
     def curve(self, sparsities: Sequence[float] = SPARSITIES) -> tuple[Pruned, ...]:
         """Prune the dense model to several sparsities, and measure each.
@@ -185,7 +166,7 @@ class Pruning:
             options={"sparsity": pruned.sparsity, "zeros": pruned.zeros, "prunable": pruned.prunable},
             curve=tuple(row(one) for one in curve or (pruned,)),
         )
-        return self._bench.save(derivation, pruned.measured, seconds=time.monotonic() - self._began)
+        return self._bench.save(derivation, pruned.measured, seconds=time.monotonic() - self._bench.began)
 
     def _milliseconds(self) -> float:
         """Least time of a few batches, for a sample: what else the machine does only makes it longer."""

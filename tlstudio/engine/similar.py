@@ -34,7 +34,7 @@ from tlstudio.api import (
 )
 from tlstudio.api.nn import BackboneModule
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import load_run_model
+from tlstudio.engine.assemble import load_merged_model
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.random_state import random_state_aside
@@ -137,8 +137,7 @@ class SimilarItems:
         """
         recipe = parse_recipe(run.read_recipe())
         revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
-        parts, model = load_run_model(run, registry)
-        parts.strategy.merge(model)
+        parts, model = load_merged_model(run, registry)
         backbone = model.backbone
         if not isinstance(backbone, BackboneModule):
             raise RunError(f"The backbone of run {run.id} cannot be taken out of its model.", "Choose another run.")
@@ -231,7 +230,7 @@ class SimilarItems:
             try:
                 inputs = self._preprocessor.collate([self._preprocessor(sample)])
             except DataError as error:
-                yield sample, Rejected(sample.source or sample.id, error.what, error.remedy)
+                yield sample, Rejected.because(sample.source or sample.id, error)
                 continue
             with torch.inference_mode():
                 features = self._backbone(inputs).require("pooled").float().numpy()

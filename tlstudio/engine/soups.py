@@ -87,14 +87,14 @@ def check_alike(runs: Sequence[Run], registry: Registry, *, same_weights: bool) 
                 sentence = f"It has another {what} than run {first[0]}{told}."
                 problems.append(Problem(run_id, sentence.replace("another classes", "other classes")))
     for run in runs[1:] if same_weights and not problems else ():
-        if _assets(run) != _assets(runs[0]):
+        if asset_hashes(run) != asset_hashes(runs[0]):
             what = f"Its backbone has seen other data before it was trained than that of run {runs[0].id}."
             problems.append(Problem(run.id, what, "Choose runs that have learned from the same samples."))
     if problems:
         raise ProblemsError("These runs cannot be put together.", problems)
 
 
-def _assets(run: Run) -> dict[str, str]:
+def asset_hashes(run: Run) -> dict[str, str]:
     """Hashes of what the backbone of a run needs besides its weights, such as the columns of a table."""
     files = (path for path in sorted(run.assets.rglob("*")) if path.is_file())
     return {path.relative_to(run.assets).as_posix(): sha256_of(path) for path in files}

@@ -120,7 +120,7 @@ class RunSource(Source):
 
     def find_weights(self) -> WeightsInfo:
         """Say where its best checkpoint is."""
-        from tlstudio.engine.checkpoint import find_checkpoint
+        from tlstudio.engine.checkpoint_reading import find_checkpoint
 
         path, files = find_checkpoint(self.run.folder / "checkpoints", "best")
         size = sum((path.parent / name).stat().st_size for name in files)
@@ -128,10 +128,9 @@ class RunSource(Source):
 
     def state(self, registry: Registry) -> dict[str, Tensor]:
         """Read its best checkpoint, with what its strategy has added folded in."""
-        from tlstudio.engine.assemble import load_run_model
+        from tlstudio.engine.assemble import load_merged_model
 
-        parts, model = load_run_model(self.run, registry)
-        parts.strategy.merge(model)
+        _, model = load_merged_model(self.run, registry)
         return model.backbone.state_dict()
 
     @property
@@ -148,7 +147,7 @@ class RunSource(Source):
 
     def lineage(self) -> tuple[Ancestor, ...]:
         """Name the runs that have led to it, and itself with the hashes of its best checkpoint."""
-        from tlstudio.engine.checkpoint import find_checkpoint
+        from tlstudio.engine.checkpoint_reading import find_checkpoint
 
         _, files = find_checkpoint(self.run.folder / "checkpoints", "best")
         row = self.run.summary()

@@ -12,7 +12,8 @@ from torch import Tensor
 from tlstudio.api import TASKS, Label, RunError
 from tlstudio.api.data import label_text
 from tlstudio.api.nn import HeadModule, set_train_mode
-from tlstudio.engine.checkpoint import KINDS, CheckpointState, Kind, Resumption
+from tlstudio.engine.checkpoint import KINDS, SNAPSHOT, CheckpointState, Kind
+from tlstudio.engine.checkpoint_reading import Resumption
 from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged, TextsWritten
@@ -157,7 +158,10 @@ class Trainer:
             due = self._saver.due
             if keep_last and due:
                 state.kept = epoch
-            self._save(state, [kind for kind in KINDS if (state.kept == epoch if kind == "best" else due)])
+            snapshots = [f"{SNAPSHOT}{number}" for number in learner.methods.snapshots()]
+            # Before the checkpoint behind which a run that goes on would not come to this epoch again.
+            regular = [kind for kind in KINDS if (state.kept == epoch if kind == "best" else due)]
+            self._save(state, [*snapshots, *regular])
             if request == "stop":
                 break
         if keep_last and state.epoch > 1 and state.batch == 0:  # no step beyond what was validated

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tlstudio.api import FineTuningStrategy, Options, RunError
 from tlstudio.api.nn import ParamGroup, TransferModel
-from tlstudio.engine.checkpoint import Resumption
+from tlstudio.engine.checkpoint_reading import Resumption
 from tlstudio.engine.methods import Methods
 from tlstudio.engine.random_state import random_state, set_random_state
 

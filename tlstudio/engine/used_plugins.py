@@ -32,12 +32,13 @@ def used_plugins(recipe: Recipe, registry: Registry) -> dict[str, dict[str, str]
     return used
 
 
-def missing_plugins(run: Run, registry: Registry) -> list[str]:
+def missing_plugins(run: Run, registry: Registry, *, trains: bool = False) -> list[str]:
     """Say in a sentence for each component of a run that no plugin brings here which one did, and how to get it.
 
     Args:
         run: The run.
         registry: The plugins that are loaded.
+        trains: Whether the run is to go on; else methods are not needed, of which nothing stays in the model.
     """
     try:
         recipe = run.read_recipe()
@@ -47,7 +48,7 @@ def missing_plugins(run: Run, registry: Registry) -> list[str]:
     return [
         _sentence(_WORDS[kind], name, used.get(place, {}))
         for place, kind, name in _components(recipe, registry)
-        if not _is_here(kind, name, used.get(place, {}), registry)
+        if (trains or kind != "method") and not _is_here(kind, name, used.get(place, {}), registry)
     ]
 
 

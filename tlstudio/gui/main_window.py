@@ -1,10 +1,9 @@
-"""The window: rail, top bar, pages, status bar; menus and shortcuts; opening, closing and what is remembered."""
+"""The window: rail, top bar, pages, status bar; opening, closing and what is remembered."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Signal, Slot
@@ -12,12 +11,11 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplicat
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget, QVBoxLayout, QWidget
 
 from tlstudio.gui.close_question import ask_to_close
-from tlstudio.gui.commands import Command, CommandSet
+from tlstudio.gui.commands import CommandSet
 from tlstudio.gui.device import DeviceWatch
 from tlstudio.gui.log_files import Crash
 from tlstudio.gui.notices import INTERRUPTED, QUEUED, crash_notice, interrupted_notice, queued_notice
 from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
-from tlstudio.gui.panels.project import ProjectPanel
 from tlstudio.gui.plots_ahead import import_plots
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import SYSTEM
@@ -27,6 +25,7 @@ from tlstudio.gui.widgets.notice_bar import NoticeBar
 from tlstudio.gui.widgets.rail import Rail
 from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.gui.widgets.top_bar import TopBar
+from tlstudio.gui.window_actions import WindowActions
 from tlstudio.plugins.catalogue import catalogue
 from tlstudio.startup import plugins_folder
 from tlstudio.store.project import Project
@@ -73,8 +72,9 @@ class MainWindow(QMainWindow):
         self._places: dict[str, QWidget] = {}
         self._plots = import_plots()
         self._device = DeviceWatch(self)
-        self._commands = CommandSet(self._command_table(), self)
         titles = self._titles()
+        self._actions = WindowActions(self)
+        self._commands = CommandSet(self._actions.commands(titles), self)
         self._rail = Rail(
             state, [(page.name, titles[page.name], page.icon, f"Ctrl+{n}") for n, page in enumerate(PAGES, 1)]
         )
@@ -199,78 +199,10 @@ class MainWindow(QMainWindow):
             "plugins": self.tr("Plugins"),
         }
 
-    # Commands ---------------------------------------------------------------------------------------------------
+    # Help and errors --------------------------------------------------------------------------------------------
 
-    def _command_table(self) -> list[Command]:
-        project, data, go = self.tr("&Project"), self.tr("&Data"), self.tr("&Go to")
-        look, help_menu = self.tr("&Appearance"), self.tr("&Help")
-        titles = self._titles()
-        return [
-            Command("new_project", project, self.tr("&New project…"), self._new_project, "Ctrl+N"),
-            Command("open_project", project, self.tr("&Open project…"), self._open_project, "Ctrl+O"),
-            Command("try_demo", project, self.tr("&Try the demo"), self._try_demo),
-            Command(
-                "open_folder", project, self.tr("Show project &folder"), self._open_folder, "Ctrl+Shift+O", "project"
-            ),
-            Command("close_project", project, self.tr("&Close project"), self._close_project, "Ctrl+W", "project"),
-            Command("quit", project, self.tr("&Quit"), self._quit, "Ctrl+Q", separated=True),
-            Command("import_data", data, self.tr("&Import data…"), self._import_data, "Ctrl+I", "writable"),
-            *(
-                Command(f"go_{page.name}", go, f"&{titles[page.name]}", self._goer(page.name), f"Ctrl+{number}")
-                for number, page in enumerate(PAGES, 1)
-            ),
-            *(
-                Command(f"theme_{choice}", look, text, self._themer(choice), group="theme")
-                for choice, text in (
-                    (SYSTEM, self.tr("Like the &system")),
-                    ("light", self.tr("&Light")),
-                    ("dark", self.tr("&Dark")),
-                )
-            ),
-            Command("menu", help_menu, self.tr("&Menu"), self._open_menu, "F10"),
-            Command("help", help_menu, self.tr("&Help"), self.show_help, "F1"),
-        ]
-
-    def _goer(self, name: str) -> Callable[[], None]:
-        return lambda: self.go_to(name)
-
-    def _themer(self, choice: str) -> Callable[[], None]:
-        return lambda: self.state.set_theme_choice(choice)
-
-    def _projects(self) -> ProjectPanel:
-        self.go_to("project")
-        panel = self.panel("project")
-        if not isinstance(panel, ProjectPanel):
-            raise TypeError("the Project page is no ProjectPanel")
-        return panel
-
-    def _new_project(self) -> None:
-        self._projects().new_project()
-
-    def _open_project(self) -> None:
-        self._projects().choose_project()
-
-    def _try_demo(self) -> None:
-        self._projects().try_demo()
-
-    def _open_folder(self) -> None:
-        self._projects().open_folder()
-
-    def _close_project(self) -> None:
-        self._projects().close_project()
-
-    def _quit(self) -> None:
-        self.close()
-
-    def _import_data(self) -> None:
-        from tlstudio.gui.panels.data import DataPanel
-
-        self.go_to("data")
-        panel = self.panel("data")
-        if isinstance(panel, DataPanel):
-            panel.choose_source()
-
-    def _open_menu(self) -> None:
+    def open_menu(self) -> None:
+        """Open the menu of the rail."""
         self._rail.menu_button.showMenu()
 
     @Slot()
@@ -352,7 +284,7 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:  # Qt override
         """Open the project that was dropped."""
         event.acceptProposedAction()
-        self._projects().open_project(_path(event))
+        self._actions.projects().open_project(_path(event))
 
     # Closing ----------------------------------------------------------------------------------------------------
 

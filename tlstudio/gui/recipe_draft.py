@@ -62,10 +62,13 @@ class RecipeDraft(QObject):
 
     Signals:
         changed(): Something was set; a check is on its way.
+        looked(object, str): While the check of data goes on of which nothing was known: a `Checked` of what is known by
+            now, and a sentence on what is done next.
         checked(object): A `Checked` of the draft as it is now.
     """
 
     changed = Signal()
+    looked = Signal(object, str)
     checked = Signal(object)
 
     def __init__(self, state: AppState, parent: QObject | None = None) -> None:
@@ -257,12 +260,17 @@ class RecipeDraft(QObject):
             key: part for key, part in values.items() if key not in KINDS or part.get("name") or part.get("start_from")
         }
 
+        seen: list[Checked] = []
+
         def work(context: JobContext) -> _Outcome:
+            revision = project.dataset(name, revision_id)
+            seen.append(Checked(revision, revision))
+            first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
+            context.progress(0, text=first)
             from tlstudio.engine.advise import complete
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 
-            revision = project.dataset(name, revision_id)
             now = (str(revision.modality), str(revision.task))
             # Components chosen for images say nothing of texts: with other data the choice starts anew.
             anew = kind_of_data not in (("", ""), now)
@@ -282,16 +290,26 @@ class RecipeDraft(QObject):
                 found = getattr(registry, kind)(part.name)
                 candidate = Candidate(found.name, found.title, found.description)
                 facts[kind] = read_candidate(kind, candidate, registry, situation)
+            learned = learned_from(recipe, revision)
+            if measured:
+                seen.append(Checked(revision, learned, recipe, facts=facts))
+                context.progress(0, text=self.tr("Measuring a few steps with {0}…").format(facts["backbone"].title))
             flight = preflight(recipe, revision, registry, project_folder=project.folder) if measured else None
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
             problems = tuple(flight.problems) if flight else ()
             own = own_settings(recipe, revision, registry) if loaded else {}
-            learned = learned_from(recipe, revision)
             return Checked(revision, learned, recipe, flight, problems, facts, command), anew, own
 
         title = self.tr("Looking at your data and the models on this machine")
-        self._job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")
-        self._job.ended.connect(self._ended)
+        self._job = job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")
+        job.ended.connect(self._ended)
+        job.changed.connect(lambda: self._tell(job, seen))
+
+    def _tell(self, job: Job[_Outcome], seen: Sequence[Checked]) -> None:
+        """Hand on what the check has found by now, where nothing is shown yet that it could take the place of."""
+        outdated = job is not self._job or job.cancelling or self._timer.isActive()
+        if seen and self.fresh and job.state == "running" and not outdated:
+            self.looked.emit(seen[-1], job.text)
 
     def _done(self, outcome: _Outcome) -> None:
         result, anew, own = outcome

@@ -53,7 +53,7 @@ class Rehearsal(QObject):
         page.start(recipe)
         _say("started")
         if self._plan["action"] == "cancel":
-            QTimer.singleShot(round(self._plan["after"] * 500), page, page.cancel)
+            QTimer.singleShot(round(self._plan["after"] * 500), page, page.driver.cancel)
         if self._plan["action"] != "wait":
             QTimer.singleShot(round(self._plan["after"] * 1000), self, self._close)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import TASKS, TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
 from tlstudio.gui.step_values import told_by
 from tlstudio.gui.titles import run_title
@@ -94,6 +95,17 @@ class RunDetails:
         }
 
 
+def predicts(run: RunSummary, registry: Registry) -> bool:
+    """Whether a run has ended with a model that predicts: one that has learned without labels does not."""
+    head = registry.heads.get(run.head)
+    return bool(run.metrics) and run.status != "running" and head is not None and TASKS[head.task].label != "none"
+
+
+def snapshot_count(folder: Path) -> int:
+    """How many snapshots the run in a folder has kept, which can predict together."""
+    return sum(1 for path in (folder / "checkpoints").glob("snapshot-*") if path.is_dir())
+
+
 def can_go_on(run: Run, status: str) -> bool:
     """Whether a run that has ended in this status has a checkpoint to go on from."""
     return status in ("cancelled", "failed", "interrupted") and run.can_go_on
@@ -175,6 +187,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
             revision = project.dataset(summary.dataset, summary.revision)
         except TLStudioError as error:
             problems.append(str(error))
+    goes_on = can_go_on(run, summary.status)
     return RunDetails(
         summary,
         recipe,
@@ -183,10 +196,10 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         evaluation,
         revision,
         has_checkpoint=run.best_checkpoint.is_dir(),
-        can_go_on=can_go_on(run, summary.status),
+        can_go_on=goes_on,
         problems=tuple(problems),
         lineage=_lineage(run, registry),
-        missing=tuple(missing_plugins(run, registry)),
+        missing=tuple(missing_plugins(run, registry, trains=goes_on)),
         sequence=read_sequence(run),
         made=made,
         has_start=(run.folder / "checkpoints" / "start").is_dir(),

@@ -154,7 +154,7 @@ class RunStory:
 
     def _on_checkpoint(self, event: CheckpointSaved) -> None:
         kinds = {"best": _tr("Best"), "last": _tr("Last"), "start": _tr("First")}
-        kind = kinds[event.kind]
+        kind = kinds.get(event.kind) or event.kind.replace("-", " ").capitalize()
         text = _tr("{0} checkpoint saved after epoch {1} ({2:.1f} s).")
         self.log.append(text.format(kind, event.epoch, event.seconds))
 

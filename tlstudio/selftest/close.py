@@ -24,7 +24,7 @@ import psutil
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.api.files import text_of
 from tlstudio.engine.advise import complete
-from tlstudio.engine.checkpoint import find_resumption
+from tlstudio.engine.checkpoint_reading import find_resumption
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.executors import follow_run
 from tlstudio.selftest import Check, Trial

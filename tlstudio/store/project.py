@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tlstudio.api import DataError, ProjectError, RunError
-from tlstudio.api.files import is_link
 from tlstudio.api.wording import did_you_mean
 from tlstudio.store.creation import make_project
 from tlstudio.store.files import reason, remedy, remove_stale_files, write_json_atomic
@@ -25,13 +21,11 @@ from tlstudio.store.lock import ProjectLock
 from tlstudio.store.metrics import MetricRow
 from tlstudio.store.process import ProcessMark
 from tlstudio.store.run import Run
-from tlstudio.store.run_record import RUN_NAME, RunSummary, is_run_folder, read_record, summary_of, write_new_run
+from tlstudio.store.run_folders import delete_folder, folders_in, make_run_folder, sweep
+from tlstudio.store.run_record import RUN_NAME, RunSummary, is_run_folder, read_record, summary_of
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-
-_HALF_MADE = (".new-", ".deleted-", ".importing-")
-"""Beginnings of the names of folders that only a crash leaves behind: runs, and imports."""
 
 
 class Project:
@@ -161,13 +155,13 @@ class Project:
 
     def datasets(self) -> list[str]:
         """Names of the data sets, sorted."""
-        return sorted(name for name in _folders_in(self.datasets_folder) if self.revisions(name))
+        return sorted(name for name in folders_in(self.datasets_folder) if self.revisions(name))
 
     def revisions(self, name: str) -> list[str]:
         """Revisions of a data set, oldest first; empty if there is no such data set."""
-        if name not in _folders_in(self.datasets_folder):
+        if name not in folders_in(self.datasets_folder):
             return []
-        found = (re.fullmatch(r"r([1-9][0-9]*)", part) for part in _folders_in(self.datasets_folder / name))
+        found = (re.fullmatch(r"r([1-9][0-9]*)", part) for part in folders_in(self.datasets_folder / name))
         return [f"r{number}" for number in sorted(int(match[1]) for match in found if match)]
 
     def dataset(self, name: str, revision: str = "") -> Revision:
@@ -227,7 +221,7 @@ class Project:
             ProjectError: The project's folder is no longer there.
         """
         self._must_be_there()
-        names = _folders_in(self.runs_folder)
+        names = folders_in(self.runs_folder)
         if id in names and is_run_folder(self.runs_folder / id):
             return Run(self.runs_folder / id)
         raise RunError(
@@ -284,25 +278,13 @@ class Project:
             **({"methods": list(methods)} if methods else {}),
             **({"shots": shots} if shots else {}),
         }
-        now = datetime.now(UTC)
         with self._changing:
-            staged = self.runs_folder / f".new-{uuid.uuid4().hex}"
             try:
-                self.runs_folder.mkdir(exist_ok=True)
-                staged.mkdir()
-                write_new_run(staged, recipe_toml, values, now.isoformat(timespec="microseconds"), status)
-                folder = self.runs_folder / self._next_id(now.astimezone(), made_by or strategy)
-                if fill is not None:
-                    fill(staged, folder.name)
-                staged.rename(folder)
+                folder = make_run_folder(self.runs_folder, recipe_toml, values, status, made_by or strategy, fill)
             except OSError as error:
-                shutil.rmtree(staged, ignore_errors=True)
                 raise ProjectError(
                     f"A new run cannot be made in {self.runs_folder}: {reason(error)}.", remedy(error), path=self.folder
                 ) from error
-            except BaseException:
-                shutil.rmtree(staged, ignore_errors=True)
-                raise
         return Run(folder)
 
     def resume_run(self, id: str) -> Run:  # noqa: A002  the word for it everywhere else
@@ -347,17 +329,14 @@ class Project:
                 before = run.read_json(RUN_NAME)
                 self._take(run)  # or the queue could begin it while its folder goes
                 run.finish("cancelled")
-            condemned = self.runs_folder / f".deleted-{uuid.uuid4().hex}"
             try:
-                # Renamed first: a crash in the middle leaves a hidden rest, not half a run.
-                run.folder.rename(condemned)
+                delete_folder(run.folder)
             except OSError as error:
                 if before is not None:
                     run.write_json(RUN_NAME, before)  # it keeps its place in the queue
                 raise ProjectError(
                     f"Run {id} could not be deleted: {reason(error)}.", remedy(error), path=run.folder
                 ) from error
-            shutil.rmtree(condemned, ignore_errors=True)  # what cannot be removed now is when it is opened next
 
     def _take(self, run: Run) -> None:
         if not run.take(writable=True):
@@ -392,27 +371,10 @@ class Project:
             what = f"The folder of the project {self.name} is no longer there: {self.folder}."
             raise ProjectError(what, remedy(error), path=self.folder) from error
 
-    def _next_id(self, now: datetime, how: str) -> str:
-        day = f"{now:%Y-%m-%d}"
-        taken = (re.match(rf"{day}-(\d+)-", path.name) for path in self.runs_folder.iterdir())
-        number = max((int(match[1]) for match in taken if match), default=0) + 1
-        safe = re.sub(r"[^\w.-]+", "_", how)[:60]
-        return f"{day}-{number:03d}-{safe}"
-
     def _sweep(self) -> None:
         """Remove what a crash has left half made or half deleted."""
         for folder in (self.datasets_folder, self.runs_folder):
             folder.mkdir(exist_ok=True)
-        for folder in (self.datasets_folder, self.runs_folder):
-            for name in _folders_in(folder):
-                if name.startswith(_HALF_MADE):
-                    shutil.rmtree(folder / name, ignore_errors=True)
-        for folder in (self.folder, *(self.runs_folder / name for name in _folders_in(self.runs_folder))):
+            sweep(folder)
+        for folder in (self.folder, *(self.runs_folder / name for name in folders_in(self.runs_folder))):
             remove_stale_files(folder)
-
-
-def _folders_in(folder: Path) -> set[str]:
-    """Names of the folders in a folder; not of links, which lead to what is not the project's."""
-    with contextlib.suppress(OSError):
-        return {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_link(entry)}
-    return set()

@@ -231,6 +231,10 @@ class Run:
         )
         self.close()
 
+    def record_monitor(self, metric: str) -> None:
+        """Keep which metric chooses its best epoch."""
+        self._update(monitor=metric)
+
     def record_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
         """Set the metrics of one split, as when a finished run is evaluated again."""
         self._update(metrics={**self.metrics(), split: dict(metrics)})

@@ -45,6 +45,7 @@ class RunSummary:
         made_by: What has made it of other runs, such as ``"soup"``; empty: it was trained.
         methods: Names of its methods.
         shots: It has learned from so many samples of each class; 0: all.
+        monitor: The metric that chooses its best epoch; empty: it has not begun, or was made before this was kept.
     """
 
     id: str
@@ -65,6 +66,7 @@ class RunSummary:
     made_by: str = ""
     methods: tuple[str, ...] = ()
     shots: int = 0
+    monitor: str = ""
 
 
 def write_new_run(folder: Path, recipe_toml: str, values: Mapping[str, Any], created: str, status: str) -> None:
@@ -172,4 +174,5 @@ def summary_of(run_id: str, record: Mapping[str, Any], *, writable: bool = False
         made_by=str(record.get("made_by", "")),
         methods=tuple(str(name) for name in record.get("methods", ())),
         shots=int(record.get("shots", 0)),
+        monitor=str(record.get("monitor", "")),
     )

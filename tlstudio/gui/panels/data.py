@@ -147,7 +147,7 @@ class DataPanel(QWidget):
     def _show_revision(self, revision: Revision) -> None:
         self.browser.show_revision(revision)
         self._revision = revision
-        self.browser.head.label_button.setVisible(revision.label_kind == "name" and bool(revision.classes))
+        self.browser.head.label_button.setVisible(revision.label_kind in ("name", "names") and bool(revision.classes))
         self._apply_wanted()
 
     def _show_problem(self, error: Exception) -> None:

@@ -6,36 +6,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QStackedWidget,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from tlstudio.api import SPLITS, TASKS, Cell, Modality, Prediction, Rejected, Sample, TargetInfo, TLStudioError
 from tlstudio.engine.target import read_target
+from tlstudio.gui.run_reading import predicts
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import component_title, run_title
-from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.export_card import ExportCard
-from tlstudio.gui.widgets.figures import metric_title, number_text
 from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.predict_many import PredictMany
+from tlstudio.gui.widgets.predict_model import PredictModel, Source
 from tlstudio.gui.widgets.predict_one import PredictOne
-from tlstudio.gui.widgets.run_table import shown_metric
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
     from tlstudio.engine.predict import Predictor, PredictReport
-
-Source = tuple[str, str]
-"""``("run", id)`` or ``("folder", path)``."""
+    from tlstudio.engine.predictor_pool import PredictorPool, Switched
 
 
 class PredictPanel(QWidget):
@@ -51,6 +41,7 @@ class PredictPanel(QWidget):
         self.setObjectName("predict_page")
         self.setProperty("role", "page")
         self._state = state
+        self._pool: PredictorPool | None = None  # of the runs of the project; made off the window's thread
         self._predictor: Predictor | None = None
         self._loaded: Source | None = None
         self._wanted: Source | None = None
@@ -58,6 +49,9 @@ class PredictPanel(QWidget):
         self._modality: Modality | None = None
         self._job: Job[PredictReport] | None = None
         self._folders: list[str] = []
+        self._data = ""  # what the model that has been given an item has learned
+        self.model = PredictModel(state)
+        self.model_box, self.facts = self.model.box, self.model.facts
         self.one = PredictOne(state)
         self.many = PredictMany(state)
         self.empty = EmptyState("predict_empty", state, "predict", "", "")
@@ -70,6 +64,9 @@ class PredictPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._pages)
         self.empty.activated.connect(self._leave_empty)
+        self.model.chosen.connect(self._choose)
+        self.model.other_chosen.connect(self._ask_other)
+        self.model.folder_wanted.connect(self._ask_folder)
         self.one.sample_given.connect(self.predict_sample)
         self.many.source_given.connect(self.predict_source)
         self.many.cancel_requested.connect(self._cancel)
@@ -106,20 +103,7 @@ class PredictPanel(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(12)
         column.addWidget(text_label(self.tr("Predict"), "title", "predict_title"))
-        card = Card("predict_model_card", margins=(15, 10, 15, 12), spacing=6)
-        card.column.addWidget(text_label(self.tr("MODEL"), "caption", "predict_model_caption"))
-        self.model_box = QComboBox()
-        self.model_box.setObjectName("predict_model")
-        self.model_box.setAccessibleName(self.tr("Model"))
-        self.model_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.model_box.activated.connect(self._on_model)
-        card.column.addWidget(self.model_box)
-        self.facts = text_label("", "second", "predict_facts", wrap=True)
-        card.column.addWidget(self.facts)
-        folder = push_button(self.tr("Open an exported &folder…"), "link", "predict_open_folder")
-        folder.clicked.connect(self._ask_folder)
-        card.column.addWidget(folder, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addWidget(card)
+        column.addWidget(self.model)
         self.export_card = ExportCard(self._state)
         column.addWidget(self.export_card)
         column.addStretch(1)
@@ -134,30 +118,20 @@ class PredictPanel(QWidget):
         self.refresh()
 
     def _forget(self) -> None:
-        self._predictor, self._loaded, self._wanted, self._sample = None, None, None, None
+        self._pool, self._predictor, self._loaded, self._wanted, self._sample = None, None, None, None, None
         self.one.clear()
         self.many.reset()
 
     @Slot()
     def refresh(self) -> None:
         """List the runs that can predict; the choice stays."""
-        before = self._wanted or self.model_box.currentData()
-        self.model_box.clear()
-        usable = [run for run in self._state.queue.runs() if run.metrics and run.status != "running"]
-        for run in usable:
-            found = shown_metric(run)
-            figure = f" · {number_text(found[1])}" if found else ""
-            self.model_box.addItem(f"{run_title(run.id, self._state.registry)}{figure}", ("run", run.id))
-            self.model_box.setItemData(self.model_box.count() - 1, run.id, Qt.ItemDataRole.ToolTipRole)
-        for folder in self._folders:
-            self.model_box.addItem(Path(folder).name, ("folder", folder))
-        if not self.model_box.count():
+        usable = [run for run in self._state.queue.runs() if predicts(run, self._state.registry)]
+        source = self.model.show_models(usable, self._folders, self._wanted)
+        if source is None:
             self._show_empty()
             return
         self._pages.setCurrentIndex(1)
-        row = next((i for i in range(self.model_box.count()) if self.model_box.itemData(i) == before), 0)
-        self.model_box.setCurrentIndex(row)
-        self._choose(self.model_box.itemData(row))
+        self._choose(source)
 
     def _show_empty(self) -> None:
         if self._state.project is None:
@@ -196,16 +170,15 @@ class PredictPanel(QWidget):
         self._wanted = ("folder", str(folder))
         self.refresh()
 
-    @Slot(int)
-    def _on_model(self, row: int) -> None:
-        self._choose(self.model_box.itemData(row))
-
+    @Slot(object)
     def _choose(self, source: Source) -> None:
         self._wanted = source
         if source != self._loaded:
             self._predictor, self._loaded = None, source
+            if source[0] != "run":
+                self._pool = None  # no more than one backbone is in memory
             self.export_card.set_run(source[1] if source[0] == "run" else "")
-            self._show_facts(source)
+            self.model.show_source(source)
             self._set_modality(source)
 
     def _set_modality(self, source: Source) -> None:
@@ -213,7 +186,7 @@ class PredictPanel(QWidget):
         project, registry = self._state.project, self._state.registry
         kind, name = source
         self._modality = None
-        if kind == "run" and project is not None:
+        if kind != "folder" and project is not None:
             try:
                 run = project.run(name)
                 self._take(registry.backbone(run.summary().backbone).modality, read_target(run), name)
@@ -223,10 +196,12 @@ class PredictPanel(QWidget):
         self._load(lambda predictor: self._take(predictor.modality, predictor.target))
 
     def _take(self, modality: Modality, target: TargetInfo, run_id: str = "") -> None:
+        before, self._data = self._data, self.model.dataset(("run", run_id))
+        same = modality != "table" or bool(run_id and before == self._data)  # rows have the columns of their data
         self._modality = modality
-        self.one.set_model(modality, target, run_id)
         self.many.set_modality(modality)
-        if modality == "table":
+        stays = self.one.set_model(modality, target, run_id, keep=same)
+        if modality == "table" and not stays:
             self._show_row()
 
     def _show_row(self) -> None:
@@ -251,52 +226,42 @@ class PredictPanel(QWidget):
 
         self._state.jobs.start(read, self.tr("Reading the columns of the data"), show, key="predict columns")
 
-    def _show_facts(self, source: Source) -> None:
-        project = self._state.project
-        kind, name = source
-        if kind == "folder":
-            self.facts.setText(self.tr("Exported model in {0}").format(name))
-            return
-        summary = next((run for run in project.runs() if run.id == name), None) if project is not None else None
-        if summary is None:
-            self.facts.setText("")
-            return
-        found = shown_metric(summary)
-        parts = (("backbone", summary.backbone), ("strategy", summary.strategy))
-        lines = [
-            " · ".join(component_title(self._state.registry, kind, part) for kind, part in parts),
-            self.tr("learned from {0} {1}").format(summary.dataset, summary.revision),
-        ]
-        if found:
-            lines.append(f"{metric_title(found[0])} {number_text(found[1])}")
-        self.facts.setText("\n".join(lines))
-
     def _load(self, then: Callable[[Predictor], None]) -> None:
         """Load the chosen model off the window's thread, keep it, and go on with it."""
         if self._predictor is not None:
             then(self._predictor)
             return
-        source, project, registry = self._loaded, self._state.project, self._state.registry
+        source, project, registry, pool = self._loaded, self._state.project, self._state.registry, self._pool
         if source is None:
             return
 
-        def work(_context: JobContext) -> Predictor:
+        def work(_context: JobContext) -> tuple[Predictor, PredictorPool | None, Switched | None]:
+            from tlstudio.engine.ensembles import EnsemblePredictor
             from tlstudio.engine.predict import Predictor
+            from tlstudio.engine.predictor_pool import PredictorPool
 
             kind, name = source
             if kind == "folder":
-                return Predictor.from_export(Path(name), registry)
+                return Predictor.from_export(Path(name), registry), None, None
             if project is None:
                 raise TLStudioError(self.tr("The project was closed."))
-            return Predictor.from_run(project.run(name), registry)
+            if kind == "snapshots":
+                return EnsemblePredictor.from_runs([project.run(name)], registry), None, None
+            runs = pool or PredictorPool(registry)
+            switched = runs.switch(project.run(name))
+            return switched.predictor, runs, switched
 
-        def done(predictor: Predictor) -> None:
-            if source == self._loaded:
-                self._predictor = predictor
-                task = TASKS[predictor.task].title
-                classes = self.tr("{0} classes").format(len(predictor.classes)) if predictor.classes else ""
-                self.facts.setToolTip(" · ".join(part for part in (task, classes) if part))
-                then(predictor)
+        def done(loaded: tuple[Predictor, PredictorPool | None, Switched | None]) -> None:
+            if source != self._loaded:
+                return
+            predictor, self._pool, switched = loaded
+            self._predictor = predictor
+            if switched is not None:
+                self.model.show_switched(switched)
+            task = TASKS[predictor.task].title
+            classes = self.tr("{0} classes").format(len(predictor.classes)) if len(predictor.classes) > 1 else ""
+            self.facts.setToolTip(" · ".join(part for part in (task, classes) if part))
+            then(predictor)
 
         self._state.jobs.start(work, self.tr("Loading the model"), done, self._refuse, key="predict load")
 
@@ -328,8 +293,36 @@ class PredictPanel(QWidget):
                 self.one.show_refusal(f"{answer.reason} {answer.remedy}".strip())
             else:
                 self.one.show_prediction(sample, answer)
+                self._ask_other(self.model.other_run)
 
         self._state.jobs.start(work, self.tr("Predicting"), done, self._refuse, key="predict one")
+
+    @Slot(str)
+    def _ask_other(self, run_id: str) -> None:
+        """Let another run say what it makes of the item that has been predicted."""
+        sample, project, registry, pool = self._sample, self._state.project, self._state.registry, self._pool
+        self.one.answer_card.clear_other()
+        if not run_id or sample is None or project is None:
+            return
+        title = run_title(run_id, registry)
+
+        def work(_context: JobContext) -> tuple[Prediction | Rejected, PredictorPool]:
+            from tlstudio.engine.predictor_pool import PredictorPool
+
+            runs = pool or PredictorPool(registry)
+            return next(iter(runs.get(project.run(run_id)).predict([sample])))[1], runs
+
+        def done(told: tuple[Prediction | Rejected, PredictorPool]) -> None:
+            answer, runs = told
+            if sample is self._sample and run_id == self.model.other_run:
+                self._pool = self._pool or runs
+                self.one.answer_card.show_other(title, sample, answer)
+
+        def failed(error: Exception) -> None:
+            self.one.answer_card.say_other(title, str(error))
+            self._state.show_error(error)
+
+        self._state.jobs.start(work, self.tr("Asking the other run"), done, failed, key="predict other")
 
     # -- many items -----------------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ from tlstudio.api import MODALITIES, TASKS, Modality, Task, TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, items_word
 from tlstudio.gui.widgets.card import Card, Clickable
-from tlstudio.gui.widgets.figures import main_metrics, metric_title, moment_text
+from tlstudio.gui.widgets.figures import metric_title, moment_text
 from tlstudio.gui.widgets.icons import IconLabel, keep_icon
+from tlstudio.gui.widgets.run_table import shown_metric
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
 
@@ -81,12 +82,6 @@ def collect(project: Project, context: JobContext) -> Overview:
                 DatasetFacts(name, revision_id, revision.modality, revision.task, len(revision), len(revision.classes))
             )
     return Overview(project.folder, tuple(facts), tuple(project.runs()))
-
-
-def headline_metric(run: RunSummary) -> tuple[str, float] | None:
-    """Return the one metric that stands for a run, of the test split if it has one."""
-    metrics = run.metrics.get("test") or run.metrics.get("validation") or {}
-    return next(((name, metrics[name]) for name in main_metrics(metrics, 1)), None)
 
 
 class ProjectOverview(QWidget):
@@ -261,7 +256,7 @@ class ProjectOverview(QWidget):
             icon = IconLabel(self._state, MODALITIES[facts.modality].icon if facts.modality else "data", "second", 18)
             count = QLocale().toString(facts.count)
             parts = [f"{count} {items_word(facts.modality)}" if facts.modality else count]
-            if facts.classes:
+            if facts.classes > 1:
                 parts.append(self.tr("{0} classes").format(facts.classes))
             else:
                 parts.append(TASKS[facts.task].title)
@@ -319,7 +314,7 @@ class ProjectOverview(QWidget):
         second = " · ".join(part for part in (backbone, moment_text(run.created)) if part)
         texts.addWidget(text_label(second, "small", "project_run_facts", elide=True))
         layout.addLayout(texts, 1)
-        metric = headline_metric(run)
+        metric = shown_metric(run)
         if metric is not None:
             figures = QVBoxLayout()
             figures.setSpacing(1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, QUrl, Slot
 from PySide6.QtGui import QAction, QDesktopServices, QShowEvent
@@ -17,14 +15,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import SPLITS, TLStudioError
+from tlstudio.api import TLStudioError
+from tlstudio.gui.run_actions import RunActions
 from tlstudio.gui.run_reading import RunDetails, read_details
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
-from tlstudio.gui.widgets.after_training import AfterTrainingDialog
 from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.empty_state import EmptyState
-from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.widgets.icons import keep_icon
 from tlstudio.gui.widgets.queue_row import QueueButton
 from tlstudio.gui.widgets.run_comparison import RunComparison
@@ -56,6 +53,8 @@ class RunsPanel(QWidget):
         self._again.setSingleShot(True)
         self._again.setInterval(READ_AGAIN_MS)
         self._again.timeout.connect(self._read_again)
+        self.run_actions = RunActions(state, self)
+        self.run_actions.made.connect(self._on_made)
         self.table = RunTable(state)
         self.search = QLineEdit()
         self.search.setObjectName("runs_search")
@@ -252,116 +251,32 @@ class RunsPanel(QWidget):
         project = self._state.project
         if details is None or project is None:
             return
+        run_id = details.summary.id
         if action == "delete":
             self.ask_delete()
         elif action == "open_folder":
-            folder = project.run(details.summary.id).folder
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(project.run(run_id).folder)))
         elif action == "go_on":
-            self._go_on(details.summary.id)
+            self.run_actions.go_on(run_id)
         elif action == "evaluate":
-            self.evaluate(details.summary.id)
+            self.run_actions.evaluate(run_id)
         elif action == "export":
-            self._ask_export(details.summary.id)
+            self.run_actions.ask_export(run_id)
         elif action == "after":
-            self._open_after(details)
+            self.run_actions.open_after(details)
         elif action == "start_from":
             self._state.navigate.emit("train")
-            self._state.start_requested.emit({"start_from": details.summary.id})
+            self._state.start_requested.emit({"start_from": run_id})
         elif action == "predict":
             self._state.navigate.emit("predict")
-            self._state.predict_requested.emit(details.summary.id)
+            self._state.predict_requested.emit(run_id)
         else:
-            self._rerun(details, edit=action == "edit")
+            self.run_actions.train(details, edit=action == "edit")
 
-    def _open_after(self, details: RunDetails) -> None:
-        dialog = AfterTrainingDialog(self._state, details.summary.id, has_start=details.has_start, parent=self.window())
-
-        def made(run_id: str) -> None:
-            self._wanted = (run_id,)
-            self._state.runs_changed.emit()
-
-        dialog.made.connect(made)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _go_on(self, run_id: str) -> None:
-        if self._state.run_state.active or self._state.queue.on:
-            self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
-        else:
-            self._state.navigate.emit("train")  # the page hears the request only once it is there
-            self._state.resume_requested.emit(run_id)
-
-    def _rerun(self, details: RunDetails, *, edit: bool) -> None:
-        from tlstudio.engine.recipe import parse_recipe
-
-        try:
-            recipe = parse_recipe(details.recipe)
-        except TLStudioError as error:
-            self._state.show_error(error)
-            return
-        if edit:
-            self._state.navigate.emit("train")
-            self._state.edit_requested.emit(recipe)
-        elif self._state.run_state.active or self._state.queue.on:
-            self._state.queue.add(recipe)
-        else:
-            self._state.request_training([recipe])
-
-    def evaluate(self, run_id: str) -> None:
-        """Measure what a run has kept on every split that is held out, and keep the results with the run."""
-        project, registry = self._state.project, self._state.registry
-        if project is None:
-            return
-
-        def work(context: JobContext) -> None:
-            from tlstudio.engine.evaluate import evaluate_run
-
-            def progress(done: int, total: int) -> None:
-                if context.cancelled():
-                    raise TLStudioError(self.tr("The evaluation was cancelled."))
-                context.progress(done, total)
-
-            summary = project.run(run_id).summary()
-            revision = project.dataset(summary.dataset, summary.revision)
-            for split in SPLITS[1:]:
-                if len(revision.indices(split)):
-                    evaluate_run(project.run(run_id), project, registry, split=split, on_progress=progress)
-
-        def done(_: None) -> None:
-            self._state.message.emit(self.tr("{0} is evaluated.").format(run_title(run_id, registry)), "")
-            self._state.runs_changed.emit()
-
-        self._state.jobs.start(work, self.tr("Evaluating"), done, key="runs evaluate")
-
-    def _ask_export(self, run_id: str) -> None:
-        title, export = self.tr("Export into a new folder"), partial(self.export, run_id)
-        ask_output_folder(self._state, self, "export", title, export, suggested=run_id)
-
-    def export(self, run_id: str, folder: Path) -> None:
-        """Write the best model of a run into a folder of its own."""
-        project, registry = self._state.project, self._state.registry
-        if project is None:
-            return
-
-        def work(context: JobContext) -> Path:
-            from tlstudio.engine.export import export_run
-
-            report = export_run(
-                project.run(run_id),
-                folder,
-                registry,
-                project=project,
-                on_progress=lambda done, total: context.progress(done, total),
-            )
-            return report.folder
-
-        def done(path: Path) -> None:
-            self._state.message.emit(
-                self.tr("Exported to {0}; it gives the same outputs as the run.").format(path), str(path)
-            )
-
-        self._state.jobs.start(work, self.tr("Exporting"), done)
+    @Slot(str)
+    def _on_made(self, run_id: str) -> None:
+        self._wanted = (run_id,)
+        self._state.runs_changed.emit()
 
     @Slot()
     def ask_delete(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -17,11 +17,10 @@ from tlstudio.engine.recipe import Recipe
 from tlstudio.gui import run_work
 from tlstudio.gui.notices import told_end
 from tlstudio.gui.recipe_draft import Checked, RecipeDraft
-from tlstudio.gui.run_closing import RunCloser
+from tlstudio.gui.run_driver import RunDriver
 from tlstudio.gui.run_work import RunWork, takes_process
 from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.titles import run_title
-from tlstudio.gui.training_worker import TrainingSession
 from tlstudio.gui.widgets.live_view import LiveView
 from tlstudio.gui.widgets.queue_row import QueueRow
 from tlstudio.gui.widgets.ready_view import ReadyView
@@ -31,10 +30,8 @@ from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.engine.events import RunEvent
     from tlstudio.store.run import Run
-
-DRAIN_EVERY_MS = 100
-"""How often the events of a run are taken out of their buffer and drawn."""
 
 
 class TrainPanel(QWidget):
@@ -52,10 +49,9 @@ class TrainPanel(QWidget):
         self.setObjectName("train_page")
         self.setProperty("role", "page")
         self._state = state
-        self._session: TrainingSession | None = None
         self._planning = False  # although a run is under way
         self._reins: dict[str, bool] = {}
-        self._closer = RunCloser(self)
+        self.driver = RunDriver(self)
         self.draft = RecipeDraft(state, self)
         self.setup = TrainSetup(state, self.draft)
         self.ready = ReadyView(state)
@@ -82,16 +78,13 @@ class TrainPanel(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._pages)
-        self._drain = QTimer(self)
-        self._drain.setInterval(DRAIN_EVERY_MS)
-        self._drain.timeout.connect(self._take_events)
-        self._closer.gave_up.connect(self._drain.stop)
         self._connect()
         self._show_reins()
         self._on_project()
 
     def _connect(self) -> None:
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
+        self.draft.looked.connect(self.ready.show_looked)
         self.draft.checked.connect(self._on_checked)
         self.setup.start_requested.connect(self.start)
         self.setup.queue_requested.connect(self._state.queue.add)
@@ -100,8 +93,11 @@ class TrainPanel(QWidget):
         self._state.queue.looked.connect(self._follow_running)
         self.setup.place.changed.connect(self._on_place)
         self.setup.pause_requested.connect(self.toggle_pause)
-        self.setup.stop_requested.connect(self.stop)
-        self.setup.cancel_requested.connect(self.cancel)
+        self.setup.stop_requested.connect(self.driver.stop)
+        self.setup.cancel_requested.connect(self.driver.cancel)
+        self.driver.happened.connect(self._take_events)
+        self.driver.ending.connect(self._on_ending)
+        self.driver.ended.connect(self._on_ended)
         self._state.project_changed.connect(self._on_project)
         self._state.datasets_changed.connect(self._on_datasets)
         self._state.dataset_selected.connect(self._on_dataset_selected)
@@ -128,12 +124,12 @@ class TrainPanel(QWidget):
     @property
     def active_run(self) -> bool:
         """Whether a run is under way."""
-        return self._session is not None
+        return self.driver.active
 
     @property
     def outlives_window(self) -> bool:
         """Whether the run that is under way can go on without the window."""
-        return self._session is not None and self._session.work.in_process
+        return self.driver.outlives_window
 
     @Slot(object)
     def start(self, recipe: Recipe) -> None:
@@ -182,7 +178,7 @@ class TrainPanel(QWidget):
     def _follow_running(self) -> None:
         """Follow a run that goes on in a process of its own, left there by an earlier window."""
         project = self._state.project
-        if project is None or self._session is not None:
+        if project is None or self.driver.active:
             return
         rows = (summary for summary in self._state.queue.runs() if summary.status == "running")
         try:
@@ -199,17 +195,14 @@ class TrainPanel(QWidget):
 
     def _begin(self, work: RunWork, revision: Revision | None, *, planning: bool = False) -> None:
         self._state.message.emit("", "")  # what was said last is no longer so
-        self._session = TrainingSession(work, self)
-        self._session.ended.connect(self._on_thread_ended)
         self.live.begin(revision, work.run_id)
+        self.driver.begin(work)
         self._reins = {}
         self.plan(planning)
-        self._session.start()
-        self._drain.start()
 
     def _show_what_runs(self, run: Run) -> None:
         """Show the recipe of a run that was begun earlier in the form, and its data beside the curves."""
-        project, session = self._state.project, self._session
+        project, session = self._state.project, self.driver.session
         try:
             recipe = Recipe.model_validate(run.read_recipe())
         except (TLStudioError, ValidationError):
@@ -223,7 +216,7 @@ class TrainPanel(QWidget):
             return None
 
         def show_data(revision: Revision | None) -> None:
-            if revision is not None and session is self._session:
+            if revision is not None and session is self.driver.session:
                 self.live.show_data(revision)
 
         self._state.jobs.start(open_data, self.tr("Opening the data"), show_data, key="train data")
@@ -241,7 +234,7 @@ class TrainPanel(QWidget):
     @Slot(object)
     def edit_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the form, to be changed and started or queued by the user."""
-        if self._session is None:
+        if not self.driver.active:
             self._train_again()
         else:
             self.plan(True)
@@ -250,7 +243,7 @@ class TrainPanel(QWidget):
     @Slot(object)
     def start_from(self, backbone: Mapping[str, Any]) -> None:
         """Show the form for a run with this backbone (as in a recipe), on the data that all pages talk about."""
-        if self._session is None:
+        if not self.driver.active:
             self._train_again()
         else:
             self.plan(True)
@@ -261,7 +254,7 @@ class TrainPanel(QWidget):
     @property
     def _must_wait(self) -> bool:
         """Whether a run that is started now has others before it."""
-        return self._session is not None or self._state.queue.on
+        return self.driver.active or self._state.queue.on
 
     @Slot(bool)
     def plan(self, planning: bool) -> None:
@@ -273,73 +266,43 @@ class TrainPanel(QWidget):
     def _show_reins(self, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
         """Show the buttons of the moment; see `TrainSetup.show_running`."""
         self._reins = {"paused": paused, "ending": ending, "waiting": waiting}
-        self.setup.show_running(self._session is not None and not self._planning, **self._reins)
+        self.setup.show_running(self.driver.active and not self._planning, **self._reins)
         self._show_queue()
 
     def _show_queue(self) -> None:
-        self.queue_row.show_state(running=self._session is not None, planning=self._planning)
+        self.queue_row.show_state(running=self.driver.active, planning=self._planning)
         self.setup.show_turn(must_wait=self._must_wait)
 
     @Slot()
     def _on_queue(self) -> None:
-        if self._session is None and not self._state.queue.on:
+        if not self.driver.active and not self._state.queue.on:
             self._planning = False
             self.draft.look_again()
         self._show_queue()
 
-    # -- the reins ------------------------------------------------------------------------------------------
+    # -- while it goes --------------------------------------------------------------------------------------
 
     @Slot()
     def toggle_pause(self) -> None:
         """Pause the run, or go on."""
-        if self._session is not None:
-            control = self._session.control
-            paused = control.paused
-            control.resume() if paused else control.pause()
-            self._show_reins(paused=not paused)
-
-    @Slot()
-    def stop(self) -> None:
-        """End the run after this step and keep its best epoch."""
-        if self._session is not None:
-            self._session.control.stop()
-            self._ending()
-
-    @Slot()
-    def cancel(self) -> None:
-        """End the run after this step without an evaluation; its best epoch so far is kept."""
-        if self._session is not None:
-            self._session.control.cancel()
-            self._ending()
+        if self.driver.active:
+            self._show_reins(paused=self.driver.toggle_pause())
 
     def shutdown(self, callback: Callable[[], None], *, leave: bool = False) -> None:
-        """End the run at its next step and keep its last checkpoint, or leave it to its process.
+        """End the run and keep what it has, or leave it to its process; see `RunDriver.shutdown`."""
+        begun = self._live is not None and self._live.story.started is not None
+        self.driver.shutdown(callback, self._state.project, begun=begun, leave=leave)
 
-        Args:
-            callback: Called when the thread is over, or when it takes too long for somebody who closes a window:
-                then `active_run` still says so. At once if there is no run.
-            leave: Let a run that is in a process of its own go on.
-        """
-        session = self._session
-        if session is None:
-            callback()
-        elif leave and session.work.in_process:
-            self._closer.leave(session, callback)
-        else:
-            self._closer.end(session, callback, self._state.project, begun=self.live.story.started is not None)
-            self._ending()
-
-    def _ending(self) -> None:
+    @Slot()
+    def _on_ending(self) -> None:
         self._show_reins(ending=True)
         self.live.set_stopping()
         self.live.redraw()
 
-    @Slot()
-    def _take_events(self) -> None:
-        if self._session is None:
-            return
+    @Slot(object)
+    def _take_events(self, events: Sequence[RunEvent]) -> None:
         before, begun = self._how_paused(), self.live.story.started is not None
-        self.live.take(self._session.drain())
+        self.live.take(events)
         if not begun and self.live.story.started is not None:
             self._state.runs_changed.emit()
         if not self.isHidden():
@@ -354,25 +317,17 @@ class TrainPanel(QWidget):
         paused, waits = self.live.phase == "paused", bool(self.live.story.waits_for)
         return paused and not waits, paused and waits
 
-    @Slot()
-    def _on_thread_ended(self) -> None:
-        session = self._session
-        if session is None:
-            return
-        self._drain.stop()
-        self._session = None
-        self.live.take(session.drain())
+    @Slot(object)
+    def _on_ended(self, events: Sequence[RunEvent]) -> None:
+        self.live.take(events)
         self._show_reins()
-        # The run must be over for everyone before they are told: a waiting recipe may start from within.
-        session.deleteLater()
         self.live.redraw()
         ended = self.live.ended
         if ended is not None:
             self._state.message.emit(*told_end(ended))
         self._state.runs_changed.emit()
-        if not self._closer.closing:
+        if not self.driver.closing:
             self.draft.look_again()
-        self._closer.over()
 
     @Slot(str)
     def _see_result(self, run_id: str) -> None:
@@ -401,7 +356,7 @@ class TrainPanel(QWidget):
 
     @Slot()
     def _on_project(self) -> None:
-        if self._session is not None:
+        if self.driver.active:
             return  # the project was only renamed: no other can be opened during a run
         self.draft.clear()
         self._planning = False
@@ -420,7 +375,7 @@ class TrainPanel(QWidget):
 
     @Slot(str, str)
     def _on_dataset_selected(self, name: str, revision: str) -> None:
-        if self._session is None or self._planning:
+        if not self.driver.active or self._planning:
             self.setup.show_dataset(name, revision)
 
     @Slot()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QSlider, QVBoxLayout, QWidget
@@ -18,6 +18,9 @@ from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
+
+if TYPE_CHECKING:
+    from tlstudio.engine.derived import Bench
 
 Way = Literal["wise_ft", "prune"]
 _STEPS = 20
@@ -250,17 +253,23 @@ def _reporting(context: JobContext) -> Callable[[str, int, int], None]:
     return report
 
 
+def _bench(project: Project, registry: Registry, run_id: str, context: JobContext) -> Bench:
+    from tlstudio.engine.derived import Bench
+
+    return Bench(project.run(run_id), project, registry, on_progress=_reporting(context))
+
+
 def _measured(way: Way, project: Project, registry: Registry, run_id: str, context: JobContext) -> Found:
-    run, report = project.run(run_id), _reporting(context)
+    bench = _bench(project, registry, run_id, context)
     if way == "wise_ft":
         from tlstudio.engine.averaging import WiseFT
 
-        curve = WiseFT(run, project, registry, on_progress=report).curve()
+        curve = WiseFT(bench).curve()
         averages = tuple((point.alpha, point.measured.metrics, "") for point in curve.points)
         return Found(way, averages, curve.monitor, curve.best, curve)
     from tlstudio.engine.pruning import Pruning
 
-    pruning = Pruning(run, project, registry, on_progress=report)
+    pruning = Pruning(bench)
     found = pruning.curve()
     points = tuple(
         (
@@ -282,12 +291,12 @@ def _made(
     found: Found | None,
     context: JobContext,
 ) -> str:
-    run, report = project.run(run_id), _reporting(context)
+    bench = _bench(project, registry, run_id, context)
     if way == "wise_ft":
         from tlstudio.engine.averaging import WiseFT
 
-        return WiseFT(run, project, registry, on_progress=report).save(share, found.known if found else None).id
+        return WiseFT(bench).save(share, found.known if found else None).id
     from tlstudio.engine.pruning import Pruning
 
-    pruning = Pruning(run, project, registry, on_progress=report)
+    pruning = Pruning(bench)
     return pruning.save(pruning.prune(share), found.known if found else ()).id

@@ -21,12 +21,14 @@ class Bar:
         share: Its length, in 0..1.
         text: The figure at its end.
         strong: Whether it is the one that matters.
+        other: Length of a thin bar below it, of what it is compared with; `None`: of nothing.
     """
 
     name: str
     share: float
     text: str
     strong: bool = False
+    other: float | None = None
 
 
 class BarList(QAbstractScrollArea):
@@ -72,7 +74,7 @@ class BarList(QAbstractScrollArea):
     def show_bars(self, bars: Sequence[Bar]) -> None:
         """Show other bars, in their order."""
         self._bars = tuple(bars)
-        told = ", ".join(f"{bar.name} {bar.text}" for bar in self._bars[:20])
+        told = ", ".join(_told(bar) for bar in self._bars[:20])
         self.setAccessibleDescription(told)
         self._arrange()
         self.updateGeometry()
@@ -135,6 +137,8 @@ class BarList(QAbstractScrollArea):
             room = max(8, width - names - figures)
             thick = 6.0 if self._row < 30 else 10.0
             track = QRectF(x + names, y + (self._row - thick) / 2, room, thick)
+            if bar.other is not None:
+                track.translate(0, -2)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(theme.hover))
             painter.drawRoundedRect(track, thick / 2, thick / 2)
@@ -148,6 +152,14 @@ class BarList(QAbstractScrollArea):
             width_now = track.width() * min(1.0, bar.share)
             painter.drawRoundedRect(track.adjusted(-thick, 0, width_now - track.width(), 0), thick / 2, thick / 2)
             painter.restore()
+            if bar.other is not None:
+                painter.setBrush(QColor(theme.second))
+                below = QRectF(track.left(), track.bottom() + 2, track.width() * min(1.0, bar.other), 3)
+                painter.drawRoundedRect(below, 1.5, 1.5)
             painter.setPen(QColor(theme.text))
             line = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight)
             painter.drawText(QRectF(x + width - figures, y, figures, self._row), line, bar.text)
+
+
+def _told(bar: Bar) -> str:
+    return f"{bar.name} {bar.text}" if bar.other is None else f"{bar.name} {bar.text} ({bar.other:.1%})"

@@ -162,7 +162,10 @@ class DataOverview(QScrollArea):
             figure.setText(locale.toString(count))
             share.setText(f"{100 * count / total:.0f} %")
         self._classes.setVisible(bool(revision.classes))
-        self._classes_title.setText(self.tr("{0} classes").format(locale.toString(len(revision.classes))))
+        count = len(revision.classes)
+        self._classes_title.setText(
+            self.tr("1 class") if count == 1 else self.tr("{0} classes").format(locale.toString(count))
+        )
         if revision.classes:
             counts = revision.class_counts()
             totals = {name: sum(counts[split].get(name, 0) for split in SPLITS) for name in revision.classes}

@@ -11,7 +11,7 @@ from PySide6.QtCore import QCoreApplication, QSize, Qt, Signal
 from PySide6.QtGui import QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from tlstudio.api import label_text
+from tlstudio.api import Label, label_names, label_text
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Sheet
@@ -19,6 +19,7 @@ from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.found_items import told_to
 from tlstudio.gui.widgets.project_choice import ENDED_WELL
 from tlstudio.gui.widgets.sample_thumbs import sample_thumb
+from tlstudio.gui.widgets.several_labels import SeveralLabels
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
 
@@ -45,7 +46,7 @@ class LabelNext(Sheet):
 
     Args:
         state: What the pages share.
-        revision: The data set that gets the labels; each of its items has one class.
+        revision: The data set that gets the labels; each of its items has one class, or any number of labels.
         parent: The window.
 
     Signals:
@@ -60,7 +61,7 @@ class LabelNext(Sheet):
         self._revision = revision
         self._found: Suggestion | None = None
         self._job: Job[Any] | None = None
-        self.labels: list[QComboBox] = []
+        self.labels: list[QComboBox | SeveralLabels] = []
         hint = self.tr(
             "A finished run looks at unlabelled items and asks for the labels that would teach it the most. They are "
             "added to the training split, as a new revision of {0}."
@@ -212,28 +213,40 @@ class LabelNext(Sheet):
         words.addWidget(text_label(candidate.why, "second", f"label_next_why_{number}", wrap=True))
         words.addStretch(1)
         line.addLayout(words, 1)
-        box = QComboBox()
-        box.setObjectName(f"label_next_label_{number}")
-        box.setAccessibleName(self.tr("Label of {0}").format(candidate.sample.text or candidate.id))
-        box.setAccessibleDescription(candidate.why)
+        box = self._label_box(candidate, f"label_next_label_{number}")
         box.setFixedWidth(190)
-        box.addItem(self.tr("not labelled"), None)
-        likely = label_text(candidate.predicted)
-        for name in self._revision.classes:
-            box.addItem(self.tr("{0} (predicted)").format(name) if name == likely else name, name)
-        box.currentIndexChanged.connect(lambda _row: self._show_count())
         self.labels.append(box)
         line.addWidget(box)
         return row
 
+    def _label_box(self, candidate: Candidate, name: str) -> QComboBox | SeveralLabels:
+        """Make what takes the label of an item, or its labels where it may have several."""
+        title, classes = candidate.sample.text or candidate.id, self._revision.classes
+        if self._revision.label_kind == "names":
+            several = SeveralLabels(
+                classes, label_names(candidate.predicted), name, self.tr("Labels of {0}").format(title)
+            )
+            several.changed.connect(self._show_count)
+            return several
+        box = QComboBox()
+        box.setObjectName(name)
+        box.setAccessibleName(self.tr("Label of {0}").format(title))
+        box.setAccessibleDescription(candidate.why)
+        box.addItem(self.tr("not labelled"), None)
+        likely = label_text(candidate.predicted)
+        for one in classes:
+            box.addItem(self.tr("{0} (predicted)").format(one) if one == likely else one, one)
+        box.currentIndexChanged.connect(lambda _row: self._show_count())
+        return box
+
     # -- giving ---------------------------------------------------------------------------------------------
 
     @property
-    def given(self) -> Sequence[tuple[Candidate, str]]:
+    def given(self) -> Sequence[tuple[Candidate, Label]]:
         """The items that have a label now."""
         candidates = self._found.candidates if self._found is not None else ()
-        pairs = ((one, box.currentData()) for one, box in zip(candidates, self.labels, strict=True))
-        return [(one, label) for one, label in pairs if label]
+        pairs = ((one, _given(box)) for one, box in zip(candidates, self.labels, strict=True))
+        return [(one, label) for one, label in pairs if label is not None]
 
     def _give(self) -> None:
         project, revision, given = self._state.project, self._revision, self.given
@@ -287,6 +300,12 @@ class LabelNext(Sheet):
             self._status.setText(self.tr("First train a run on this data set."))
         elif not self.pool_box.count():
             self._status.setText(self.tr("Import data without labels, or choose a folder of them."))
+
+
+def _given(box: QComboBox | SeveralLabels) -> Label:
+    """What somebody has chosen; `None`: nothing yet."""
+    label: Label = box.labels if isinstance(box, SeveralLabels) else box.currentData()
+    return label
 
 
 def _latest(project: Project | None, revision: Revision) -> Revision:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from tlstudio.api import TASKS, LabelKind, Prediction, Sample, TargetInfo, label_names
+from tlstudio.api import TASKS, LabelKind, Prediction, Rejected, Sample, TargetInfo, label_names
 from tlstudio.engine.answers import words
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.bar_list import Bar, BarList
@@ -29,6 +29,8 @@ class PredictAnswer(Card):
         self._target = TargetInfo("classification")
         self._answer = text_label("—", "figure", "predict_answer", elide=True)
         self.sure = text_label("", "second", "predict_sure", elide=True)
+        self.other = text_label("", "second", "predict_other_answer", elide=True)
+        self.other.hide()
         self.bars = BarList("predict_bars", state, self.tr("Classes with their probability"), row_height=30, columns=1)
         self.view = SampleView("predict_seen", state)
         self._below = QStackedWidget()
@@ -38,6 +40,7 @@ class PredictAnswer(Card):
         self.column.addWidget(text_label(self.tr("PREDICTION"), "caption", "predict_answer_caption"))
         self.column.addWidget(self._answer)
         self.column.addWidget(self.sure)
+        self.column.addWidget(self.other)
         self.column.addSpacing(6)
         self.column.addWidget(self._below, 1)
 
@@ -74,6 +77,7 @@ class PredictAnswer(Card):
         self._answer.setToolTip("")
         self._answer.show()
         self.sure.setText(sure)
+        self.clear_other()
 
     def show_prediction(self, sample: Sample, prediction: Prediction) -> None:
         """Show what the model says of a sample."""
@@ -89,6 +93,34 @@ class PredictAnswer(Card):
         self.bars.show_bars(
             [Bar(name, score, percent(score), name in chosen) for name, score in prediction.scores[:_TOP]]
         )
+
+    def show_other(self, title: str, sample: Sample, answer: Prediction | Rejected) -> None:
+        """Show beside it what another run says of the same sample.
+
+        Args:
+            title: Which run.
+            sample: The sample.
+            answer: What it says.
+        """
+        if isinstance(answer, Rejected):
+            self.say_other(title, f"{answer.reason} {answer.remedy}".strip())
+            return
+        value, sure = answer.value, answer.confidence
+        told = label_words(value) if value is None or isinstance(value, float) else words(value, sample) or "—"
+        self.say_other(title, told if sure is None else self.tr("{0}, {1} sure").format(told, percent(sure)))
+        scores = dict(answer.scores)
+        self.bars.show_bars([replace(bar, other=scores.get(bar.name)) for bar in self.bars.bars])
+
+    def say_other(self, title: str, sentence: str) -> None:
+        """Say something of the run that is asked beside it, such as why it cannot answer."""
+        self.other.setText(f"{title}: {sentence}")
+        self.other.setToolTip(self.other.text())
+        self.other.show()
+
+    def clear_other(self) -> None:
+        """Forget what another run said."""
+        self.other.hide()
+        self.bars.show_bars([replace(bar, other=None) for bar in self.bars.bars])
 
     def _show_seen(self, sample: Sample, prediction: Prediction, kind: LabelKind) -> None:
         value, confidence = prediction.value, prediction.confidence

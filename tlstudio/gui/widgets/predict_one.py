@@ -33,6 +33,7 @@ class PredictOne(QWidget):
         super().__init__(parent)
         self.setObjectName("predict_one")
         self._modality: Modality = "image"
+        self._pairs = False
         self.image, self.sound = FileInput("image", state), FileInput("audio", state)
         self.text, self.row, self.both = TextInput(), RowInput(state), ImageTextInput(state)
         self._inputs: dict[Modality, FileInput | TextInput | RowInput | ImageTextInput] = {
@@ -82,23 +83,34 @@ class PredictOne(QWidget):
             context=Qt.ShortcutContext.WidgetWithChildrenShortcut,
         )
 
-    def set_model(self, modality: Modality, target: TargetInfo, run_id: str = "") -> None:
+    def set_model(self, modality: Modality, target: TargetInfo, run_id: str = "", *, keep: bool = False) -> bool:
         """Take what a model takes, and show what it gives.
 
         Args:
             modality: What its items are.
             target: What it has learned.
             run_id: The run of the open project that it is of; ``""``: it is of none.
+            keep: Whether an item that another model was given stays, where this one takes the same.
+
+        Returns:
+            Whether an item has stayed; it is given again.
         """
-        self._modality = modality
+        for_whom = target.task == "recommendation"
+        asked = self._modality, self._pairs, self._for_whom.isVisibleTo(self)
+        stays = keep and self._sample is not None and asked == (modality, target.pairs, for_whom)
+        self._modality, self._pairs = modality, target.pairs
         self._input.setCurrentWidget(self._inputs[modality])
         self.text.set_target(target)
         self.both.set_target(target)
         self.answer_card.set_target(target)
-        self._for_whom.setVisible(target.task == "recommendation")
-        self.user.clear()
+        self._for_whom.setVisible(for_whom)
         self.found.set_run(run_id, target)
-        self.clear()
+        if stays:
+            self._give_again()
+        else:
+            self.user.clear()
+            self.clear()
+        return stays
 
     def set_row(self, values: Mapping[str, Cell]) -> None:
         """Take rows of the columns of this one; empty: they are not known."""

@@ -137,6 +137,16 @@ class ReadyView(QScrollArea):
         self._examples.hide()
         self._shown = ""
 
+    def show_looked(self, checked: Checked, sentence: str) -> None:
+        """Show what is known by now of data that were not known.
+
+        Args:
+            checked: What was found out by now.
+            sentence: What is done next.
+        """
+        self._show_data(checked)
+        self._sentence.setText(sentence)
+
     def show_checked(self, checked: Checked, *, in_process: bool = False) -> None:
         """Show what was found out about a draft.
 

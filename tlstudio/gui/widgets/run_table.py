@@ -60,9 +60,13 @@ def run_style(order: int) -> tuple[int, Qt.PenStyle]:
 
 
 def shown_metric(run: RunSummary) -> tuple[str, float] | None:
-    """The metric of a run that people look at first: of the test split, else of validation; `None`: not evaluated."""
+    """The metric that has chosen the best epoch of a run, of the test split, else of validation; `None`: not evaluated.
+
+    Where that is the loss, or is not known, it is what people look at first.
+    """
     metrics = run.metrics.get("test") or run.metrics.get("validation") or {}
-    names = main_metrics(metrics, 1)
+    monitored = run.monitor in metrics and run.monitor != "loss"
+    names = [run.monitor] if monitored else main_metrics(metrics, 1)
     return (names[0], metrics[names[0]]) if names else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
-from tlstudio.gui.run_reading import RunDetails
+from tlstudio.gui.run_reading import RunDetails, predicts
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import set_role
 from tlstudio.gui.titles import run_title
@@ -201,8 +201,8 @@ class RunView(QWidget):
         has_result = details.evaluation is not None
         going = summary.status == "running"
         whole = not details.missing  # all plugins that it was made with are here
-        for key in ("export", "predict"):
-            self.buttons[key].setEnabled(has_result and whole and not going)
+        self.buttons["export"].setEnabled(has_result and whole and not going)
+        self.buttons["predict"].setEnabled(has_result and whole and predicts(summary, self._state.registry))
         writable = self._state.project is not None and self._state.project.writable
         self.buttons["delete"].setEnabled(writable and not going)
         for key in ("again", "edit"):

@@ -67,6 +67,7 @@ class TrainSetup(QWidget):
         layout.addWidget(self._make_middle(), 1)
         layout.addWidget(foot)
         draft.changed.connect(self._on_draft_changed)
+        draft.looked.connect(self._on_looked)
         draft.checked.connect(self._on_checked)
 
     def _make_head(self) -> QHBoxLayout:
@@ -194,12 +195,23 @@ class TrainSetup(QWidget):
         else:
             self.foot.set_sentence(self.tr("Looking at what this would do…"))
 
+    @Slot(object, str)
+    def _on_looked(self, checked: Checked, sentence: str) -> None:
+        self.foot.set_sentence(sentence)
+        for kind in checked.facts:
+            self._show_choice(kind, checked)
+        self.methods_card.show_choice(*methods_summary(list(self._draft.methods), self._state))
+
+    def _show_choice(self, kind: Kind, checked: Checked) -> None:
+        candidate = checked.facts[kind]
+        self.cards[kind].show_choice(candidate.title, self._card_facts(kind, checked) or candidate.facts)
+
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
         recipe = checked.recipe
         if recipe is not None:
             for kind, candidate in checked.facts.items():
-                self.cards[kind].show_choice(candidate.title, self._card_facts(kind, checked) or candidate.facts)
+                self._show_choice(kind, checked)
                 component = getattr(self._state.registry, kind)(candidate.name)
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
                 options = getattr(recipe, kind).options
@@ -257,7 +269,7 @@ class TrainSetup(QWidget):
             return ""  # the one line of facts says it
         if revision.label_kind == "number":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
-        if not revision.classes:
+        if len(revision.classes) < 2:
             return ""
         count, width = len(revision.classes), checked.facts["backbone"].num_features
         return self.tr("{0} classes · {1} → {0}").format(count, f"{width:,}")

@@ -17,7 +17,7 @@ from tlstudio.api import ProblemsError, Rejected, Sample, TLStudioError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
-from tlstudio.engine.checkpoint import find_resumption
+from tlstudio.engine.checkpoint_reading import find_resumption
 from tlstudio.engine.evaluate import read_evaluation
 from tlstudio.engine.events import from_json
 from tlstudio.engine.feature_cache import load_features

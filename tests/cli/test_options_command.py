@@ -1,0 +1,60 @@
+"""``tlstudio options``: names and options of all that a recipe can choose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Tlstudio
+from tlstudio.api import describe
+from tlstudio.plugins import Registry
+
+
+def test_every_name_is_listed_and_has_its_options(tlstudio: Tlstudio, registry: Registry) -> None:
+    listed = tlstudio("options", "--json").json["catalogue"]
+    names = {(one["section"], one["name"]) for one in listed}
+    kinds = {
+        "format": registry.formats,
+        "backbone": registry.backbones,
+        "head": registry.heads,
+        "strategy": registry.strategies,
+        "methods": registry.methods,
+    }
+    assert names - {("recipe", "summarisation"), ("recipe", "translation")} == {
+        (section, name) for section, table in kinds.items() for name in table
+    }
+    assert {one["section"] for one in tlstudio("options", "methods", "--json").json["catalogue"]} == {"methods"}
+
+
+def test_of_one_name_each_option_is_told_with_what_it_may_be(tlstudio: Tlstudio, registry: Registry) -> None:
+    shown = tlstudio("options", "mixup")
+    assert shown.code == 0
+    method = registry.method("mixup")
+    assert f"Source: {method.source}" in shown.out
+    assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("-o ")] == [
+        f"methods.mixup.{field.name}=VALUE" for field in describe(method.Options)
+    ]
+    found = tlstudio("options", "fixmatch", "--json").json["found"][0]["options"]
+    threshold = next(one for one in found if one["option"] == "methods.fixmatch.threshold")
+    assert (threshold["gt"], threshold["lt"], threshold["default"], threshold["type"]) == (0, 1, 0.95, "float")
+    assert threshold["allowed"] == "a number, more than 0, less than 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("training", "-o training.epochs=VALUE"),
+        ("dataset", "-o dataset.shots=VALUE"),
+        ("series", "-o format.horizon=VALUE"),
+        ("resnet34", "-o backbone.image_size=VALUE"),  # of a library's list
+        ("summarisation", 'prompt = "summarize: {text}"'),
+    ],
+)
+def test_sections_libraries_and_recipes_have_options_too(tlstudio: Tlstudio, name: str, words: str) -> None:
+    assert words in tlstudio("options", name).out
+
+
+def test_a_name_that_is_nearly_right_is_told(tlstudio: Tlstudio) -> None:
+    for name, words in (("fixmtch", "Did you mean fixmatch?"), ("qqqq", "tlstudio options lists all names")):
+        missed = tlstudio("options", name)
+        assert missed.code == 2
+        assert words in missed.err

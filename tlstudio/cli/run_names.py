@@ -1,0 +1,129 @@
+"""How a run is named on the command line: by its id, or as the latest or the best."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlstudio.cli.metrics import LESS_IS_BETTER, judging_metric
+from tlstudio.cli.output import Output
+
+if TYPE_CHECKING:
+    from tlstudio.api import Modality, Task
+    from tlstudio.plugins import Registry
+    from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
+    from tlstudio.store.run_record import RunSummary
+
+Fits = Callable[["RunSummary"], int]
+Reads = Callable[["Run"], bool]
+
+
+def any_run(_run: RunSummary) -> int:
+    """Take every run."""
+    return 1
+
+
+def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, reads: Reads | None = None) -> Run:
+    """Find a run by its name; of a project with several data sets it is told of which one the run is.
+
+    Args:
+        project: The project.
+        name: The id of a run, ``latest`` of those that were begun, or ``best`` of those that are finished; of what was
+            trained on last, or with ``:DATASET`` behind it of that data set.
+        output: Where to tell which was taken.
+        fits: How well a run can be meant, by what is to be done with it; those are looked at that can be best. Where
+            none can, what is wrong with the run is told when it is used.
+        reads: Whether a run can read what it is asked about. Of several data sets, the one that was trained on last of
+            those whose run can is taken.
+
+    Raises:
+        RunError: There is none; the sentence names near ones.
+    """
+    from tlstudio.api import RunError
+    from tlstudio.api.wording import did_you_mean
+
+    word, _, dataset = name.partition(":")
+    if word not in ("latest", "best"):
+        return project.run(name)
+    kind = "finished " if word == "best" else ""
+    runs = [run for run in project.runs() if (run.status in ("done", "stopped") if kind else run.status != "queued")]
+    if not runs:
+        what = f"The project {project.name} has no {kind}run yet."
+        raise RunError(what, f"Train one: tlstudio train {project.folder}.", path=project.runs_folder)
+    most = 0 if dataset else max(map(fits, runs))
+    able = [run for run in runs if (run.dataset == dataset if dataset else fits(run) == most)]
+    if dataset and not able:
+        what = f"No {kind}run of the project {project.name} has learned the data set '{dataset}'."
+        raise RunError(what, did_you_mean(dataset, [run.dataset for run in runs], "There are runs of"))
+    by_data: dict[str, list[RunSummary]] = {}
+    for run in able:
+        by_data.setdefault(run.dataset, []).append(run)
+    chosen = [alike[0] if word == "latest" else best_of(alike) for alike in by_data.values()]
+    found = chosen[0]
+    if reads is not None and len(chosen) > 1:
+        found = next((run for run in chosen if reads(project.run(run.id))), found)
+    if others := [run.dataset for run in chosen if run.dataset != found.dataset]:
+        told = ", ".join(f"{word}:{other}" for other in others[:3]) + (", ..." if len(others) > 3 else "")
+        output.hint(f"Taken as {word}: run {found.id} of the data set '{found.dataset}'. Of others: {told}")
+    return project.run(found.id)
+
+
+def best_of(runs: Sequence[RunSummary]) -> RunSummary:
+    """The best run by validation, of those that have the first one's data set and metric."""
+    first = runs[0]
+    metric = judging_metric(first)
+    sign = -1 if metric in LESS_IS_BETTER else 1
+    rivals = [
+        (sign * value, run)
+        for run in runs
+        if run.dataset == first.dataset
+        and math.isfinite(value := run.metrics.get("validation", {}).get(metric, math.nan))
+    ]
+    return max(rivals, key=lambda rival: rival[0], default=(0.0, first))[1]
+
+
+def taking(registry: Registry, able: Callable[[Modality, Task], int | None]) -> Fits:
+    """Tell by what a run takes and is for how well it can be meant.
+
+    Args:
+        registry: The components.
+        able: Gives 0, or raises a `TLStudioError`, where a model of this kind cannot be meant, and 1 or nothing where
+            it can, or more where it can be meant before others.
+    """
+    from tlstudio.api import TLStudioError
+
+    @functools.cache
+    def fits(backbone: str, head: str) -> int:
+        try:
+            said = able(registry.backbone(backbone).modality, registry.head(head).task)
+        except TLStudioError:
+            return 0
+        return 1 if said is None else int(said)
+
+    return lambda run: fits(run.backbone, run.head)
+
+
+@contextlib.contextmanager
+def told_of(run: Run | None, folder: Path, how: str) -> Iterator[None]:
+    """Say in the errors of the block which run was asked, and how to ask another.
+
+    Args:
+        run: The run; `None`: none was.
+        folder: Its project.
+        how: How another is given: ``"with --run"``.
+    """
+    from tlstudio.api import ProblemsError, RunError, TLStudioError
+
+    try:
+        yield
+    except TLStudioError as error:
+        if run is None or isinstance(error, ProblemsError):  # a list of what is wrong with the items
+            raise
+        what = f"{error.what} The model is that of run {run.id}."
+        remedy = f"{error.remedy} Or choose another run {how}: tlstudio runs {folder} lists them."
+        raise RunError(what, remedy.strip(), field=error.field) from error

@@ -1,0 +1,130 @@
+"""What can be done with a run that is there: go on, train again, evaluate, export, make others of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
+
+from tlstudio.api import SPLITS, TLStudioError
+from tlstudio.gui.run_reading import RunDetails
+from tlstudio.gui.state import AppState
+from tlstudio.gui.titles import run_title
+from tlstudio.gui.widgets.after_training import AfterTrainingDialog
+from tlstudio.gui.widgets.file_dialogs import ask_output_folder
+from tlstudio.gui.workers import JobContext
+
+
+class RunActions(QObject):
+    """Carries out what is asked for on the page of runs.
+
+    Args:
+        state: What the pages share.
+        page: The page, which owns it and its dialogs.
+
+    Signals:
+        made(str): The run of this id was made of another.
+    """
+
+    made = Signal(str)
+
+    def __init__(self, state: AppState, page: QWidget) -> None:
+        super().__init__(page)
+        self._state = state
+        self._page = page
+
+    def open_after(self, details: RunDetails) -> None:
+        """Open the dialog that makes other runs of a run that has ended."""
+        run_id, window = details.summary.id, self._page.window()
+        dialog = AfterTrainingDialog(self._state, run_id, has_start=details.has_start, parent=window)
+        dialog.made.connect(self.made)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def go_on(self, run_id: str) -> None:
+        """Go on with a run on the Train page, if no other is under way."""
+        if self._state.run_state.active or self._state.queue.on:
+            self._state.message.emit(self.tr("Another run is under way; go on with this one when it is done."), "")
+        else:
+            self._state.navigate.emit("train")  # the page hears the request only once it is there
+            self._state.resume_requested.emit(run_id)
+
+    def train(self, details: RunDetails, *, edit: bool) -> None:
+        """Train with the recipe of a run again.
+
+        Args:
+            details: The run.
+            edit: Only show the recipe on the Train page, to be changed.
+        """
+        from tlstudio.engine.recipe import parse_recipe
+
+        try:
+            recipe = parse_recipe(details.recipe)
+        except TLStudioError as error:
+            self._state.show_error(error)
+            return
+        if edit:
+            self._state.navigate.emit("train")
+            self._state.edit_requested.emit(recipe)
+        elif self._state.run_state.active or self._state.queue.on:
+            self._state.queue.add(recipe)
+        else:
+            self._state.request_training([recipe])
+
+    def evaluate(self, run_id: str) -> None:
+        """Measure what a run has kept on every split that is held out, and keep the results with the run."""
+        project, registry = self._state.project, self._state.registry
+        if project is None:
+            return
+
+        def work(context: JobContext) -> None:
+            from tlstudio.engine.evaluate import evaluate_run
+
+            def progress(done: int, total: int) -> None:
+                if context.cancelled():
+                    raise TLStudioError(self.tr("The evaluation was cancelled."))
+                context.progress(done, total)
+
+            summary = project.run(run_id).summary()
+            revision = project.dataset(summary.dataset, summary.revision)
+            for split in SPLITS[1:]:
+                if len(revision.indices(split)):
+                    evaluate_run(project.run(run_id), project, registry, split=split, on_progress=progress)
+
+        def done(_: None) -> None:
+            self._state.message.emit(self.tr("{0} is evaluated.").format(run_title(run_id, registry)), "")
+            self._state.runs_changed.emit()
+
+        self._state.jobs.start(work, self.tr("Evaluating"), done, key="runs evaluate")
+
+    def ask_export(self, run_id: str) -> None:
+        """Ask for a folder, and export a run into it."""
+        title, export = self.tr("Export into a new folder"), partial(self.export, run_id)
+        ask_output_folder(self._state, self._page, "export", title, export, suggested=run_id)
+
+    def export(self, run_id: str, folder: Path) -> None:
+        """Write the best model of a run into a folder of its own."""
+        project, registry = self._state.project, self._state.registry
+        if project is None:
+            return
+
+        def work(context: JobContext) -> Path:
+            from tlstudio.engine.export import export_run
+
+            report = export_run(
+                project.run(run_id),
+                folder,
+                registry,
+                project=project,
+                on_progress=lambda done, total: context.progress(done, total),
+            )
+            return report.folder
+
+        def done(path: Path) -> None:
+            self._state.message.emit(
+                self.tr("Exported to {0}; it gives the same outputs as the run.").format(path), str(path)
+            )
+
+        self._state.jobs.start(work, self.tr("Exporting"), done)
