@@ -6,8 +6,9 @@
 Each seed splits the data anew, draws the labelled samples and seeds the training; all rows of a seed learn from the
 same samples and are measured on the same others. The interval is Student's 95 % interval of the mean over the seeds;
 those of differences to another row are over the differences of the seeds. No row looks at the validation split: each
-keeps its last epoch, and settings were chosen by ``--split validation`` on seeds that the table does not have
-(``--first-seed 100``). All rows that train the network make as many steps, of 16 labelled samples each.
+keeps its last epoch. Options are those that are recommended, but for the number of steps, of 16 labelled samples each,
+and the learning rates in `RATES`: these were set beforehand. Whoever looks for better ones does so by
+``--split validation`` on seeds that the table does not have (``--first-seed 100``).
 ``movies.csv`` is described in ``tests.benchmarks.tasks``. What is in the file of results is not measured again.
 """
 
