@@ -160,9 +160,7 @@ def main() -> None:
             for name, values in found.items():
                 values.append(measure(project, ROWS[name], seed, manager.registry, arguments.split))
                 print(f"seed {seed}, {name}: {values[-1][0]:.3f} in {values[-1][1]:.0f} s", file=sys.stderr, flush=True)
-    print(
-        "| row | learned from | accuracy on chalk, mean ± 95 % interval | beyond its comparison | seeds | CPU seconds |"
-    )
+    print("| row | learned from | accuracy on chalk | beyond its comparison | seeds | CPU seconds |")
     print("|---|---|---|---|---|---|")
     for name, values in found.items():
         row, accuracy = ROWS[name], np.array([value for value, _ in values])

@@ -52,9 +52,7 @@ def main() -> None:
     manager = PluginManager()
     manager.discover()
     chosen = arguments.only or ("images", "texts")
-    print(
-        "| data | measure | before | after | gain | seeds | CPU seconds of pretraining |\n|---|---|---|---|---|---|---|"
-    )
+    print("| data | measure | before | after | gain | seeds | CPU s of pretraining |\n|---|---|---|---|---|---|---|")
     if "images" in chosen:
         backbone = {**IMAGES, "name": arguments.backbone}
         training = {"epochs": arguments.epochs, "batch_size": 128}
