@@ -36,6 +36,7 @@ from tlstudio.engine.advise import complete
 from tlstudio.engine.averaging import WiseFT
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.demo import DEMO_DATA
+from tlstudio.engine.derived import Bench
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import PluginManager, Registry
@@ -170,7 +171,7 @@ def measure(
     seconds = time.process_time() - start
     found = {row: (ended[0].metrics[split]["accuracy"], seconds)}
     if WISE in recipe.methods:
-        averaged = WiseFT(run, project, registry).measure(0.5)
+        averaged = WiseFT(Bench(run, project, registry)).measure(0.5)
         found[WISE] = averaged.metrics[split]["accuracy"], seconds
     return found
 
