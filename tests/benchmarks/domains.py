@@ -123,11 +123,11 @@ def make_project(folder: Path, seed: int, registry: Registry) -> Project:
 def measure(
     project: Project, row: Row, seed: int, registry: Registry, split: Literal["validation", "test"]
 ) -> tuple[float, float]:
-    """Train a row; returns its accuracy on chalk drawings and the seconds that it took."""
+    """Train a row; returns its accuracy on chalk drawings and the CPU seconds that it took."""
     training = {"keep": "last", **row.training, "seed": seed}
     recipe = complete({**row.recipe, "backbone": LITE0, "training": training}, project.dataset(row.data), registry)
     ended: list[RunEnded] = []
-    start = time.perf_counter()
+    start = time.process_time()
     run = execute_run(
         recipe,
         project,
@@ -135,7 +135,7 @@ def measure(
         on_event=lambda event: ended.append(event) if isinstance(event, RunEnded) else None,
         control=RunControl(),
     )
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     if ended[0].status != "done":
         raise SystemExit(ended[0].error + ended[0].traceback)
     return evaluate_run(run, project, registry, split=split, dataset=CHALK).metrics["accuracy"], seconds
@@ -160,7 +160,7 @@ def main() -> None:
             for name, values in found.items():
                 values.append(measure(project, ROWS[name], seed, manager.registry, arguments.split))
                 print(f"seed {seed}, {name}: {values[-1][0]:.3f} in {values[-1][1]:.0f} s", file=sys.stderr, flush=True)
-    print("| row | learned from | accuracy on chalk, mean ± 95 % interval | beyond its comparison | seeds | seconds |")
+    print("| row | learned from | accuracy on chalk | beyond its comparison | seeds | CPU seconds |")
     print("|---|---|---|---|---|---|")
     for name, values in found.items():
         row, accuracy = ROWS[name], np.array([value for value, _ in values])
