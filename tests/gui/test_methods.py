@@ -237,3 +237,25 @@ def test_what_will_learn_is_a_picture_whose_blocks_are_told_by_pointer_and_keybo
     page.draft.set_options("training", {**QUICK, "learning_rate": 0})
     wait_for_check(page, trained_state, qtbot)
     assert not picture.isVisible(), "of what cannot start, nothing is known"
+
+
+def test_a_method_that_misses_its_teacher_leaves_the_other_choices_shown_and_leads_to_where_it_is_missing(
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    cards = page.setup.cards.values()
+    before = [card.accessibleDescription() for card in cards]
+    page.setFocus()
+    page.draft.load({key: part for key, part in page.draft.values.items() if key != "strategy"})  # it is recommended
+    page.draft.set_methods(["distillation"])
+    wait_for_check(page, trained_state, qtbot)
+    assert [problem.where for problem in page.draft.result.problems] == ["methods.distillation.teacher"]
+    after = [card.accessibleDescription() for card in cards]
+    assert after[:2] == before[:2]
+    assert after[2].startswith("Linear probe")
+    told = "Learn from another run (distillation) · Teacher: a value is required."
+    assert page.ready.problems[0].startswith(told)
+    said = page.setup.foot.sentence.text()
+    assert said.startswith("Teacher: a value is required.")
+    teacher = page.setup.forms.forms["methods.distillation"].rows["teacher"]
+    qtbot.waitUntil(lambda: not teacher.problem.visibleRegion().isEmpty(), timeout=LONG)
+    assert not teacher.editor.visibleRegion().isEmpty(), "it was scrolled into sight"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tlstudio.gui.workers import Job, JobContext
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.preflight import Preflight
+    from tlstudio.plugins import Registry
 
 _Outcome = tuple["Checked", bool, dict[str, dict[str, Any]]]
 KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
@@ -36,7 +38,7 @@ class Checked:
         recipe: The whole recipe, or `None` where mistakes forbid it.
         preflight: What will happen; `None` as above, and while a run is under way.
         problems: Everything that forbids the start.
-        facts: What is known of the chosen components.
+        facts: What is known of the chosen components, also where something else is wrong.
         command: The command line that does the same; ``""`` where mistakes forbid it.
     """
 
@@ -182,8 +184,7 @@ class RecipeDraft(QObject):
         part = self._values.get(kind)
         if part and part.get("name"):
             return str(part["name"])
-        recipe = self.result.recipe
-        return str(getattr(recipe, kind).name) if recipe is not None and kind in KINDS else ""
+        return next((fact.name for of, fact in self.result.facts.items() if of == kind), "")
 
     def load(self, values: Mapping[str, Any]) -> None:
         """Take over a recipe, or a part of one; the data set stays if it names none.
@@ -267,7 +268,7 @@ class RecipeDraft(QObject):
             seen.append(Checked(revision, revision))
             first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
             context.progress(0, text=first)
-            from tlstudio.engine.advise import complete
+            from tlstudio.engine.advise import complete, fill_in
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 
@@ -278,18 +279,12 @@ class RecipeDraft(QObject):
             try:
                 recipe = complete(said, revision, registry)
             except ProblemsError as error:
-                return Checked(revision, revision, problems=error.problems), anew, {}
+                filled, _ = fill_in(said, revision, registry)
+                facts = _facts_of({kind: str(filled[kind]["name"]) for kind in KINDS}, revision, registry)
+                return Checked(revision, revision, problems=error.problems, facts=facts), anew, {}
             if context.cancelled():
                 return Checked(), anew, {}
-            situation = Situation(
-                revision.modality, revision.task, recipe.backbone.name, recipe.head.name, recipe.strategy.name
-            )
-            facts: dict[Kind, Candidate] = {}
-            for kind in KINDS:
-                part = getattr(recipe, kind)
-                found = getattr(registry, kind)(part.name)
-                candidate = Candidate(found.name, found.title, found.description)
-                facts[kind] = read_candidate(kind, candidate, registry, situation)
+            facts = _facts_of({kind: getattr(recipe, kind).name for kind in KINDS}, revision, registry)
             learned = learned_from(recipe, revision)
             if measured:
                 seen.append(Checked(revision, learned, recipe, facts=facts))
@@ -334,16 +329,32 @@ class RecipeDraft(QObject):
             self._state.show_error(error)  # a bug: its dialog has the report, which says nothing to most people
             what = self.tr("Something went wrong inside the studio while this was checked.")
             problems = (Problem(self.tr("recipe"), what, self.tr("Change the last setting back, or choose another.")),)
-        self._finish(Checked(self.result.revision, self.result.learned, problems=problems))
+        self._finish(self._refused(problems))
 
     def _ended(self, job: Job[_Outcome]) -> None:
         if job is self._job and job.state == "cancelled" and self.pending and not self._timer.isActive():
             # From the status bar: without a word the page would wait for ever.
             what = self.tr("The check was cancelled.")
             problem = Problem(self.tr("recipe"), what, self.tr("Change a setting, and it is checked again."))
-            self._finish(Checked(self.result.revision, self.result.learned, problems=(problem,)))
+            self._finish(self._refused((problem,)))
+
+    def _refused(self, problems: tuple[Problem, ...]) -> Checked:
+        return Checked(self.result.revision, self.result.learned, problems=problems, facts=self.result.facts)
 
     def _finish(self, result: Checked) -> None:
         self.pending = False
         self.result = result
         self.checked.emit(result)
+
+
+def _facts_of(names: Mapping[Kind, str], revision: Revision, registry: Registry) -> dict[Kind, Candidate]:
+    """Read what is known of components by their names; nothing of those that are not there, which is told elsewhere."""
+    chosen = (names["backbone"], names["head"], names["strategy"])
+    situation = Situation(revision.modality, revision.task, *chosen)
+    facts: dict[Kind, Candidate] = {}
+    for kind, name in names.items():
+        with contextlib.suppress(TLStudioError):
+            found = getattr(registry, kind)(name)
+            candidate = Candidate(found.name, found.title, found.description)
+            facts[kind] = read_candidate(kind, candidate, registry, situation)
+    return facts

@@ -349,7 +349,8 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
-        self.ready.show_checked(checked, in_process=self._must_wait or self._takes_process())
+        in_process = self._must_wait or self._takes_process()
+        self.ready.show_checked(checked, self.setup.forms.place, in_process=in_process)
         if checked.can_start and self._live is None:
             # Building the plots now keeps the start quick.
             QTimer.singleShot(0, self, lambda: self.live)

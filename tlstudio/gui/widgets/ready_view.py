@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
-from tlstudio.api import SPLITS, Problem
+from tlstudio.api import SPLITS
 from tlstudio.gui.recipe_draft import Checked
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import items_word
@@ -147,11 +148,12 @@ class ReadyView(QScrollArea):
         self._show_data(checked)
         self._sentence.setText(sentence)
 
-    def show_checked(self, checked: Checked, *, in_process: bool = False) -> None:
+    def show_checked(self, checked: Checked, place: Callable[[str], str], *, in_process: bool = False) -> None:
         """Show what was found out about a draft.
 
         Args:
             checked: What was found out.
+            place: Gives the words of the form for the place of a problem; ``""``: it has none.
             in_process: Whether the run would get a process of its own.
         """
         self._busy.hide()
@@ -191,7 +193,8 @@ class ReadyView(QScrollArea):
         notes = flight.notes if flight else ()
         if in_process and not count:
             notes = (*notes, self.tr("It runs in a process of its own, which goes on if this window is closed."))
-        self._show_list(checked.problems, notes)
+        told = [f"{place(one.where) or one.where}: {one.what} {one.remedy}".strip() for one in checked.problems]
+        self._show_list(told, notes)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -199,14 +202,14 @@ class ReadyView(QScrollArea):
         labels = self._plan.findChildren(QLabel)
         return tuple(label.text() for label in labels if label.objectName() == "train_ready_item")
 
-    def _show_list(self, problems: tuple[Problem, ...], notes: tuple[str, ...]) -> None:
+    def _show_list(self, problems: Sequence[str], notes: Sequence[str]) -> None:
         while (item := self._list.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
                 widget.hide()
                 widget.setParent(None)
                 widget.deleteLater()
-        rows = [(str(problem), "warning", "bad") for problem in problems]
+        rows = [(problem, "warning", "bad") for problem in problems]
         rows += [(note, "info", "accent") for note in notes]
         for row, (text, icon, color) in enumerate(rows):
             self._list.addWidget(IconLabel(self._state, icon, color, 16), row, 0, Qt.AlignmentFlag.AlignTop)

@@ -13,6 +13,7 @@ from tlstudio.engine.recipe import DatasetChoice, TrainingOptions
 from tlstudio.gui.recipe_draft import METHODS
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
+from tlstudio.gui.widgets.option_field import OptionRow
 from tlstudio.gui.widgets.options_form import OptionsForm
 from tlstudio.gui.widgets.texts import text_label
 
@@ -48,6 +49,11 @@ class TrainForms(QFrame):
             "strategy": self.tr("STRATEGY"),
             "head": self.tr("TASK HEAD"),
             "backbone": self.tr("BACKBONE"),
+        }
+        self._titles = {
+            "strategy": self.tr("Strategy"),
+            "head": self.tr("Task head"),
+            "backbone": self.tr("Backbone"),
         }
         self._captions: dict[str, QWidget] = {}
         self.forms: dict[str, OptionsForm] = {}
@@ -105,6 +111,7 @@ class TrainForms(QFrame):
                     widget.deleteLater()
             for section, method in zip(wanted, methods, strict=True):
                 self._add(section, method.title.upper(), self._methods)
+                self._titles[section] = method.title
                 self.forms[section].set_locked(self._locked)
         for section, method in zip(wanted, methods, strict=True):
             self.show_component(section, method.Options, values[method.name])
@@ -124,6 +131,34 @@ class TrainForms(QFrame):
         """Show every problem at its field."""
         for form in self.forms.values():
             form.show_problems(problems)
+
+    def row(self, where: str) -> OptionRow | None:
+        """The row in which a problem can be mended; `None`: none of the forms has it."""
+        for section, form in self.forms.items():
+            if where.startswith(f"{section}.") and (row := form.rows.get(where.removeprefix(f"{section}."))):
+                return row
+        return None
+
+    def place(self, where: str) -> str:
+        """Say in the words of the form of what a problem is; ``""`` where it does not have it.
+
+        Args:
+            where: As in the recipe: ``"training.epochs"``.
+        """
+        section = next((name for name in self.forms if where == name or where.startswith(f"{name}.")), "")
+        row = self.row(where)
+        parts = (self._titles.get(section, ""), row.field.title if row is not None else "")
+        return " · ".join(part for part in parts if part)
+
+    def reveal(self, where: str) -> QWidget | None:
+        """Unfold the row in which a problem can be mended, and give what tells it there; `None`: there is none."""
+        row = self.row(where)
+        if row is None:
+            return None
+        fold = next(form.fold for form in self.forms.values() if row in form.rows.values())
+        if row.field.advanced and fold is not None:
+            fold.set_opened(True)
+        return row.problem
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""

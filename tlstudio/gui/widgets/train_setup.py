@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
+    QApplication,
     QComboBox,
     QHBoxLayout,
     QScrollArea,
@@ -15,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from tlstudio.api import Component, TLStudioError
+from tlstudio.api import Component, Problem, TLStudioError
 from tlstudio.engine.recipe import Recipe
 from tlstudio.gui.recipe_draft import KINDS, Checked, RecipeDraft
 from tlstudio.gui.state import AppState
@@ -58,7 +59,7 @@ class TrainSetup(QWidget):
         self._state = state
         self._draft = draft
         self._when_checked: Callable[[], None] | None = None
-        self._dialog: PickerDialog | None = None
+        self._faults: frozenset[str] = frozenset()  # where something was wrong in the last check
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(10)
@@ -113,7 +114,7 @@ class TrainSetup(QWidget):
         self.place = PlaceBox(self._state)
         column.addWidget(self.place)
         column.addStretch(1)
-        area = QScrollArea()
+        self._area = area = QScrollArea()
         area.setObjectName("train_setup_scroll")
         area.setProperty("role", "bare")
         area.setWidgetResizable(True)
@@ -226,7 +227,7 @@ class TrainSetup(QWidget):
             if training.values != mine:
                 training.set_values(mine)
         else:
-            self._show_chosen()
+            self._show_chosen(checked)
         self._show_methods()
         for card in (*self.cards.values(), self.methods_card):
             card.button.setEnabled(not self.foot.running)
@@ -234,12 +235,13 @@ class TrainSetup(QWidget):
         self.forms.dataset.set_values(self._draft.options("dataset"))
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
+        self._bring_into_sight(checked.problems)
         self._show_checked(checked)
         if self._when_checked is not None:
             do, self._when_checked = self._when_checked, None
             do()
 
-    def _show_chosen(self) -> None:
+    def _show_chosen(self, checked: Checked) -> None:
         """Show what was chosen although it cannot be trained, so that its options can be mended."""
         registry = self._state.registry
         for kind in KINDS:
@@ -248,10 +250,24 @@ class TrainSetup(QWidget):
             with contextlib.suppress(TLStudioError):  # the problems say that there is none of this name
                 component = getattr(registry, kind)(name) if name else None
             if component is not None:
-                self.cards[kind].show_choice(component.title, component.description)
+                if kind in checked.facts:
+                    self._show_choice(kind, checked)
+                else:
+                    self.cards[kind].show_choice(component.title, component.description)
                 self.forms.show_component(kind, component.Options, self._draft.options(kind))
             else:
                 self.cards[kind].show_choice(name or self.tr("Not chosen yet"), "")
+
+    def _bring_into_sight(self, problems: Sequence[Problem]) -> None:
+        """Scroll to the first setting that something is wrong with since the last check, unless the user is typing."""
+        before, self._faults = self._faults, frozenset(problem.where for problem in problems)
+        focus = QApplication.focusWidget()
+        if focus is not None and self.forms.isAncestorOf(focus):
+            return
+        fresh = (self.forms.reveal(problem.where) for problem in problems if problem.where not in before)
+        if (shown := next((widget for widget in fresh if widget is not None), None)) is not None:
+            # Rows that were made just now get their places first.
+            QTimer.singleShot(0, shown, lambda: self._area.ensureWidgetVisible(shown, 0, 60))
 
     def _show_methods(self) -> None:
         registry, chosen = self._state.registry, self._draft.methods
@@ -265,7 +281,7 @@ class TrainSetup(QWidget):
             source = self._draft.source
             title = Path(source).name if Path(source).is_absolute() else run_title(source, self._state.registry)
             return self.tr("As {0} has trained it").format(title)
-        if kind != "head" or revision is None:
+        if kind != "head" or revision is None or "backbone" not in checked.facts:
             return ""  # the one line of facts says it
         if revision.label_kind == "number":
             return self.tr("One number · {0} → 1").format(f"{checked.facts['backbone'].num_features:,}")
@@ -278,8 +294,10 @@ class TrainSetup(QWidget):
         if checked.problems:
             count = len(checked.problems)
             first = checked.problems[0]
+            row = self.forms.row(first.where)
+            sentence = f"{first.what} {first.remedy}".strip()
             self.foot.set_sentence(
-                f"{first.what} {first.remedy}".strip()
+                (f"{row.field.title}: {sentence}" if row is not None else sentence)
                 if count == 1
                 else self.tr("{0} things must be mended first; they are listed on the right.").format(count)
             )
