@@ -75,6 +75,7 @@ def test_new_makes_a_project_that_opens(tlstudio: Tlstudio, tmp_path: Path) -> N
         (["import", "PROJECT", ".", "--splits", "1,-1,1"], "three shares"),
         (["import", "PROJECT", ".", "-o", "format.x"], "format.OPTION=VALUE"),
         (["import", "PROJECT", ".", "--task", "guessing"], "guessing"),
+        (["import", "PROJECT", __file__], "What can be read: images"),
         (["train", "PROJECT"], "no data set yet"),
         (["train", "PROJECT", "--dataset", "d"], "There is no data set 'd'"),
         (["train", "PROJECT", "--recipe", "missing.toml"], "missing.toml cannot be read"),
@@ -99,6 +100,21 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(
     assert as_json.code == 2
     assert len(as_json.out.splitlines()) == 1
     assert words in as_json.json["error"]
+
+
+def test_a_task_is_given_as_it_is_printed_or_with_hyphens(tlstudio: Tlstudio, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.conll").write_text("".join(f"Mr O\nNo{n} B-PER\nsang O\n\n" for n in range(9)), "utf-8")
+    for task in ("token_classification", "token-classification"):
+        planned = tlstudio("import", folder, tmp_path / "words.conll", "--task", task, "--dry-run")
+        assert "token_classification" in planned.out, planned.err
+
+
+def test_an_adapter_says_that_it_is_no_model_by_itself(tlstudio: Tlstudio, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refused = tlstudio("predict", tmp_path, "--text", "x")
+    assert refused.code == 2
+    assert "is an adapter without its backbone" in refused.err
+    assert "without --adapter" in refused.err
 
 
 def test_a_folder_without_labels_is_told_the_tasks_that_need_none(

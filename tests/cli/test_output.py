@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlstudio.api import Box, Prediction, Sample
 from tlstudio.cli.output import Output, StatusLine, counted, cut, display_width, duration, pad, plain, print_json, size
+from tlstudio.cli.prediction import _show_boxes
+from tlstudio.cli.progress import pace
 
 
 def test_columns_line_up_also_with_ideographs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,3 +109,18 @@ def test_what_would_steer_the_terminal_is_made_visible(capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert said.out == "photo\ufffd[2J\ufffd\ufffdgnp.exe \ufffd\n"
     assert said.err == "first\ufffdsecond\tthird\nfourth 名\u200c\n"
+
+
+def test_things_that_were_found_are_told_with_score_and_place(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Prediction((Box("disc", 3.2, 4, 30, 40.4, score=0.875), Box("box", 1, 2, 3, 4, score=0.5)))
+    _show_boxes(Output(as_json=False), [(Sample(id="a.png"), found), (Sample(id="b.png"), Prediction(()))])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [
+        ["a.png", "disc", "0.875", "3", "4", "30", "40"],
+        ["a.png", "box", "0.500", "1", "2", "3", "4"],
+        ["b.png", "nothing", "found"],
+    ]
+
+
+def test_a_slow_training_tells_its_pace_too() -> None:
+    assert [pace(each) for each in (0.42, 3.0, 37.2)] == ["0.42/s", "3/s", "37/s"]

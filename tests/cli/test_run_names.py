@@ -11,7 +11,10 @@ from PIL import Image
 
 from tests.cli.conftest import Tlstudio
 from tlstudio.cli.metrics import shown_metric
-from tlstudio.cli.run_names import best_of
+from tlstudio.cli.output import Output
+from tlstudio.cli.run_names import best_of, find_run
+from tlstudio.engine.export_adapter import has_adapter
+from tlstudio.plugins import Registry
 from tlstudio.store import Project
 from tlstudio.store.run_record import RunSummary
 
@@ -133,3 +136,19 @@ def test_of_runs_of_several_tables_the_one_is_taken_that_can_read_the_columns(
     assert f"Taken as best: run {runs['houses']} of the data set 'houses'. Of others: best:cars" in asked.err
     latest = tlstudio("similar", project, tmp_path / "houses.csv", "--run", "latest", "-k", "1")
     assert f"Features: {runs['houses']}" in latest.err, latest.err
+
+
+def test_the_best_run_for_an_adapter_is_one_that_has_one(registry: Registry) -> None:
+    assert [has_adapter(name, registry) for name in ("lora", "linear_probe", "gone")] == [True, False, False]
+
+
+def test_of_the_runs_of_a_data_set_the_best_that_fits_is_taken(several: dict[str, str], tmp_path: Path) -> None:
+    with Project.open(tmp_path / "project", write=True) as project:
+        names: dict[str, Any] = {"backbone": "tf_efficientnet_lite0", "head": "classification", "strategy": "lora"}
+        recipe = '[dataset]\nname = "photos"\nrevision = "r1"\n'
+        recipe += "".join(f'[{section}]\nname = "{name}"\n' for section, name in names.items())
+        made = project.new_run(recipe, dataset="photos", revision="r1", **names)
+        made.finish("done", {"validation": {"loss": 0.5}})
+        said = Output(as_json=False)
+        assert find_run(project, "best:photos", said).id == made.id
+        assert find_run(project, "best:photos", said, lambda one: one.strategy == "full").id == several["photos"]

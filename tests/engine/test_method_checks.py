@@ -124,7 +124,7 @@ def test_what_no_data_set_would_mend_is_told_first_and_a_strategy_that_does_not_
     told = [one for one in told if one.startswith("methods.")]
     assert "the probabilities of classes" in told[0]
     assert told[1].startswith("methods.fixmatch.dataset: 'shapes' has no unlabelled samples")
-    assert "fewer than a batch of 56 (7 for each of 8 samples of the run)" in told[1]
+    assert "fewer than a batch of 56 (7 times training.batch_size, which is 8)" in told[1]
     ratio = {"fixmatch": {"ratio": 2, "dataset": "others"}}
     (few,) = against(two_projects, registry, methods=ratio, training={"batch_size": 64})
     assert "Set training.batch_size to 9 or less or methods.fixmatch.ratio lower, or name another data set." in few

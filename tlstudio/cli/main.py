@@ -168,7 +168,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> Outcome:
 def _how_to_set(problems: Sequence[Mapping[str, str]], arguments: Sequence[str]) -> str:
     """Say how an option is given that has something against it and was not given."""
     for where, what in ((problem["where"], problem["what"]) for problem in problems):
-        if _OPTION.fullmatch(where) and what != "there is no such option.":
+        if _OPTION.fullmatch(where) and not what.endswith("no such option."):
             given = any(argument.startswith(f"{where}=") for argument in arguments)
             return "" if given else f"An option is given as -o {where}=VALUE; tlstudio options lists them."
     return ""

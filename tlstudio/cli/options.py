@@ -34,7 +34,7 @@ _CHOSEN = {
     "any": "a file or folder",
     "dataset": "a data set",
     "datasets": "data sets with commas between them",
-    "run": "the id of a run",
+    "run": "the id of a run, latest or best",
 }
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 

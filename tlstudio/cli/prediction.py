@@ -268,7 +268,7 @@ def to_csv(
 
 def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejected]) -> int:
     """Predict samples and print what came out; returns the exit code."""
-    from tlstudio.api import Rejected
+    from tlstudio.api import TASKS, Rejected
     from tlstudio.engine.answers import words
 
     rejected = [item for item in samples if isinstance(item, Rejected)]
@@ -286,6 +286,8 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
         status.clear()
     if predictor.target.size:
         _show_forecasts(output, predictor, done)
+    elif TASKS[predictor.target.task].label == "boxes":
+        _show_boxes(output, done)
     elif len(done) == 1 and done[0][1].scores:
         output.table(["class", "probability"], list(done[0][1].scores[:TOP_CLASSES]))
     elif done:
@@ -295,6 +297,22 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
         show_rejected(output, rejected, "not predicted")
     output.result(predictions_json(done, rejected))
     return 0 if done else WRONG_USE
+
+
+def _show_boxes(output: Output, done: Sequence[tuple[Sample, Prediction]]) -> None:
+    """Print each thing that was found in a line of its own, with its place in pixels."""
+    from tlstudio.api import Box
+
+    rows: list[list[object]] = []
+    for sample, prediction in done:
+        found = prediction.value if isinstance(prediction.value, tuple) else ()
+        boxes = [box for box in found if isinstance(box, Box)]
+        edges = [[f"{edge:.0f}" for edge in (box.left, box.top, box.right, box.bottom)] for box in boxes]
+        item = cut(sample.id, 60)
+        rows += [[item, box.name, box.score, *edge] for box, edge in zip(boxes, edges, strict=True)]
+        rows += [] if boxes else [[item, "nothing found", *[""] * 5]]
+    if rows:
+        output.table(["item", "class", "score", "left", "top", "right", "bottom"], rows, left=2)
 
 
 def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[Sample, Prediction]]) -> None:

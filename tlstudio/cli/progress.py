@@ -65,7 +65,7 @@ class EventPrinter:
 
     def _step(self, event: StepLogged) -> None:
         epochs = self._started.epochs if self._started else 0
-        parts = [f"epoch {event.epoch:.1f} of {epochs}", f"loss {event.loss:.4f}", f"{event.samples_per_second:.0f}/s"]
+        parts = [f"epoch {event.epoch:.1f} of {epochs}", f"loss {event.loss:.4f}", pace(event.samples_per_second)]
         if event.seconds_left is not None:
             parts.append(f"{duration(event.seconds_left)} left")
         self._status.update("Training", "  ".join(parts))
@@ -82,3 +82,8 @@ class EventPrinter:
             f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}  train loss {event.train_loss:.4f}  "
             f"validation {'  '.join(metrics)}{'  (best so far)' if event.is_best else ''}"
         )
+
+
+def pace(per_second: float) -> str:
+    """Write how many samples are learned from in a second; with a large model, less than one."""
+    return f"{per_second:.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"

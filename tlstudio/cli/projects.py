@@ -53,7 +53,7 @@ class _TaskName(click.ParamType[Any]):
         """Check that there is such a task."""
         from tlstudio.api import TASKS
 
-        return click.Choice(tuple(TASKS)).convert(value, param, ctx)
+        return click.Choice(tuple(TASKS)).convert(str(value).replace("-", "_"), param, ctx)
 
 
 @command(
@@ -168,7 +168,7 @@ def _show_preview(output: Output, request: ImportRequest, preview: Preview) -> N
         [
             ("Format", request.format.title),
             ("Data set", request.name),
-            ("Task", request.task.replace("_", "-")),
+            ("Task", request.task),
             ("Items", preview.count if preview.count is not None else "not counted yet"),
             ("Splits", request.format.splits_told(request.options) or f"{shares}; what the source says itself is kept"),
             *(

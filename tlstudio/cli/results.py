@@ -316,13 +316,13 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path, adapter:
 
 
 def _export_adapter(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
-    with open_project(project, output) as opened:
-        run = find_run(opened, run_id, output)
-        with StatusLine() as status:
-            status.update("Loading the model", "")
-            from tlstudio.engine.export_adapter import export_adapter
+    with open_project(project, output) as opened, StatusLine() as status:
+        status.update("Loading the model", "")
+        from tlstudio.engine.export_adapter import export_adapter, has_adapter
 
-            report = export_adapter(run, folder, find_registry(output))
+        registry = find_registry(output)
+        run = find_run(opened, run_id, output, lambda one: has_adapter(one.strategy, registry))
+        report = export_adapter(run, folder, registry)
     share = report.size_bytes / report.model_bytes
     output.say(
         f"Exported the adapter of run {run.id} to {report.folder}: {size(report.size_bytes)}, {share:.2%} of the "

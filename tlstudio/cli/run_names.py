@@ -28,6 +28,11 @@ def any_run(_run: RunSummary) -> int:
     return 1
 
 
+def is_word(name: str) -> bool:
+    """Whether a run is named by what it is, ``latest`` or ``best``, and not by its id."""
+    return name.partition(":")[0] in ("latest", "best")
+
+
 def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, reads: Reads | None = None) -> Run:
     """Find a run by its name; of a project with several data sets it is told of which one the run is.
 
@@ -47,19 +52,20 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, 
     from tlstudio.api import RunError
     from tlstudio.api.wording import did_you_mean
 
-    word, _, dataset = name.partition(":")
-    if word not in ("latest", "best"):
+    if not is_word(name):
         return project.run(name)
+    word, _, dataset = name.partition(":")
     kind = "finished " if word == "best" else ""
     runs = [run for run in project.runs() if (run.status in ("done", "stopped") if kind else run.status != "queued")]
     if not runs:
         what = f"The project {project.name} has no {kind}run yet."
         raise RunError(what, f"Train one: tlstudio train {project.folder}.", path=project.runs_folder)
-    most = 0 if dataset else max(map(fits, runs))
-    able = [run for run in runs if (run.dataset == dataset if dataset else fits(run) == most)]
-    if dataset and not able:
+    asked = [run for run in runs if dataset in ("", run.dataset)]
+    if not asked:
         what = f"No {kind}run of the project {project.name} has learned the data set '{dataset}'."
         raise RunError(what, did_you_mean(dataset, [run.dataset for run in runs], "There are runs of"))
+    most = max(map(fits, asked))
+    able = [run for run in asked if fits(run) == most]
     by_data: dict[str, list[RunSummary]] = {}
     for run in able:
         by_data.setdefault(run.dataset, []).append(run)

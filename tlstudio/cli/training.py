@@ -14,9 +14,10 @@ from tlstudio.cli.following import Listen, events_option, listeners, run_json, s
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output, StatusLine
 from tlstudio.cli.plan import show_plan
-from tlstudio.cli.run_names import find_run, taking
+from tlstudio.cli.run_names import find_run, is_word, taking
 
 if TYPE_CHECKING:
+    from tlstudio.api import Modality, Task
     from tlstudio.data.revision import Revision
     from tlstudio.engine.recipe import Recipe
     from tlstudio.plugins import Registry
@@ -172,7 +173,27 @@ def recipe_values(
     if start_from and not (Path(start_from).expanduser() / "config.json").is_file():
         alike = taking(registry, lambda modality, _: modality == revision.modality)
         values["backbone"]["start_from"] = find_run(project, start_from, output, alike).id
+    _name_runs(values, project, revision, registry, output)
     return values, revision
+
+
+def _name_runs(
+    values: dict[str, Any], project: Project, revision: Revision, registry: Registry, output: Output
+) -> None:
+    """Replace ``latest`` and ``best`` in a recipe, wherever an option names a run, by the id of that run."""
+    from tlstudio.api import describe
+
+    def able(modality: Modality, task: Task) -> int:
+        return (1 + (task == revision.task)) if modality == revision.modality else 0
+
+    places = [(values.get("backbone"), "start_from")]
+    listed = values.get("methods")
+    for name, options in listed.items() if isinstance(listed, dict) else ():
+        fields = describe(registry.methods[name].Options) if name in registry.methods else ()
+        places += [(options, field.name) for field in fields if field.browse == "run"]
+    for table, option in places:
+        if isinstance(table, dict) and isinstance(named := table.get(option), str) and is_word(named):
+            table[option] = find_run(project, named, output, taking(registry, able)).id
 
 
 def _recipe(path: Path, backbone: str | None, registry: Registry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tlstudio.api import (
+    MODALITIES,
     TASKS,
     DataError,
     DatasetFormat,
@@ -198,10 +199,14 @@ def choose_format(
     refuse_as_source(source)
     ranked, failed = detect_all(known.values(), source)
     if not ranked or ranked[0][0] <= 0:
-        titles = ", ".join(known[key].title for key in sorted(known)) or "none"
+        if source.is_dir() and not any(source.iterdir()):
+            what = f"No data format fits {source}: the folder is empty."
+            raise DataError(what, "Choose a folder or table with data in it.", path=source)
+        kinds = ", ".join(dict.fromkeys(MODALITIES[item.modality].items for item in known.values())) or "nothing"
         raise DataError(
             " ".join([f"No data format fits {source}.", *failed]),
-            f"What can be read: {titles}. The Data page of the help shows an example of each.",
+            f"What can be read: {kinds}. The Data page of the window's help shows an example of each format, "
+            "`tlstudio options format` lists them.",
             path=source,
         )
     fitting = [item for score, item in ranked if score > 0]

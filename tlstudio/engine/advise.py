@@ -296,6 +296,9 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
         on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
     )
     values = {**strategy.recommended(situation), **head.recommended(situation)}
+    if filled["methods"]:  # of what comes beside the run's samples they take so many for each of its batch
+        batch = values.get("batch_size", TrainingOptions().batch_size)
+        values["batch_size"] = max(1, min(batch, situation.num_train))
     if values.get("augmentation", TrainingOptions().augmentation) not in backbone.augmentations(head.requires):
         values["augmentation"] = "none"
     return {name: value for name, value in values.items() if name in TrainingOptions.model_fields}

@@ -84,12 +84,26 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
         try:
             found[f"{section}_options"] = component.Options.model_validate(choice.options)
         except ValidationError as error:
-            problems += problems_of(error, component.Options, f"{section}.")
+            wrong = problems_of(error, component.Options, f"{section}.")
+            problems += [_whose_option(one, section, component, registry) for one in wrong]
     chosen = _own_method(found) + _find_methods(recipe, registry, problems)
     methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return Parts(**found, methods=methods)
+
+
+def _whose_option(problem: Problem, section: str, component: Component, registry: Registry) -> Problem:
+    """Say of an option that is not there which component was asked for it, and which ones of its kind have it."""
+    if not problem.what.endswith("there is no such option."):
+        return problem
+    alike: Mapping[str, Component] = {"head": registry.heads, "strategy": registry.strategies}.get(section, {})
+    name = problem.where.removeprefix(f"{section}.")
+    owners = [other.name for other in alike.values() if name in other.Options.model_fields]
+    remedy = problem.remedy
+    if owners:
+        remedy = f"It is one of {' and '.join(owners[:3])}{' and others' if len(owners) > 3 else ''}. {remedy}"
+    return Problem(problem.where, f"{component.name} has no such option.", remedy.strip())
 
 
 def _own_method(found: Mapping[str, Any]) -> tuple[ChosenMethod, ...]:

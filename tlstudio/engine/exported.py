@@ -47,6 +47,9 @@ def _telling(folder: Path, name: str) -> Iterator[Path]:
     try:
         yield path
     except FileNotFoundError:
+        if (folder / "adapter_config.json").is_file():
+            what = f"{folder} is an adapter without its backbone, for PEFT and no model to predict with."
+            raise RunError(what, "Export the whole model of the run: without --adapter.", path=folder) from None
         raise RunError(f"{folder} is no exported model: it has no {name}.", path=folder) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).replace("\n", " ")

@@ -134,6 +134,10 @@ def misfits_in(values: Mapping[str, Any], revision: Revision, registry: Registry
         recipe = parse_recipe(filled)
         parts = starting_parts(recipe, registry, runs_beside(revision))
         few = learned_from(recipe, revision)
+        if "batch_size" not in values.get("training", {}):  # with a method, the studio takes no more than there are
+            training = recipe.training
+            batch = min(training.batch_size, len(few.indices("train")) or 1)
+            recipe = recipe.model_copy(update={"training": training.model_copy(update={"batch_size": batch})})
     except TLStudioError:
         return {}
     whole = []
@@ -268,7 +272,7 @@ def _against_stream(
     what = f"'{info.dataset}' has {info.count or 'no'} {kind} samples for {one.method.title}, "
     what += f"fewer than a batch of {least}"
     if stream.ratio > 1:
-        what += f" ({stream.ratio:g} for each of {recipe.training.batch_size} samples of the run)"
+        what += f" ({stream.ratio:g} times training.batch_size, which is {recipe.training.batch_size})"
     what += "."
     if stream.dataset:
         what += f" Those that '{revision.dataset}' validates or tests are left out."

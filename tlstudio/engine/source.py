@@ -246,7 +246,7 @@ def find_source(start_from: str, runs_folder: Path) -> Source:
     if folder.name != start_from or (folder / "config.json").is_file():
         return ExportSource(folder.absolute())
     raise RunError(
-        f"There is no run {start_from!r} in this project to start from.",
+        f"There is no run {start_from!r} in this project.",
         did_you_mean(start_from, names, "Newest runs") or "Train one first.",
         path=runs_folder,
         field=FIELD,
