@@ -129,6 +129,15 @@ def series_in(sample: Sample) -> list[str]:
     return [name for name, cell in (sample.values or {}).items() if isinstance(cell, tuple)]
 
 
+def how_to_name(missing: Iterable[str], sample: Sample) -> str:
+    """Say how columns that a sample lacks are to be called; some may be there in other letters."""
+    there = {name.strip().casefold(): name for name in sample.values or {}}
+    also = {name: there[name.strip().casefold()] for name in missing if name.strip().casefold() in there}
+    told = ", ".join(f'"{other}" must be "{name}"' for name, other in also.items())
+    how = "Name the columns as in the data that the model was trained on"
+    return f"{how}: {told}." if told else f"{how}."
+
+
 def fit_table(samples: Iterable[Sample], *, max_categories: int) -> TableFacts:
     """Look through the training rows.
 

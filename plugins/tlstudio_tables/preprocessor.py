@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tlstudio.api import DataError, Preprocessor, Sample
-from tlstudio_tables.facts import TableFacts, number_of, series_in, word_of
+from tlstudio_tables.facts import TableFacts, how_to_name, number_of, series_in, word_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class TablePreprocessor(Preprocessor):
             what = f"a series in the column {series[0]!r}" if series else f"the columns {_listed(list(sample.values))}"
             raise DataError(
                 f"{where} lacks {_listed(missing)}, which the model takes; it has {what}.",
-                "Name the columns as in the data that the model was trained on.",
+                how_to_name(missing, sample),
             )
         numbers = []
         for column in self.facts.numbers:
@@ -79,6 +79,28 @@ class TablePreprocessor(Preprocessor):
         """Name the columns of a sample that are left aside."""
         extra = [name for name in sample.values or {} if name not in self.facts.columns]
         return f"The model does not know {_listed(extra)}: what is there does not count." if extra else ""
+
+    def takes(self, sample: Sample) -> bool:
+        """Whether it is a row with single values, of whatever columns: which of them lack is told of each."""
+        return sample.values is not None and not series_in(sample)
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether all columns that the network knows are empty."""
+        cells = [(sample.values or {}).get(name) for name in self.facts.columns]
+        return all(cell in (None, "") or cell != cell for cell in cells)  # NaN is not itself
+
+    def notes(self, samples: Sequence[Sample]) -> list[str]:
+        """Name besides the categories that were not among the training rows."""
+        told = super().notes(samples)
+        for known, column in zip(self._index, self.facts.words, strict=True):
+            cells = (word_of((sample.values or {}).get(column.name)) for sample in samples)
+            if new := [word for word in cells if word and word not in known]:
+                who = "1 row has" if len(new) == 1 else f"{len(new):,} rows have"
+                values = _listed([word[:40] for word in dict.fromkeys(new)])
+                told.append(
+                    f'In "{column.name}", {who} what the model has not learned of: {values}. It counts as unknown.'
+                )
+        return told
 
     def describe(self) -> dict[str, Any]:
         """Give the columns; scales and categories lie beside the model."""

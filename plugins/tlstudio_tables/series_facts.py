@@ -13,7 +13,7 @@ import numpy as np
 
 from tlstudio.api import SCALE, DataError, Preprocessor, Sample, WeightsError
 from tlstudio.api.files import read_text
-from tlstudio_tables.facts import series_in
+from tlstudio_tables.facts import how_to_name, series_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,7 +155,7 @@ class SeriesPreprocessor(Preprocessor):
                 found = ", ".join(f'"{name}"' for name in series_in(sample)[:6]) or "none"
                 raise DataError(
                     f'{where} has no series "{channel.name}", which the model takes; it has {found}.',
-                    "Name the columns as in the data that the model was trained on.",
+                    how_to_name([channel.name], sample),
                 )
             if len(values) < facts.shortest:
                 counted = "1 row" if len(values) == 1 else f"{len(values):,} rows"
@@ -178,6 +178,11 @@ class SeriesPreprocessor(Preprocessor):
     def takes(self, sample: Sample) -> bool:
         """Whether it is a series, of whatever length."""
         return bool(series_in(sample))
+
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether nothing is known of the first channel where the network looks; one that lacks is told as such."""
+        values = series_of(sample, self.facts.channels[0].name)[-self.facts.length :]
+        return bool(len(values)) and not np.isfinite(values).any()
 
     @property
     def forecast_name(self) -> str:

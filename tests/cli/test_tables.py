@@ -76,11 +76,18 @@ def test_a_table_is_learned_exported_and_predicted_the_same_by_run_and_export(
     model = tmp_path / "model"
     assert tlstudio("export", project, "latest", model).code == 0
     new = tmp_path / "new.csv"
-    new.write_text("remark,joined,town,age,noise\nhi,2023-04-01,Berlin,80,0.5\nho,,Atlantis,,0.1\n", encoding="utf-8")
+    new.write_text(
+        "remark,joined,town,age,noise,outcome\nhi,2023-04-01,Berlin,80,0.5,low\nho,,Atlantis,,0.1,\nno,,,,,low\n"
+    )
     for source, output in ((model, "a.csv"), (project, "b.csv")):
         predicted = tlstudio("predict", source, new, "--output", tmp_path / output)
         assert predicted.code == 0, predicted.err
-        assert 'does not know "remark"' in predicted.err
+        assert 'does not know "remark":' in predicted.err
+        assert '"outcome" is what the model predicts: what is there is not looked at.' in predicted.err
+        assert '1 row has what the model has not learned of: "Atlantis".' in predicted.err
+        assert (
+            "1 item was not predicted:\n  new.csv, row 4: It is empty in all that the model looks at." in predicted.err
+        )
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
     first, second = table_of(tmp_path / "a.csv")
     assert first["prediction"] == "high"

@@ -88,6 +88,25 @@ def test_a_file_too_short_for_the_window_is_read_as_a_series_and_told_what_it_la
     assert preprocess.remark(sample) == 'The model does not know "temp": what is there does not count.'
 
 
+def test_a_series_of_which_nothing_is_known_where_the_network_looks_is_empty() -> None:
+    preprocess = SeriesPreprocessor(fit_series(windows(a=[0.0, 1.0, 2.0])), window_scaling=True)
+    assert preprocess.is_empty(windows(a=[5.0, math.nan, math.nan, math.nan])[0])
+    assert not preprocess.is_empty(windows(a=[math.nan, math.nan, 5.0, math.nan])[0])
+    assert not preprocess.is_empty(windows(b=[1.0])[0]), "that it lacks is told otherwise"
+
+
+def test_a_table_without_numbers_is_read_as_rows_so_that_the_column_it_lacks_is_named(
+    tmp_path: Path, registry: Registry
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("area,city\n100,Oslo\nbig,Atlantis\n")
+    preprocess = SeriesPreprocessor(fit_series(windows(sales=[1.0, 2.0])), window_scaling=True)
+    found = samples_in(path, registry.formats.values(), "table", takes=preprocess.takes, task="forecasting")
+    assert isinstance(found[0], Sample)
+    with pytest.raises(DataError, match='has no series "sales", which the model takes'):
+        preprocess(found[0])
+
+
 def test_series_of_any_length_are_read_where_those_of_training_differ() -> None:
     preprocess = SeriesPreprocessor(
         fit_series([*windows(a=[0.0, 1.0, 2.0, 3.0]), *windows(a=[0.0, 1.0, 2.0])]), window_scaling=False

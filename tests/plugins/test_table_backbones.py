@@ -189,6 +189,18 @@ def test_new_values_are_unknown_missing_ones_missing_and_new_columns_are_left_as
     assert not preprocess.remark(Sample("1", values={"age": 1.0}))
 
 
+def test_words_that_were_not_learned_are_told_with_their_number_and_rows_without_anything_are_empty() -> None:
+    preprocess = TablePreprocessor(fit_table(PEOPLE, max_categories=10))
+    row = {name: cell for name, cell in (PEOPLE[0].values or {}).items() if name in preprocess.facts.columns}
+    new = [Sample(str(n), values={**row, "town": town}) for n, town in enumerate(("Rome", "Bonn", "Rome", None))]
+    (note,) = preprocess.notes([Sample("1", values=row), *new])
+    assert note == 'In "town", 3 rows have what the model has not learned of: "Rome", "Bonn". It counts as unknown.'
+    assert not preprocess.notes([Sample("1", values=row)])
+    nothing = {"age": None, "town": None, "joined": None, "code": math.nan, "colour": "red"}
+    assert preprocess.is_empty(Sample("1", values=nothing))
+    assert not preprocess.is_empty(Sample("1", values={**nothing, "town": "Rome"}))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -210,6 +222,8 @@ def test_a_column_that_lacks_is_named() -> None:
     preprocess = TablePreprocessor(fit_table(PEOPLE, max_categories=10))
     with pytest.raises(DataError, match=r'row 7 lacks "joined", "town", "code", which the model takes; it has .*"age"'):
         preprocess(Sample("1", values={"age": 1.0}, source="row 7"))
+    with pytest.raises(DataError, match=r'trained on: "Town" must be "town"\.'):
+        preprocess(Sample("1", values={"Town": "Rome"}))
 
 
 def test_backbones_for_rows_and_for_series_refuse_each_others_data(registry: Registry, tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ class Preprocessor(ABC):
         """Say in a sentence what of a sample is left aside or changed: columns that the model does not know, say."""
         return ""
 
+    def is_empty(self, sample: Sample) -> bool:
+        """Whether a sample holds nothing that is looked at: it cannot be predicted. Cheap; never raises."""
+        return False
+
+    def notes(self, samples: Sequence[Sample]) -> list[str]:
+        """Say what of samples of one source, which are to be predicted, is left aside, changed or not known."""
+        remark = self.remark(samples[0]) if samples else ""
+        return [remark] if remark else []
+
     def describe(self) -> dict[str, Any]:
         """Everything needed to do the same elsewhere, as plain JSON values; written into exports."""
         return {}

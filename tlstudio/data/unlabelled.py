@@ -48,7 +48,10 @@ def samples_in(
     """
     readers = readers_of(source, formats, modality, columns, task)
     if len(readers) > 1:
-        readers = [reader for reader in readers if _gives(takes, source, *reader, usual)] or readers
+        fitting = [reader for reader in readers if _gives(takes, source, *reader, usual)]
+        # Where none does, what can be read at all has the better reason to be told.
+        fitting = fitting or [reader for reader in readers if _gives(lambda _: True, source, *reader, usual)]
+        readers = fitting or readers
     return [_plain(item) for item in _read(source, *readers[0], usual)]
 
 

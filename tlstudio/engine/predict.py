@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ import torch
 
 from tlstudio.api import (
     TASKS,
+    Cell,
     DataError,
     LabelKind,
     Mask,
@@ -174,12 +175,15 @@ class Predictor:
     def notes(self, samples: Iterable[Sample | Rejected]) -> tuple[str, ...]:
         """Say what was noticed where samples were read, and what of them it leaves aside.
 
-        Columns are looked at in the first of them alone: those of one source have the same.
+        Samples of one source have the same columns.
         """
         readable = [item for item in samples if isinstance(item, Sample)]
         notes = [note for sample in readable for note in sample.notes]
-        remark = self._preprocessor.remark(readable[0]) if readable else ""
-        return (*notes, *([remark] if remark else []))
+        label = self.columns.get("label_column", "")
+        if any(label in (sample.values or {}) for sample in readable[:1]):
+            notes.append(f'"{label}" is what the model predicts: what is there is not looked at.')
+            readable = [replace(sample, values=_without(sample.values, label)) for sample in readable]
+        return (*notes, *self._preprocessor.notes(readable))
 
     def outputs(self, samples: list[Sample]) -> torch.Tensor:
         """Compute raw outputs, ``[len(samples), ...]`` on the CPU.
@@ -203,7 +207,13 @@ class Predictor:
             raise DataError(
                 f"{sample.source or sample.id} has a second text, and this model takes one.", "Leave it out."
             )
-        return self._preprocessor(sample)
+        prepared = self._preprocessor(sample)
+        if self._preprocessor.is_empty(sample):
+            raise DataError(
+                f"{sample.source or sample.id} is empty in all that the model looks at.",
+                "Fill in what is known, or leave it out.",
+            )
+        return prepared
 
     def predict(
         self, samples: Iterable[Sample], *, batch_size: int = 32
@@ -239,6 +249,10 @@ class Predictor:
         with torch.inference_mode():
             output: torch.Tensor = self._model({name: t.to(self._device) for name, t in inputs.items()})
         return output.float().cpu()
+
+
+def _without(values: Mapping[str, Cell] | None, column: str) -> dict[str, Cell]:
+    return {name: cell for name, cell in (values or {}).items() if name != column}
 
 
 def check_labels(model: TransferModel, title: str) -> None:
