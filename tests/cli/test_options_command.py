@@ -53,6 +53,11 @@ def test_sections_libraries_and_recipes_have_options_too(tlstudio: Tlstudio, nam
     assert words in tlstudio("options", name).out
 
 
+def test_options_of_a_format_are_said_to_follow_the_data(tlstudio: Tlstudio) -> None:
+    assert "48 if left out and the data suggest nothing else" in tlstudio("options", "series").out
+    assert "suggest nothing else" not in tlstudio("options", "mixup").out
+
+
 def test_a_name_that_is_nearly_right_is_told(tlstudio: Tlstudio) -> None:
     for name, words in (("fixmtch", "Did you mean fixmatch?"), ("qqqq", "tlstudio options lists all names")):
         missed = tlstudio("options", name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlstudio.api import Box, Prediction, Sample
+from tlstudio.api import Box, Prediction, Sample, label_text
 from tlstudio.cli.output import Output, StatusLine, counted, cut, display_width, duration, pad, plain, print_json, size
 from tlstudio.cli.prediction import _show_boxes
 from tlstudio.cli.progress import pace
@@ -124,3 +124,15 @@ def test_things_that_were_found_are_told_with_score_and_place(capsys: pytest.Cap
 
 def test_a_slow_training_tells_its_pace_too() -> None:
     assert [pace(each) for each in (0.42, 3.0, 37.2)] == ["0.42/s", "3/s", "37/s"]
+
+
+def test_large_numbers_are_written_whole_and_small_ones_with_four_digits() -> None:
+    assert [label_text(number) for number in (335412.7, -9999.6, 999.96, 1.23456, 1e-7, 1e20)] == [
+        "335413",
+        "-10000",
+        "1000",
+        "1.235",
+        "1e-07",
+        "1e+20",
+    ]
+    assert label_text((1.5, 25000.2)) == "1.5, 25000"

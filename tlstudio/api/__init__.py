@@ -28,6 +28,7 @@ from tlstudio.api.data import (
     label_names,
     label_text,
     label_values,
+    number_text,
 )
 from tlstudio.api.errors import (
     DataError,
@@ -114,6 +115,7 @@ __all__ = [
     "label_text",
     "label_values",
     "module_backbone",
+    "number_text",
     "option",
     "options_as",
     "problems_of",

@@ -316,10 +316,15 @@ def label_text(label: Label) -> str:
         return ", ".join(label.names) or "none"
     if isinstance(label, tuple):
         if label and isinstance(label[0], float):
-            return ", ".join(f"{part:.4g}" for part in label)
+            return ", ".join(number_text(part) for part in label if isinstance(part, float))
         counts = Counter(part if isinstance(part, str) else part.name for part in label if not isinstance(part, float))
         return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items()) or "none"
-    return f"{label:.4g}" if isinstance(label, float) else str(label)
+    return number_text(label) if isinstance(label, float) else str(label)
+
+
+def number_text(number: float, digits: int = 4) -> str:
+    """Write a number for people: so many digits, and large ones whole instead of with an exponent."""
+    return f"{number:.0f}" if 10 ** (digits - 1) <= abs(number) < 1e15 else f"{number:.{digits}g}"
 
 
 def label_values(label: Label) -> Any:  # noqa: ANN401  whatever JSON can hold

@@ -185,6 +185,8 @@ def _show(output: Output, one: Mapping[str, Any]) -> None:
         output.say("It has no options.")
     for option in one["options"]:
         default = "required" if option["required"] else f"{_value(option['default'])} if left out"
+        if one.get("section") == "format":
+            default += " and the data suggest nothing else"
         output.say(f"-o {option['option']}=VALUE", bold=True)
         _paragraph(output, f"{option['allowed']}; {default}", indent=4)
         _paragraph(output, f"{option['title']}: {option['help']}", indent=4)

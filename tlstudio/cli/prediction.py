@@ -317,6 +317,7 @@ def _show_boxes(output: Output, done: Sequence[tuple[Sample, Prediction]]) -> No
 
 def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[Sample, Prediction]]) -> None:
     """Print each value that is forecast in a line of its own, with its time."""
+    from tlstudio.api import number_text
     from tlstudio.engine.times import last_and_next
 
     size = predictor.target.size
@@ -325,7 +326,9 @@ def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[S
         values = prediction.value if isinstance(prediction.value, tuple) else ()
         times = last_and_next(sample.times, size)[1] or [""] * size
         told = zip(times, values, strict=True)
-        rows += [[cut(sample.id, 60), f"+{step}", time, f"{value:.5g}"] for step, (time, value) in enumerate(told, 1)]
+        rows += [
+            [cut(sample.id, 60), f"+{step}", time, number_text(value, 5)] for step, (time, value) in enumerate(told, 1)
+        ]
     if rows:
         output.table(["item", "step", "time", predictor.forecast_name], rows, left=3)
 
