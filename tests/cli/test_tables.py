@@ -198,7 +198,8 @@ def test_series_with_labels_are_told_apart_from_ts_files(tlstudio: Tlstudio, pro
 def test_a_backbone_for_rows_is_not_tried_on_series(tlstudio: Tlstudio, project: Path, tmp_path: Path) -> None:
     source = tmp_path / "x.csv"
     source.write_text("t,x\n" + "\n".join(f"{n},{math.sin(n)}" for n in range(200)), encoding="utf-8")
-    imported(tlstudio, project, source, "--format", "series", "-o", "length=10", "-o", "horizon=2")
+    told = imported(tlstudio, project, source, "--format", "series", "-o", "length=10", "-o", "horizon=2")
+    assert "Imported 167 windows as x" in told.out
     refused = tlstudio("train", project, "--backbone", "ft_transformer")
     assert refused.code != 0
     assert 'FT-Transformer takes one value a column, and "x" holds a series.' in refused.err

@@ -125,6 +125,14 @@ MODALITIES: dict[Modality, ModalityInfo] = {
 }
 
 
+_WINDOWS = ModalityInfo("window", "windows", "table")
+
+
+def item_words(modality: Modality, task: Task) -> ModalityInfo:
+    """What the items of a data set are called: those that are forecast from are windows, of several rows each."""
+    return _WINDOWS if task == "forecasting" else MODALITIES[modality]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
     """What is known of a task.

@@ -208,11 +208,11 @@ def _short(text: str, width: int = 60) -> str:
 
 
 def _show_report(output: Output, report: ImportReport, notes: Sequence[str], project: Path) -> None:
-    from tlstudio.api import MODALITIES, SPLITS
+    from tlstudio.api import SPLITS, item_words
 
     revision = report.revision
     splits = {split: len(revision.indices(split)) for split in SPLITS}
-    known = MODALITIES[revision.modality]
+    known = item_words(revision.modality, revision.task)
     kind = counted(len(revision), known.item, known.items)
     if report.unchanged:
         output.say(f"The {kind} are those of {revision.dataset}, revision {revision.id}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlstudio.api import MODALITIES, Preprocessor, Sample
+from tlstudio.api import Preprocessor, Sample, item_words
 from tlstudio.api.nn import TargetEncoder
 from tlstudio.data.revision import Revision
 from tlstudio.engine.events import Note
@@ -38,7 +38,7 @@ def notes_on_data(
         remarks.add(sample, preprocessor.remark(sample))
         misfits.add(sample, encoder.misfit(sample, preprocessor))
     of_them = f"of the {'' if len(looked_at) == len(indices) else 'first '}{len(looked_at):,}"
-    of_them = f"{of_them} {MODALITIES[revision.modality].items} in train"
+    of_them = f"{of_them} {item_words(revision.modality, revision.task).items} in train"
     if cut:
         taken = f"{preprocessor.limit} that the model takes"
         yield Note(f"{cut:,} {of_them} are longer than the {taken}: what comes after is left out.", "warning")

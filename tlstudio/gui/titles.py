@@ -7,7 +7,7 @@ from datetime import datetime
 
 from PySide6.QtCore import QCoreApplication
 
-from tlstudio.api import MODALITIES, BackboneFamily, Component, Modality
+from tlstudio.api import MODALITIES, BackboneFamily, Component, Modality, Task, item_words
 from tlstudio.plugins import Registry
 from tlstudio.plugins.joined import PLUS
 
@@ -17,9 +17,10 @@ def item_word(modality: Modality) -> str:
     return QCoreApplication.translate("Modality", MODALITIES[modality].item)
 
 
-def items_word(modality: Modality) -> str:
-    """What several samples are called: ``"images"``."""
-    return QCoreApplication.translate("Modality", MODALITIES[modality].items)
+def items_word(modality: Modality, task: Task | None = None) -> str:
+    """What several samples are called: ``"images"``; for a task, as in data that are for it."""
+    known = MODALITIES[modality] if task is None else item_words(modality, task)
+    return QCoreApplication.translate("Modality", known.items)
 
 
 def component_title(registry: Registry, kind: str, name: str) -> str:

@@ -255,7 +255,7 @@ class ProjectOverview(QWidget):
         else:
             icon = IconLabel(self._state, MODALITIES[facts.modality].icon if facts.modality else "data", "second", 18)
             count = QLocale().toString(facts.count)
-            parts = [f"{count} {items_word(facts.modality)}" if facts.modality else count]
+            parts = [f"{count} {items_word(facts.modality, facts.task)}" if facts.modality else count]
             if facts.classes > 1:
                 parts.append(self.tr("{0} classes").format(facts.classes))
             else:

@@ -306,7 +306,8 @@ class LiveView(QWidget):
             steps = self.tr("step {0} of {1}").format(f"{step.step:,}", f"{total:,}") if step else ""
             self.epoch_card.show_figure(f"{story.epoch_now} / {started.epochs}", steps)
         if step is not None:
-            items = items_word(self._revision.modality) if self._revision is not None else self.tr("items")
+            data = self._revision
+            items = self.tr("items") if data is None else items_word(data.modality, data.task)
             text = self.tr("{0} a second").format(items)
             self.speed_card.show_figure(number_of_items(step.samples_per_second), text)
             left = "—" if step.seconds_left is None else duration_text(step.seconds_left)
