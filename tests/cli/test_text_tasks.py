@@ -171,8 +171,9 @@ def test_questions_are_answered_from_a_squad_file_to_a_table(
     for more in ((), ("--output", tmp_path / "none.csv")):
         refused = tlstudio("predict", tmp_path / "model", alone, *more)
         assert refused.code == 2
-        assert refused.err.count("It has no question") == 1
-        assert "alone.csv, row 2, row 3: It has no question" in refused.err
+        assert "None of the 2 items of" in refused.err
+        assert refused.err.count("Each has no question") == 1
+        assert "alone.csv, row 2, row 3: Each has no question" in refused.err
     assert not (tmp_path / "none.csv").exists()
     table = tmp_path / "new.csv"
     table.write_text(f"text,question\n{text},who ?\n{text},where ?\n", encoding="utf-8")

@@ -29,7 +29,7 @@ def test_a_reason_that_many_share_is_told_once_with_the_first_of_them() -> None:
     rejected = [Rejected(f"a.csv, row {number}", "It is empty.", "Fill it.") for number in range(2, 1002)]
     rejected.insert(0, Rejected("a.csv, row 1", "It is odd."))
     first, second = map(str, causes_of(rejected))
-    assert first == "a.csv, row 2, row 3, row 4 and 997 more: It is empty. Fill it."
+    assert first == "a.csv, row 2, row 3, row 4 and 997 more: Each is empty. Fill it."
     assert second == "a.csv, row 1: It is odd."
     told = str(none_left(rejected, Path("a.csv"), "predicted"))
     assert told.splitlines() == ["None of the 1,001 items of a.csv can be predicted.", f"  {first}", f"  {second}"]

@@ -76,7 +76,7 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
         output.hint(f"Models: {predictor.title}")
         if csv is not None:
             return to_csv(output, predictor, registry, source, csv, {})
-        return to_screen(output, predictor, predictor.samples_in(source, registry))
+        return to_screen(output, predictor, predictor.samples_in(source, registry), source)
 
 
 def _show(output: Output, report: EnsembleReport, split: str) -> None:

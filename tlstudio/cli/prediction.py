@@ -104,7 +104,7 @@ def predict(
             samples = [Sample(id="text", text=text, pair=pair, source="--text")]
         for note in predictor.notes(samples):
             output.hint(f"Note: {note}")
-        return to_screen(output, predictor, samples)
+        return to_screen(output, predictor, samples, source)
 
 
 def _check_source(
@@ -266,9 +266,12 @@ def to_csv(
     return CANCELLED if report.cancelled else 0
 
 
-def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejected]) -> int:
-    """Predict samples and print what came out; returns the exit code."""
+def to_screen(
+    output: Output, predictor: Predictor, samples: list[Sample | Rejected], source: Path | None = None
+) -> int:
+    """Predict samples of a source, or those of a command line, and print what came out; returns the exit code."""
     from tlstudio.api import TASKS, Rejected
+    from tlstudio.data.rejections import none_left
     from tlstudio.engine.answers import words
 
     rejected = [item for item in samples if isinstance(item, Rejected)]
@@ -284,6 +287,8 @@ def to_screen(output: Output, predictor: Predictor, samples: list[Sample | Rejec
                 done.append((sample, prediction))
     finally:
         status.clear()
+    if rejected and not done and source is not None and not output.as_json:
+        raise none_left(rejected, source, "predicted")
     if predictor.target.size:
         _show_forecasts(output, predictor, done)
     elif TASKS[predictor.target.task].label == "boxes":

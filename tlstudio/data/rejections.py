@@ -44,8 +44,13 @@ def causes_of(rejected: Iterable[Rejected]) -> list[Cause]:
     found: dict[tuple[str, str], list[str]] = {}
     for item in rejected:
         found.setdefault((item.reason, item.remedy), []).append(item.source)
-    causes = [Cause(*why, tuple(sources)) for why, sources in found.items()]
+    causes = [Cause(_of(sources, reason), remedy, tuple(sources)) for (reason, remedy), sources in found.items()]
     return sorted(causes, key=lambda cause: -len(cause.sources))
+
+
+def _of(sources: Sequence[str], reason: str) -> str:
+    """Say a reason that is told of one item of several."""
+    return f"Each {reason[3:]}" if len(sources) > 1 and reason.startswith("It ") else reason
 
 
 def none_left(rejected: Sequence[Rejected], source: Path, what: str) -> ProblemsError:
