@@ -328,7 +328,8 @@ def _show_forecasts(output: Output, predictor: Predictor, done: Sequence[tuple[S
     size = predictor.target.size
     rows: list[list[object]] = []
     for sample, prediction in done:
-        values = prediction.value if isinstance(prediction.value, tuple) else ()
+        found = prediction.value if isinstance(prediction.value, tuple) else ()
+        values = [value for value in found if isinstance(value, float)]
         times = last_and_next(sample.times, size)[1] or [""] * size
         told = zip(times, values, strict=True)
         rows += [
