@@ -256,6 +256,14 @@ def test_a_method_that_misses_its_teacher_leaves_the_other_choices_shown_and_lea
     assert page.ready.problems[0].startswith(told)
     said = page.setup.foot.sentence.text()
     assert said.startswith("Teacher: a value is required.")
+    page.setup.foot.show_help("What this is.")
+    assert page.setup.foot.sentence.text() == said, "help does not hide what is wrong"
     teacher = page.setup.forms.forms["methods.distillation"].rows["teacher"]
     qtbot.waitUntil(lambda: not teacher.problem.visibleRegion().isEmpty(), timeout=LONG)
     assert not teacher.editor.visibleRegion().isEmpty(), "it was scrolled into sight"
+    page.draft.set_options("methods.distillation", {"teacher": trained_state.queue.runs()[0].id})
+    wait_for_check(page, trained_state, qtbot)
+    flight = page.draft.result.preflight
+    assert flight is not None
+    assert page.ready._time.figure in flight.sentence, "the card and the sentence say the same time"
+    assert any(note.startswith("Beside Learn from another run (distillation), kept") for note in page.ready.problems)

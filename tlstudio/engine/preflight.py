@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tlstudio.api import MODALITIES, SPLITS, Problem, TLStudioError, WeightsInfo
+from tlstudio.api import SPLITS, Problem, TLStudioError, WeightsInfo, item_words
 from tlstudio.api.nn import ParamGroup, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
@@ -151,7 +151,7 @@ def preflight(
         notes += parts.backbone.notes
     learns = f"Trains {amount(trainable)} of {amount(total)} parameters" if groups else "Fits the head"
     sentence = (
-        f"{started}{learns} on {len(revision.indices('train')):,} {MODALITIES[revision.modality].items}"
+        f"{started}{learns} on {len(revision.indices('train')):,} {item_words(revision.modality, revision.task).items}"
         f"{f', {duration(seconds)}' if seconds is not None else ''} on this {'GPU' if device != 'cpu' else 'CPU'}. "
         "Needs no network."
     )
@@ -160,6 +160,9 @@ def preflight(
             f"It needs about {gigabytes(memory.total)} of memory, and {gigabytes(free)} are free now: choose a smaller "
             "batch size with accumulation, 'recompute', or a strategy that trains less."
         )
+    anew = [one.method.title for one in parts.methods if one.needs_backbone]
+    if anew and not cached and parts.strategy.caches_features(parts.strategy_options):
+        notes.append(f"Beside {' and '.join(anew)}, kept features cannot be used: each epoch computes them anew.")
     if cached and options.augmentation != "none":
         notes.append("Augmentation has no effect where the features are kept.")
     if cached:

@@ -38,7 +38,7 @@ class OptionRow(QObject):
 
     Signals:
         changed(): The user has changed or reset the value.
-        entered(str): The field got the focus or the pointer; carries its help.
+        entered(str): The field got the focus or the pointer, and carries its help; ``""``: the pointer has left it.
     """
 
     changed = Signal()
@@ -280,6 +280,8 @@ class OptionRow(QObject):
         kind = event.type()
         if kind in (QEvent.Type.FocusIn, QEvent.Type.Enter):
             self.entered.emit(self._hint())
+        elif kind == QEvent.Type.Leave and not self.editor.hasFocus():
+            self.entered.emit("")
         elif kind == QEvent.Type.Wheel and isinstance(watched, QComboBox) and not watched.hasFocus():
             event.ignore()
             return True

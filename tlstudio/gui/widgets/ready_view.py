@@ -14,7 +14,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import items_word
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
-from tlstudio.gui.widgets.figures import count_text, duration_text, size_text
+from tlstudio.gui.widgets.figures import count_text, size_text
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.model_picture import ModelPicture
@@ -166,7 +166,7 @@ class ReadyView(QScrollArea):
             unit = self.tr("of {0} in all").format(count_text(flight.total))
             self._learns.show_figure(count_text(flight.trainable), unit if flight.total else "")
             device = self.tr("on this machine")
-            time = "—" if flight.seconds is None else duration_text(flight.seconds)
+            time = "—" if flight.seconds is None else _time_words(flight.seconds)
             self._time.show_figure(time, device if flight.seconds is not None else self.tr("not known yet"))
             if flight.memory is None:
                 self._memory.show_figure("—", self.tr("not known yet"))
@@ -224,7 +224,7 @@ class ReadyView(QScrollArea):
             self._data.show_figure("—")
             return
         sizes = {split: len(revision.indices(split)) for split in SPLITS}
-        unit = items_word(revision.modality)
+        unit = items_word(revision.modality, revision.task)
         rest = self.tr("{0}, {1} to check").format(unit, f"{sizes['validation'] + sizes['test']:,}")
         self._data.show_figure(f"{sizes['train']:,}", rest)
         self._show_examples(revision)
@@ -255,6 +255,13 @@ class ReadyView(QScrollArea):
     def _open_item(self, sample_id: str) -> None:
         if self._revision is not None:
             self._state.show_items.emit(self._revision, [sample_id], self.tr("Training items"))
+
+
+def _time_words(seconds: float) -> str:
+    """An estimate in the words of the sentence below it."""
+    from tlstudio.engine.preflight import duration  # which brings torch, that an estimate has needed already
+
+    return duration(seconds)
 
 
 def _memory_words(need: MemoryNeed) -> str:

@@ -41,6 +41,7 @@ class TrainFoot(QWidget):
         layout.addWidget(self.sentence)
         layout.addWidget(self._buttons)
         self._sentence_text = ""
+        self._fault = False
         self._help_timer = QTimer(self)
         self._help_timer.setSingleShot(True)
         self._help_timer.setInterval(_HELP_MS)
@@ -79,9 +80,9 @@ class TrainFoot(QWidget):
         )
         return _row((self.pause_button, 0), (self.stop_button, 1), (self.cancel_button, 0))
 
-    def set_sentence(self, text: str) -> None:
-        """Say what will happen."""
-        self._sentence_text = text
+    def set_sentence(self, text: str, *, fault: bool = False) -> None:
+        """Say what will happen, or what is wrong: nothing else takes the place of that."""
+        self._sentence_text, self._fault = text, fault
         self._help_timer.stop()
         self._show_sentence()
 
@@ -92,10 +93,13 @@ class TrainFoot(QWidget):
 
     @Slot(str)
     def show_help(self, text: str) -> None:
-        """Explain a field for a while; the sentence then comes back."""
-        if text:
+        """Explain a field for a while; the sentence then comes back, at once where the text is empty."""
+        if text and not self._fault:
             self.sentence.setText(text)
             self._help_timer.start()
+        else:
+            self._help_timer.stop()
+            self._show_sentence()
 
     @property
     def running(self) -> bool:

@@ -299,7 +299,8 @@ class TrainSetup(QWidget):
             self.foot.set_sentence(
                 (f"{row.field.title}: {sentence}" if row is not None else sentence)
                 if count == 1
-                else self.tr("{0} things must be mended first; they are listed on the right.").format(count)
+                else self.tr("{0} things must be mended first; they are listed on the right.").format(count),
+                fault=True,
             )
         else:
             self.foot.set_sentence(checked.preflight.sentence if checked.preflight else self._unmeasured())
