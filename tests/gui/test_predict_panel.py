@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,24 @@ def test_adapters_on_one_backbone_are_switched_and_compared_on_the_item_that_is_
         page._ask_other(newer)
     wait_for_jobs(state, qtbot)
     assert "damaged" in page.one.answer_card.other.text()
+
+
+def test_models_are_listed_with_their_data_task_and_metric_and_change_places_with_what_they_are_compared_with(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    model, card = page.model, page.one.answer_card
+    assert re.search(r"· \d{3} .+ · shapes · Classification · Macro F1 [01]\.\d{3}$", model.box.itemText(0))
+    view = model.box.view()
+    assert view.minimumWidth() > view.sizeHintForColumn(0), "whole lines are shown"
+    first, second = (model.box.itemData(row)[1] for row in range(2))
+    model.other.setCurrentIndex(model.other.findData(second))
+    page.one.take_file(next(pictures.glob("circle/*.png")))
+    qtbot.waitUntil(lambda: card.legend.isVisible(), timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert card.legend.text == f"Chosen model, {run_title(second, state.registry)}"
+    page.use_run(second)
+    wait_for_jobs(state, qtbot)
+    assert model.other_run == first
+    model.other.setCurrentIndex(0)
+    model.other.activated.emit(0)
+    assert not card.legend.isVisible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from tlstudio.api import TASKS, LabelKind, Prediction, Rejected, Sample, TargetInfo, label_names
@@ -12,6 +13,7 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import label_words, percent
+from tlstudio.gui.widgets.legend import Legend, LegendEntry
 from tlstudio.gui.widgets.picture import is_ground
 from tlstudio.gui.widgets.sample_view import Case, SampleView
 from tlstudio.gui.widgets.texts import text_label
@@ -42,7 +44,13 @@ class PredictAnswer(Card):
         self.column.addWidget(self.sure)
         self.column.addWidget(self.other)
         self.column.addSpacing(6)
+        self.legend = Legend("predict_legend")
+        self.legend.hide()
+        self.column.addWidget(self.legend)
         self.column.addWidget(self._below, 1)
+        self._state = state
+        self._asked = ""
+        state.theme_changed.connect(self._show_legend)
 
     @property
     def answer(self) -> str:
@@ -110,6 +118,17 @@ class PredictAnswer(Card):
         self.say_other(title, told if sure is None else self.tr("{0}, {1} sure").format(told, percent(sure)))
         scores = dict(answer.scores)
         self.bars.show_bars([replace(bar, other=scores.get(bar.name)) for bar in self.bars.bars])
+        self._asked = title if scores and self.bars.bars else ""
+        self._show_legend()
+
+    @Slot()
+    def _show_legend(self) -> None:
+        """Say which of two bars is whose, where there are two."""
+        theme = self._state.theme
+        self.legend.set_theme(theme)
+        entries = (LegendEntry(self.tr("Chosen model"), theme.accent), LegendEntry(self._asked, theme.second))
+        self.legend.show_entries(entries)
+        self.legend.setVisible(bool(self._asked))
 
     def say_other(self, title: str, sentence: str) -> None:
         """Say something of the run that is asked beside it, such as why it cannot answer."""
@@ -120,6 +139,8 @@ class PredictAnswer(Card):
     def clear_other(self) -> None:
         """Forget what another run said."""
         self.other.hide()
+        self._asked = ""
+        self._show_legend()
         self.bars.show_bars([replace(bar, other=None) for bar in self.bars.bars])
 
     def _show_seen(self, sample: Sample, prediction: Prediction, kind: LabelKind) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
+from tlstudio.api import TASKS
 from tlstudio.gui.run_reading import snapshot_count
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title
@@ -46,6 +47,7 @@ class PredictModel(Card):
         super().__init__("predict_model_card", parent, margins=(15, 10, 15, 12), spacing=6)
         self._state = state
         self._runs: Sequence[RunSummary] = ()
+        self._asked: RunSummary | None = None  # the run that was chosen last
         self.box = _make_box("predict_model", self.tr("Model"))
         self.box.activated.connect(lambda row: self.chosen.emit(self.box.itemData(row)))
         self.facts = text_label("", "second", "predict_facts", wrap=True)
@@ -70,8 +72,9 @@ class PredictModel(Card):
         for run in runs:
             self._add(self.box, run, ("run", run.id))
             if project is not None and (count := snapshot_count(project.runs_folder / run.id)) > 1:
-                title = self.tr("{0} · its {1} snapshots together")
-                self.box.addItem(title.format(run_title(run.id, self._state.registry), count), ("snapshots", run.id))
+                together = self.tr("its {0} snapshots together").format(count)
+                named = f"{run_title(run.id, self._state.registry)} · {together} · {run.dataset}"
+                self.box.addItem(named, ("snapshots", run.id))
         for folder in folders:
             self.box.addItem(Path(folder).name, ("folder", folder))
         if not self.box.count():
@@ -80,6 +83,7 @@ class PredictModel(Card):
         self.box.setCurrentIndex(row)
         source: Source = self.box.itemData(row)
         self._show_others(source)
+        _widen(self.box)
         return source
 
     def show_source(self, source: Source) -> None:
@@ -131,24 +135,36 @@ class PredictModel(Card):
     def _show_others(self, source: Source) -> None:
         """List the runs that can be asked the same: with the same head, on the same data or the same backbone."""
         before, run = self.other_run, self._run(source)
+        if run is not None and before == run.id and self._asked is not None:
+            before = self._asked.id  # the two change places
+        self._asked = run
         self.other.clear()
         self.other.addItem(self.tr("No other run"), "")
         for one in self._runs:
             if run is not None and one.id != run.id and _asks_the_same(one, run):
                 self._add(self.other, one, one.id)
         self.other.setCurrentIndex(max(0, self.other.findData(before)))
+        _widen(self.other)
         for widget in (self.other_title, self.other):
             widget.setVisible(self.other.count() > 1)
 
     def _add(self, box: QComboBox, run: RunSummary, data: object) -> None:
-        found = shown_metric(run)
-        figure = f" · {number_text(found[1])}" if found else ""
-        box.addItem(f"{run_title(run.id, self._state.registry)}{figure}", data)
+        found, head = shown_metric(run), self._state.registry.heads.get(run.head)
+        parts = [run_title(run.id, self._state.registry), run.dataset]
+        parts += [TASKS[head.task].title] if head is not None else []
+        parts += [f"{metric_title(found[0], short=True)} {number_text(found[1])}"] if found else []
+        box.addItem(" · ".join(parts), data)
         box.setItemData(box.count() - 1, run.id, Qt.ItemDataRole.ToolTipRole)
 
 
 def _asks_the_same(one: RunSummary, other: RunSummary) -> bool:
     return one.head == other.head and (one.dataset == other.dataset or one.backbone == other.backbone)
+
+
+def _widen(box: QComboBox) -> None:
+    """Let the open list show whole lines, which are longer than the box is wide."""
+    view = box.view()
+    view.setMinimumWidth(view.sizeHintForColumn(0) + view.verticalScrollBar().sizeHint().width() + 8)
 
 
 def _make_box(name: str, accessible: str) -> QComboBox:
