@@ -53,6 +53,17 @@ def test_what_teaches_the_backbone_is_refused_where_that_stays_as_it_is_though_i
     assert all("as it is" in one for one in told)
 
 
+def test_what_comes_beside_few_labels_is_counted_by_a_batch_of_no_more_than_those(
+    shapes_project: Project, registry: Registry
+) -> None:
+    values = {"backbone": TINY_VISION, "strategy": "full", "methods": {"fixmatch": {"ratio": 2.0}}}
+    few = {"name": "shapes", "shots": 3}  # of three classes: 9 with labels, and fewer than 2 x 16 left
+    revision = shapes_project.dataset("shapes")
+    assert complete({**values, "dataset": few}, revision, registry).training.batch_size == 9
+    with pytest.raises(ProblemsError, match="fewer than a batch of 32"):
+        complete({**values, "dataset": few, "training": {"batch_size": 16}}, revision, registry)
+
+
 def test_methods_that_would_do_nothing_are_refused(two_projects: Project, registry: Registry) -> None:
     def told(training: dict[str, Any], **methods: dict[str, Any]) -> str:
         return " ".join(against(two_projects, registry, methods=methods, training=training))

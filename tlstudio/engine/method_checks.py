@@ -134,10 +134,6 @@ def misfits_in(values: Mapping[str, Any], revision: Revision, registry: Registry
         recipe = parse_recipe(filled)
         parts = starting_parts(recipe, registry, runs_beside(revision))
         few = learned_from(recipe, revision)
-        if "batch_size" not in values.get("training", {}):  # with a method, the studio takes no more than there are
-            training = recipe.training
-            batch = min(training.batch_size, len(few.indices("train")) or 1)
-            recipe = recipe.model_copy(update={"training": training.model_copy(update={"batch_size": batch})})
     except TLStudioError:
         return {}
     whole = []
