@@ -85,7 +85,7 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
             found[f"{section}_options"] = component.Options.model_validate(choice.options)
         except ValidationError as error:
             problems += problems_of(error, component.Options, f"{section}.")
-    chosen = _own_method(found) + _find_methods(recipe, registry, problems)
+    chosen = _own_method(found) + find_methods(recipe, registry, problems)
     methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
@@ -100,7 +100,17 @@ def _own_method(found: Mapping[str, Any]) -> tuple[ChosenMethod, ...]:
     return () if own is None else (ChosenMethod(*own),)
 
 
-def _find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+def find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+    """Look up the methods of a recipe and check their options; what is wrong is put among the problems.
+
+    Args:
+        recipe: The recipe.
+        registry: The components.
+        problems: Where to tell what is wrong.
+
+    Returns:
+        Those of which nothing is wrong.
+    """
     chosen = []
     for name, values in recipe.methods.items():
         try:
