@@ -290,7 +290,7 @@ def test_the_data_set_of_an_earlier_run_that_is_held_out_as_a_whole_is_told(
     held = tmp_path / "held"
     revision = shapes_project.dataset("shapes")
     for row in revision.indices("test"):
-        name = revision.labels([row])[0]
+        name = revision.label(int(row))
         (held / str(name)).mkdir(parents=True, exist_ok=True)
         source = revision.sample(int(row)).image
         assert source is not None

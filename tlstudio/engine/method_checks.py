@@ -43,7 +43,7 @@ def method_problems(
 ) -> list[Problem]:
     """Say everything that speaks against the methods of a recipe, before anything is loaded."""
     problems: list[Problem] = []
-    refused = parts.strategy.why_not(parts.backbone.info(), parts.head)
+    refused = parts.strategy.why_not(parts.backbone.info(), parts.head) if parts.methods else None
     for number, one in enumerate(parts.methods):
         if refused and one.name not in recipe.methods:
             continue  # it is a part of the strategy, of which this is said already
