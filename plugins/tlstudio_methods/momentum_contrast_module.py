@@ -27,9 +27,10 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
     Returns:
         ``[B]``.
     """
-    unit = F.normalize(queries.float(), dim=-1)
-    positive = (unit * keys).sum(dim=-1, keepdim=True)
-    logits = torch.cat([positive, unit @ queue.T], dim=1) / temperature
+    with torch.autocast(queries.device.type, enabled=False):  # similarities are compared by small differences
+        unit = F.normalize(queries.float(), dim=-1)
+        positive = (unit * keys).sum(dim=-1, keepdim=True)
+        logits = torch.cat([positive, unit @ queue.T], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device), reduction="none")
 
 

@@ -76,7 +76,11 @@ def add_qlora(network: nn.Module, *, rank: int, alpha: int, dropout: float) -> N
     names = [name for name in layers_to_adapt(network, "all-linear")[0] if re.search(r"\d\.", name)]
     modules = [name for name in names if type(network.get_submodule(name)) is nn.Linear]
     if not modules:
-        raise no_blocks("QLoRA")
+        raise RunError(
+            "This backbone has no blocks with linear layers that QLoRA could keep in four bits.",
+            "Choose another strategy, such as LoRA.",
+            field="strategy",
+        )
     in_four_bits(network, modules)
     inject(network, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=exactly(modules)))
 

@@ -63,8 +63,9 @@ def pair_losses(features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tens
         The error of the pairs, shared out among the samples, ``[B]``: its mean is the loss; and the mean similarities
         within classes and between them (0 where there is no such pair).
     """
-    unit = F.normalize(features.float(), dim=1)
-    cosine = unit @ unit.T
+    with torch.autocast(features.device.type, enabled=False):  # of what is nearly 1, 16 bits leave nothing to learn
+        unit = F.normalize(features.float(), dim=1)
+        cosine = unit @ unit.T
     pair = ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
     same = (classes[:, None] == classes[None, :]) & pair
     other = ~same & pair

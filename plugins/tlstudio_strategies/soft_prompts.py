@@ -93,6 +93,15 @@ class PrefixTuning(SoftPromptStrategy):
     )
     Options = PrefixTuningOptions
 
+    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
+        """Refuse encoders, which find hidden tokens; of a folder that is still to be chosen (no width), who knows."""
+        if "masked" in backbone.provides and backbone.num_features:
+            return (
+                "Prefix tuning needs a language model that reads from left to right, such as GPT-2, and this backbone "
+                "is an encoder; prompt tuning works with both."
+            )
+        return super().why_not(backbone, head)
+
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend a high rate; see `FineTuningStrategy`."""
         return fine_tuning_options(situation, learning_rate=5e-3)

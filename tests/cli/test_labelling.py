@@ -18,6 +18,7 @@ def test_the_next_labels_are_asked_for_filled_in_and_given_back(
     asked = tlstudio("label-next", folder, "latest", pool, "--by", "margin", "--count", 3, "--csv", table, "--json")
     assert asked.code == 0, asked.err
     assert asked.json["searched"] == 6
+    assert f"give it back: tlstudio label {folder} shapes {table}" in asked.err
     assert [one["score"] for one in asked.json["candidates"]] == sorted(
         (one["score"] for one in asked.json["candidates"]), reverse=True
     )

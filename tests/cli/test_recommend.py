@@ -83,6 +83,7 @@ def test_ratings_are_learned_and_the_best_films_listed_also_those_nobody_has_rat
     assert [one["reason"] for one in told["rejected"]] == ["Its item has no text."]
     stranger = tlstudio("recommend", project, "--user", "stranger")
     assert "stranger has rated nothing that was learned from: this is what most people like." in stranger.out
+    assert {line.split()[-1] for line in stranger.out.splitlines()[2:]} == {"others", "yet"}
     report = tlstudio("recommend", project, "--measure", "-k", "5", "--json").json
     assert report["hit_rate"] > 0.8
     assert report["items"] == NEW

@@ -114,3 +114,22 @@ def test_an_error_says_how_another_run_is_given(tlstudio: Tlstudio, several: dic
         (("predict", project, note, "--run", several["photos"]), "with --run"),
     ):
         assert f"Or choose another run {how}: tlstudio runs {project} lists them." in tlstudio(*arguments).err
+
+
+def test_of_runs_of_several_tables_the_one_is_taken_that_can_read_the_columns(
+    tlstudio: Tlstudio, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    assert tlstudio("new", project).code == 0
+    tiny = ("--backbone", "table_mlp", "-o", "backbone.width=8", "-o", "training.epochs=1")
+    runs = {}
+    for name, columns in (("houses", "size,rooms,price"), ("cars", "miles,seats,price")):
+        table = tmp_path / f"{name}.csv"
+        table.write_text("\n".join([columns, *(f"{n * 1.5},{n % 3},{n * 10.5}" for n in range(40))]))
+        assert tlstudio("import", project, table, "--label-column", "price").code == 0
+        runs[name] = tlstudio("train", project, "--dataset", name, *tiny, "--json").json["run"]
+    asked = tlstudio("predict", project, tmp_path / "houses.csv")
+    assert asked.code == 0, asked.err
+    assert f"Taken as best: run {runs['houses']} of the data set 'houses'. Of others: best:cars" in asked.err
+    latest = tlstudio("similar", project, tmp_path / "houses.csv", "--run", "latest", "-k", "1")
+    assert f"Features: {runs['houses']}" in latest.err, latest.err

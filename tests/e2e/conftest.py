@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.gui.conftest import manager, nothing_left_behind, state, window
+from tests.gui.conftest import frozen, manager, nothing_left_behind, state, window
 
-__all__ = ["manager", "nothing_left_behind", "state", "window"]
+__all__ = ["frozen", "manager", "nothing_left_behind", "state", "window"]

@@ -18,8 +18,9 @@ from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.continual import learn_in_sequence
 from tlstudio.engine.execute import execute_run
-from tlstudio.engine.method_building import dataset_beside, left_out, stream_rows
+from tlstudio.engine.method_building import dataset_beside, stream_rows
 from tlstudio.engine.methods import ChosenMethod
+from tlstudio.engine.overlaps import left_out
 from tlstudio.engine.recipe import learned_from
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -197,7 +198,7 @@ def test_nothing_that_a_run_holds_out_is_in_a_stream_by_whatever_name(
         ChosenMethod(registry.method("pseudo_labels"), options.model_validate({"dataset": name}))
         for name in ("again", "others")
     ]
-    (note,) = left_out(chosen, shapes, lambda stream: dataset_beside(shapes, stream.dataset))
+    (note,) = left_out(chosen, shapes)
     assert "of the samples of 'again' are validated or tested by this run: Pseudo-labels leaves them out." in note
 
 

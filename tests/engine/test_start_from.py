@@ -24,9 +24,10 @@ from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, Note, RunEnded
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.export import export_run
+from tlstudio.engine.overlaps import seen_before
 from tlstudio.engine.predict import Predictor, load_predictor
 from tlstudio.engine.preflight import preflight
-from tlstudio.engine.recipe import parse_recipe, read_recipe_file
+from tlstudio.engine.recipe import learned_from, parse_recipe, read_recipe_file
 from tlstudio.engine.run_queue import add_to_queue, work_off
 from tlstudio.engine.said_again import command_line, own_settings
 from tlstudio.engine.source import find_source, lineage_of
@@ -170,6 +171,12 @@ def test_the_plan_says_from_what_the_run_starts(source: Run, shapes_project: Pro
     assert plan.sentence.startswith(f"Starts from run {source.id}. Trains ")
     assert plan.weights is not None
     assert plan.weights.path == source.folder / "checkpoints" / "best" / "model.safetensors"
+    assert not any("has learned from" in note for note in plan.notes), "it holds out what its start has held out"
+
+    # A fold holds out what its start has learned from.
+    folded = complete({**recipe.model_dump(), "dataset": {"name": "shapes", "folds": 3, "fold": 1}}, revision, registry)
+    (note,) = seen_before(folded, (), learned_from(folded, revision))
+    assert note.startswith(f"Run {source.id} has learned from ")
 
 
 def test_a_recipe_with_a_start_reads_back_the_same_from_file_and_command_line(

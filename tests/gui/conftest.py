@@ -40,9 +40,16 @@ def manager() -> PluginManager:
     return manager
 
 
+@pytest.fixture(scope="session")
+def frozen() -> Iterator[None]:
+    """What outlives a test, libraries above all, may be left out where garbage is looked for after each."""
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(
-    qapp: QApplication, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    qapp: QApplication, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, frozen: None
 ) -> Iterator[None]:
     """Fail if Qt warned, or if a thread, a timer or a window is left."""
     threads: list[QThread] = []
@@ -64,6 +71,7 @@ def nothing_left_behind(
     yield
     qapp.clipboard().clear()  # what Python has put there may not outlive it: Qt lets go of it only at the very end
     gc.collect()
+    gc.freeze()  # looking through all libraries would take a third of a second after each test
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     said = [record.message for record in log.records if _is_grave(record)]
     assert not said, f"Qt said: {said}"

@@ -315,7 +315,7 @@ def main() -> int:
     if len(sys.argv) == 4:
         take_pictures(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].rstrip("_").replace("_", "-"))
         return 0
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print(__doc__)
         return 2
     folder = Path(sys.argv[1]).absolute()

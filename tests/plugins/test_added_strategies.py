@@ -292,7 +292,7 @@ def test_a_backbone_without_blocks_is_told_before_and_while_it_is_prepared(
     info = registry.backbone("test_resnet").info()
     assert "transformer" in (strategy.why_not(info, Classification()) or "")
     assert strategy.why_not(registry.backbone("test_vit").info(), Classification()) is None
-    with pytest.raises(RunError, match="no blocks of attention"):
+    with pytest.raises(RunError, match=r"no blocks (of attention|with linear layers)"):
         strategy.prepare(conv_model(), strategy.Options())
 
 
@@ -441,6 +441,10 @@ def test_prompts_need_texts_and_a_prefix_a_model_that_reads_from_left_to_right(r
     info: BackboneInfo = registry.backbone("test_vit").info()
     for strategy in (PromptTuning(), PrefixTuning()):
         assert "transformer of texts" in (strategy.why_not(info, Classification()) or "")
+    folder, encoder = registry.backbone("auto_model").info(), registry.backbone("all-MiniLM-L6-v2").info()
+    assert PrefixTuning().why_not(folder, Classification()) is None
+    assert PromptTuning().why_not(encoder, Classification()) is None
+    assert "left to right" in (PrefixTuning().why_not(encoder, Classification()) or "")
     with pytest.raises(RunError, match="no transformer that could read"):
         prepared(lambda: TextEncoder(10), PromptTuning())
     with pytest.raises(RunError, match="does not read from left to right"):

@@ -231,11 +231,12 @@ def test_what_does_not_go_together_is_told_at_once(plain_project: Project, regis
     values: dict[str, Any] = {
         "backbone": TINY_VISION,
         "strategy": "linear_probe",
-        "training": {"augmentation": "none"},
+        "training": {"augmentation": "none", "batch_size": 1},
     }
     with pytest.raises(ProblemsError) as caught:
         complete(values, plain_project.dataset("plain"), registry)
-    assert {problem.where for problem in caught.value.problems} == {"training.augmentation", "strategy.name"}
+    places = {problem.where for problem in caught.value.problems}
+    assert places == {"training.augmentation", "training.batch_size", "strategy.name"}
     values = {"backbone": TINY_VISION, "methods": {"momentum_contrast": {}}}
     with pytest.raises(ProblemsError, match="does not compare two views"):
         complete(values, plain_project.dataset("shapes"), registry)

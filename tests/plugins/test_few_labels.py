@@ -23,6 +23,7 @@ from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing.methods import method_context, training_step
 from tlstudio.testing.samples import tiny_samples, tiny_target
+from tlstudio_methods.momentum_contrast_module import info_nce
 from tlstudio_methods.unlabelled_module import PseudoLabelModule, pseudo_label_loss
 from tlstudio_strategies.nearest_mean_module import class_means, fitted_temperature
 from tlstudio_strategies.setfit_module import logistic_regression, pair_losses
@@ -105,6 +106,16 @@ def test_the_loss_of_setfit_is_the_squared_error_of_the_cosines_with_both_kinds_
     only, alike, _ = pair_losses(torch.tensor(features[apart]), torch.tensor(classes[apart]))
     assert float(alike) == 0
     assert torch.isfinite(only).all()
+
+
+def test_what_is_compared_by_small_differences_is_computed_in_32_bits_also_where_the_run_uses_16() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features, queue = torch.randn(8, 16, generator=rng), torch.randn(32, 16, generator=rng)
+    classes = torch.arange(8) % 3
+    pairs, contrast = pair_losses(features, classes)[0], info_nce(features, queue[:8], queue, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(pair_losses(features, classes)[0], pairs)
+        assert torch.equal(info_nce(features, queue[:8], queue, 0.1), contrast)
 
 
 @pytest.mark.parametrize("classes", [2, 4])

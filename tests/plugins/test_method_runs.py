@@ -74,6 +74,7 @@ CASES = {
     "cutmix": Case({"cutmix": {"mixup": 0.5}}, ("cutmix/lambda",)),
     "sam": Case({"sam": {"adaptive": True}}, ("sam/sharpness",), training={"accumulate": 2, "epochs": 4}),
     "ema": Case({"ema": {}}, ("ema/decay",), "lora"),
+    "snapshots": Case({"snapshots": {"cycles": 2}}, ("snapshots/cycle",)),
     "swa": Case({"swa": {"start": 0.0}}, ("swa/averaged epochs",)),
 }
 

@@ -36,7 +36,12 @@ EITHER = "Give either a SOURCE or --text."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path), required=False)
-@click.option("--run", "run_id", default="", help="Run of the project MODEL: its id, latest or best.  [default: best]")
+@click.option(
+    "--run",
+    "run_id",
+    default="",
+    help="Run of the project MODEL: its id, latest, best or best:DATASET.  [default: best]",
+)
 @click.option(
     "--text", help="Predict this text instead of a SOURCE; with an image as SOURCE, its text, for a model of both."
 )
@@ -81,7 +86,9 @@ def predict(
         refuse_as_output(csv, suffix=".csv")
     check = functools.partial(_check_source, source, text, columns=columns)
     made_for = functools.partial(_made_for, source)
-    with load_model(output, model, run_id, device, check, made_for=made_for) as (predictor, registry, _run):
+    reads = functools.partial(_reads, source, text, pair, columns)
+    loaded = load_model(output, model, run_id, device, check, made_for=made_for, reads=reads)
+    with loaded as (predictor, registry, _run):
         from tlstudio.engine.predict import samples_in
 
         if source is not None and csv is not None:
@@ -127,6 +134,18 @@ def _made_for(source: Path | None, registry: Registry, modality: Modality, task:
     return source is not None and looks_like(source, registry.formats.values(), modality, task)
 
 
+def _reads(
+    source: Path | None, text: str | None, pair: str | None, columns: dict[str, str], registry: Registry, run: Run
+) -> bool:
+    """Whether a run can read what is to be predicted."""
+    from tlstudio.api import Sample
+    from tlstudio.engine.asking import can_read
+
+    if source is None:
+        return can_read(run, registry, Sample(id="text", text=text, pair=pair, source="--text"))
+    return text is not None or can_read(run, registry, source, columns)
+
+
 def _modality(model: Path, run: Run | None, registry: Registry) -> Modality | None:
     """What a model takes, by what is written about it; `None` where loading it has to say what is wrong."""
     from tlstudio.api import MODALITIES, TLStudioError
@@ -150,6 +169,7 @@ def load_model(
     check: Callable[[Registry, Modality], None] = lambda _registry, _modality: None,
     how: str = "with --run",
     made_for: Callable[[Registry, Modality, Task], bool] = lambda _registry, _modality, _task: False,
+    reads: Callable[[Registry, Run], bool] = lambda _registry, _run: True,
 ) -> Iterator[tuple[Predictor, Registry, Run | None]]:
     """Load the model of a run, or an exported one, for which the run is `None`.
 
@@ -162,6 +182,7 @@ def load_model(
         check: Looks at what the model takes before it is loaded, which takes a while.
         how: How another run is given.
         made_for: Whether a run of some kind is meant before others that `check` lets pass.
+        reads: Whether a run can read what it is asked about.
 
     Raises:
         RunError: There is no such model, or it is damaged.
@@ -186,7 +207,8 @@ def load_model(
                     check(registry, modality)
                     return 2 if made_for(registry, modality, task) else 1
 
-                run = find_run(project, run_id or "best", output, taking(registry, able))
+                fits, readable = taking(registry, able), functools.partial(reads, registry)
+                run = find_run(project, run_id or "best", output, fits, readable)
             if modality := _modality(model, run, registry):
                 with told_of(run, model, how):
                     check(registry, modality)

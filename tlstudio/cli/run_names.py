@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tlstudio.store.run_record import RunSummary
 
 Fits = Callable[["RunSummary"], int]
+Reads = Callable[["Run"], bool]
 
 
 def any_run(_run: RunSummary) -> int:
@@ -27,7 +28,7 @@ def any_run(_run: RunSummary) -> int:
     return 1
 
 
-def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) -> Run:
+def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, reads: Reads | None = None) -> Run:
     """Find a run by its name; of a project with several data sets it is told of which one the run is.
 
     Args:
@@ -37,6 +38,8 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) 
         output: Where to tell which was taken.
         fits: How well a run can be meant, by what is to be done with it; those are looked at that can be best. Where
             none can, what is wrong with the run is told when it is used.
+        reads: Whether a run can read what it is asked about. Of several data sets, the one that was trained on last of
+            those whose run can is taken.
 
     Raises:
         RunError: There is none; the sentence names near ones.
@@ -57,9 +60,14 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run) 
     if dataset and not able:
         what = f"No {kind}run of the project {project.name} has learned the data set '{dataset}'."
         raise RunError(what, did_you_mean(dataset, [run.dataset for run in runs], "There are runs of"))
-    found = able[0] if word == "latest" else best_of(able)
-    others = list(dict.fromkeys(run.dataset for run in able if run.dataset != found.dataset))
-    if others:
+    by_data: dict[str, list[RunSummary]] = {}
+    for run in able:
+        by_data.setdefault(run.dataset, []).append(run)
+    chosen = [alike[0] if word == "latest" else best_of(alike) for alike in by_data.values()]
+    found = chosen[0]
+    if reads is not None and len(chosen) > 1:
+        found = next((run for run in chosen if reads(project.run(run.id))), found)
+    if others := [run.dataset for run in chosen if run.dataset != found.dataset]:
         told = ", ".join(f"{word}:{other}" for other in others[:3]) + (", ..." if len(others) > 3 else "")
         output.hint(f"Taken as {word}: run {found.id} of the data set '{found.dataset}'. Of others: {told}")
     return project.run(found.id)

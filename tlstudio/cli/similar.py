@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tlstudio.engine.similar import Neighbour, SimilarItems
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
+    from tlstudio.store.run import Run
 
 
 @command(
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 @project_argument
 @click.argument("source", type=click.Path(path_type=Path), required=False)
 @click.option("--text", help="Look for this text instead of a SOURCE.")
-@click.option("--run", "run_id", default="", help="With the features of this run: its id, latest or best.")
+@click.option(
+    "--run", "run_id", default="", help="With the features of this run: its id, latest, best or best:DATASET."
+)
 @click.option("--backbone", default="", help="With the features of this pretrained backbone, without any training.")
 @click.option("--dataset", default="", help="Data set that is searched with a --backbone, if there are several.")
 @click.option("--revision", default="", help="Its revision; the latest if left out.")
@@ -71,7 +74,7 @@ def similar(
     if run_id and backbone:
         raise click.UsageError("Give either --run or --backbone.")
     if (dataset or revision or assignments) and not backbone:
-        raise click.UsageError("--dataset, --revision and -o go with --backbone: a run has its own.")
+        raise click.UsageError("--dataset, --revision and -o go with --backbone; of a run, give --run best:DATASET.")
     with _opened(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
         registry = find_registry(output)
@@ -83,7 +86,7 @@ def similar(
         run = None
         if not backbone:
             fits = taking(registry, functools.partial(_takes, registry, source, text))
-            run = find_run(opened, run_id or "best", output, fits)
+            run = find_run(opened, run_id or "best", output, fits, functools.partial(_reads, registry, source))
         with told_of(run, project, "with --run"):
             if run is None:
                 component = registry.backbone(backbone)
@@ -112,6 +115,13 @@ def _takes(registry: Registry, source: Path | None, text: str | None, modality: 
     if source is not None:
         reader_of(source, registry.formats.values(), modality)
     return text is None or modality == "text"
+
+
+def _reads(registry: Registry, source: Path | None, run: Run) -> bool:
+    """Whether a run can read what is looked for."""
+    from tlstudio.engine.asking import can_read
+
+    return source is None or can_read(run, registry, source)
 
 
 def _opened(folder: Path, output: Output) -> Project:

@@ -52,6 +52,20 @@ def samples_in(
     return [_plain(item) for item in _read(source, *readers[0], usual)]
 
 
+def gives(
+    source: Path,
+    formats: Iterable[DatasetFormat],
+    modality: Modality,
+    columns: Mapping[str, str],
+    takes: Callable[[Sample], bool],
+    task: Task | None = None,
+    usual: Mapping[str, str] = NO_COLUMNS,
+) -> bool:
+    """Whether one of the first samples of a source is one that a model takes; arguments and errors of `samples_in`."""
+    readers = readers_of(source, formats, modality, columns, task)
+    return any(_gives(takes, source, *reader, usual) for reader in readers)
+
+
 def _read(
     source: Path, chosen: DatasetFormat, given: Mapping[str, Any], usual: Mapping[str, str]
 ) -> Iterator[Sample | Rejected]:

@@ -130,11 +130,19 @@ def _check_augmentation(parts: Parts, options: TrainingOptions) -> list[Problem]
 
 
 def _check_views(parts: Parts, options: TrainingOptions) -> list[Problem]:
-    """Say that views of images and sounds differ only where these are varied; of texts, dropout makes them differ."""
-    if parts.head.views == 1 or options.augmentation != "none" or parts.backbone.modality not in ("image", "audio"):
-        return []
-    what = f"{parts.head.title} compares views of a sample, and without augmentation they are all the same."
-    return [Problem("training.augmentation", what, "Set it to contrastive or strong.")]
+    """Say that views of images and sounds differ only where these are varied; of texts, dropout makes them differ.
+
+    Views of one item alone are told from nothing, unless a method knows others.
+    """
+    problems = []
+    if parts.head.views > 1 and options.batch_size == 1 and not parts.methods:
+        what = f"{parts.head.title} tells views of an item from those of others in its batch, and there are none."
+        problems.append(Problem("training.batch_size", what, "Set it to 8 or more."))
+    varied = options.augmentation != "none" or parts.backbone.modality not in ("image", "audio")
+    if parts.head.views > 1 and not varied:
+        what = f"{parts.head.title} compares views of a sample, and without augmentation they are all the same."
+        problems.append(Problem("training.augmentation", what, "Set it to contrastive or strong."))
+    return problems
 
 
 def _check_monitor(parts: Parts, target: TargetInfo, options: TrainingOptions) -> None:

@@ -55,6 +55,7 @@ from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import highest_rate
+from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
@@ -287,10 +288,9 @@ class Execution:
                 )
             )
             self._write(lambda: self.run.record_monitor(monitor))
-            for noted in notes_on_data(revision, indices, preprocessor, model.head.encoder()):
+            on_data = notes_on_data(revision, indices, preprocessor, model.head.encoder())
+            for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision)):
                 self.say(noted)
-            for sentence in workshop.notes():
-                self.say(Note(sentence))
         if options.recompute:
             recompute_activations(model.layer_groups())
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)

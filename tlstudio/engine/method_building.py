@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,10 +141,6 @@ class Workshop:
                     patience=self.patience,
                 )
         return loaders
-
-    def notes(self) -> list[str]:
-        """Say what of other data sets is left out, as the run holds it out."""
-        return left_out(self.parts.methods, self.revision, self._revision)
 
     def _context(self, one: ChosenMethod, forward: Forward, modules: Mapping[str, MethodModule]) -> MethodContext:
         asked = one.streams()
@@ -320,7 +316,7 @@ def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int
             of another revision or data set.
         seed: Draws them where not all are taken.
     """
-    rows: np.ndarray = _asked_rows(stream, revision)[~_held_out(stream, revision, own)]
+    rows: np.ndarray = _asked_rows(stream, revision)[~held_out(stream, revision, own)]
     if not stream.limit or len(rows) <= stream.limit:
         return rows
     drawn = np.random.default_rng(seed).permutation(rows)
@@ -333,25 +329,14 @@ def stream_rows(stream: DataStream, revision: Revision, own: Revision, seed: int
     return np.sort(drawn[: stream.limit])
 
 
-def left_out(methods: Iterable[ChosenMethod], own: Revision, find: Callable[[DataStream], Revision]) -> list[str]:
-    """Say how many samples of other data sets a run leaves out because it holds them out.
+def held_out(stream: DataStream, revision: Revision, own: Revision) -> np.ndarray:
+    """Which of the samples that a stream asks for are validated or tested by a run, by their content, ``[N]`` bool.
 
     Args:
-        methods: Its methods.
-        own: The data that it learns from.
-        find: Gives the data of a stream.
+        stream: The stream.
+        revision: Its data.
+        own: The data that the run learns from.
     """
-    found = []
-    for one in methods:
-        for stream in one.streams().values():
-            if stream.dataset and (count := int(_held_out(stream, find(stream), own).sum())):
-                what = f"{count:,} of the samples of '{stream.dataset}' are validated or tested by this run"
-                found.append(f"{what}: {one.method.title} leaves them out.")
-    return found
-
-
-def _held_out(stream: DataStream, revision: Revision, own: Revision) -> np.ndarray:
-    """Which of the samples that a stream asks for are validated or tested by a run, by their content."""
     rows = _asked_rows(stream, revision)
     if revision is own and stream.rows != "all":
         return np.zeros(len(rows), dtype=bool)

@@ -23,6 +23,7 @@ from tlstudio.engine.checking import check
 from tlstudio.engine.devices import free_memory, resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
 from tlstudio.engine.memory import MemoryNeed, is_out_of_memory
+from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
 from tlstudio.engine.source import runs_beside
@@ -99,7 +100,7 @@ def preflight(
     seconds: float | None = None
     memory: MemoryNeed | None = None
     kept = False
-    notes = []
+    notes = [note.text for note in notes_on_overlaps(recipe, parts.methods, revision)]
     try:
         parts = fitted(parts, revision)
         weights = parts.backbone.find_weights(parts.backbone_options)

@@ -268,8 +268,9 @@ def check_strategy(
 
     One step is made in each epoch on all samples. Checked are: each learning parameter is in exactly one group; the
     loss is finite; the parameters and buffers that moved are named by `updates`, and each parameter named there
-    got a gradient or was set (give enough epochs if layers join late); what was saved as safetensors makes a freshly
-    built model give the same outputs; and `merge` keeps the outputs and gives the backbone its own state dict back.
+    got a gradient or was set (give enough epochs if layers join late), but for what the method that is part of the
+    strategy has frozen, as it chose others; what was saved as safetensors makes a freshly built model give the same
+    outputs; and `merge` keeps the outputs and gives the backbone its own state dict back.
 
     Args:
         strategy: The strategy.
@@ -285,6 +286,7 @@ def check_strategy(
 
     Raises:
         ContractError: A promise is broken.
+        RunError: The strategy, or the method that is part of it, refuses to work with the others.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -301,8 +303,10 @@ def check_strategy(
         backbone_options if backbone_options is not None else backbone.Options(),
         head_options if head_options is not None else head.Options(),
     )
+    setup.check_method(samples, epochs)
     model = setup.new_model()
     batch, targets = setup.batch(samples, model.head)
+    may_learn = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     declared = strategy.updates(model, setup.options)
     unknown = declared - set(model.state_dict())
     require(not unknown, f"updates() names {sorted(unknown)[:3]}, which the state dict does not have.")
@@ -322,6 +326,8 @@ def check_strategy(
     astray = moved - declared
     require(not astray, f"These moved although updates() does not name them: {sorted(astray)[:5]}.")
     still = {name for name, _ in model.named_parameters() if name in declared} - set(reached) - moved
+    if strategy.method(setup.options) is not None:
+        still -= may_learn - {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if head.requires != "pooled":
         still -= setup.aside(batch, targets)
     require(not still, f"updates() names these, but no gradient came to them, nor anything else: {sorted(still)[:5]}.")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlstudio.api import Backbone, FineTuningStrategy, Options, Sample, TargetInfo, TaskHead
+from tlstudio.api import Backbone, FineTuningStrategy, Options, RunError, Sample, Setting, TargetInfo, TaskHead
 from tlstudio.api.features import Features
 from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule, TrainingStep
 from tlstudio.api.nn import (
@@ -73,6 +73,33 @@ class Setup:
         torch.autograd.backward(model.head.loss(model(batch), target).mean())
         named = model.named_parameters()
         return {name for name, parameter in named if name.startswith("backbone.") and parameter.grad is None}
+
+    def check_method(self, samples: Sequence[Sample], epochs: int) -> None:
+        """Ask the method that is part of the strategy whether it fits, as is done before a run.
+
+        Raises:
+            RunError: It does not.
+        """
+        own = self.strategy.method(self.options)
+        if own is None:
+            return
+        method, options = own
+        setting = Setting(
+            modality=self.backbone.modality,
+            target=self.target,
+            num_train=len(samples),
+            batch_size=len(samples),
+            backbone=self.backbone.info(),
+            head=self.head,
+            head_options=self.head_options,
+            strategy=self.strategy,
+            strategy_options=self.options,
+            methods=[method.name],
+            heads={self.head.task: self.head},
+            epochs=epochs,
+        )
+        for problem in method.problems(setting, options):
+            raise RunError(problem.what, problem.remedy, field=f"strategy.{problem.where}".rstrip("."))
 
     def own_method(
         self, model: TransferModel, batch: dict[str, Tensor], target: Tensor, epochs: int

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Tlstudio, tlstudio
+from tests.cli.conftest import Tlstudio
 from tests.conftest import draw_folder
 from tests.e2e.test_readme import README
 from tlstudio.api import Sample
@@ -25,8 +25,6 @@ from tlstudio.engine.advise import complete
 from tlstudio.plugins import Registry
 from tlstudio.store import Project
 from tlstudio.testing.sounds import write_tone
-
-__all__ = ["tlstudio"]
 
 NAMES = ("Anna", "Bela", "Carl", "Dora")
 
