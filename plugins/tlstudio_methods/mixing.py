@@ -39,7 +39,7 @@ class MixupOptions(Options):
         title="Alpha",
         help="Each batch is mixed by a share drawn from Beta(alpha, alpha): 0.2 mostly leaves a sample what it is, "
         "1 makes all shares equally likely.",
-        gt=0,
+        ge=0.01,
         le=100,
     )
     level: Literal["auto", "features"] = option(
@@ -59,7 +59,7 @@ class CutMixOptions(Options):
         1.0,
         title="Alpha",
         help="The area of the rectangle is a share drawn from Beta(alpha, alpha); at 1 all are equally likely.",
-        gt=0,
+        ge=0.01,
         le=100,
     )
     mixup: float = option(
@@ -71,7 +71,12 @@ class CutMixOptions(Options):
         lt=1,
     )
     mixup_alpha: float = option(
-        0.8, title="Alpha of mixup", help="Alpha of the batches that are mixed as a whole.", gt=0, le=100, advanced=True
+        0.8,
+        title="Alpha of mixup",
+        help="Alpha of the batches that are mixed as a whole.",
+        ge=0.01,
+        le=100,
+        advanced=True,
     )
     probability: float = probability_option()
 

@@ -100,7 +100,9 @@ class LPFT(FineTuningStrategy):
     Options = LPFTOptions
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
-        """Refuse heads that have nothing to be fitted; see `FineTuningStrategy`."""
+        """Refuse heads that have nothing to be fitted, or nothing to be fitted to; see `FineTuningStrategy`."""
+        if head.views > 1:
+            return f"{head.title} compares views of items, and has no labels that it could be fitted to before."
         return needs_own_layer(head)
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

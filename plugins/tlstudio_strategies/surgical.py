@@ -49,7 +49,7 @@ class ChosenBlock(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse heads that cannot be fitted before: their gradients would say nothing of the data."""
-        if setting.head.requires in ("pooled", "parts"):
+        if setting.head.requires in ("pooled", "parts") and setting.head.views == 1:
             return ()
         what = f"{setting.head.title} cannot be fitted before the run, so that no block can be chosen by its gradients."
         return [Problem("block", what, "Set strategy.block to first, middle or last.")]

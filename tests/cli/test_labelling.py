@@ -46,3 +46,13 @@ def test_the_next_labels_are_asked_for_filled_in_and_given_back(
     wrong = tlstudio("label", folder, "shapes", table)
     assert wrong.code == 2
     assert "Did you mean square?" in wrong.err
+
+
+def test_that_no_label_is_of_an_item_that_is_there_is_told(
+    tlstudio: Tlstudio, folder: Path, shapes_folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(f"id,pool,label\nnothing,{shapes_folder},square\n", encoding="utf-8")
+    told = tlstudio("label", folder, "shapes", table)
+    assert told.code == 2
+    assert "has no item 'nothing'" in told.err

@@ -108,6 +108,13 @@ def test_runs_on_one_backbone_are_switched_with_the_backbone_in_memory_once(
     _, alone = load_run_model(runs[2], registry)
     backbone = sum(p.numel() * p.element_size() for p in alone.backbone.parameters())
     assert sizes[3] < 1.4 * backbone, "a tiny network, beside which adapters and heads are not so small"
+    last = runs.pop()
+    pool.get(last)
+    shapes_project.delete_run(last.id)
+    runs.append(train(shapes_project, registry, {"name": "lora", "options": {"rank": 3}}))
+    assert runs[3].id == last.id, "the next one on the same day"
+    expected = Predictor.from_run(runs[3], registry, "cpu").outputs(samples)
+    assert torch.equal(pool.get(runs[3]).outputs(samples), expected)
     pool.forget(runs[0])
     assert pool.size < sizes[3]
     assert torch.equal(

@@ -92,6 +92,9 @@ def test_what_cannot_predict_together_is_told(shapes_project: Project, registry:
     first = train(project, registry, {"backbone": TINY_VISION, "strategy": "linear_probe"})
     with pytest.raises(RunError, match="has kept no snapshots"):
         measure_ensemble([first], project, registry)
+    with pytest.raises(ProblemsError) as told:
+        measure_ensemble([first, first], project, registry)
+    assert str(told.value).splitlines()[1] == f"  {first.id} is named more than once. Name each run once."
     first.finish("failed", error="the lights went out")
     with pytest.raises(RunError, match="is failed: only what was trained to its end"):
         measure_ensemble([first, first], project, registry)

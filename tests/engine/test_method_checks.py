@@ -17,6 +17,7 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.continual import learn_in_sequence
+from tlstudio.engine.execute import execute_run
 from tlstudio.engine.method_building import dataset_beside, stream_rows
 from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.overlaps import left_out
@@ -269,3 +270,63 @@ def test_views_of_the_own_samples_are_looked_at_as_well(reviews_project: Project
     finally:
         wide.remove(label)
     assert "cannot be varied by trivialaugment" in told
+
+
+def test_a_method_with_a_wrong_option_hides_nothing_that_is_wrong_with_the_others(
+    two_projects: Project, registry: Registry
+) -> None:
+    methods: dict[str, Any] = {"ema": {"decay": 2}, "nothing": {}, "mixup": {}, "cutmix": {}, "joint": {"source": "x"}}
+    told = against(two_projects, registry, methods=methods)
+    for sentence in ("methods.ema.decay: 2 is", "no method 'nothing'", "exclude each other", "no data set 'x'"):
+        assert sum(sentence in one for one in told) == 1, (sentence, told)
+
+
+def test_an_earlier_run_whose_model_is_gone_is_told_before_the_run(
+    shapes_project: Project, registry: Registry, heard: Heard
+) -> None:
+    recipe = {"backbone": TINY_VISION, "training": {**BESIDE, "epochs": 1}}
+    revision = shapes_project.dataset("shapes")
+    run = execute_run(
+        complete(recipe, revision, registry), shapes_project, registry, on_event=heard, control=heard.control
+    )
+    teacher = {"distillation": {"teacher": run.id}}
+    assert against(shapes_project, registry, methods=teacher) == []
+    (run.folder / "checkpoints" / "best" / "model.safetensors").unlink()
+    (told,) = against(shapes_project, registry, methods=teacher)
+    assert told.startswith("methods.distillation.teacher: The checkpoint file")
+
+
+def test_the_data_set_of_an_earlier_run_that_is_held_out_as_a_whole_is_told(
+    shapes_project: Project, registry: Registry, shapes_folder: Path, tmp_path: Path
+) -> None:
+    held = tmp_path / "held"
+    revision = shapes_project.dataset("shapes")
+    for row in revision.indices("test"):
+        name = revision.label(int(row))
+        (held / str(name)).mkdir(parents=True, exist_ok=True)
+        source = revision.sample(int(row)).image
+        assert source is not None
+        (held / str(name) / source.name).write_bytes(source.read_bytes())
+    request, _ = plan_import(registry.formats.values(), held, name="held", task="classification")
+    import_dataset(request, shapes_project.datasets_folder)
+    told = against(shapes_project, registry, methods={"ewc": {"run": "gone", "dataset": "held"}})
+    assert any("'held' has no training samples" in one for one in told)
+
+
+def test_a_table_with_other_columns_is_told_before_anything_is_trained(
+    project: Project, registry: Registry, heard: Heard, tmp_path: Path
+) -> None:
+    for name, column in (("sizes", "size"), ("heights", "height")):
+        table = tmp_path / f"{name}.csv"
+        table.write_text(f"{column},kind\n" + "".join(f"{n * 1.5},{'xyz'[n % 3]}\n" for n in range(30)))
+        options = {"label_column": "kind"}
+        request, _ = plan_import(registry.formats.values(), table, name=name, format="table", options=options)
+        import_dataset(request, project.datasets_folder)
+    values = {"backbone": "table_mlp", "strategy": "full", "training": {**BESIDE, "augmentation": "none"}}
+    first, second = (project.dataset(name) for name in ("sizes", "heights"))
+    with pytest.raises(ProblemsError) as caught:
+        complete({**values, "methods": {"joint": {"source": "heights"}}}, first, registry, build=True)
+    assert [problem.where for problem in caught.value.problems] == ["methods.joint.source"]
+    with pytest.raises(ProblemsError, match=r'heights: .*lacks "size"'):
+        learn_in_sequence(project, registry, [first, second], values, on_event=heard, control=heard.control)
+    assert project.runs() == []

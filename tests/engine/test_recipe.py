@@ -42,6 +42,15 @@ def test_five_mistakes_are_told_at_once(shapes_project: Project, registry: Regis
     assert "resnet18" in str(caught.value)
 
 
+def test_a_section_that_is_no_table_is_told_and_not_left_out(shapes_project: Project, registry: Registry) -> None:
+    told = []
+    for values in ({"methods": ["mixup"], "training": 5}, {"methods": {"mixup": 0.3}}, {"methods": "mixup"}):
+        with pytest.raises(ProblemsError) as caught:
+            complete({"backbone": TINY_VISION, **values}, shapes_project.dataset("shapes"), registry)
+        told.append([problem.where for problem in caught.value.problems if "must be a table" in problem.what])
+    assert told == [["training", "methods"], ["methods.mixup"], ["methods"]]
+
+
 def test_no_augmentation_can_be_asked_for_on_the_command_line(shapes_project: Project, registry: Registry) -> None:
     values = set_values({"backbone": TINY_VISION}, ["training.augmentation=none"])
     assert complete(values, shapes_project.dataset("shapes"), registry).training.augmentation == "none"

@@ -73,6 +73,20 @@ def test_a_dropped_image_gets_its_classes_with_probabilities(
     assert page.one.image.view.isVisible()
 
 
+def test_the_next_run_with_the_id_of_one_that_was_deleted_does_not_predict_as_that_one(
+    page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot
+) -> None:
+    page.one.image.drop.dropped.emit(next(pictures.glob("circle/*.png")))
+    qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
+    wait_for_jobs(state, qtbot)
+    assert state.project is not None
+    for run in state.project.runs():
+        state.project.delete_run(run.id)
+    state.runs_changed.emit()
+    qtbot.waitUntil(page.empty.isVisible, timeout=LONG)
+    assert page._loaded is None
+
+
 def test_an_image_is_pasted(page: PredictPanel, state: AppState, pictures: Path, qtbot: QtBot) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(next(pictures.glob("square/*.png"))))])

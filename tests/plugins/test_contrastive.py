@@ -240,3 +240,7 @@ def test_what_does_not_go_together_is_told_at_once(plain_project: Project, regis
     values = {"backbone": TINY_VISION, "methods": {"momentum_contrast": {}}}
     with pytest.raises(ProblemsError, match="does not compare two views"):
         complete(values, plain_project.dataset("shapes"), registry)
+    for strategy, where in ("lp_ft", "recipe"), ("surgical", "strategy.block"):
+        with pytest.raises(ProblemsError) as caught:
+            complete({"backbone": TINY_VISION, "strategy": strategy}, plain_project.dataset("plain"), registry)
+        assert [problem.where for problem in caught.value.problems] == [where], "there is nothing to fit its head to"

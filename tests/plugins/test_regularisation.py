@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from scipy.stats import beta
 from torch import Tensor, nn
 
 from tests.engine.conftest import TINY_VISION, Heard
@@ -350,3 +352,17 @@ def test_samples_are_mixed_before_other_methods_look_at_their_losses(two_project
     values["methods"] = {"mixup": {}, "cutmix": {}}
     with pytest.raises(ProblemsError, match="exclude each other"):
         complete(values, two_projects.dataset("shapes"), registry)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_the_share_of_a_mixture_can_be_drawn_with_the_least_alpha_that_is_allowed(
+    registry: Registry, name: str
+) -> None:
+    method = registry.method(name)
+    with pytest.raises(ValidationError):
+        method.Options.model_validate({"alpha": 1e-46})
+    options: Any = method.Options.model_validate({"alpha": 0.01})
+    torch.manual_seed(0)
+    drawn = torch.distributions.Beta(options.alpha, options.alpha).sample((20_000,))
+    expected = float(beta(0.01, 0.01).cdf(0.9) - beta(0.01, 0.01).cdf(0.1))
+    assert ((drawn > 0.1) & (drawn < 0.9)).float().mean() == pytest.approx(expected, abs=0.005), "float32 is enough"

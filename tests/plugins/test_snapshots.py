@@ -103,6 +103,7 @@ def test_the_snapshots_of_a_run_predict_together_and_are_the_same_where_it_was_g
     alone = [Predictor.from_run(runs[0], registry, kind=f"snapshot-{number}") for number in (1, 2)]
     shares = np.mean([one.outputs(samples).double().softmax(dim=1).numpy() for one in alone], axis=0)
     together = EnsemblePredictor.from_runs([runs[0]], registry)
+    assert together.title == f"{runs[0].id} snapshot 1 + {runs[0].id} snapshot 2"
     np.testing.assert_allclose(together.outputs(samples).double().softmax(dim=1).numpy(), shares, atol=1e-6)
     report = measure_ensemble([runs[0]], project, registry)
     truth = np.array([revision.classes.index(str(sample.label)) for sample in samples])

@@ -26,7 +26,8 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return " ".join(part for part in (f"{self.where}: {self.what}", self.remedy) if part)
+        what = f"{self.where}: {self.what}" if self.where else self.what
+        return " ".join(part for part in (what, self.remedy) if part)
 
 
 class TLStudioError(Exception):

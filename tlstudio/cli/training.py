@@ -152,9 +152,8 @@ def recipe_values(
     if start_from := choices["start_from"]:
         values["backbone"] = {"name": name} if (name := choices["backbone"]) else {}
         values["backbone"]["start_from"] = start_from
-    if methods:
-        listed = values.get("methods")
-        before = listed if isinstance(listed, dict) else {}
+    before = values.get("methods") or {}
+    if methods and isinstance(before, dict):  # else it is told with all that is wrong
         values["methods"] = {**before, **{name: before.get(name, {}) for name in methods}}
     values = set_values(values, assignments)
     listed = values.get("dataset")

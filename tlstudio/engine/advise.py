@@ -115,6 +115,7 @@ def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -
     problems: list[Problem] = []
     filled = deepcopy(dict(values))
     filled.setdefault("format", 1)
+    problems += _no_tables(filled)
     filled["dataset"] = {"name": revision.dataset, "revision": revision.id, **_table(filled.get("dataset"))}
     for section in ("backbone", "head", "strategy"):
         table = _table(filled.get(section))
@@ -138,6 +139,19 @@ def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -
     training = _table(filled.get("training"))
     filled["training"] = {**_recommended(filled, revision, registry), **training}
     return filled, problems
+
+
+def _no_tables(values: Mapping[str, Any]) -> list[Problem]:
+    """Say which sections are no tables, of which nothing could be taken; the name of a component is as good as one."""
+    tables = {name: values.get(name) for name in SECTIONS}
+    if isinstance(methods := values.get("methods"), Mapping):
+        tables |= {f"methods.{name}": options for name, options in methods.items()}
+    return [
+        Problem(name, "must be a table of settings.", f"Write [{name}] and its settings below.")
+        for name, value in tables.items()
+        if not (value is None or isinstance(value, Mapping))
+        and not (isinstance(value, str) and name in ("dataset", "backbone", "head", "strategy"))
+    ]
 
 
 def _pinned(methods: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
         except ValidationError as error:
             wrong = problems_of(error, component.Options, f"{section}.")
             problems += [_whose_option(one, section, component, registry) for one in wrong]
-    chosen = _own_method(found) + _find_methods(recipe, registry, problems)
+    chosen = _own_method(found) + find_methods(recipe, registry, problems)
     methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
@@ -114,7 +114,17 @@ def _own_method(found: Mapping[str, Any]) -> tuple[ChosenMethod, ...]:
     return () if own is None else (ChosenMethod(*own),)
 
 
-def _find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+def find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+    """Look up the methods of a recipe and check their options; what is wrong is put among the problems.
+
+    Args:
+        recipe: The recipe.
+        registry: The components.
+        problems: Where to tell what is wrong.
+
+    Returns:
+        Those of which nothing is wrong.
+    """
     chosen = []
     for name, values in recipe.methods.items():
         try:

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 
 from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, build_model, caches_features, check_target, fitted, preprocessor_of
+from tlstudio.engine.assemble import (
+    Parts,
+    build_model,
+    caches_features,
+    check_target,
+    find_methods,
+    fitted,
+    preprocessor_of,
+)
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
-from tlstudio.engine.method_checks import method_problems
+from tlstudio.engine.method_checks import method_problems, unreadable
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, target_of
 from tlstudio.engine.source import find_source, runs_beside
@@ -34,6 +42,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
     target = target_of(recipe, revision)
     against_target = check_target(revision, target)
     with _told(problems, "recipe"):
+        recipe = _with_whole_methods(recipe, registry, problems)
         parts = starting_parts(recipe, registry, runs_beside(revision))
         with _told(problems, "backbone.name"):
             sentences = registry.why_not(
@@ -56,7 +65,10 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         with _told(problems, "backbone.weights"):
             parts.backbone.find_weights(parts.backbone_options)
             if build:
-                _build(fitted(parts, revision), target if fits else None)
+                parts = fitted(parts, revision)
+                _build(parts, target if fits else None)
+                for one in parts.methods if fits else ():
+                    problems += unreadable(preprocessor_of(parts), one, revision)
     return problems + against_target + device_problems(recipe.training)
 
 
@@ -69,6 +81,14 @@ def _told(problems: list[Problem], where: str) -> Iterator[None]:
         problems += error.problems
     except TLStudioError as error:
         problems.append(Problem(error.field or where, error.what, error.remedy))
+
+
+def _with_whole_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> Recipe:
+    """Leave out the methods that are unknown or have wrong options, and tell that, so that all else is checked."""
+    wrong: list[Problem] = []
+    chosen = find_methods(recipe, registry, wrong)
+    problems += wrong
+    return recipe.model_copy(update={"methods": {one.name: recipe.methods[one.name] for one in chosen}})
 
 
 def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:

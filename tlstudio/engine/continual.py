@@ -13,14 +13,16 @@ from tlstudio.api import DataError, Problem, ProblemsError, RunError
 from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import complete
-from tlstudio.engine.assemble import load_run_model, preprocessor_of, split_data
+from tlstudio.engine.assemble import fitted, load_run_model, preprocessor_of, split_data
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.events import RunEnded, RunEvent
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.measuring import run_split
 from tlstudio.engine.method_checks import problems_to_come
-from tlstudio.engine.recipe import mistakes, parse_recipe
+from tlstudio.engine.recipe import learned_from, mistakes, parse_recipe
+from tlstudio.engine.source import runs_beside
+from tlstudio.engine.start_from import starting_parts
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -190,8 +192,14 @@ def _check_protection(
         ProblemsError: With everything that is wrong with the first recipe, or else with the protection of later runs.
     """
     first = complete(_values(values, classes, (), (), protection, options), revisions[0], registry)
+    parts = fitted(starting_parts(first, registry, runs_beside(revisions[0])), learned_from(first, revisions[0]))
+    preprocessor = preprocessor_of(parts)
     problems: list[Problem] = []
     for number in range(1, len(revisions)):
+        try:
+            preprocessor(revisions[number].sample(0), 0)
+        except DataError as error:
+            problems.append(Problem(revisions[number].dataset, error.what, error.remedy))
         for name, of_method in _added(revisions[:number], "the run before", protection, options).items():
             found = problems_to_come(name, of_method, first, "the run before", revisions[number], registry)
             problems += [problem for problem in found if problem not in problems]

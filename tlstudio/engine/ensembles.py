@@ -194,7 +194,9 @@ class EnsemblePredictor(Predictor):
             RunError: One was not trained to its end, has no model, or has learned without labels.
         """
         models = _members(runs, registry)
-        return cls([Predictor.from_run(one.run, registry, device, one.kind) for one in models])
+        predictor = cls([Predictor.from_run(one.run, registry, device, one.kind) for one in models])
+        predictor.title = " + ".join(one.title for one in models)
+        return predictor
 
     def outputs(self, samples: list[Sample]) -> Tensor:
         """Compute the outputs of the first model's head that say what all predict together, on the CPU."""

@@ -87,7 +87,7 @@ def read_labels(path: Path, revision: Revision, project: Project, registry: Regi
         pool: Where items are whose row names no pool.
 
     Raises:
-        DataError: The file cannot be read, or lacks a column.
+        DataError: The file cannot be read, lacks a column, or says nothing of any item that is there.
     """
     given: list[GivenLabel] = []
     rejected: list[Rejected] = []
@@ -107,6 +107,10 @@ def read_labels(path: Path, revision: Revision, project: Project, registry: Regi
             rejected.append(Rejected(f"{path.name}, row {number}", f"{where} has no item {item!r}.", "Correct the id."))
             continue
         given.append(GivenLabel(item, _label(label, revision), pools[where][item]))
+    if rejected and not given:
+        raise DataError(
+            f"No label was given: {rejected[0].source}: {rejected[0].reason}", rejected[0].remedy, path=path
+        )
     return LabelTable(tuple(given), empty, tuple(rejected))
 
 

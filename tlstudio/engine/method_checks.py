@@ -16,6 +16,7 @@ from tlstudio.api import (
     DataStream,
     Method,
     PluginError,
+    Preprocessor,
     Problem,
     TargetInfo,
     TLStudioError,
@@ -86,6 +87,27 @@ def problems_to_come(
     target = target_of(recipe, revision)
     found = _problems_of(one, later, parts, revision, target, registry, made={earlier: target})
     return _beneath(f"methods.{name}", found)
+
+
+def unreadable(preprocessor: Preprocessor, one: ChosenMethod, revision: Revision) -> list[Problem]:
+    """Say which other data sets of a method cannot be read, such as a table with other columns, by a sample of each.
+
+    Args:
+        preprocessor: That of the run, which has seen its data.
+        one: The method, of which nothing else is wrong.
+        revision: The data of the run.
+    """
+    problems = []
+    for stream in one.streams().values():
+        if stream.dataset and not any(view.prepared_by for view in stream.views.values()):
+            data = dataset_beside(revision, stream.dataset)
+            row = int(stream_rows(stream, data, revision)[0])
+            try:
+                preprocessor(data.sample(row), 0)
+            except DataError as error:
+                where = f"methods.{one.name}.{_naming(one.method, 'dataset', 'datasets')}"
+                problems.append(Problem(where, error.what, error.remedy))
+    return problems
 
 
 def _beneath(where: str, problems: Iterable[Problem]) -> list[Problem]:
@@ -222,6 +244,7 @@ def _model_targets(
             if gone := source.why_not(registry):
                 problems.append(Problem(name, f"Run {run_id} cannot be used: {' '.join(gone)}"))
                 continue
+            source.find_weights()
             modality = registry.backbone(source.backbone.name).modality
             learned = read_target(source.run)
         except TLStudioError as error:
@@ -274,7 +297,7 @@ def _against_stream(
         what += f" Those that '{revision.dataset}' validates or tests are left out."
     if stream.rows == "unshown" and not info.count:
         return Problem("", what, "Name a data set of unlabelled samples, or set dataset.shots.")
-    fitting = int(info.count / stream.ratio)
+    fitting = int(info.count / stream.ratio) if stream.ratio else 0
     ways = [f"training.batch_size to {fitting} or less"] if fitting else []
     if stream.ratio > 1 and "ratio" in one.method.Options.model_fields and info.count:
         ways.append(f"methods.{one.name}.ratio lower")

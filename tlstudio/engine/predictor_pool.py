@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from tlstudio.store.run import Run
 
 __all__ = ["PredictorPool", "Switched"]
 
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 _SMALLEST = 1024  # numbers; sharing less would save nothing
 
 
@@ -55,6 +56,7 @@ class _Held:
         model: Its model.
         base: SHA-256 of the file with all that never changed in the run; ``""``: it is not the greater part.
         frozen: Those tensors, by their names in the state dict.
+        files: SHA-256 of the files of its checkpoint: another run may come to have the id of one that was deleted.
         bare: Its backbone without what the strategy has put in, of the same tensors; `None` where it cannot be had.
     """
 
@@ -62,6 +64,7 @@ class _Held:
     model: TransferModel
     base: str
     frozen: Mapping[str, Tensor]
+    files: Mapping[str, str]
     bare: BackboneModule | None
 
 
@@ -106,7 +109,7 @@ class PredictorPool:
         key, read = str(run.folder), False
         with self._lock:
             held = self._held.pop(key, None)
-            if held is None:
+            if held is None or _files(run) not in (held.files, NO_FILES):
                 held, read = self._load(run)
             for other, one in list(self._held.items()):
                 if not _is_shared(held.model, one.model):
@@ -136,6 +139,7 @@ class PredictorPool:
 
     def _load(self, run: Run) -> tuple[_Held, bool]:
         """Load a run, and say whether its backbone was read."""
+        files = _files(run)
         kin, base, changed = self._looked_at(run)
         if kin != self._kin or not base:  # before it is loaded: two backbones may be more than there is room for
             self._held.clear()
@@ -162,7 +166,7 @@ class PredictorPool:
         preprocessor = preprocessor_of(parts, assets=run.assets)
         predictor = Predictor(model, preprocessor, modality=parts.backbone.modality, title=run.id, device=self._device)
         frozen = {name: value for name, value in model.state_dict(keep_vars=True).items() if name not in changed}
-        return _Held(predictor, model, base, frozen, bare), like is None
+        return _Held(predictor, model, base, frozen, files, bare), like is None
 
     def _looked_at(self, run: Run) -> tuple[tuple[Any, ...], str, set[str]]:
         """What runs must have in common to share a backbone, the hash of what never changed, and names of the rest."""
@@ -192,6 +196,14 @@ class PredictorPool:
                 if torch.equal(known, tensor):
                     tensor.data = known.data
                     break
+
+
+def _files(run: Run) -> Mapping[str, str]:
+    """SHA-256 of the files of its best checkpoint by their names; none where they are out of reach."""
+    try:
+        return find_checkpoint(run.folder / "checkpoints", "best")[1]
+    except TLStudioError:
+        return NO_FILES
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

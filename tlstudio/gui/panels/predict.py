@@ -128,6 +128,7 @@ class PredictPanel(QWidget):
         usable = [run for run in self._state.queue.runs() if predicts(run, self._state.registry)]
         source = self.model.show_models(usable, self._folders, self._wanted)
         if source is None:
+            self._predictor, self._loaded = None, None  # the next run may have the id of one that was deleted
             self._show_empty()
             return
         self._pages.setCurrentIndex(1)
