@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, option
 from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.engine.recipe import read_recipe_file
+from tlstudio.engine.target import read_target, write_target
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_reading import read_details
 from tlstudio.gui.state import AppState
@@ -261,7 +263,23 @@ def test_a_method_that_misses_its_teacher_leaves_the_other_choices_shown_and_lea
     teacher = page.setup.forms.forms["methods.distillation"].rows["teacher"]
     qtbot.waitUntil(lambda: not teacher.problem.visibleRegion().isEmpty(), timeout=LONG)
     assert not teacher.editor.visibleRegion().isEmpty(), "it was scrolled into sight"
-    page.draft.set_options("methods.distillation", {"teacher": trained_state.queue.runs()[0].id})
+    other, fits = (run.id for run in trained_state.queue.runs())
+    assert trained_state.project is not None
+    learned = trained_state.project.run(other)
+    target = read_target(learned)
+    write_target(learned, replace(target, classes=("circle", "ring", *target.classes[2:])))
+    page.draft.set_methods([])
+    page.draft.set_methods(["distillation"])
+    wait_for_check(page, trained_state, qtbot)
+    box = page.setup.forms.forms["methods.distillation"].rows["teacher"].editor
+    assert isinstance(box, QComboBox)
+    offered = [box.findData(run) for run in (other, fits)]
+    assert [bool(box.model().flags(box.model().index(row, 0)) & Qt.ItemFlag.ItemIsEnabled) for row in offered] == [
+        False,
+        True,
+    ]
+    assert "classes of the run differ" in box.itemData(offered[0], Qt.ItemDataRole.ToolTipRole)
+    page.draft.set_options("methods.distillation", {"teacher": fits})
     wait_for_check(page, trained_state, qtbot)
     flight = page.draft.result.preflight
     assert flight is not None

@@ -13,6 +13,7 @@ from tlstudio.api import Problem, ProblemsError, TLStudioError
 from tlstudio.engine.recipe import Recipe, learned_from
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.candidates import Candidate, Kind, Situation, read_candidate
+from tlstudio.gui.widgets.project_choice import ENDED_WELL
 from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Checked:
         problems: Everything that forbids the start.
         facts: What is known of the chosen components, also where something else is wrong.
         command: The command line that does the same; ``""`` where mistakes forbid it.
+        unfit: By the place of an option that names a run, why runs cannot be named there, by their ids.
     """
 
     revision: Revision | None = None
@@ -49,6 +51,7 @@ class Checked:
     problems: tuple[Problem, ...] = ()
     facts: Mapping[Kind, Candidate] = field(default_factory=dict)
     command: str = ""
+    unfit: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def can_start(self) -> bool:
@@ -269,6 +272,7 @@ class RecipeDraft(QObject):
             first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
             context.progress(0, text=first)
             from tlstudio.engine.advise import complete, fill_in
+            from tlstudio.engine.offered_runs import unfit_runs
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 
@@ -276,12 +280,14 @@ class RecipeDraft(QObject):
             # Components chosen for images say nothing of texts: with other data the choice starts anew.
             anew = kind_of_data not in (("", ""), now)
             said = {key: part for key, part in values.items() if not (anew and key in (*KINDS, "methods"))}
+            runs = [run.id for run in project.runs() if run.status in ENDED_WELL] if said.get("methods") else []
+            unfit = unfit_runs(said, runs, revision, registry)
             try:
                 recipe = complete(said, revision, registry)
             except ProblemsError as error:
                 filled, _ = fill_in(said, revision, registry)
                 facts = _facts_of({kind: str(filled[kind]["name"]) for kind in KINDS}, revision, registry)
-                return Checked(revision, revision, problems=error.problems, facts=facts), anew, {}
+                return Checked(revision, revision, problems=error.problems, facts=facts, unfit=unfit), anew, {}
             if context.cancelled():
                 return Checked(), anew, {}
             facts = _facts_of({kind: getattr(recipe, kind).name for kind in KINDS}, revision, registry)
@@ -293,7 +299,7 @@ class RecipeDraft(QObject):
             command = command_line(recipe, project.folder, revision=revision, registry=registry)
             problems = tuple(flight.problems) if flight else ()
             own = own_settings(recipe, revision, registry) if loaded else {}
-            return Checked(revision, learned, recipe, flight, problems, facts, command), anew, own
+            return Checked(revision, learned, recipe, flight, problems, facts, command, unfit), anew, own
 
         title = self.tr("Looking at your data and the models on this machine")
         self._job = job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")

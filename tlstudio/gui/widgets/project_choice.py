@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
 from PySide6.QtCore import QCoreApplication, QSignalBlocker, Qt, Slot
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QLineEdit, QMenu, QWidget
 
 from tlstudio.api import TLStudioError
@@ -34,6 +35,7 @@ class ProjectChoice(QComboBox):
         self._kind = kind
         self._state = state
         self._nothing = nothing
+        self._unfit: Mapping[str, str] = {}
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
         self._fill()
@@ -53,6 +55,22 @@ class ProjectChoice(QComboBox):
             row = self.count() - 1
         self.setCurrentIndex(row)
 
+    def show_unfit(self, reasons: Mapping[str, str]) -> None:
+        """Grey what cannot be chosen; its tooltip says why.
+
+        Args:
+            reasons: Why, by the value.
+        """
+        self._unfit = reasons
+        model = self.model()
+        if not isinstance(model, QStandardItemModel):
+            return
+        for row in range(self.count()):
+            reason = reasons.get(self.itemData(row), "")
+            model.item(row).setEnabled(not reason)
+            for role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleDescriptionRole):
+                self.setItemData(row, reason or None, role)
+
     @Slot()
     def _refill(self) -> None:
         chosen = self.currentData()
@@ -60,6 +78,7 @@ class ProjectChoice(QComboBox):
             self.clear()
             self._fill()
             self.show_text(chosen or "")
+            self.show_unfit(self._unfit)
 
     def _fill(self) -> None:
         if self._nothing:

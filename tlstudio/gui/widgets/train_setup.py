@@ -235,6 +235,7 @@ class TrainSetup(QWidget):
         self.forms.dataset.set_values(self._draft.options("dataset"))
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
+        self.forms.show_unfit(checked.unfit)
         self._bring_into_sight(checked.problems)
         self._show_checked(checked)
         if self._when_checked is not None:
