@@ -102,7 +102,7 @@ def _whose_option(problem: Problem, section: str, component: Component, registry
     owners = [other.name for other in alike.values() if name in other.Options.model_fields]
     remedy = problem.remedy
     if owners:
-        remedy = f"It is one of {' and '.join(owners[:3])}{' and others' if len(owners) > 3 else ''}. {remedy}"
+        remedy = f"It is one of {' or '.join(owners[:3])}{' or others' if len(owners) > 3 else ''}. {remedy}"
     return Problem(problem.where, f"{component.name} has no such option.", remedy.strip())
 
 
