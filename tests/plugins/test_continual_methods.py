@@ -252,8 +252,8 @@ def test_what_cannot_be_kept_or_taught_is_told(two_projects: Project, registry: 
     found = told(values(methods={"lwf": {"teacher": first.id}}))
     assert "does not start from this one" in found["methods.lwf.teacher"]
     found = told(values(methods={"distillation": {"teacher": "nothing"}}))
-    assert "no run 'nothing'" in found["methods.distillation"]
+    assert "no run 'nothing'" in found["methods.distillation.teacher"]
     found = told(values(methods={"replay": {"datasets": "gone"}}))
-    assert "no data set 'gone'" in found["methods.replay"]
+    assert "no data set 'gone'" in found["methods.replay.datasets"]
     found = told(values(head={"name": "classification", "take_over": True}))
     assert "starts from none" in found["head.take_over"]
