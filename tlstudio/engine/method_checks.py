@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,7 +14,6 @@ from tlstudio.api import (
     DataError,
     DataStream,
     Method,
-    PluginError,
     Preprocessor,
     Problem,
     TargetInfo,
@@ -29,9 +27,7 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import Parts, find_parts
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
-from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe, target_of
-from tlstudio.engine.source import runs_beside
-from tlstudio.engine.start_from import starting_parts
+from tlstudio.engine.recipe import Recipe, learned_from, target_of
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 
@@ -138,32 +134,6 @@ def misfits(recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo
         if sentences := [f"{problem.what} {problem.remedy}".strip() for problem in against if not problem.where]:
             found[name] = " ".join(sentences)
     return found
-
-
-def misfits_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, str]:
-    """As `misfits`, for the values of a recipe that may be unfinished; nothing where its components do not work.
-
-    Args:
-        values: As in a recipe file; anything may be left out.
-        revision: The data.
-        registry: The components.
-    """
-    from tlstudio.engine.advise import fill_in  # which looks at the checks of a whole recipe
-
-    chosen = values.get("methods", {})
-    filled, _ = fill_in({**values, "methods": {}}, revision, registry)
-    try:
-        recipe = parse_recipe(filled)
-        parts = starting_parts(recipe, registry, runs_beside(revision))
-        few = learned_from(recipe, revision)
-    except TLStudioError:
-        return {}
-    whole = []
-    for name, options in chosen.items():
-        with contextlib.suppress(ValidationError, PluginError):  # those are told where the recipe is checked
-            method = registry.method(name)
-            whole.append(ChosenMethod(method, method.Options.model_validate(options)))
-    return misfits(recipe, replace(parts, methods=(*parts.methods, *whole)), few, few.target_info(), registry)
 
 
 def _problems_of(

@@ -272,7 +272,7 @@ class RecipeDraft(QObject):
             first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
             context.progress(0, text=first)
             from tlstudio.engine.advise import complete, fill_in
-            from tlstudio.engine.offered_runs import unfit_runs
+            from tlstudio.engine.method_choice import unfit_runs
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 

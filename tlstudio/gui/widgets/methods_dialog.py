@@ -256,7 +256,7 @@ class MethodsDialog(QDialog):
         values["methods"] = {name: options.get(name, {}) for name in self._checked}
 
         def work(_: JobContext) -> dict[str, str]:
-            from tlstudio.engine.method_checks import misfits_in
+            from tlstudio.engine.method_choice import misfits_in
 
             return misfits_in(values, revision, registry)
 
