@@ -12,6 +12,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.plot_axes import draw_axes
 
 BINS = 30
 HEIGHT = 132
@@ -42,7 +43,6 @@ class Distribution(QWidget):
         self._plot.hideButtons()
         # Else its viewport is filled with the colour of the window, not of the card.
         self._plot.setStyleSheet("background: transparent; border: 0;")
-        self._plot.getPlotItem().setContentsMargins(0, 4, 4, 0)
         self._bars: Any = self._pg.BarGraphItem(x=[], height=[], width=1)
         self._plot.addItem(self._bars)
         layout = QVBoxLayout(self)
@@ -74,11 +74,5 @@ class Distribution(QWidget):
     def _recolour(self) -> None:
         theme = self._state.theme
         self._bars.setOpts(brush=QColor(theme.accent), pen=self._pg.mkPen(None))
-        font = self.font()
-        font.setPixelSize(max(10, font.pixelSize() - 2))
-        for side in ("left", "bottom"):
-            axis = self._plot.getAxis(side)
-            axis.setPen(self._pg.mkPen(theme.line))
-            axis.setTextPen(self._pg.mkPen(theme.second))
-            axis.setStyle(tickLength=-4, tickFont=font)
+        draw_axes(self._plot, theme, max(10, self.font().pixelSize() - 2), tick=-4)
         self._plot.getAxis("left").setWidth(36)

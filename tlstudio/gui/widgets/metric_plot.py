@@ -7,13 +7,14 @@ import math
 from typing import Any, Protocol
 
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QKeyEvent, QPen
+from PySide6.QtGui import QColor, QKeyEvent, QPen
 from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
 
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.curve import Curve
 from tlstudio.gui.widgets.figures import number_text
 from tlstudio.gui.widgets.legend import Legend, LegendEntry
+from tlstudio.gui.widgets.plot_axes import SIDES, draw_axes
 from tlstudio.gui.widgets.texts import text_label
 
 _FEW_POINTS = 128
@@ -106,11 +107,9 @@ class MetricPlot(QFrame):
         box = plot.getViewBox()
         box.disableAutoRange()
         box.setDefaultPadding(0.0)
-        font = QFont(self.font())
-        font.setPixelSize(max(9, self.fontInfo().pixelSize() - 2))
-        for side in ("left", "bottom"):
+        for side in SIDES:
             axis = plot.getAxis(side)
-            axis.setStyle(tickLength=0, tickTextOffset=6, tickFont=font, autoExpandTextSpace=True)
+            axis.setStyle(tickTextOffset=6, autoExpandTextSpace=True)
             axis.enableAutoSIPrefix(False)
         self._line = pg.InfiniteLine(angle=90, movable=False)
         self._best_line = pg.InfiniteLine(angle=90, movable=False)
@@ -233,11 +232,7 @@ class MetricPlot(QFrame):
         """Take the colours of a theme."""
         self._theme = theme
         self._view.setBackground(theme.surface)
-        plot = self._view.getPlotItem()
-        for side in ("left", "bottom"):
-            axis = plot.getAxis(side)
-            axis.setPen(self._cosmetic(theme.line))
-            axis.setTextPen(QColor(theme.second))
+        draw_axes(self._view, theme, max(9, self.fontInfo().pixelSize() - 2))
         for key, item in self._items.items():
             item.setPen(self._pen(key))
         self._line.setPen(self._cosmetic(theme.faint))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QColor, QFont, QPen
+from PySide6.QtGui import QColor, QPen
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from tlstudio.gui.theme import Theme
+from tlstudio.gui.widgets.plot_axes import SIDES, draw_axes
 from tlstudio.gui.widgets.texts import text_label
 
 _MOST_POINTS = 5000
@@ -64,11 +65,9 @@ class ScatterPlot(QFrame):
         plot.hideButtons()
         plot.setMenuEnabled(False)
         plot.setMouseEnabled(x=False, y=False)
-        font = QFont(self.font())
-        font.setPixelSize(max(9, self.fontInfo().pixelSize() - 2))
-        for side in ("left", "bottom"):
+        for side in SIDES:
             axis = plot.getAxis(side)
-            axis.setStyle(tickLength=0, tickTextOffset=6, tickFont=font)
+            axis.setStyle(tickTextOffset=6)
             axis.enableAutoSIPrefix(False)
         self._line = self._pg.PlotCurveItem(antialias=False)
         self._points = self._pg.ScatterPlotItem(size=6, pxMode=True, antialias=True, hoverable=True)
@@ -117,14 +116,9 @@ class ScatterPlot(QFrame):
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         self._view.setBackground(theme.surface)
-        plot = self._view.getPlotItem()
+        draw_axes(self._view, theme, max(9, self.fontInfo().pixelSize() - 2))
         for side, title in zip(("bottom", "left"), self._titles, strict=True):
-            axis = plot.getAxis(side)
-            pen = QPen(QColor(theme.line), 1)
-            pen.setCosmetic(True)
-            axis.setPen(pen)
-            axis.setTextPen(QColor(theme.second))
-            axis.setLabel(title, color=theme.second)
+            self._view.getAxis(side).setLabel(title, color=theme.second)
         dots = QColor(theme.curves[0])
         dots.setAlpha(150)
         self._points.setBrush(dots)

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from tlstudio.api import Cell
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.legend import Legend, LegendEntry
+from tlstudio.gui.widgets.plot_axes import SIDES, draw_axes
 
 
 class SeriesView(QWidget):
@@ -42,7 +43,6 @@ class SeriesView(QWidget):
         self._view.hideButtons()
         self._view.setStyleSheet("background: transparent; border: 0;")
         self._view.setMinimumHeight(110)
-        self._view.getPlotItem().setContentsMargins(0, 4, 8, 0)
         self._now: Any = self._pg.InfiniteLine(pos=0, angle=90)
         self.legend = Legend(f"{name}_legend")
         column = QVBoxLayout(self)
@@ -95,14 +95,9 @@ class SeriesView(QWidget):
         before = max(map(len, series.values()), default=0)
         told = self.tr("{0} steps before, {1} after").format(before, len(predicted or expected))
         self._view.setAccessibleDescription(told)
-        font = self.font()
-        font.setPixelSize(max(10, self.fontInfo().pixelSize() - 3))
-        for side in ("left", "bottom"):
-            axis = self._view.getAxis(side)
-            axis.setPen(self._pg.mkPen(theme.line))
-            axis.setTextPen(self._pg.mkPen(QColor(theme.second)))
-            axis.setStyle(tickLength=0, tickFont=font)
-            axis.enableAutoSIPrefix(False)
+        draw_axes(self._view, theme, max(10, self.fontInfo().pixelSize() - 3))
+        for side in SIDES:
+            self._view.getAxis(side).enableAutoSIPrefix(False)
         plot.enableAutoRange()
 
     def _curve(self, steps: Any, values: Sequence[float], color: str, style: Qt.PenStyle) -> None:  # noqa: ANN401

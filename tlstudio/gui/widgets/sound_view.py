@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from tlstudio.api import DataError
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.plot_axes import SIDES, draw_axes
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
 
@@ -132,9 +132,8 @@ class SoundView(QWidget):
         view.hideButtons()
         view.setStyleSheet("background: transparent; border: 0;")
         view.setMinimumHeight(48)
-        for side in ("left", "bottom"):  # before any label, which would else scale the ticks
+        for side in SIDES:  # before any label, which would else scale the ticks
             view.getAxis(side).enableAutoSIPrefix(False)
-        view.getPlotItem().setContentsMargins(0, 2, 4, 0)
         return view
 
     def show_sound(self, path: Path) -> None:
@@ -189,13 +188,7 @@ class SoundView(QWidget):
     def _recolour(self) -> None:
         theme = self._state.theme
         self._line.setPen(self._pg.mkPen(theme.accent, width=1))
-        font = self.font()
-        font.setPixelSize(max(10, self.fontInfo().pixelSize() - 3))
         for view in (self._wave, self._spectrum):
-            for side in ("left", "bottom"):
-                axis = view.getAxis(side)
-                axis.setPen(self._pg.mkPen(theme.line))
-                axis.setTextPen(self._pg.mkPen(QColor(theme.second)))
-                axis.setStyle(tickLength=0, tickFont=font)
+            draw_axes(view, theme, max(10, self.fontInfo().pixelSize() - 3))
             view.getAxis("left").setWidth(44)
         self._wave.getAxis("bottom").setStyle(showValues=False)
