@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tlstudio import api
 from tlstudio.api import TASKS, DataStream, Method, Options, Problem, Setting, option, options_as
@@ -11,8 +11,10 @@ from tlstudio.api.methods import dataset_names
 from tlstudio_methods.domains import (
     Schedule,
     backbone_problems,
+    head_problems,
     learns_alone,
     named_twice,
+    own_data_problems,
     schedule_option,
     strength_option,
 )
@@ -31,9 +33,17 @@ class JointOptions(Options):
         title="Source",
         help=(
             "Data set whose labels are learned as well; its classes, and its task, may be others. Several with commas "
-            "between them, each with a head of its own."
+            "between them."
         ),
         browse="datasets",
+    )
+    head: Literal["own", "shared"] = option(
+        "own",
+        title="Head of a source",
+        help=(
+            "own: each source has a head of its own, and teaches the backbone alone. shared: the head of the run "
+            "learns it too, so its classes must be among those of the run; of help where these have few labels."
+        ),
     )
     strength: float = strength_option(
         1.0, "Weight of the source's loss beside that of the run's own data; of several sources, of each."
@@ -48,15 +58,17 @@ class Joint(Method):
     """Multi-task learning with hard sharing (Caruana 1997, doi:10.1023/A:1007379606734).
 
     The loss is ``target + lambda * (source 1 + source 2 + ...)``, each the mean over its part of the batch. All parts
-    go through the backbone in one batch where they fit into one, so that BatchNorm sees them alike.
+    go through the backbone in one batch where they fit into one, so that BatchNorm sees them alike. With a shared head
+    it is that of the combined empirical risk (Ben-David et al. 2010, doi:10.1007/s10994-009-5152-4).
     """
 
     name = "joint"
     title = "Learn another data set too (joint, multi-task)"
     description = (
-        "Learns one or several other labelled data sets beside that of the run: one backbone, a head for each. The "
-        "more they have in common, the more the few samples of the run gain. What is kept, validated and exported is "
-        "the model of the run's own data; the heads of the sources are left behind."
+        "Learns one or several other labelled data sets beside that of the run: one backbone, and a head for each, or "
+        "one for all where the classes are the same. The more they have in common, the more the few samples of the run "
+        "gain. What is kept, validated and exported is the model of the run's own data; heads of sources are left "
+        "behind."
     )
     kind = "two domains"
     source = "Caruana 1997, doi:10.1023/A:1007379606734"
@@ -65,11 +77,12 @@ class Joint(Method):
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
         """Refuse sources that teach nothing, and tasks whose heads take other features; see `Method`."""
-        names = self._sources(options)
+        chosen, names = options_as(JointOptions, options), self._sources(options)
         problems = backbone_problems(self.title, setting)
         if not names:
             problems.append(Problem("source", "no data set is named.", "Name the data set that is learned as well."))
         problems += named_twice(list(names.values()), "source")
+        problems += own_data_problems(setting, "source", "Name another data set with labels.")
         for stream, name in names.items():
             target = setting.streams[stream].target
             if target is None:
@@ -80,9 +93,9 @@ class Joint(Method):
             elif target.task not in setting.heads or not (learns_alone(target.task) and learns_alone(setting.task)):
                 what = f"'{name}' is for {task.title.lower()}, whose head cannot stand beside {setting.head.title}."
                 problems.append(Problem("source", what, "Name a data set for another task."))
-            elif task.label == "name" and len(target.classes) < 2:
+            elif chosen.head == "own" and task.label == "name" and len(target.classes) < 2:
                 problems.append(Problem("source", f"'{name}' has less than two classes.", "Name another data set."))
-        return problems
+        return problems + (head_problems(setting, "source") if chosen.head == "shared" else [])
 
     def streams(self, options: api.Options) -> Sequence[DataStream]:
         """Ask for the train split of each source; see `Method`."""
@@ -91,11 +104,11 @@ class Joint(Method):
         return [DataStream(stream, name, labelled=True, ratio=ratio, together=True) for stream, name in sources]
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
-        """Build a head for each source."""
+        """Build a head for each source that has one of its own."""
         from tlstudio_methods.joint_module import JointModule
 
         chosen = options_as(JointOptions, options)
-        return JointModule(context, strength=chosen.strength, schedule=chosen.schedule)
+        return JointModule(context, strength=chosen.strength, schedule=chosen.schedule, shared=chosen.head == "shared")
 
     def _sources(self, options: api.Options) -> Mapping[str, str]:
         """Data sets by the names of their streams: one is ``"source"``, of several each has its number."""

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ from tlstudio.store.project import Project
 
 CLASSES = ("dessert", "flag", "fruit", "mammal", "music", "roadsign", "sport", "vehicle")
 ADAPTING = ("coral", "mmd", "dann")
-NAMES = ("source", "source, LP-FT", *ADAPTING, "target", "joint")
+NAMES = ("source", "source, LP-FT", *ADAPTING, "target", "joint", "joint, one head")
 SHOTS = 8
 SENTENCES = 800
 """So many sentences of each domain are drawn for a seed."""
@@ -110,12 +110,16 @@ def rows_of(pair: Pair) -> dict[str, Row]:
         )
         for name in ADAPTING
     }
+    joint = Row(f"{target}, and {source}", True, "target", {**few, "methods": {"joint": {"source": pair.source}}})
     return {
         "source": Row(source, False, "", {"strategy": "full"}),
         "source, LP-FT": Row(source, False, "source", {"strategy": "lp_ft"}),
         **adapting,
         "target": Row(target, True, "", few),
-        "joint": Row(f"{target}, and {source}", True, "target", {**few, "methods": {"joint": {"source": pair.source}}}),
+        "joint": joint,
+        "joint, one head": replace(
+            joint, recipe={**few, "methods": {"joint": {"source": pair.source, "head": "shared"}}}
+        ),
     }
 
 

@@ -72,6 +72,27 @@ def test_the_joint_loss_is_lambda_times_that_of_the_source_on_a_head_for_its_own
     assert told["source loss"] == pytest.approx(sum(errors) / 4, rel=1e-5)
 
 
+def test_with_a_shared_head_the_source_is_learned_by_the_head_of_the_run(registry: Registry, tmp_path: Path) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    context = method_context(registry.head("classification"), samples, target, stream_targets={"source": target})
+    method = registry.method("joint")
+    options = method.Options.model_validate({"source": "others", "strength": 0.5, "head": "shared"})
+    module = method.build(context, options).eval()
+    assert not list(module.parameters())
+    step = training_step(context)
+    labels = module.encoder("source")([target.classes[0]] * len(samples), [])
+    features, output = context.forward(step.inputs)
+    step.streams = {"source": StreamBatch({"": step.inputs}, labels, features, output)}
+    module.losses(step, torch.zeros(2))
+    loss = module.extra_loss(step)
+    assert loss is not None
+    scores = output.detach().double().numpy()
+    wanted = np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[:, 0])
+    assert float(loss.detach()) == pytest.approx(0.5 * wanted, rel=1e-5)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in context.model.head.parameters())
+
+
 def test_lambda_follows_its_schedule() -> None:
     assert [rampup(0.25, name) for name in ("constant", "linear", "falling")] == [1, 0.25, 0.75]
     assert rampup(0.5, "sigmoid") == pytest.approx(math.tanh(2.5))  # the same function, written otherwise
@@ -250,6 +271,8 @@ def test_what_speaks_against_two_domains_is_told_before_anything_is_loaded(
     assert "has texts" in told(strange, registry, {"joint": {"source": "others, reviews"}})
     assert "more than once" in told(strange, registry, {"joint": {"source": "others, others"}})
     assert "no data set 'nothing'" in told(strange, registry, {"joint": {"source": "others, nothing"}})
+    shared = told(strange, registry, {"joint": {"source": "strange", "head": "shared"}})
+    assert "has classes that the head does not know" in shared
     assert "methods.joint.source" in told(strange, registry, {"joint": {}})
     assert "methods.joint.strength" in told(strange, registry, {"joint": {"source": "others", "strength": -0.1}})
     assert "stays as it is" in told(strange, registry, {"joint": {"source": "others"}}, strategy="linear_probe")
