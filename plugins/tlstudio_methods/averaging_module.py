@@ -170,6 +170,10 @@ class SWAModule(AverageModule):
         _copy(new, averages)
         self.has_averaged()
 
+    def passes(self) -> Mapping[str, float]:
+        """One at the end of each epoch that counts, where there are statistics to be measured."""
+        return {"": self.context.epochs - self._first} if self._moving() else {}
+
     def quantities(self) -> Mapping[str, float]:
         """How many epochs the average is made of."""
         return {"averaged epochs": self.averaged}
@@ -177,10 +181,7 @@ class SWAModule(AverageModule):
     def _measure_statistics(self) -> None:
         """Compute the running statistics of the layers that move them, as means over the train split."""
         model = self.context.model
-        set_train_mode(model)
-        moving = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training]
-        model.eval()
-        layers = [(layer, layer.momentum) for layer in moving if layer.track_running_stats]
+        layers = [(layer, layer.momentum) for layer in self._moving()]
         if not layers:
             return
         for layer, _ in layers:
@@ -196,6 +197,14 @@ class SWAModule(AverageModule):
             for layer, momentum in layers:
                 layer.momentum = momentum
             model.eval()
+
+    def _moving(self) -> list[_BatchNorm]:
+        """The layers that move their running statistics while the model learns; it is left in evaluation mode."""
+        model = self.context.model
+        set_train_mode(model)
+        found = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training]
+        model.eval()
+        return [layer for layer in found if layer.track_running_stats]
 
 
 def _copy(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:

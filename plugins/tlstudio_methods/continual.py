@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option, options_as
 from tlstudio.api.methods import dataset_names
-from tlstudio_methods.domains import named_twice
+from tlstudio_methods.domains import named_twice, own_data_problems
 from tlstudio_methods.earlier_runs import earlier_run_option, forgetting_problems
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Replay(Method):
         """Refuse data whose labels the head cannot learn; see `Method`."""
         names = dataset_names(options_as(ReplayOptions, options).datasets)
         found = named_twice(names, "datasets")
+        found += own_data_problems(setting, "datasets", "Name data that were learned before.")
         if not names:
             found.append(Problem("datasets", "no data set is named.", "Name one, or switch replay off."))
         for name, info in setting.streams.items():

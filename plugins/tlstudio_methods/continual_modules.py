@@ -126,6 +126,10 @@ class EWCModule(MethodModule):
         self._penalty = penalty.detach()
         return penalty
 
+    def passes(self) -> Mapping[str, float]:
+        """One with gradients over the earlier data."""
+        return {self._name: 3}
+
     def quantities(self) -> Mapping[str, float]:
         """The penalty: how much of what the earlier task needs has moved."""
         return {"penalty": float(self._penalty)}

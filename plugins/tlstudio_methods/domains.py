@@ -18,6 +18,7 @@ __all__ = [
     "backbone_problems",
     "learns_alone",
     "named_twice",
+    "own_data_problems",
     "schedule_option",
     "strength_option",
 ]
@@ -92,6 +93,18 @@ def named_twice(names: Sequence[str], where: str) -> list[Problem]:
     return [Problem(where, f"{', '.join(double)}: named more than once.", "Name each once.")] if double else []
 
 
+def own_data_problems(setting: Setting, where: str, remedy: str) -> list[Problem]:
+    """Say that a data set is named that the run learns from anyway: beside itself it teaches nothing.
+
+    Args:
+        setting: The run.
+        where: Name of the option that names it.
+        remedy: What to do.
+    """
+    own = sorted({info.dataset for info in setting.streams.values() if info.own})
+    return [Problem(where, f"'{name}' is what the run itself learns from.", remedy) for name in own]
+
+
 def backbone_problems(title: str, setting: Setting) -> list[Problem]:
     """Refuse strategies under which the backbone, which is what domains have in common, stays as it is."""
     if not setting.strategy.keeps_backbone(setting.strategy_options):
@@ -121,6 +134,7 @@ class Adaptation(Method):
             problems.append(Problem("", what, f"Use it for {TASKS['classification'].title.lower()} or the like."))
         if not chosen.target:
             problems.append(Problem("target", "no data set is named.", "Name the data set that is to be adapted to."))
+        problems += own_data_problems(setting, "target", "Name data like those that the model is to be used on.")
         if min(setting.batch_size, round(chosen.ratio * setting.batch_size)) < self.least:
             what = f"{self.title} compares batches, and needs at least {self.least} samples of each domain in one."
             problems.append(Problem("ratio", what, "Choose a larger training.batch_size, or more of the target."))

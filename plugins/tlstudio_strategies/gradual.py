@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
@@ -68,8 +68,19 @@ class GradualUnfreezing(FineTuningStrategy):
     def on_epoch_start(self, model: TransferModel, epoch: int, options: api.Options) -> None:
         """Let as many groups learn as the epoch's number says, and nothing else: a resumed run is the same."""
         groups = epoch // options_as(GradualUnfreezingOptions, options).epochs_per_group
-        # A head that has nothing of its own to learn, as in text generation, cannot begin alone.
-        learn_from_the_top(model, groups + (next(model.head.parameters(), None) is None))
+        learn_from_the_top(model, groups + _first_groups(model))
+
+    def notes(self, model: TransferModel, options: api.Options, epochs: int) -> Sequence[str]:
+        """Say how many groups never learn, and from how many epochs on all do; see `FineTuningStrategy`."""
+        each = options_as(GradualUnfreezingOptions, options).epochs_per_group
+        groups, first = len(model.layer_groups()), _first_groups(model)
+        needed = (groups - first) * each + 1
+        if epochs >= needed:
+            return ()
+        learning = (epochs - 1) // each + first
+        what = f"Only {learning} of the {groups} layer groups of the backbone come to learn in {epochs} epoch"
+        remedy = f"set training.epochs to {needed} or more{' or strategy.epochs_per_group lower' if each > 1 else ''}"
+        return [f"{what}{'s' if epochs > 1 else ''}: for all of them, {remedy}."]
 
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
@@ -95,3 +106,8 @@ class GradualUnfreezing(FineTuningStrategy):
         for parameter, value in before:
             parameter.requires_grad_(value)
         return names
+
+
+def _first_groups(model: TransferModel) -> int:
+    """How many groups learn from the first epoch on: a head with nothing of its own to learn cannot begin alone."""
+    return int(next(model.head.parameters(), None) is None)

@@ -46,6 +46,10 @@ class HeadFirstModule(MethodModule):
             for parameter in self._backbone:
                 parameter.requires_grad_(not self._alone)
 
+    def passes(self) -> Mapping[str, float]:
+        """One, for the features that the head is fitted on."""
+        return {"": 1} if self._at_once else {}
+
     def quantities(self) -> Mapping[str, float]:
         """The loss with which the fitted head begins, or whether the head learns alone."""
         return {"loss of the probe": float(self.objective)} if self._at_once else {"head alone": float(self._alone)}

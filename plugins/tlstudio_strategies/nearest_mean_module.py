@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
@@ -35,6 +37,10 @@ class MeansModule(MethodModule):
         weight, bias, present = class_means(features, classes, cosine=self._cosine)
         divisor = self._temperature or fitted_temperature(features, classes, cosine=self._cosine)
         put_linear(self.context, weight / divisor, bias / divisor, present)
+
+    def passes(self) -> Mapping[str, float]:
+        """One, for the features whose means are computed."""
+        return {"": 1}
 
 
 def class_means(

@@ -44,6 +44,10 @@ class PairsModule(MethodModule):
         features, targets = train_features(self.context)
         put_linear(self.context, *logistic_regression(features, targets, self._strength))
 
+    def passes(self) -> Mapping[str, float]:
+        """One before the first step and one after each epoch, for the features that the head is fitted on."""
+        return {"": 1 + self.context.epochs}
+
     def quantities(self) -> Mapping[str, float]:
         """Mean cosine similarity of pairs of one class and of two, in the last batch that had such pairs."""
         return {"similarity within classes": float(self._alike), "similarity between classes": float(self._other)}

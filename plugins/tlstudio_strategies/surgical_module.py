@@ -53,6 +53,10 @@ class ChosenBlockModule(MethodModule):
             for number, group in enumerate(self._groups):
                 group.requires_grad_(first <= number < first + self._size)
 
+    def passes(self) -> Mapping[str, float]:
+        """One for the features that the head is fitted on, and one with gradients."""
+        return {"": 1 + 3}
+
     def quantities(self) -> Mapping[str, float]:
         """Where the block begins, counted from 1 at the input, and its relative gradient norm."""
         return {"first group that learns": float(self.first) + 1, "relative gradient norm": float(self.norms.max())}

@@ -256,6 +256,9 @@ def test_the_start_of_gradual_unfreezing_is_where_the_backbone_joins(
     run = train(shapes_project, registry, values)
     state = json.loads((run.folder / "checkpoints" / "start" / "state.json").read_text())
     assert state["epoch"] == 1
+    groups = len(load_run_model(run, registry)[1].layer_groups())
+    told = f"Only 2 of the {groups} layer groups of the backbone come to learn in 3 epochs: for all of them, set"
+    assert any(told in line for line in run.event_lines()), "the run tells it too"
 
 
 def test_a_head_that_is_taken_over_makes_a_start(ready: Project, all_plugins: Registry) -> None:

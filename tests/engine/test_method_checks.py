@@ -32,7 +32,8 @@ BESIDE = {"batch_size": 4, "epochs": 2, "augmentation": "light"}
 def against(project: Project, registry: Registry, dataset: str = "shapes", **values: Any) -> list[str]:
     """What is said of a recipe, each with its place; nothing where it can start."""
     training = {**BESIDE, **values.pop("training", {})}
-    recipe = {"backbone": TINY_VISION, "strategy": "full", "training": training, **values}
+    shown = {"shots": values.pop("shots", 0)}
+    recipe = {"backbone": TINY_VISION, "strategy": "full", "training": training, "dataset": shown, **values}
     try:
         complete(recipe, project.dataset(dataset), registry)
     except ProblemsError as error:
@@ -76,6 +77,21 @@ def test_methods_that_would_do_nothing_are_refused(two_projects: Project, regist
     assert told({"epochs": 8}, swa={}) == ""
 
 
+def test_data_that_the_run_learns_from_itself_are_no_other_domain_no_other_task_and_nothing_earlier(
+    two_projects: Project, registry: Registry
+) -> None:
+    adapting = {name: {"target": "shapes"} for name in ("coral", "dann", "mmd")}
+    beside = {"joint": {"source": "others, shapes@r1"}, "replay": {"datasets": "others, shapes"}}
+    for shots in (0, 4):
+        told = against(two_projects, registry, shots=shots, methods={**adapting, **beside})
+        places = [f"methods.{name}.target" for name in adapting]
+        assert [one.partition(":")[0] for one in told] == [*places, "methods.joint.source", "methods.replay.datasets"]
+        assert all("'shapes' is what the run itself learns from. Name " in one for one in told)
+    # What they look like without their labels still teaches something, above all where few labels are shown.
+    for name in ("fixmatch", "pseudo_labels"):
+        assert against(two_projects, registry, shots=4, methods={name: {"dataset": "shapes", "ratio": 2.0}}) == []
+
+
 def test_the_head_of_lp_ft_does_not_learn_alone_to_the_end(
     two_projects: Project, registry: Registry, tmp_path: Path
 ) -> None:
@@ -89,11 +105,12 @@ def test_the_head_of_lp_ft_does_not_learn_alone_to_the_end(
         (told,) = against(two_projects, registry, "words", **values)
         # Outputs for words cannot be compared between texts of different lengths.
         coral = {"backbone": backbone, "methods": {"coral": {"target": "words"}}, "training": {"augmentation": "none"}}
-        (of_coral,) = against(two_projects, registry, "words", **coral)
+        of_coral = against(two_projects, registry, "words", **coral)
     finally:
         registry.remove(label)
     assert told.startswith("strategy.head_epochs: the head would learn alone")
-    assert of_coral.startswith("methods.coral.layers: Token classification gives outputs for places")
+    assert of_coral[0].startswith("methods.coral.target: 'words' is what the run itself learns from")
+    assert of_coral[1].startswith("methods.coral.layers: Token classification gives outputs for places")
 
 
 def test_setfit_fits_its_head_to_the_last_weights_and_not_to_their_mean(

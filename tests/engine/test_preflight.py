@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,16 @@ from torch import nn
 
 from tests.engine.conftest import TINY_VISION
 from tests.engine.test_methods import Busy
+from tlstudio import api
+from tlstudio.api import FineTuningStrategy, Method
+from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
 from tlstudio.engine.advise import complete
 from tlstudio.engine.memory import KeptActivations
 from tlstudio.engine.preflight import Preflight, preflight
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
+from tlstudio.testing.methods import method_context
+from tlstudio.testing.samples import tiny_samples, tiny_target
 
 
 def planned(project: Project, registry: Registry, **values: Any) -> Preflight:
@@ -90,6 +98,105 @@ def test_a_head_that_is_fitted_is_told_as_such(shapes_project: Project, registry
     assert told.memory is not None
     assert told.memory.gradients == told.memory.activations == 0
     assert told.seconds is not None
+
+
+EPOCHS = 4
+
+
+@pytest.mark.parametrize(
+    ("strategy", "method", "expected"),
+    [
+        ("full", "", {}),
+        ("lp_ft", "", {"": 1}),
+        ("setfit", "", {"": 1 + EPOCHS}),
+        ("nearest_mean", "", {"": 1}),
+        ("surgical", "", {"": 2}),
+        ("full", "swa", {"": 2}),
+        ("linear_probe", "swa", {}),  # no statistics move
+        ("full", "ewc", {"earlier": 1}),
+    ],
+)
+def test_what_methods_go_through_by_themselves_is_told_before(
+    strategy: str, method: str, expected: dict[str, int], registry: Registry, tmp_path: Path
+) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    head, used = registry.head("classification"), registry.strategy(strategy)
+    earlier = method_context(head, samples, target).model.eval().requires_grad_(False)
+    context = method_context(
+        head,
+        samples,
+        target,
+        strategy=used,
+        stream_targets={"earlier": target},
+        models={"earlier": earlier},
+        epochs=EPOCHS,
+    )
+    passed: dict[str, int] = {}
+
+    def batches(name: str) -> Iterator[tuple[Inputs, torch.Tensor]]:
+        passed[name] = passed.get(name, 0) + 1
+        return context.batches(name)
+
+    module = _built(used, registry.methods.get(method), replace(context, batches=batches))
+    told = module.passes()
+    module.begin()
+    for epoch in range(EPOCHS):
+        module.on_epoch_start(epoch)
+        module.on_epoch_end()
+    assert passed == expected
+    with_gradients = strategy == "surgical" or method == "ewc"
+    assert {name: times - 2 * with_gradients for name, times in told.items()} == passed, "each of these counts as 3"
+
+
+def _built(strategy: FineTuningStrategy, method: Method | None, context: MethodContext) -> MethodModule:
+    """The method that is part of a strategy, or else another one; where there is none, one that does nothing."""
+    own = strategy.method(strategy.Options())
+    if own is not None:
+        return own[0].build(context, own[1])
+    if method is None:
+        return MethodModule(context)
+    needed: dict[str, dict[str, Any]] = {"swa": {"start": 0.5}, "ewc": {"run": "r", "dataset": "d"}}
+    return method.build(context, method.Options.model_validate(needed[method.name]))
+
+
+class FarModule(MethodModule):
+    """Would go through the samples a million times."""
+
+    def passes(self) -> Mapping[str, float]:
+        return {"": 1e6}
+
+
+class Far(Method):
+    """The method of the module above."""
+
+    name, title, description = "far", "Far", "Goes far."
+
+    def build(self, context: MethodContext, options: api.Options) -> MethodModule:
+        return FarModule(context)
+
+
+def test_what_any_method_goes_through_by_itself_is_part_of_the_time(
+    shapes_project: Project, registry: Registry
+) -> None:
+    label = registry.add(Far())
+    try:
+        plain = planned(shapes_project, registry, strategy="full")
+        far = planned(shapes_project, registry, strategy="full", methods={"far": {}})
+    finally:
+        registry.remove(label)
+    assert plain.seconds is not None
+    assert far.seconds is not None
+    assert far.seconds > 1000 * plain.seconds
+    assert "h on this" in far.sentence
+
+
+def test_groups_that_would_never_learn_are_told_before_a_run(shapes_project: Project, registry: Registry) -> None:
+    few = planned(shapes_project, registry, strategy="gradual_unfreezing")
+    (told,) = [note for note in few.notes if "layer groups" in note]
+    needed = int(told.rpartition("training.epochs to ")[2].split()[0])
+    enough = {"epochs": needed, "batch_size": 4, "device": "cpu"}
+    plan = planned(shapes_project, registry, strategy="gradual_unfreezing", training=enough)
+    assert not any("layer groups" in note for note in plan.notes)
 
 
 def test_kept_activations_are_counted_once_each_and_until_they_are_let_go() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,13 +297,23 @@ def test_a_backbone_that_cannot_give_its_facts_hides_no_other_mistake(shapes_pro
 
 
 OPTIONS = TrainingOptions(epochs=10, batch_size=10)
-COSTS = Costs(read=1.0, features=10.0, forward=0.1, learn=0.2, step=3.0)
+COSTS = Costs(read=2.0, plain=1.0, features=10.0, forward=0.1, learn=0.2, step=3.0)
 
 
 def test_the_estimate_counts_reading_learning_validating_and_testing() -> None:
-    costs = Costs(read=1.0, features=2.0, forward=2.0, learn=5.0, step=3.0)
+    costs = Costs(read=2.0, plain=1.0, features=2.0, forward=2.0, learn=5.0, step=3.0)
     seconds = estimate_seconds(costs, OPTIONS, (100, 20, 10), cached=False, kept=False)
-    assert seconds == pytest.approx(10 * (100 * (1 + 5) + 10 * 3 + 20 * (1 + 2)) + 30 * (1 + 2), rel=1e-3)
+    assert seconds == pytest.approx(10 * (100 * (2 + 5) + 10 * 3 + 20 * (1 + 2)) + 30 * (1 + 2), rel=1e-3)
+
+
+def test_the_estimate_counts_what_methods_go_through_by_themselves_with_and_without_kept_features() -> None:
+    for cached, each in ((False, 1.0 + 10.0), (True, 0.1)):
+        costs = COSTS if cached else replace(COSTS, forward=10.0)
+        without, probed = (
+            estimate_seconds(replace(costs, passed=passed), OPTIONS, (100, 20, 10), cached=cached, kept=True)
+            for passed in (0.0, 100.0)
+        )
+        assert probed - without == pytest.approx(100 * each)
 
 
 def test_the_estimate_leaves_out_features_that_are_there_already() -> None:
@@ -312,7 +323,7 @@ def test_the_estimate_leaves_out_features_that_are_there_already() -> None:
 
 
 def test_the_estimate_knows_that_loader_processes_read_beside_the_computing() -> None:
-    costs = Costs(read=4.0, features=0.0, forward=1.0, learn=3.0, step=0.0)
+    costs = Costs(read=4.0, plain=4.0, features=0.0, forward=1.0, learn=3.0, step=0.0)
     alone = estimate_seconds(costs, OPTIONS, (100, 0, 0), cached=False, kept=False)
     helped = estimate_seconds(
         costs, OPTIONS.model_copy(update={"num_workers": 2}), (100, 0, 0), cached=False, kept=False

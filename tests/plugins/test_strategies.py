@@ -116,6 +116,21 @@ def test_gradual_unfreezing_depends_on_the_epoch_alone(each: int) -> None:
             assert all(parameter.requires_grad for parameter in model.head.parameters())
 
 
+@pytest.mark.parametrize("each", [1, 2])
+def test_gradual_unfreezing_tells_how_many_epochs_all_groups_need(each: int) -> None:
+    model, options = conv_model(), GradualUnfreezing.Options(epochs_per_group=each)
+    needed = len(GROUPS) * each + 1
+    for epochs in range(1, needed + 2):
+        GradualUnfreezing().on_epoch_start(model, epochs - 1, options)
+        learning = learning_groups(model)
+        told = GradualUnfreezing().notes(model, options, epochs)
+        assert bool(told) == (learning != GROUPS) == (epochs < needed)
+        for sentence in told:
+            assert sentence.startswith(f"Only {len(learning)} of the 3 layer groups")
+            assert f"set training.epochs to {needed} or more" in sentence
+            assert ("epochs_per_group" in sentence) == (each > 1)
+
+
 def test_gradual_unfreezing_stores_all_that_will_ever_move_and_leaves_the_model_as_it_was() -> None:
     model = conv_model()
     options = GradualUnfreezing.Options()

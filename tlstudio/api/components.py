@@ -6,7 +6,7 @@ Light to import: torch is needed only inside `build`, `load` and the like.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -101,7 +101,7 @@ class Situation:
 class FineTuningStrategy(Component):
     """Chooses what learns, how fast, and what else is in the loss.
 
-    It is called in this order: `recommended` (before the run), `prepare`, `updates`, `param_groups`, then
+    It is called in this order: `recommended` (before the run), `prepare`, `updates`, `param_groups`, `notes`, then
     `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is exported.
 
     Attributes:
@@ -151,6 +151,10 @@ class FineTuningStrategy(Component):
         from tlstudio.api.nn import learning_names
 
         return learning_names(model)
+
+    def notes(self, model: TransferModel, options: Options, epochs: int) -> Sequence[str]:
+        """Sentences worth reading before a run of so many epochs, which keep it from nothing."""
+        return ()
 
     def on_epoch_start(self, model: TransferModel, epoch: int, options: Options) -> None:
         """Called before each epoch (counted from 0), also after a resume; may change ``requires_grad``."""

@@ -259,6 +259,14 @@ class MethodModule(nn.Module):
         """
         return 0
 
+    def passes(self) -> Mapping[str, float]:
+        """Say how often it goes through samples by `MethodContext.batches` in a whole run, by what it asks that for.
+
+        Asked for before `begin`, for the estimate of the time of a run. What is done at each step is measured and does
+        not belong here. A pass with gradients counts as 3: ``{"": 1, "earlier": 3}``.
+        """
+        return {}
+
     def quantities(self) -> Mapping[str, float]:
         """Numbers of now that are worth plotting, by name: ``{"lambda": 0.3}``. Asked for when a step is logged."""
         return {}

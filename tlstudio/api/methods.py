@@ -101,12 +101,14 @@ class StreamInfo:
         modality: What they are.
         count: How many there are.
         target: What their labels say; `None` where they have none.
+        own: Whether their data set is the one that the run learns from, under whatever name.
     """
 
     dataset: str
     modality: Modality
     count: int
     target: TargetInfo | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

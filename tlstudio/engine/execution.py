@@ -289,7 +289,8 @@ class Execution:
             )
             self._write(lambda: self.run.record_monitor(monitor))
             on_data = notes_on_data(revision, indices, preprocessor, model.head.encoder())
-            for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision)):
+            of_strategy = map(Note, parts.strategy.notes(model, parts.strategy_options, options.epochs))
+            for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision), *of_strategy):
                 self.say(noted)
         if options.recompute:
             recompute_activations(model.layer_groups())

@@ -114,6 +114,16 @@ class Workshop:
             for name, view in one.method.views(one.options).items()
         }
 
+    def passed(self, methods: Methods) -> float:
+        """How many samples methods go through by themselves in a whole run; with gradients, each counts as several."""
+        passes = methods.passes()
+        total = 0.0
+        for one in self.parts.methods:
+            for name, times in passes[one.name].items():
+                rows = self._rows(one.streams()[name])[1] if name else self.revision.indices("train")
+                total += times * len(rows)
+        return total
+
     def streams(self, methods: Methods) -> dict[str, StreamLoader]:
         """What brings the samples that methods have asked for."""
         loaders = {}

@@ -240,7 +240,7 @@ def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tupl
             continue
         count = len(stream_rows(stream, data, revision, recipe.training.seed))
         target = data.target_info() if stream.labelled and data.modality == revision.modality else None
-        infos[name] = StreamInfo(data.dataset, data.modality, count, target)
+        infos[name] = StreamInfo(data.dataset, data.modality, count, target, data.sha256 == revision.sha256)
         if against := _against_stream(one, stream, infos[name], recipe, revision):
             problems.append(replace(against, where=name))
     return infos, problems

@@ -163,6 +163,10 @@ class Methods:
                 stack.enter_context(module.evaluated())
             yield
 
+    def passes(self) -> dict[str, Mapping[str, float]]:
+        """How often each goes through samples by itself, by method and stream (``""``: the train split)."""
+        return {name: module.passes() for name, module in self._modules.items()}
+
     def quantities(self) -> dict[str, float]:
         """Numbers of now that are worth plotting, by method and name."""
         return {

@@ -114,6 +114,7 @@ def preflight(
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
+        notes += parts.strategy.notes(model, parts.strategy_options, options.epochs)
         plain = preprocessor_of(parts)
         if cached and project_folder is not None:
             path = cache_path(

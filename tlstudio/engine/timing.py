@@ -39,18 +39,23 @@ class Costs:
     """Seconds that things take on this machine with this data.
 
     Attributes:
-        read: Reading and preparing one sample.
+        read: Reading and preparing one sample to learn from, with all that comes with it.
+        plain: Reading and preparing one sample as it is.
         features: One sample through the backbone, without gradients.
         forward: One sample through what is trained (the head alone behind cached features), without gradients.
         learn: One sample of a training batch: forward and backward, the mean over the epochs.
-        step: One step of the optimizer.
+        step: One step of the optimizer, and what methods do behind it.
+        passed: Samples that methods go through by themselves, without gradients, before the first step and at the ends
+            of epochs.
     """
 
     read: float
+    plain: float
     features: float
     forward: float
     learn: float
     step: float
+    passed: float = 0.0
 
 
 class Rehearsal:
@@ -122,7 +127,7 @@ class Rehearsal:
             DataError: A sample cannot be read.
         """
         options, model, count = self._options, self._model, self._count
-        batch, read = self._batch()
+        batch, read, plain = self._batch()
         batch = on_device(batch, self._device)
         whole = batch.inputs
 
@@ -142,18 +147,18 @@ class Rehearsal:
             asked = {CONTEXT: whole[CONTEXT]} if CONTEXT in whole else {}
             batch = replace(batch, inputs={"pooled": pooled, **asked})
             forward_cost = _seconds(forward, self._device) / count
-        learn, activations = self._learn(batch)
+        learn, step, activations = self._learn(batch)
+        passed = self._workshop.passed(self._methods)  # with what learns in the end
         parameters = sum(_bytes(tensor) for tensor in self._tensors())
         learning = {id(one): one for group in self.groups for one in group.params}
         gradients = sum(_bytes(one) for one in learning.values())
         moments = 1 if options.optimizer == "sgd" else 2
         of_batch = round(activations / count * min(options.batch_size, len(self._train)))
         need = MemoryNeed(parameters, gradients, moments * gradients, of_batch)
-        step = _seconds(make_optimizer(self.groups, options).step, self._device)
-        return Costs(read, features_cost, forward_cost, learn, step), need
+        return Costs(read, plain, features_cost, forward_cost, learn, step, passed), need
 
-    def _learn(self, batch: Batch) -> tuple[float, int]:
-        """Time the gradients of a sample, the mean over the epochs, and count what they keep of a batch."""
+    def _learn(self, batch: Batch) -> tuple[float, float, int]:
+        """Time the gradients of a sample, the mean over the epochs, and a step; count what they keep of a batch."""
         options, parts, model = self._options, self._parts, self._model
         if options.recompute:
             recompute_activations(model.layer_groups())
@@ -161,11 +166,18 @@ class Rehearsal:
         batches = BatchLearner(learner, self._network, self._fabric, num_train=len(self._train), l1=options.l1)
         # What learns may change from epoch to epoch; the way there is taken for straight.
         measured: dict[int, float] = {}
-        total, kept = 0.0, 0
+        total, step, kept = 0.0, 0.0, 0
         if not self.groups:  # the head is fitted, and no step is made
-            return 0.0, 0
+            return total, step, kept
+        optimizer = make_optimizer(self.groups, options)
+
+        def make_step() -> None:
+            optimizer.step()
+            self._methods.after_step()
+
         for epoch, weight in ((0, 0.25), (options.epochs // 2, 0.5), (options.epochs - 1, 0.25)):
             parts.strategy.on_epoch_start(model, epoch, parts.strategy_options)
+            self._methods.on_epoch_start(epoch)
             learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
             if learning not in measured:
                 set_train_mode(self._network)
@@ -177,12 +189,14 @@ class Rehearsal:
                 with _Peak(self._device, self._tensors()) as peak:
                     _timed(learn, self._device)
                 kept = max(kept, peak.bytes)
+                _timed(make_step, self._device)
                 measured[learning] = _timed(learn, self._device) / self._count
+                step = max(step, _timed(make_step, self._device))
             total += weight * measured[learning]
-        return total, kept
+        return total, step, kept
 
-    def _batch(self) -> tuple[Batch, float]:
-        """A part of a batch with all that comes with it, and the seconds that reading one of its samples took."""
+    def _batch(self) -> tuple[Batch, float, float]:
+        """A part of a batch with all that comes with it, and the seconds that one of its samples took, so and alone."""
         options, count = self._options, self._count
         # Spread over the data: the first ones are often of one class and one size.
         indices = self._train[np.linspace(0, len(self._train) - 1, count).astype(np.int64)]
@@ -200,7 +214,11 @@ class Rehearsal:
         self._preprocessor(self._revision.sample(int(indices[0])))  # warms up
         start = time.perf_counter()
         (batch,) = loader.epoch(0)
-        return batch, (time.perf_counter() - start) / count
+        read = (time.perf_counter() - start) / count
+        plain = preprocessor_of(self._parts)
+        start = time.perf_counter()
+        plain.collate([plain(sample) for sample in self._revision.samples(indices)])
+        return batch, read, (time.perf_counter() - start) / count
 
     def _own_batches(self) -> EvalLoader:
         plain = preprocessor_of(self._parts)
@@ -278,17 +296,17 @@ def estimate_seconds(
     """
     train, validation, test = counts
 
-    def passing(compute: float) -> float:
+    def passing(read: float, compute: float) -> float:
         """Seconds for one sample that is read and computed; loader processes read beside the computing."""
         workers = options.num_workers
-        return max(costs.read / workers, compute) if workers else costs.read + compute
+        return max(read / workers, compute) if workers else read + compute
 
     first = 0.0
     learn, forward = costs.learn, costs.forward
     if cached:
-        first = 0.0 if kept else sum(counts) * passing(costs.features)
+        first = 0.0 if kept else sum(counts) * passing(costs.plain, costs.features)
     else:
-        learn, forward = passing(learn), passing(forward)
+        learn, forward = passing(costs.read, learn), passing(costs.plain, forward)
     steps = math.ceil(math.ceil(train / options.batch_size) / options.accumulate)
     epoch = train * learn + steps * costs.step + validation * forward + _SECONDS_PER_EPOCH
-    return first + options.epochs * epoch + (validation + test) * forward
+    return first + options.epochs * epoch + (validation + test + costs.passed) * forward
