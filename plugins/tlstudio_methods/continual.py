@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, Setting, View, option, options_as
 from tlstudio.api.methods import dataset_names
-from tlstudio_methods.domains import named_twice, own_data_problems
+from tlstudio_methods.domains import head_problems, named_twice, own_data_problems
 from tlstudio_methods.earlier_runs import earlier_run_option, forgetting_problems
 
 if TYPE_CHECKING:
@@ -75,16 +75,7 @@ class Replay(Method):
         found += own_data_problems(setting, "datasets", "Name data that were learned before.")
         if not names:
             found.append(Problem("datasets", "no data set is named.", "Name one, or switch replay off."))
-        for name, info in setting.streams.items():
-            if info.target is None:
-                continue
-            if info.target.task != setting.task:
-                found.append(Problem("datasets", f"'{name}' is for another task.", "Choose data for the same task."))
-            elif unknown := [one for one in info.target.classes if one not in setting.target.classes]:
-                what = f"'{name}' has classes that the head does not know: {', '.join(unknown[:5])}."
-                remedy = f"Name them in head.classes: {', '.join(unknown[:20])}."
-                found.append(Problem("datasets", what, remedy))
-        return found
+        return found + head_problems(setting, "datasets")
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Make what adds the loss of the kept samples."""

@@ -16,6 +16,7 @@ __all__ = [
     "AlignmentOptions",
     "Schedule",
     "backbone_problems",
+    "head_problems",
     "learns_alone",
     "named_twice",
     "own_data_problems",
@@ -103,6 +104,25 @@ def own_data_problems(setting: Setting, where: str, remedy: str) -> list[Problem
     """
     own = sorted({info.dataset for info in setting.streams.values() if info.own})
     return [Problem(where, f"'{name}' is what the run itself learns from.", remedy) for name in own]
+
+
+def head_problems(setting: Setting, where: str) -> list[Problem]:
+    """Refuse data sets whose labels the head of the run cannot learn: of another task, or with classes of their own.
+
+    Args:
+        setting: The run; all its streams with labels are looked at.
+        where: Name of the option that names them.
+    """
+    found = []
+    for info in setting.streams.values():
+        if info.target is None:
+            continue
+        if info.target.task != setting.task:
+            found.append(Problem(where, f"'{info.dataset}' is for another task.", "Choose data for the same task."))
+        elif unknown := [one for one in info.target.classes if one not in setting.target.classes]:
+            what = f"'{info.dataset}' has classes that the head does not know: {', '.join(unknown[:5])}."
+            found.append(Problem(where, what, f"Name them in head.classes: {', '.join(unknown[:20])}."))
+    return found
 
 
 def backbone_problems(title: str, setting: Setting) -> list[Problem]:

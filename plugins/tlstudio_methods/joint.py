@@ -15,7 +15,6 @@ from tlstudio_methods.domains import (
     learns_alone,
     named_twice,
     own_data_problems,
-    own_data_problems,
     schedule_option,
     strength_option,
 )
@@ -83,7 +82,6 @@ class Joint(Method):
         if not names:
             problems.append(Problem("source", "no data set is named.", "Name the data set that is learned as well."))
         problems += named_twice(list(names.values()), "source")
-        problems += own_data_problems(setting, "source", "Name another data set with labels.")
         problems += own_data_problems(setting, "source", "Name another data set with labels.")
         for stream, name in names.items():
             target = setting.streams[stream].target
