@@ -25,12 +25,14 @@ from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import add_to_queue
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
-from tlstudio.gui.run_reading import differences
+from tlstudio.gui.run_reading import Curves, differences
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import LIGHT
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.after_training import AfterTrainingDialog
+from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.dialogs import Question
+from tlstudio.gui.widgets.figures import metric_title
 from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
@@ -169,6 +171,48 @@ def test_two_runs_are_compared_by_curves_metrics_and_recipes(page: RunsPanel, st
     metrics = comparison.metrics.model()
     assert metrics.index(0, 0).data() == "Accuracy"
     assert metrics.columnCount() == 3
+    headings = [str(metrics.headerData(column, Qt.Orientation.Horizontal)) for column in (1, 2)]
+    assert headings == ["002 Full fine-tuning", "001 Linear probe"]
+    tip = str(metrics.headerData(2, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole))
+    assert tip.endswith(" · 001 Linear probe")
+
+
+def test_titles_of_columns_break_into_lines_that_are_all_seen_and_rows_keep_their_names(qtbot: QtBot) -> None:
+    table = FigureTable("table", "Figures", sortable=False)
+    qtbot.addWidget(table)
+    table.name_rows(96)
+    titles = ["", *(f"{number:03} Full fine-tuning + mixup + ema" for number in range(12))]
+    table.show_rows(titles, [[("Balanced accuracy", ""), *((str(n), n) for n in range(12))]], stretch=range(13))
+    table.resize(6000, 200)
+    table.show()
+    header = table.horizontalHeader()
+    line = header.fontMetrics().height()
+    qtbot.waitUntil(lambda: table.columnWidth(12) > 400 and header.height() < 3 * line)
+    table.resize(500, 200)
+    qtbot.waitUntil(lambda: header.height() > 3 * line)
+    assert table.columnWidth(12) >= 96
+    table.scrollTo(table.model().index(0, 12))
+    assert table.isColumnHidden(0)
+    assert table.model().headerData(0, Qt.Orientation.Vertical) == "Balanced accuracy"
+
+
+def test_a_method_without_options_of_its_own_is_a_difference() -> None:
+    one: dict[str, object] = {"strategy": {"name": "full"}, "methods": {"mixup": {}, "ema": {}}}
+    assert differences([one, {"strategy": {"name": "full"}}]) == [("methods", ["mixup, ema", "—"])]
+
+
+def test_curves_show_what_has_chosen_the_best_epoch_and_mark_it(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:
+    shown, details = view_of(page).curves, view_of(page).details
+    assert details is not None
+    assert shown.metric_plot.title_label.text() == metric_title(details.summary.monitor) == "Macro F1"
+    best = details.curves.best_epoch
+    assert shown.metric_plot._best == (best, details.kept_validation["f1_macro"])
+    points = {"loss": np.array([[1, 0.5], [2, 0.7]]), "accuracy": np.array([[1, 0.8], [2, 0.9]])}
+    shown.show_run(Curves(np.zeros((0, 2)), validation=points, best_epoch=1, monitor="loss"))
+    assert shown.loss_plot._best == (1, 0.5)
+    assert shown.metric_plot.title_label.text() == "Accuracy"
+    assert shown.metric_plot._best == (1, 0.8)
+    wait_for_jobs(state, qtbot)
 
 
 def test_the_filter_keeps_runs_with_every_word(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlstudio.api import TASKS, TLStudioError
-from tlstudio.engine.events import EpochEnded, RunEnded, StepLogged, from_json
+from tlstudio.engine.events import EpochEnded, RunEnded, RunStarted, StepLogged, from_json
 from tlstudio.gui.step_values import told_by
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.figures import setting_text
@@ -39,6 +39,7 @@ class Curves:
         validation: Epoch and value by metric, each ``[E, 2]``.
         best_epoch: The epoch that was kept; 0: none.
         traceback: What the last event says of a bug.
+        monitor: The metric that has chosen the best epoch; empty: not known.
     """
 
     train_loss: Points
@@ -46,6 +47,7 @@ class Curves:
     validation: Mapping[str, Points] = field(default_factory=dict)
     best_epoch: int = 0
     traceback: str = ""
+    monitor: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def read_curves(run: Run) -> Curves:
     steps: list[tuple[float, float]] = []
     told: dict[str, dict[str, list[tuple[float, float]]]] = {}
     validation: dict[str, list[tuple[float, float]]] = {}
-    best, traceback = 0, ""
+    best, traceback, monitor = 0, "", ""
     for line in run.event_lines():
         try:
             event, _ = from_json(line)
@@ -131,6 +133,8 @@ def read_curves(run: Run) -> Curves:
             best = event.best_epoch
             for name, value in event.validation.items():
                 validation.setdefault(name, []).append((event.epoch, value))
+        elif isinstance(event, RunStarted):
+            monitor = event.monitor
         elif isinstance(event, RunEnded):
             traceback = event.traceback
     return Curves(
@@ -139,6 +143,7 @@ def read_curves(run: Run) -> Curves:
         {name: _points(values) for name, values in validation.items()},
         best,
         traceback,
+        monitor,
     )
 
 
@@ -228,7 +233,8 @@ def differences(recipes: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[st
     Returns:
         Dotted name of each setting that is not the same in all, with its value in each recipe (``"—"``: not set).
     """
-    flat = [_flatten(recipe) for recipe in recipes]
+    # A method whose options are all as recommended has none in the recipe, and is a difference nonetheless.
+    flat = [{"methods": ", ".join(recipe.get("methods", {})) or "—"} | _flatten(recipe) for recipe in recipes]
     names = list(dict.fromkeys(name for each in flat for name in each))
     rows = [(name, [each.get(name, "—") for each in flat]) for name in names]
     return [row for row in rows if len(set(row[1])) > 1]

@@ -61,15 +61,20 @@ def quantity_title(registry: Registry, name: str) -> str:
 
 def run_title(run_id: str, registry: Registry) -> str:
     """Write a run's id as people tell runs apart: ``"22 Nov · 001 Linear probe"``."""
+    return " · ".join(part for part in run_words(run_id, registry) if part)
+
+
+def run_words(run_id: str, registry: Registry) -> tuple[str, str]:
+    """Split the title of a run: ``("22 Nov", "001 Linear probe")``; an id of another shape has no day."""
     made = {"wise_ft": "WiSE-FT", "soup": _tr("Soup"), "pruned": _tr("Pruned")}
     parts = run_id.split("-", 4)
     try:
         day = datetime(int(parts[0]), int(parts[1]), int(parts[2]))
     except (ValueError, IndexError):
-        return run_id
+        return "", run_id
     number = " ".join(parts[3:4])
     how = [made.get(name) or component_title(registry, "strategy", name) for name in parts[4:]]
-    return f"{day.day} {day.strftime('%b')} · {' '.join([number, *how])}".rstrip()
+    return f"{day.day} {day.strftime('%b')}", " ".join([number, *how]).strip()
 
 
 def _tr(text: str) -> str:

@@ -252,14 +252,13 @@ class LiveView(QWidget):
 
     def _add_epoch(self, event: EpochEnded) -> None:
         self._worst = event.worst
-        if "loss" in event.validation:
-            self.loss_plot.append(self.tr("validation"), event.epoch, event.validation["loss"])
         if self._metric not in event.validation:
             self._choose_metric(main_metrics(event.validation, 1)[0] if event.validation else "")
-        if self._metric in event.validation:
-            self.metric_plot.append(self.tr("validation"), event.epoch, event.validation[self._metric])
-            if event.is_best:
-                self.metric_plot.mark_best(event.epoch, event.validation[self._metric])
+        for plot, name in ((self.loss_plot, "loss"), (self.metric_plot, self._metric)):
+            if name in event.validation:
+                plot.append(self.tr("validation"), event.epoch, event.validation[name])
+                if event.is_best:
+                    plot.mark_best(event.epoch, event.validation[name])
 
     # -- drawing --------------------------------------------------------------------------------------------
 

@@ -8,12 +8,16 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from tlstudio.gui.run_reading import RunDetails, differences
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import component_title, run_title
+from tlstudio.gui.titles import component_title, run_title, run_words
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves
 from tlstudio.gui.widgets.series_plot import Style
 from tlstudio.gui.widgets.texts import text_label
+from tlstudio.store.run_record import RunSummary
+
+_COLUMN_WIDTH = 96
+"""Of a run at least, so that its title can be read; many runs are scrolled to."""
 
 
 class RunComparison(QWidget):
@@ -26,6 +30,8 @@ class RunComparison(QWidget):
         self.curves = RunCurves("compare_curves", state)
         self.metrics = FigureTable("compare_metrics", self.tr("Metrics side by side"), sortable=False)
         self.settings = FigureTable("compare_settings", self.tr("Different settings"), sortable=False)
+        for table in (self.metrics, self.settings):
+            table.name_rows(_COLUMN_WIDTH)
         self._same = text_label("", "second", "compare_same", wrap=True)
         row = QHBoxLayout()
         row.setSpacing(12)
@@ -70,8 +76,10 @@ class RunComparison(QWidget):
         ]
         times = [(duration_text(run.summary.seconds), run.summary.seconds) for run in runs]
         rows.append([(self.tr("Time"), ""), *times])
-        titles = [names[run.summary.id] for run in runs]
-        self.metrics.show_rows(("", *titles), rows, stretch=range(len(titles) + 1))
+        titles = self._headings([run.summary for run in runs])
+        tips = [f"{names[run.summary.id]}\n{', '.join(run.summary.methods)}".rstrip() for run in runs]
+        every_column = range(len(titles) + 1)
+        self.metrics.show_rows(("", *titles), rows, stretch=every_column, tips=("", *tips))
         different = differences([run.recipe for run in runs])
         self._same.setText("" if different else self.tr("Nothing: the recipes are the same."))
         self._same.setVisible(not different)
@@ -82,4 +90,13 @@ class RunComparison(QWidget):
             if rest == "name":
                 values = [component_title(self._state.registry, kind, value) for value in values]
             cells.append([(name, name), *((value, value) for value in values)])
-        self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=range(len(titles) + 1))
+        self.settings.show_rows((self.tr("Setting"), *titles), cells, stretch=every_column, tips=("", *tips))
+
+    def _headings(self, runs: Sequence[RunSummary]) -> list[str]:
+        """Titles of columns that break into lines: what tells the runs apart first, a day that all share left out."""
+        words = [run_words(run.id, self._state.registry) for run in runs]
+        same_day = len({day for day, _ in words}) == 1
+        return [
+            " ".join(part for part in ("" if same_day else day, " + ".join([how, *run.methods])) if part)
+            for (day, how), run in zip(words, runs, strict=True)
+        ]

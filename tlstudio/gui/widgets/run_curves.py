@@ -45,18 +45,14 @@ class RunCurves(QWidget):
         self.loss_plot.set_title(self.tr("Loss"))
         self.loss_plot.add_curve(self.tr("train"), color=0)
         self.loss_plot.set_points(self.tr("train"), curves.train_loss[:, 0], curves.train_loss[:, 1])
-        if "loss" in curves.validation:
-            points = curves.validation["loss"]
-            self.loss_plot.add_curve(self.tr("validation"), color=1)
-            self.loss_plot.set_points(self.tr("validation"), points[:, 0], points[:, 1])
-        name = self._main_metric([curves])
-        if name in curves.validation:
-            points = curves.validation[name]
-            self.metric_plot.add_curve(self.tr("validation"), color=1)
-            self.metric_plot.set_points(self.tr("validation"), points[:, 0], points[:, 1])
-            best = points[points[:, 0] == curves.best_epoch]
-            if len(best):
-                self.metric_plot.mark_best(float(best[0, 0]), float(best[0, 1]))
+        for plot, name in ((self.loss_plot, "loss"), (self.metric_plot, self._main_metric([curves]))):
+            if name in curves.validation:
+                points = curves.validation[name]
+                plot.add_curve(self.tr("validation"), color=1)
+                plot.set_points(self.tr("validation"), points[:, 0], points[:, 1])
+                best = points[points[:, 0] == curves.best_epoch]
+                if len(best):
+                    plot.mark_best(float(best[0, 0]), float(best[0, 1]))
         for thing, told in curves.told.items():
             for group, points in told.items():
                 self.told_plot.set_curve(thing, group, points[:, 0], points[:, 1])
@@ -86,8 +82,11 @@ class RunCurves(QWidget):
         self._flush()
 
     def _main_metric(self, runs: Sequence[Curves]) -> str:
-        found = next((run.validation for run in runs if run.validation), {})
-        names = main_metrics(dict.fromkeys(found, 0.0), 1)
+        """Name the metric that has chosen the best epoch; where that is the loss, which is beside it, the main one."""
+        found = next((run for run in runs if run.validation), None)
+        measured = dict.fromkeys(found.validation, 0.0) if found is not None else {}
+        chosen = found is not None and found.monitor != "loss" and found.monitor in measured
+        names = [found.monitor] if found is not None and chosen else main_metrics(measured, 1)
         name = names[0] if names else ""
         self.metric_plot.set_title(metric_title(name) if name else self.tr("Metric"), metric_ceiling(name))
         return name
