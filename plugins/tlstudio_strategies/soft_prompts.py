@@ -83,24 +83,21 @@ class PrefixTuningOptions(Options):
 
 
 class PrefixTuning(SoftPromptStrategy):
-    """Learned keys and values before those of each layer (Li and Liang 2021, arXiv:2101.00190, section 4)."""
+    """Learned keys and values before those of each layer (Li and Liang 2021, arXiv:2101.00190, section 4).
+
+    Encoders see them as in P-tuning v2 (Liu et al. 2021, arXiv:2110.07602): those of which the attention takes keys and
+    values from outside, such as BERT and RoBERTa, which shows when the model is there. Of an encoder with a decoder,
+    the decoder sees them.
+    """
 
     name = "prefix_tuning"
     title = "Prefix tuning"
     description = (
-        "Leaves a model of texts as it is and learns what each of its layers sees before the text. More than prompt "
-        "tuning, made for models that write. It stays part of the model."
+        "Leaves a model of texts as it is and learns what each of its layers sees before the text: more than prompt "
+        "tuning does. For models that write and for encoders such as BERT, RoBERTa and MiniLM. It stays part of the "
+        "model."
     )
     Options = PrefixTuningOptions
-
-    def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
-        """Refuse encoders, which find hidden tokens; of a folder that is still to be chosen (no width), who knows."""
-        if "masked" in backbone.provides and backbone.num_features:
-            return (
-                "Prefix tuning needs a language model that reads from left to right, such as GPT-2, and this backbone "
-                "is an encoder; prompt tuning works with both."
-            )
-        return super().why_not(backbone, head)
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend a high rate; see `FineTuningStrategy`."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from tlstudio.api import RunError
 
@@ -62,7 +61,7 @@ class Prefix(nn.Module):
             keys, values = (
                 next(columns).view(self._count, heads, -1).transpose(0, 1).expand(batch, -1, -1, -1) for _ in range(2)
             )
-            cache.update(keys, values, layer)
+            _of_text(cache).update(keys, values, layer)
 
 
 def add_prompts(backbone: nn.Module, count: int) -> None:
@@ -80,10 +79,12 @@ def add_prompts(backbone: nn.Module, count: int) -> None:
 
 
 def add_prefix(backbone: nn.Module, count: int, hidden: int) -> None:
-    """Let every layer of a language model see learned keys and values first, in place; see `Reading`.
+    """Let every layer of a transformer see learned keys and values first, in place; see `Reading`.
+
+    Of an encoder with a decoder, the decoder sees them while it writes.
 
     Raises:
-        RunError: It is none that reads from left to right.
+        RunError: Its layers take none.
     """
     reader = _reader(backbone, "past_key_values")
     reader.add_module(_NAME, Prefix(count, _cache_shapes(reader), hidden))
@@ -135,7 +136,7 @@ class Reading:
         given, seen = self._given(args, kwargs, placed=False)
         if not seen:
             if given.get("past_key_values") is None:
-                given["past_key_values"] = DynamicCache()
+                given["past_key_values"] = _empty_cache(reader)
             reader.get_submodule(_NAME)(given["past_key_values"], len(given["input_ids"]))
         return (), given
 
@@ -179,16 +180,24 @@ class Reading:
 
 
 def _reader(backbone: nn.Module, needs: str) -> PreTrainedModel:
-    """The part of a model of texts that reads: the encoder, or the decoder without its output layer."""
+    """The part of a model of texts that takes what is learned.
+
+    That is the model without its output layer; of an encoder with a decoder, prompts are for the encoder, and keys and
+    values are for the decoder.
+    """
     model = getattr(backbone, "model", None)
+    keys = needs == "past_key_values"
     if isinstance(model, PreTrainedModel):
         config: Any = model.config
         paired = bool(getattr(config, "is_encoder_decoder", False))
-        reader: Any = model.get_encoder() if paired else model.base_model
+        half: Any = model.get_decoder if keys else model.get_encoder
+        reader: Any = half() if paired else model.base_model
         takes = inspect.signature(reader.forward).parameters
         if {"input_ids", "attention_mask", needs} <= set(takes):
             found: PreTrainedModel = reader
             return found
+        if keys:
+            raise _takes_no_prefix()
     raise RunError(
         "This backbone is no transformer that could read something before each text.",
         "Choose a transformer, or another strategy, such as LoRA.",
@@ -196,21 +205,37 @@ def _reader(backbone: nn.Module, needs: str) -> PreTrainedModel:
     )
 
 
+def _takes_no_prefix() -> RunError:
+    return RunError(
+        "The attention layers of this backbone take no keys and values from outside, so that it can have no prefix.",
+        "Choose prompt tuning or LoRA, or another backbone: an "
+        "encoder such as BERT, RoBERTa or MiniLM, a language model such as GPT-2, or T5 or BART where they write.",
+        field="strategy",
+    )
+
+
+def _empty_cache(reader: nn.Module) -> Any:  # noqa: ANN401  any cache of transformers
+    """A cache for a text alone, or for one that is written beside another that is read."""
+    config: Any = reader.config
+    paired = bool(getattr(config, "is_encoder_decoder", False))
+    return EncoderDecoderCache(DynamicCache(), DynamicCache()) if paired else DynamicCache()
+
+
+def _of_text(cache: Any) -> Any:  # noqa: ANN401  as above
+    """The part of a cache that is of the text itself."""
+    return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+
+
 def _cache_shapes(reader: PreTrainedModel) -> list[tuple[int, int, int]]:
     """Heads, width of a key and of a value in each layer, as the model itself fills a cache."""
     embedding: Any = reader.get_input_embeddings()
     ids = torch.zeros(1, 1, dtype=torch.long, device=embedding.weight.device)
-    training = reader.training
+    training, cache = reader.training, _empty_cache(reader)
     reader.train(False)
-    cache: Any = None
-    with torch.no_grad(), contextlib.suppress(ValueError):  # what an encoder answers that is no decoder as well
-        cache = getattr(reader(input_ids=ids, use_cache=True), "past_key_values", None)
+    with torch.no_grad():
+        reader(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache)
     reader.train(training)
-    layers = [] if cache is None else [(layer.keys, layer.values) for layer in getattr(cache, "layers", ())]
-    if not layers:
-        raise RunError(
-            "This backbone does not read from left to right, so that a prefix cannot be kept for it.",
-            "Choose a language model such as GPT-2, or prompt tuning, which works for every transformer of texts.",
-            field="strategy",
-        )
+    layers = [(layer.keys, layer.values) for layer in _of_text(cache).layers]
+    if not layers:  # encoders of which only the decoder half has use for a cache take one, and leave it empty
+        raise _takes_no_prefix()
     return [(keys.shape[1], keys.shape[3], values.shape[3]) for keys, values in layers]

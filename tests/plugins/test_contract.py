@@ -95,6 +95,8 @@ CHOSEN = [
     ("t5", "generation", "prompt_tuning"),
     ("llama", "generation", "prefix_tuning"),
     ("gpt2", "classification", "prefix_tuning"),
+    ("bert", "token_classification", "prefix_tuning"),
+    ("t5", "generation", "prefix_tuning"),
 ]
 EVERY = [
     (backbone, head, strategy)
