@@ -152,6 +152,12 @@ def test_an_exported_folder_predicts_the_same_without_a_project(
     qtbot.waitUntil(lambda: page.one.answer in SHAPES, timeout=LONG)
     wait_for_jobs(state, qtbot)
     before = page.one.answer_card.bars.bars
+    page.export_card.export(tmp_path / "cancelled")
+    assert not page.export_card.button.isEnabled()
+    next(job for job in state.jobs.jobs if job.title == "Exporting").cancel()
+    wait_for_jobs(state, qtbot)
+    assert page.export_card.button.isEnabled()
+    assert not (tmp_path / "cancelled").exists()
     page.export_card.export(tmp_path / "exported")
     qtbot.waitUntil(lambda: page.export_card.result.isVisible(), timeout=LONG)
     wait_for_jobs(state, qtbot)

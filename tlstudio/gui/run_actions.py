@@ -9,11 +9,11 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from tlstudio.api import SPLITS, TLStudioError
+from tlstudio.gui.run_export import ask_export, export
 from tlstudio.gui.run_reading import RunDetails
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.after_training import AfterTrainingDialog
-from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.workers import JobContext
 
 
@@ -101,30 +101,8 @@ class RunActions(QObject):
 
     def ask_export(self, run_id: str) -> None:
         """Ask for a folder, and export a run into it."""
-        title, export = self.tr("Export into a new folder"), partial(self.export, run_id)
-        ask_output_folder(self._state, self._page, "export", title, export, suggested=run_id)
+        ask_export(self._state, self._page, run_id, partial(self.export, run_id))
 
     def export(self, run_id: str, folder: Path) -> None:
         """Write the best model of a run into a folder of its own."""
-        project, registry = self._state.project, self._state.registry
-        if project is None:
-            return
-
-        def work(context: JobContext) -> Path:
-            from tlstudio.engine.export import export_run
-
-            report = export_run(
-                project.run(run_id),
-                folder,
-                registry,
-                project=project,
-                on_progress=lambda done, total: context.progress(done, total),
-            )
-            return report.folder
-
-        def done(path: Path) -> None:
-            self._state.message.emit(
-                self.tr("Exported to {0}; it gives the same outputs as the run.").format(path), str(path)
-            )
-
-        self._state.jobs.start(work, self.tr("Exporting"), done)
+        export(self._state, run_id, folder, lambda text, path: self._state.message.emit(text, str(path)))

@@ -7,12 +7,10 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QWidget
 
+from tlstudio.gui.run_export import ask_export, export
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
-from tlstudio.gui.widgets.figures import size_text
-from tlstudio.gui.widgets.file_dialogs import ask_output_folder
 from tlstudio.gui.widgets.texts import push_button, text_label
-from tlstudio.gui.workers import JobContext
 
 
 class ExportCard(Card):
@@ -48,38 +46,17 @@ class ExportCard(Card):
 
     @Slot()
     def _ask(self) -> None:
-        title = self.tr("Export into a new folder")
-        ask_output_folder(self._state, self, "export", title, self.export, suggested=self._run)
+        ask_export(self._state, self, self._run, self.export)
 
     def export(self, folder: Path) -> None:
         """Write the run's best model into a folder of its own."""
-        project, registry, run_id = self._state.project, self._state.registry, self._run
-        if project is None or not run_id:
-            return
-        self.button.setEnabled(False)
+        run_id = self._run
 
-        def work(context: JobContext) -> str:
-            from tlstudio.engine.export import export_run
-
-            report = export_run(
-                project.run(run_id),
-                folder,
-                registry,
-                project=project,
-                on_progress=lambda done, total: context.progress(done, total),
-            )
-            text = self.tr("{0} written to {1}. Checked on {2} items: same outputs (largest difference {3}).")
-            return text.format(
-                size_text(report.size_bytes), report.folder, report.checked_samples, f"{report.max_difference:.2g}"
-            )
-
-        def done(text: str) -> None:
-            self.button.setEnabled(True)
+        def tell(text: str, _folder: Path) -> None:
             self.result.setText(text)
-            self.result.show()
+            self.result.setVisible(run_id == self._run)  # another may have been chosen meanwhile
 
-        def failed(error: Exception) -> None:
-            self.button.setEnabled(True)
-            self._state.show_error(error)
-
-        self._state.jobs.start(work, self.tr("Exporting"), done, failed)
+        job = export(self._state, run_id, folder, tell) if run_id else None
+        if job is not None:
+            self.button.setEnabled(False)
+            job.ended.connect(lambda _: self.button.setEnabled(True))
