@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
@@ -18,10 +18,13 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
+from tlstudio.gui.theme import DARK
 from tlstudio.gui.widgets.bar_list import BarList
 from tlstudio.gui.widgets.candidates import Situation
 from tlstudio.gui.widgets.component_picker import PickerDialog
+from tlstudio.gui.widgets.methods_dialog import MethodsDialog
 from tlstudio.gui.widgets.picker_model import CANDIDATE_ROLE
+from tlstudio.gui.widgets.problem_label import ProblemLabel
 from tlstudio.store.project import Project
 from tlstudio_strategies.probe import LinearProbe
 
@@ -200,6 +203,66 @@ def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, stat
     assert not page.setup.foot.train_button.isEnabled()
     assert len(page.ready.problems) == 2
     assert form.rows["epochs"].problem.isVisible()
+
+
+def links(page: TrainPanel) -> list[ProblemLabel]:
+    found = page.ready.findChildren(ProblemLabel)
+    return sorted((label for label in found if label.isVisible()), key=lambda label: label.y())
+
+
+def test_each_mistake_leads_to_where_it_can_be_mended(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:
+    said = {"epochs": -1, "clip_norm": -3}
+    page.setFocus()
+    page.draft.load({"backbone": TINY_VISION, "training": said, "methods": {"mixup": {"alpha": -4}, "gone": {}}})
+    wait_for_check(page, state, qtbot)
+    problems = page.draft.result.problems
+    places = ["training.epochs", "training.clip_norm", "methods.mixup.alpha", "methods.gone"]
+    assert [problem.where for problem in problems] == places
+    forms = page.setup.forms.forms
+    assert {name: forms["training"].rows[name].value for name in said} == said, "what is wrong is shown"
+    assert page.ready.problems[2].startswith("Mixed samples (mixup) · Alpha: ")
+    fold = forms["training"].fold
+    assert fold is not None
+    fold.set_opened(False)
+    qtbot.waitUntil(lambda: len(links(page)) == 4 and links(page)[3].height() > 0)
+    label = links(page)[1]
+    at = label.rect().topLeft() + QPoint(label.fontMetrics().horizontalAdvance("Gradient clipping: -3"), 8)
+    qtbot.mouseClick(label, Qt.MouseButton.LeftButton, pos=at)
+    editor = forms["training"].rows["clip_norm"].editor
+    assert fold.opened
+    assert page.window().focusWidget() is editor
+    area = page.setup._area.viewport()
+    qtbot.waitUntil(lambda: area.rect().contains(editor.mapTo(area, editor.rect().center())), timeout=LONG)
+    links(page)[2].setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(links(page)[2], Qt.Key.Key_Return)
+    assert page.window().focusWidget() is forms["methods.mixup"].rows["alpha"].editor
+    state.set_theme_choice("dark")
+    qtbot.waitUntil(lambda: len(links(page)) == 4)
+    assert DARK.accent_text in links(page)[3].text()
+    links(page)[3].opened.emit("methods.gone")
+    dialog = page.findChild(MethodsDialog)
+    assert isinstance(dialog, MethodsDialog)
+    wait_for_jobs(state, qtbot)
+    dialog.use_button.click()
+    wait_for_check(page, state, qtbot)
+    assert list(page.draft.methods) == ["mixup"]
+    page.setup.go_to("methods.sam")
+    dialog = page.findChildren(MethodsDialog)[-1]
+    assert dialog.list.currentItem() is dialog.item("sam")
+    wait_for_jobs(state, qtbot)
+    dialog.close()
+    page.setup.go_to("dataset.name")
+    assert page.window().focusWidget() is page.setup.dataset_box
+
+
+def test_a_long_heading_does_not_make_the_column_wider_than_there_is_room(page: TrainPanel) -> None:
+    fold = page.setup.forms.forms["training"].fold
+    assert fold is not None
+    fold.set_title("One, two, three, four, five, six, seven, eight, nine, ten, eleven and all the others")
+    inside = page.setup._area.widget()
+    assert inside.minimumSizeHint().width() <= page.setup._area.viewport().width()
+    assert fold.button.text().endswith("…")
+    assert fold.button.toolTip().endswith("all the others")
 
 
 def test_options_that_cannot_be_trained_are_shown_to_be_mended(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:

@@ -86,6 +86,7 @@ class TrainPanel(QWidget):
         self.draft.changed.connect(lambda: self.ready.show_looking(fresh=self.draft.fresh))
         self.draft.looked.connect(self.ready.show_looked)
         self.draft.checked.connect(self._on_checked)
+        self.ready.problem_opened.connect(self.setup.go_to)
         self.setup.start_requested.connect(self.start)
         self.setup.queue_requested.connect(self._state.queue.add)
         self.queue_row.chosen.connect(self.plan)

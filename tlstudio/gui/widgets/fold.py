@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+_BESIDE = 14
+"""Between the arrow and the heading, and beside them, in pixels."""
 
 
 class Fold(QWidget):
@@ -31,15 +35,15 @@ class Fold(QWidget):
         self.button = QToolButton()
         self.button.setObjectName(f"{name}_toggle")
         self.button.setProperty("role", "quiet")
-        self.button.setText(title)
-        self.button.setAccessibleName(title)
         self.button.setCheckable(True)
         self.button.setChecked(opened)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.button.setIconSize(QSize(10, 10))
-        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.button.setStyleSheet("QToolButton { border: none; background: transparent; padding: 4px 0; }")
         self.button.setCursor(Qt.CursorShape.PointingHandCursor)
+        self._title = ""
+        self.set_title(title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -58,9 +62,21 @@ class Fold(QWidget):
         self.button.setChecked(opened)
 
     def set_title(self, title: str) -> None:
-        """Change the heading."""
-        self.button.setText(title)
+        """Change the heading; where there is no room for it, it ends in an ellipsis, and the tooltip tells it."""
+        self._title = title
         self.button.setAccessibleName(title)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt override
+        """Show as much of the heading as there is room for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        room = self.width() - self.button.iconSize().width() - _BESIDE
+        shown = self.button.fontMetrics().elidedText(self._title, Qt.TextElideMode.ElideRight, room)
+        self.button.setText(shown)
+        self.button.setToolTip(self._title if shown != self._title else "")
 
     def _show(self, opened: bool) -> None:
         self.button.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)

@@ -73,7 +73,8 @@ class MethodsDialog(QDialog):
         self.setModal(True)
         self._state = state
         self._draft = draft
-        self._checked = list(draft.methods)
+        # One that is gone can be taken out no other way.
+        self._checked = [name for name in draft.methods if name in state.registry.methods]
         self._reasons: Mapping[str, str] = {}
         self._build(title)
         self._fill()
@@ -175,7 +176,7 @@ class MethodsDialog(QDialog):
                 self.list.addItem(item)
         self._show_fit()
         self.list.blockSignals(False)
-        self._select(current.name if current is not None else "")
+        self.select(current.name if current is not None else "")
         self._tell_count()
 
     def _show_fit(self) -> None:
@@ -193,7 +194,8 @@ class MethodsDialog(QDialog):
             told = reason or first_sentence(method.description)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{method.title}. {told}")
 
-    def _select(self, name: str) -> None:
+    def select(self, name: str) -> None:
+        """Make a method current; the first one where there is none of this name."""
         wanted = self.item(name)
         if wanted is None:
             first = (self.list.item(row) for row in range(self.list.count()))

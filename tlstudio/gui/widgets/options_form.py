@@ -197,4 +197,4 @@ class OptionsForm(QWidget):
         if self._fold is not None:
             wrong = sum(1 for name in found if name in self._rows and self._folds(name))
             title = self._fold_title
-            self._fold.set_title(self.tr("{0} — {1} to mend").format(title, wrong) if wrong else title)
+            self._fold.set_title(self.tr("{0} to mend · {1}").format(wrong, title) if wrong else title)

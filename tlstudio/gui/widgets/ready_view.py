@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QCoreApplication, Qt
+from PySide6.QtCore import QCoreApplication, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import SPLITS
@@ -18,6 +18,7 @@ from tlstudio.gui.widgets.figures import count_text, size_text
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.item_gallery import GalleryItem, ItemGallery
 from tlstudio.gui.widgets.model_picture import ModelPicture
+from tlstudio.gui.widgets.problem_label import ListedProblem, ProblemLabel
 from tlstudio.gui.widgets.sample_thumbs import row_thumb
 from tlstudio.gui.widgets.samples_model import short_label
 from tlstudio.gui.widgets.stat_card import StatCard
@@ -34,7 +35,12 @@ class ReadyView(QScrollArea):
     Args:
         state: What the pages share.
         parent: Parent widget.
+
+    Signals:
+        problem_opened(str): A problem was clicked, or Enter was pressed on it; carries its place in the recipe.
     """
+
+    problem_opened = Signal(str)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -45,6 +51,7 @@ class ReadyView(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._state = state
         self._shown = ""
+        self._told: tuple[Sequence[ListedProblem], Sequence[str]] = ((), ())
         self._revision: Revision | None = None
         self._data = StatCard("train_ready_data", self.tr("Learns from"))
         self._learns = StatCard("train_ready_learns", self.tr("What learns"))
@@ -112,6 +119,7 @@ class ReadyView(QScrollArea):
         column.addWidget(self._examples, 1)
         column.addStretch()  # takes what is left while there are no examples
         self.setWidget(inside)
+        state.theme_changed.connect(lambda: self._show_list(*self._told))
 
     def show_looking(self, *, fresh: bool) -> None:
         """Say that the draft is being looked at.
@@ -193,29 +201,39 @@ class ReadyView(QScrollArea):
         notes = flight.notes if flight else ()
         if in_process and not count:
             notes = (*notes, self.tr("It runs in a process of its own, which goes on if this window is closed."))
-        told = [f"{place(one.where) or one.where}: {one.what} {one.remedy}".strip() for one in checked.problems]
+        places = [(place(one.where), one) for one in checked.problems]
+        told = [
+            ListedProblem(one.where if where else "", where or one.where, f"{one.what} {one.remedy}".strip())
+            for where, one in places
+        ]
         self._show_list(told, notes)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """The sentences in the list of what is missing and what is worth knowing."""
-        labels = self._plan.findChildren(QLabel)
-        return tuple(label.text() for label in labels if label.objectName() == "train_ready_item")
+        problems, notes = self._told
+        return (*(problem.text for problem in problems), *notes)
 
-    def _show_list(self, problems: Sequence[str], notes: Sequence[str]) -> None:
+    def _show_list(self, problems: Sequence[ListedProblem], notes: Sequence[str]) -> None:
+        self._told = (problems, notes)
         while (item := self._list.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
                 widget.hide()
                 widget.setParent(None)
                 widget.deleteLater()
-        rows = [(problem, "warning", "bad") for problem in problems]
-        rows += [(note, "info", "accent") for note in notes]
-        for row, (text, icon, color) in enumerate(rows):
+        rows: list[tuple[str, str, QLabel]] = []
+        for problem in problems:
+            label = ProblemLabel("train_ready_item", problem, self._state.theme)
+            label.opened.connect(self.problem_opened)
+            rows.append(("warning", "bad", label))
+        for note in notes:
+            told = text_label(note, "second", "train_ready_item", wrap=True)
+            told.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            rows.append(("info", "accent", told))
+        for row, (icon, color, words) in enumerate(rows):
             self._list.addWidget(IconLabel(self._state, icon, color, 16), row, 0, Qt.AlignmentFlag.AlignTop)
-            label = text_label(text, "" if color == "bad" else "second", "train_ready_item", wrap=True)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self._list.addWidget(label, row, 1)
+            self._list.addWidget(words, row, 1)
 
     def _show_data(self, checked: Checked) -> None:
         revision = checked.learned

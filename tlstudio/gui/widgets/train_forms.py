@@ -55,6 +55,8 @@ class TrainForms(QFrame):
             "strategy": self.tr("Strategy"),
             "head": self.tr("Task head"),
             "backbone": self.tr("Backbone"),
+            "dataset": self.tr("Data set"),
+            "methods": self.tr("Methods"),
         }
         self._captions: dict[str, QWidget] = {}
         self.forms: dict[str, OptionsForm] = {}
@@ -148,25 +150,25 @@ class TrainForms(QFrame):
         return None
 
     def place(self, where: str) -> str:
-        """Say in the words of the form of what a problem is; ``""`` where it does not have it.
+        """Say in the words of the page where a problem can be mended; ``""``: nowhere on it.
 
         Args:
             where: As in the recipe: ``"training.epochs"``.
         """
-        section = next((name for name in self.forms if where == name or where.startswith(f"{name}.")), "")
+        section = next((name for name in self.forms if f"{where}.".startswith(f"{name}.")), where.partition(".")[0])
         row = self.row(where)
         parts = (self._titles.get(section, ""), row.field.title if row is not None else "")
         return " · ".join(part for part in parts if part)
 
-    def reveal(self, where: str) -> QWidget | None:
-        """Unfold the row in which a problem can be mended, and give what tells it there; `None`: there is none."""
+    def reveal(self, where: str) -> OptionRow | None:
+        """Unfold the row in which a problem can be mended, and give it; `None`: there is none."""
         row = self.row(where)
         if row is None:
             return None
         fold = next(form.fold for form in self.forms.values() if row in form.rows.values())
         if row.field.advanced and fold is not None:
             fold.set_opened(True)
-        return row.problem
+        return row
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""

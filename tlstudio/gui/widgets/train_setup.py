@@ -104,7 +104,7 @@ class TrainSetup(QWidget):
             self.cards[kind] = card
             column.addWidget(card)
         self.methods_card = PickerCard("train_methods", self.tr("Methods"), self.tr("Change"))
-        self.methods_card.change_requested.connect(self._open_methods)
+        self.methods_card.change_requested.connect(lambda: self._open_methods())
         column.addWidget(self.methods_card)
         self.forms = TrainForms(self._state)
         self.forms.changed.connect(self._on_form)
@@ -177,8 +177,9 @@ class TrainSetup(QWidget):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _open_methods(self) -> None:
+    def _open_methods(self, current: str = "") -> None:
         dialog = MethodsDialog(self._state, self._draft, self)
+        dialog.select(current)
         dialog.chosen.connect(self._draft.set_methods)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
@@ -210,6 +211,7 @@ class TrainSetup(QWidget):
     @Slot(object)
     def _on_checked(self, checked: Checked) -> None:
         recipe = checked.recipe
+        training, mine = self.forms.forms["training"], self._draft.options("training")
         if recipe is not None:
             for kind, candidate in checked.facts.items():
                 self._show_choice(kind, checked)
@@ -219,15 +221,13 @@ class TrainSetup(QWidget):
                 self.forms.forms[kind].set_defaults(
                     {key: value for key, value in options.items() if key not in self._draft.options(kind)}
                 )
-            training = self.forms.forms["training"]
-            mine = self._draft.options("training")
             training.set_defaults(
                 {key: value for key, value in recipe.training.model_dump().items() if key not in mine}
             )
-            if training.values != mine:
-                training.set_values(mine)
         else:
             self._show_chosen(checked)
+        if training.values != mine:
+            training.set_values(mine)
         self._show_methods()
         for card in (*self.cards.values(), self.methods_card):
             card.button.setEnabled(not self.foot.running)
@@ -266,9 +266,31 @@ class TrainSetup(QWidget):
         if focus is not None and self.forms.isAncestorOf(focus):
             return
         fresh = (self.forms.reveal(problem.where) for problem in problems if problem.where not in before)
-        if (shown := next((widget for widget in fresh if widget is not None), None)) is not None:
-            # Rows that were made just now get their places first.
-            QTimer.singleShot(0, shown, lambda: self._area.ensureWidgetVisible(shown, 0, 60))
+        if (row := next((row for row in fresh if row is not None), None)) is not None:
+            self._scroll_to(row.problem)
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        # Rows that were made or unfolded just now get their places first.
+        QTimer.singleShot(0, widget, lambda: self._area.ensureWidgetVisible(widget, 0, 60))
+
+    @Slot(str)
+    def go_to(self, where: str) -> None:
+        """Go to where a problem can be mended: to its field, or else into the dialog that chooses what it is about."""
+        section, _, name = where.partition(".")
+        if (row := self.forms.reveal(where)) is not None:
+            self._scroll_to(row.problem)
+            row.editor.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        elif section == "dataset":
+            self.dataset_box.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        elif card := {**self.cards, "methods": self.methods_card}.get(section):
+            self._scroll_to(card)
+            card.button.setFocus(Qt.FocusReason.ShortcutFocusReason)  # where one is when the dialog is closed
+            if not card.button.isEnabled():
+                return
+            if section == "methods":
+                self._open_methods(name.partition(".")[0])
+            else:
+                card.change_requested.emit()
 
     def _show_methods(self) -> None:
         registry, chosen = self._state.registry, self._draft.methods
