@@ -28,7 +28,8 @@ class SurgicalOptions(Options):
         "auto",
         title="Block that learns",
         help="First where new samples look different (noise, style), middle where parts of them are new, last where "
-        "only the labels are. Auto fits the head and then takes the block with the largest gradient for its size.",
+        "only the labels are. Auto takes the block with the largest gradient for its size, behind a head that was "
+        "fitted before; where a model writes, that is its own.",
     )
     share: float = option(
         0.25, title="Share of the layers", help="How large the block is, as a share of all layer groups.", gt=0, le=1
@@ -42,14 +43,21 @@ class ChosenBlock(Method):
 
     name = "chosen_block"
     title = "Choice of the block"
-    description = "Fits the head, and lets the block of layers learn of which the relative gradient norm is largest."
+    description = (
+        "Fits the head, unless the model writes by its own, and lets the block of layers learn of which the relative "
+        "gradient norm is largest."
+    )
     source = "Lee et al. 2023, arXiv:2210.11466"
     needs_backbone = True
     Options = SurgicalOptions
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse heads that cannot be fitted before: their gradients would say nothing of the data."""
-        if setting.head.requires in ("pooled", "parts") and setting.head.views == 1:
+        """Refuse heads that are new and cannot be fitted before: their gradients would say nothing of the data.
+
+        Where a model writes, the layer that gives the scores is its own, and has learned already.
+        """
+        head = setting.head
+        if head.requires == "logits" or (head.requires in ("pooled", "parts") and head.views == 1):
             return ()
         what = f"{setting.head.title} cannot be fitted before the run, so that no block can be chosen by its gradients."
         return [Problem("block", what, "Set strategy.block to first, middle or last.")]

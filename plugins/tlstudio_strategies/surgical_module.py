@@ -19,7 +19,7 @@ class ChosenBlockModule(MethodModule):
     """Lets the block of layer groups learn of which ``||g|| / ||w||`` is largest, and nothing else of the backbone.
 
     g is the gradient of the mean loss over the whole train split, as it is without variation, behind a head that was
-    fitted on the features: with random weights, it would send back noise.
+    fitted on the features: with random weights, it would send back noise. A model that writes has learned its own.
 
     Args:
         context: The run.
@@ -54,8 +54,9 @@ class ChosenBlockModule(MethodModule):
                 group.requires_grad_(first <= number < first + self._size)
 
     def passes(self) -> Mapping[str, float]:
-        """One for the features that the head is fitted on, and one with gradients."""
-        return {"": 1 + 3}
+        """One for the features that the head is fitted on, where it learns, and one with gradients."""
+        fits = next(self.context.model.head.parameters(), None) is not None
+        return {"": 3 + int(fits)}
 
     def quantities(self) -> Mapping[str, float]:
         """Where the block begins, counted from 1 at the input, and its relative gradient norm."""

@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from tests.plugins.test_added_strategies import TEXTS, gpt2
 from tests.plugins.test_strategies import GROUPS, FixedFeatures, conv_model, learning_groups
 from tlstudio.api import FeatureShape, FineTuningStrategy, RunError, Sample, TargetInfo
 from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -20,6 +21,7 @@ from tlstudio.testing import tiny_target
 from tlstudio.testing.methods import method_context
 from tlstudio.testing.networks import TextEncoder
 from tlstudio.testing.samples import tiny_samples
+from tlstudio_heads.generation_heads import TextGeneration
 from tlstudio_heads.heads import Classification
 from tlstudio_heads.segmentation_heads import Segmentation
 from tlstudio_strategies.bitfit import BitFit
@@ -140,6 +142,34 @@ def test_auto_takes_the_block_whose_gradient_is_largest_for_its_size(images: lis
     assert learning_groups(model) == [GROUPS[chosen]], "a run that goes on keeps to the choice"
 
 
+def test_where_a_model_writes_the_block_is_chosen_behind_the_layer_that_it_writes_by() -> None:
+    torch.manual_seed(0)
+    backbone = gpt2()
+    head = TextGeneration().build(FeatureShape(16, vocabulary=57), TargetInfo("generation"), TextGeneration.Options())
+    model = TransferModel(backbone, head, backbone.layer_groups())
+    options = Surgical.Options(share=0.3)
+    Surgical().prepare(model, options)
+    ids, real = TEXTS["input_ids"], TEXTS["attention_mask"].bool()
+    following = torch.where(real[:, 1:], ids[:, 1:], -100)
+    targets = torch.cat([following, torch.full((2, 1), -100)], dim=1)
+    module = own_method(Surgical(), options, writing_context(model, targets))
+    assert module.passes() == {"": 3}, "there is no head to be fitted"
+    module.begin()
+    module.on_epoch_start(0)
+    found = learning_groups(model)
+
+    double: Any = model.double().requires_grad_(True).backbone
+    logs = double(TEXTS).logits.log_softmax(dim=2)
+    losses = [-logs[row, range(last), ids[row, 1 : last + 1]].mean() for row, last in ((0, 5), (1, 2))]
+    ratios = []
+    for group in model.layer_groups():
+        weights = torch.cat([p.detach().flatten() for p in group.parameters()])
+        grads = torch.autograd.grad(sum(losses) / 2, list(group.parameters()), retain_graph=True)
+        ratios.append(float(torch.cat([g.flatten() for g in grads]).norm() / weights.norm()))
+    np.testing.assert_allclose(module.get_buffer("norms").numpy(), ratios, rtol=1e-3)
+    assert found == [model.layer_groups()[int(np.argmax(ratios))].name]
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_the_fitted_head_is_scikit_learns_logistic_regression(count: int) -> None:
     rng = np.random.default_rng(0)
@@ -175,6 +205,13 @@ def context_of(model: TransferModel, x: Tensor, y: Tensor) -> MethodContext:
         return (({"x": a}, b) for a, b in zip(x.split(64), y.split(64), strict=True))
 
     return replace(base, model=model, num_train=len(x), forward=forward, batches=batches)
+
+
+def writing_context(model: TransferModel, targets: Tensor) -> MethodContext:
+    """A run on two texts, a batch each."""
+    rows = [({name: x[row : row + 1] for name, x in TEXTS.items()}, targets[row : row + 1]) for row in range(2)]
+    base = context_of(model, torch.zeros(2, 1), targets)
+    return replace(base, head=TextGeneration(), batches=lambda _name: iter(rows))
 
 
 def test_lp_ft_fits_the_head_and_leaves_the_backbone_then_trains_all_at_one_rate(images: list[Sample]) -> None:

@@ -71,6 +71,7 @@ CHOSEN = [
     ("tiny_conv_net", "classification", "surgical"),
     ("test_resnet", "classification", "surgical+middle"),
     ("whisper", "classification", "surgical+first"),
+    ("t5", "generation", "surgical"),
     ("test_resnet", "segmentation", "lp_ft"),
     ("bert", "classification", "lp_ft"),
     ("test_resnet", "classification", "setfit"),
