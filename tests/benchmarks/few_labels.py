@@ -1,4 +1,4 @@
-"""Print the table of few labels in the README: what each way to learn makes of a few labelled samples a class.
+"""Print the tables of few labels in the README: what each way to learn makes of a few labelled samples a class.
 
 ``python -m tests.benchmarks.few_labels [--seeds 5] [--shots 8 --shots 0] [--data NAME ...] [--only NAME ...]
 [--movies movies.csv] [--split test] [--results FILE]``
@@ -215,7 +215,7 @@ class Results:
 
 
 def main() -> None:
-    """Print one Markdown row for each row and number of labels."""
+    """Print a Markdown table for each data set: a row for each way to learn, columns for each number of labels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -231,10 +231,10 @@ def main() -> None:
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     names = [name for name in ROWS if not arguments.only or name in arguments.only]
     results = Results(arguments.results)
-    table = []
     for data in arguments.data or DATA:
         if data == "movies" and arguments.movies is None:
             continue
+        measured: dict[int, dict[str, np.ndarray]] = {}
         for shots in arguments.shots or DATA[data].shots:
             # Of all labels, none are left aside for it to learn from.
             rows = [name for name in names if shots or name != "fixmatch"]
@@ -249,36 +249,48 @@ def main() -> None:
                     imported(Path(folder), data, seed, manager.registry, arguments.movies) as project,
                 ):
                     for row in wanted:
-                        measured = measure(project, data, row, shots, seed, manager.registry, arguments.split)
-                        for name, value in measured.items():
+                        found = measure(project, data, row, shots, seed, manager.registry, arguments.split)
+                        for name, value in found.items():
                             key = results.key(data, arguments.split, shots, name, seed)
                             results.add(key, value)
                             print(f"{key}: {value[0]:.3f} in {value[1]:.0f} s", file=sys.stderr, flush=True)
             shown = [name for row in rows for name in ((row, WISE) if row == "lp_ft" else (row,))]
             keys = {name: [results.key(data, arguments.split, shots, name, seed) for seed in seeds] for name in shown}
-            found = {name: np.array([results.found[key] for key in keys[name]]) for name in shown}
-            table += rows_of(data, shots, found)
-    print("| data | labels a class | method | accuracy | to scratch | to the probe | to full | CPU seconds |")
-    print("|---|---|---|---|---|---|---|---|")
-    print("\n".join(table))
+            measured[shots] = {name: np.array([results.found[key] for key in keys[name]]) for name in shown}
+        print("\n".join(table(DATA[data].title, measured)))
 
 
-def rows_of(data: str, shots: int, found: Mapping[str, np.ndarray]) -> list[str]:
-    """Write the rows of one data set with one number of labels.
+def table(title: str, measured: Mapping[int, Mapping[str, np.ndarray]]) -> list[str]:
+    """Write the table of one data set, and below it what is told of pairs of rows.
 
     Args:
-        data: Its name.
-        shots: Labelled samples of each class.
-        found: Accuracy and seconds of each seed ``[S, 2]`` by row.
+        title: Of the data.
+        measured: Accuracy and seconds of each seed ``[S, 2]`` by labelled samples a class and row.
     """
-    rows = []
-    for name, values in found.items():
-        cells = [data, str(shots or "all"), name, interval(values[:, 0])]
-        for other in (SCRATCH, PROBE, FULL):
-            apart = values[:, 0] - found[other][:, 0] if other in found and other != name else None
-            cells.append("" if apart is None else f"{'+' if apart.mean() >= 0 else ''}{interval(apart)}")
-        rows.append(f"| {' | '.join(cells)} | {values[:, 1].mean():.0f} |")
-    return rows
+    names = list(dict.fromkeys(name for rows in measured.values() for name in rows))
+    heads = [cell for shots in measured for cell in (f"{shots or 'all'} a class", "to the probe")]
+    lines = [f"{title}:", "", f"| method | {' | '.join(heads)} | CPU s |", f"|{'---|' * (len(heads) + 2)}"]
+    for name in names:
+        cells = [name]
+        for rows in measured.values():
+            cells += [interval(rows[name][:, 0]) if name in rows else "", apart(rows, name, PROBE)]
+        seconds = [f"{rows[name][:, 1].mean():.0f}" for rows in measured.values() if name in rows]
+        lines.append(f"| {' | '.join(cells)} | {', '.join(seconds)} |")
+    lines.append("")
+    for name, other in ((PROBE, SCRATCH), (FULL, SCRATCH), ("lp_ft", FULL)):
+        told = {shots: apart(rows, name, other) for shots, rows in measured.items()}
+        if any(told.values()):
+            said = ", ".join(f"{value} ({shots or 'all'} a class)" for shots, value in told.items() if value)
+            lines.append(f"{name} beyond {other}: {said}")
+    return lines
+
+
+def apart(rows: Mapping[str, np.ndarray], name: str, other: str) -> str:
+    """Write by how much the accuracy of a row is above that of another, over the differences of the seeds."""
+    if name not in rows or other not in rows or name == other:
+        return ""
+    difference = rows[name][:, 0] - rows[other][:, 0]
+    return f"{'+' if difference.mean() >= 0 else ''}{interval(difference)}"
 
 
 if __name__ == "__main__":
