@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -152,6 +152,19 @@ class AnomalyModule(HeadModule):
         places = (self.kept + torch.arange(len(scores), device=scores.device)) % size
         self.scores[places] = torch.where(target > 0, -1.0, scores)
         self.kept += len(scores)
+
+    @torch.no_grad()
+    def measure_anew(self, train: Callable[[], Iterable[tuple[Features, Tensor]]]) -> None:
+        """Measure shift and scale of the features, and then the scores behind the threshold."""
+        self.scale.batches.zero_()
+        self.scale.train()
+        for features, _ in train():
+            self.scale(features.require("pooled"))
+        self.scale.eval()
+        self.scores.fill_(-1.0)
+        self.kept.zero_()
+        for features, target in train():
+            self._keep(self(features).squeeze(1), target)
 
     def threshold(self) -> float:
         """Return the score above which an item is an anomaly; infinite before any training."""

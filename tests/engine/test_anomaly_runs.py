@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.engine.conftest import TINY_VISION, Heard
@@ -12,11 +13,16 @@ from tlstudio.api import DataError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.control import RunControl
+from tlstudio.engine.derived import Bench
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
 from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.predict import Predictor
+from tlstudio.engine.pruning import Pruning
 from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.soups import Kettle
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
@@ -80,6 +86,28 @@ def test_what_was_measured_is_read_and_measured_again_the_same(
     again = evaluate_run(run, mixed, registry)
     assert again.metrics == pytest.approx(kept.metrics, abs=1e-4)
     assert [row.support for row in again.per_class] == [row.support for row in kept.per_class]
+
+
+def test_an_average_and_a_pruned_run_have_the_threshold_of_their_own_scores(
+    mixed: Project, registry: Registry, heard: Heard
+) -> None:
+    runs = []
+    for seed in (0, 1):
+        recipe = recipe_of(mixed, registry, "full", augmentation="none", seed=seed, epochs=1)
+        runs.append(execute_run(recipe, mixed, registry, on_event=heard, control=heard.control))
+    kettle = Kettle(runs, mixed, registry)
+    pruning = Pruning(Bench(runs[0], mixed, registry))
+    revision = mixed.dataset("parts")
+    samples = [revision.sample(int(index)) for index in revision.indices("train")]
+    normal = [sample for sample in samples if sample.label == "good"]
+    for made in (kettle.save(kettle.cook(greedy=False)), pruning.save(pruning.prune(0.6))):
+        predictor = Predictor.from_run(made, registry)
+        scores = predictor.outputs(normal).double().numpy()
+        head: Any = load_run_model(made, registry)[1].head
+        assert head.threshold() == pytest.approx(np.quantile(scores, 0.95), rel=1e-4)
+        assert evaluate_run(made, mixed, registry).metrics == pytest.approx(made.metrics()["test"], abs=1e-4)
+    # Nothing is measured again of a run as it is.
+    assert dict(pruning.prune(0.0).measured.metrics["test"]) == pytest.approx(runs[0].metrics()["test"], abs=1e-4)
 
 
 def test_where_all_is_normal_the_loss_chooses_the_best_epoch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -272,6 +272,16 @@ class HeadModule(nn.Module, ABC):
                 field="head.take_over",
             ) from error
         return []
+
+    def measure_anew(self, train: Callable[[], Iterable[tuple[Features, Tensor]]]) -> None:
+        """Measure again what the head keeps of the train split besides its weights, such as scores of its samples.
+
+        Called in evaluation mode, without gradients, where the weights have become others without a training: by an
+        average, or by pruning. The default keeps nothing.
+
+        Args:
+            train: Goes through features and targets of the train split.
+        """
 
     def mean_output(self, members: Sequence[tuple[HeadModule, Tensor]]) -> Tensor:
         """Put into one output of this head what several models predict together: the mean of their probabilities.

@@ -3,7 +3,8 @@
 Averages are computed in float64 and rounded once. What is equal in all is kept as it is, what is no float (counters,
 flags) is taken from the last. Running statistics of BatchNorm belong to the weights behind which they were measured:
 where they differ, they are measured anew over the train split, as for stochastic weight averaging (Izmailov et al.
-2018, arXiv:1803.05407, section 3.2). Imports torch.
+2018, arXiv:1803.05407, section 3.2). So is what a head keeps of that split, such as the scores behind the threshold of
+anomalies. Imports torch.
 """
 
 from __future__ import annotations
@@ -99,8 +100,11 @@ class Mixer:
     def mix(self, shares: Sequence[float]) -> None:
         """Put an average in place; one model alone is put there exactly as it is."""
         self.bench.load(average(self._models, shares))
-        if self._moving and 1.0 not in shares:
+        if 1.0 in shares:
+            return
+        if self._moving:
             measure_statistics(self.bench, self._moving)
+        self.bench.measure_head()
 
 
 def measure_statistics(bench: Bench, norms: Sequence[nn.Module]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tlstudio.api import Options, RunError, Split
+from tlstudio.api.features import Features
 from tlstudio.api.nn import TransferModel
 from tlstudio.engine.assemble import (
     Parts,
@@ -29,8 +30,10 @@ from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.evaluate import write_predictions
 from tlstudio.engine.events import Note, RunEnded, to_json
 from tlstudio.engine.export import check_assets
+from tlstudio.engine.learning import forward_of, on_device
 from tlstudio.engine.loading import EpochSampler, TrainLoader
 from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
+from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import learned_from, parse_recipe
 from tlstudio.engine.source import LINEAGE_NAME, Ancestor, RunSource
 from tlstudio.engine.target import read_target, write_target
@@ -142,6 +145,26 @@ class Bench:
         indices = self.revision.indices("train")
         source, lengths = sample_source(self.revision, indices, self.model.head, preprocessor, seed=training.seed)
         return TrainLoader(source, EpochSampler(lengths, training.batch_size, training.seed))
+
+    def measure_head(self) -> None:
+        """Let the head measure anew what it keeps of the train split: it was measured with other weights.
+
+        Raises:
+            Interrupted: Cancel was asked for.
+        """
+        model = self.model.eval()
+        forward = forward_of(model, model.head)
+
+        def train() -> Iterator[tuple[Features, Tensor]]:
+            loader = self.training_batches()
+            for number, batch in enumerate(loader.epoch(0), start=1):
+                self.control.check_cancelled()
+                moved = on_device(batch, self.device)
+                yield forward(moved.inputs)[0], moved.targets
+                self.on_progress("Train split", number, len(loader))
+
+        with random_state_aside(), torch.no_grad():
+            model.head.measure_anew(train)
 
     def measure(self, what: str = "Measuring", splits: Sequence[Split] = HELD_OUT) -> Measured:
         """Measure the model as it is now on splits; those that have no samples are left out.

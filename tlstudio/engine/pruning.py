@@ -139,6 +139,8 @@ class Pruning:
         bench = self._bench
         bench.load(self._dense)
         zeros, count = zero_smallest(bench.model, sparsity)
+        if sparsity:
+            bench.measure_head()
         measured = bench.measure(f"Sparsity {sparsity:.0%}")
         size, compressed = sizes(bench.weights)
         total = sum(parameter.numel() for parameter in bench.model.parameters())
