@@ -156,6 +156,9 @@ def test_questions_are_answered_from_a_squad_file_to_a_table(
     source.write_text(json.dumps({"data": [{"title": "facts", "paragraphs": paragraphs}]}), encoding="utf-8")
     told = trained(tlstudio, project, source, encoder, epochs=10)
     assert told["metrics"]["test"]["exact_match"] > 0.95
+    imported = tlstudio("import", project, source).out
+    assert "train " in imported
+    assert "class" not in imported, "all answers are of one class, which is no name that anybody gave"
     text = "Anna came from Prague ."
     words = ("predict", tmp_path / "model", "--text", text, "--json")
     assert tlstudio(*words, "--pair", "where ?").json["predictions"][0]["prediction"][0]["text"] == "Prague"

@@ -219,8 +219,8 @@ def _show_report(output: Output, report: ImportReport, notes: Sequence[str], pro
     else:
         output.say(f"Imported {kind} as {revision.dataset}, revision {revision.id}.")
     output.say(", ".join(f"{split} {count:,}" for split, count in splits.items()) + ".")
-    counts = revision.class_counts()
-    if revision.classes:
+    if revision.has_class_names:
+        counts = revision.class_counts()
         output.say()
         rows = [(name, [counts.get(split, {}).get(name, 0) for split in SPLITS]) for name in revision.classes]
         rows.sort(key=lambda row: -sum(row[1]))

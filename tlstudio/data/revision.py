@@ -288,6 +288,11 @@ class Revision:
         """Return the regression targets of all rows, NaN where the task has none."""
         return self.table.column("value").to_numpy().astype(np.float64)
 
+    @property
+    def has_class_names(self) -> bool:
+        """Whether it has classes that tell items apart: the only one of question answering is the answer."""
+        return bool(self.classes) and self.task != "question_answering"
+
     def class_counts(self) -> dict[Split, dict[str, int]]:
         """Count the samples of each class by split; a sample with several names counts for each of them."""
         counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}

@@ -161,12 +161,12 @@ class DataOverview(QScrollArea):
             figure, share = self._figures[split]
             figure.setText(locale.toString(count))
             share.setText(f"{100 * count / total:.0f} %")
-        self._classes.setVisible(bool(revision.classes))
+        self._classes.setVisible(revision.has_class_names)
         count = len(revision.classes)
         self._classes_title.setText(
             self.tr("1 class") if count == 1 else self.tr("{0} classes").format(locale.toString(count))
         )
-        if revision.classes:
+        if revision.has_class_names:
             counts = revision.class_counts()
             totals = {name: sum(counts[split].get(name, 0) for split in SPLITS) for name in revision.classes}
             self.histogram.set_counts(counts, sorted(revision.classes, key=lambda name: -totals[name]))

@@ -237,7 +237,7 @@ class ReadyView(QScrollArea):
 
     def _show_data(self, checked: Checked) -> None:
         revision = checked.learned
-        self._classes.setVisible(revision is not None and bool(revision.classes))
+        self._classes.setVisible(revision is not None and revision.has_class_names)
         if revision is None:
             self._data.show_figure("—")
             return
@@ -246,7 +246,7 @@ class ReadyView(QScrollArea):
         rest = self.tr("{0}, {1} to check").format(unit, f"{sizes['validation'] + sizes['test']:,}")
         self._data.show_figure(f"{sizes['train']:,}", rest)
         self._show_examples(revision)
-        counts = revision.class_counts()["train"] if revision.classes else {}
+        counts = revision.class_counts()["train"] if revision.has_class_names else {}
         largest = max(counts.values(), default=0)
         self._bars.show_bars(
             [Bar(name, count / largest if largest else 0.0, f"{count:,}") for name, count in counts.items()]
