@@ -98,13 +98,12 @@ def test_the_axis_of_epochs_has_a_few_whole_numbers(plot: MetricPlot, epochs: in
     assert all(value == int(value) for value in values)
 
 
-def test_numbers_at_the_ends_of_the_axes_are_drawn_whole(plot: MetricPlot, qtbot: QtBot) -> None:
+def test_numbers_at_the_ends_of_the_axes_are_drawn_whole(plot: MetricPlot) -> None:
     plot.add_curve("validation", color=1)
     plot.set_points("validation", [1, 2000], [1 / 3, 1 / 3])
     plot.flush()
     for height in range(180, 300, 17):  # a number comes to stand at every distance from the end
         plot.resize(400, height)
-        qtbot.waitUntil(lambda height=height: plot.height() == height)
         picture = plot._view.grab().toImage()
         right, bottom = picture.width() - 1, picture.height() - 1
         edge = [picture.pixelColor(x, 0) for x in range(60)]  # above the numbers at the left

@@ -260,6 +260,7 @@ def test_a_long_heading_does_not_make_the_column_wider_than_there_is_room(page: 
     assert fold is not None
     fold.set_title("One, two, three, four, five, six, seven, eight, nine, ten, eleven and all the others")
     inside = page.setup._area.widget()
+    assert inside is not None
     assert inside.minimumSizeHint().width() <= page.setup._area.viewport().width()
     assert fold.button.text().endswith("…")
     assert fold.button.toolTip().endswith("all the others")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tlstudio.engine.export import ExportReport
 
 
-def ask_export(state: AppState, parent: QWidget, run_id: str, export: Callable[[Path], object]) -> None:
+def ask_export(state: AppState, parent: QWidget, run_id: str, export: Callable[[Path], None]) -> None:
     """Ask for a folder to export a run into.
 
     Args:

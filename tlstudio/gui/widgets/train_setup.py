@@ -277,20 +277,19 @@ class TrainSetup(QWidget):
     def go_to(self, where: str) -> None:
         """Go to where a problem can be mended: to its field, or else into the dialog that chooses what it is about."""
         section, _, name = where.partition(".")
+        card = self.methods_card if section == "methods" else next((self.cards[k] for k in KINDS if k == section), None)
         if (row := self.forms.reveal(where)) is not None:
             self._scroll_to(row.problem)
             row.editor.setFocus(Qt.FocusReason.ShortcutFocusReason)
         elif section == "dataset":
             self.dataset_box.setFocus(Qt.FocusReason.ShortcutFocusReason)
-        elif card := {**self.cards, "methods": self.methods_card}.get(section):
+        elif card is not None:
             self._scroll_to(card)
             card.button.setFocus(Qt.FocusReason.ShortcutFocusReason)  # where one is when the dialog is closed
-            if not card.button.isEnabled():
-                return
-            if section == "methods":
+            if section == "methods" and card.button.isEnabled():
                 self._open_methods(name.partition(".")[0])
             else:
-                card.change_requested.emit()
+                card.button.click()
 
     def _show_methods(self) -> None:
         registry, chosen = self._state.registry, self._draft.methods
