@@ -59,7 +59,7 @@ class Data:
         fractions: Shares of train, validation and test.
         format_options: Options of the format.
         shots: Labelled samples of each class; 0: all. A class of the drawings has no more than 19 to learn from.
-        augmented: Name in `AUGMENTED` of the row that is shown: the best one with 8 labels a class on seeds 100 and 101.
+        augmented: Name in `AUGMENTED` of the row that is shown: the best one by 8 labels a class on seeds 100, 101.
     """
 
     title: str
