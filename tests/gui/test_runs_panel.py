@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,13 @@ def test_a_run_is_averaged_with_its_start_at_the_share_on_a_slider(trained_state
     dialog = panel.window().findChild(AfterTrainingDialog)
     assert dialog is not None
     assert dialog.way.count() == 2
+    dialog.way.setCurrentIndex(dialog.way.findData("prune"))
+    dialog.measure()
+    wait_for_jobs(trained_state, qtbot)
+    told = dialog.findChild(QLabel, "after_nearest")
+    assert told is not None
+    assert re.search(r"\d [kM]?B on disk, .*\d [kM]?B in a ZIP", told.text())
+    dialog.way.setCurrentIndex(dialog.way.findData("wise_ft"))
     dialog.measure()
     wait_for_jobs(trained_state, qtbot)
     curve = dialog.plot.curve("validation")

@@ -142,13 +142,14 @@ def soup(output: Output, *, project: Path, run_ids: Sequence[str], greedy: bool)
 )
 @project_argument
 @one_run
-@click.option("--sparsity", type=float, help="Share of the weights that become zero, such as 0.5.")
+@click.option("--sparsity", type=float, help="Share of these weights that become zero, such as 0.5.")
 @click.option("--curve", is_flag=True, help="Measure several shares; makes no run by itself.")
 def prune(output: Output, *, project: Path, run_id: str, sparsity: float | None, curve: bool) -> None:
     """Set the smallest weights of a run to zero, as a new run, or measure what that would cost.
 
     The weights of all linear layers and convolutions are compared by their size, and nothing is trained again. Zeros
-    make the file smaller once it is compressed, not the model faster.
+    are stored like other numbers: the file stays as large on disk as it is, and is smaller once it is packed in a ZIP.
+    The model is not faster.
     """
     if not curve and sparsity is None:
         raise click.UsageError("Give --sparsity, or --curve to see what each would cost.")
@@ -179,7 +180,7 @@ def prune(output: Output, *, project: Path, run_id: str, sparsity: float | None,
         ]
         for one in shown
     ]
-    output.table(["zeros", *(f"{split} {monitor}" for split in splits), "file", "in a ZIP", "a sample"], rows)
+    output.table(["zeros", *(f"{split} {monitor}" for split in splits), "file on disk", "in a ZIP", "a sample"], rows)
     told = [row(one) for one in shown]
     _told(output, project, made, {"parent": run.id, "curve": told})
 

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QSlider, QVBoxLay
 from tlstudio.api import TLStudioError
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
-from tlstudio.gui.widgets.figures import metric_title, number_text
+from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
@@ -145,8 +145,9 @@ class AfterTrainingDialog(QDialog):
             )
             if averaging
             else self.tr(
-                "The share of weights that become zero, the smallest first; nothing is trained again. The file is "
-                "smaller once it is compressed; the model is not faster."
+                "The share of the weights of linear layers and convolutions that become zero, the smallest first; "
+                "nothing is trained again. The file stays as large on disk as it is, and is smaller once it is packed "
+                "in a ZIP; the model is not faster."
             )
         )
         self.slider.setAccessibleName(self.tr("Share of the end") if averaging else self.tr("Share of zeros"))
@@ -275,7 +276,7 @@ def _measured(way: Way, project: Project, registry: Registry, run_id: str, conte
         (
             one.sparsity,
             one.measured.metrics,
-            f"{one.compressed / 1e6:.1f} MB in a ZIP, {one.milliseconds:.2f} ms a sample",
+            f"{size_text(one.size)} on disk, {size_text(one.compressed)} in a ZIP, {one.milliseconds:.2f} ms a sample",
         )
         for one in found
     )
