@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import shiboken6
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
@@ -80,6 +81,14 @@ def test_a_cancelled_job_ends_without_a_callback(runner: JobRunner, qtbot: QtBot
     qtbot.waitUntil(lambda: not runner.jobs)
     assert states == ["cancelled"]
     assert called == []
+
+
+def test_cancelling_a_job_that_is_over_and_deleted_does_nothing(runner: JobRunner, qtbot: QtBot) -> None:
+    done: list[int] = []
+    job = runner.start(lambda _context: 7, "work", done.append)
+    qtbot.waitUntil(lambda: not shiboken6.isValid(job))
+    job.cancel()
+    assert (done, job.state, job.cancelling) == ([7], "done", False)
 
 
 def test_a_job_with_the_same_key_takes_the_place_of_the_one_before(runner: JobRunner, qtbot: QtBot) -> None:

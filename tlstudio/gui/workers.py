@@ -90,9 +90,10 @@ class Job(QObject, Generic[T]):
         self._reporter.progressed.connect(self._note_progress)
 
     def cancel(self) -> None:
-        """Ask it to stop; it does so at its next step."""
-        self.context.cancel()
-        self.changed.emit()
+        """Ask it to stop; it does so at its next step. One that is over is left as it is: Qt may have deleted it."""
+        if not self.over:
+            self.context.cancel()
+            self.changed.emit()
 
     @property
     def cancelling(self) -> bool:
