@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from tests.gui.conftest import wait_for_jobs
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.project import ProjectPanel
+from tlstudio.gui.panels.project_overview import DatasetFacts, Overview, ProjectOverview
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Clickable
 from tlstudio.gui.widgets.dialogs import ErrorDialog
@@ -163,8 +164,29 @@ def test_an_open_project_shows_its_data_sets_and_what_to_do_next(
     assert label_text(window, "project_dataset_facts") == "48 images · 3 classes · revision 1"
     assert label_text(window, "project_next_title") == "Train a first model"
     click(window, "project_next_action", qtbot)
-    assert window.page == "train"
+    assert (window.page, state.dataset) == ("train", "shapes")
     wait_for_jobs(state, qtbot)
+
+
+def test_the_next_step_is_a_probe_of_the_first_data_set_that_it_suits_else_what_does(
+    window: MainWindow, state: AppState, project: Project, qtbot: QtBot
+) -> None:
+    state.set_project(project)
+    wait_for_jobs(state, qtbot)
+    page = window.findChild(ProjectOverview)
+    assert isinstance(page, ProjectOverview)
+    more = DatasetFacts("more", "r1", "text", "pretraining", 20)
+    cells = DatasetFacts("cells", "r1", "image", "segmentation", 20)
+    shapes = DatasetFacts("shapes", "r1", "image", "classification", 20, 3)
+    for datasets, title, said in (
+        ((cells, more, shapes), "Train a first model", "linear probe on “shapes”"),
+        ((more, cells), "Train a first model", "Start on “cells” with what is recommended"),
+        ((more,), "Pretrain on your items, or label some", "“more” has no labels"),
+        ((DatasetFacts("gone", "r1", problem="Its file is gone."),), "Look at your data", "Its file is gone."),
+    ):
+        page.show_overview(Overview(project.folder, datasets, ()))
+        assert label_text(page, "project_next_title") == title
+        assert said in label_text(page, "project_next_text")
 
 
 def test_an_empty_project_leads_to_the_import(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,7 @@ class ProjectOverview(QWidget):
         self._next.column.addLayout(row)
         self._target = ""
         self._target_run = ""
+        self._target_dataset = ""
 
         self._datasets = Card("project_datasets", margins=(8, 14, 8, 8), spacing=0)
         self._runs = Card("project_runs", margins=(8, 14, 8, 8), spacing=0)
@@ -181,7 +183,7 @@ class ProjectOverview(QWidget):
         return button
 
     def _show_next(self, overview: Overview) -> None:
-        self._target_run = ""
+        self._target_run = self._target_dataset = ""
         last = overview.runs[0] if overview.runs else None
         if not overview.datasets:
             self._say(
@@ -191,14 +193,7 @@ class ProjectOverview(QWidget):
                 "data",
             )
         elif last is None:
-            self._say(
-                self.tr("Train a first model"),
-                self.tr(
-                    "Start with a linear probe on “{0}”: it is quick, and shows what every later run has to beat."
-                ).format(overview.datasets[0].name),
-                self.tr("&Train"),
-                "train",
-            )
+            self._show_first(overview.datasets)
         elif self._state.run_state.active:
             self._say(
                 self.tr("A run is under way"),
@@ -223,6 +218,35 @@ class ProjectOverview(QWidget):
                 "runs",
             )
 
+    def _show_first(self, datasets: Sequence[DatasetFacts]) -> None:
+        """Say what to begin with where nothing has been trained: a probe where one suits, else what does."""
+        readable = [one for one in datasets if one.modality is not None]
+        labelled = [one for one in readable if TASKS[one.task].label != "none"]
+        probed = [one for one in labelled if self._probe_suits(one)]
+        if not readable:
+            self._say(self.tr("Look at your data"), datasets[0].problem, self.tr("&Open the data"), "data")
+            return
+        title = self.tr("Train a first model")
+        text = self.tr("Start on “{0}” with what is recommended: it shows what every later run has to beat.")
+        if probed:
+            text = self.tr(
+                "Start with a linear probe on “{0}”: it is quick, and shows what every later run has to beat."
+            )
+        elif not labelled:
+            title = self.tr("Pretrain on your items, or label some")
+            text = self.tr(
+                "“{0}” has no labels: a backbone can learn from its items, and later runs start from it. To train a "
+                "model that predicts something, import data with labels."
+            )
+        first = (probed or labelled or readable)[0]
+        self._target_dataset = first.name
+        self._say(title, text.format(first.name), self.tr("&Train"), "train")
+
+    def _probe_suits(self, facts: DatasetFacts) -> bool:
+        """Whether a head on frozen features learns something, and quickly: not of rows, pixels or words."""
+        needed = {head.requires for head in self._state.registry.heads.values() if head.task == facts.task}
+        return facts.modality != "table" and not needed.isdisjoint(("pooled", "parts"))
+
     def _say(self, title: str, text: str, action: str, target: str) -> None:
         self._next_title.setText(title)
         self._next_text.setText(text)
@@ -235,6 +259,8 @@ class ProjectOverview(QWidget):
         if self._target_run:
             self._state.show_run.emit(self._target_run)
         elif self._target:
+            if self._target_dataset:
+                self._state.select_dataset(self._target_dataset)
             self._state.navigate.emit(self._target)
 
     def _show_datasets(self, overview: Overview) -> None:
