@@ -26,8 +26,11 @@ from tlstudio.store.project import Project
 
 
 def test_items_that_a_run_is_unsure_of_get_labels_and_become_a_revision(
-    window: MainWindow, trained_state: AppState, qtbot: QtBot, tmp_path: Path
+    window: MainWindow, trained_state: AppState, qtbot: QtBot, tmp_path: Path, reviews_csv: Path
 ) -> None:
+    texts, _ = plan_import(trained_state.registry.formats.values(), reviews_csv, name="reviews")
+    assert trained_state.project is not None
+    import_dataset(texts, trained_state.project.datasets_folder)
     pool = draw_folder(tmp_path / "pool", 15)
     window.go_to("data")
     trained_state.select_dataset("shapes")
@@ -38,7 +41,7 @@ def test_items_that_a_run_is_unsure_of_get_labels_and_become_a_revision(
     sheet = page.findChild(LabelNext)
     assert isinstance(sheet, LabelNext)
     assert sheet.run_box.count() == 2
-    assert not sheet.search_button.isEnabled(), "there is no other data set"
+    assert not sheet.search_button.isEnabled(), "there is no other data set of images"
     sheet.take_folder(pool)
     sheet.by_box.setCurrentIndex(sheet.by_box.findData("margin"))
     sheet.count_box.setCurrentIndex(0)

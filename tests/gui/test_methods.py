@@ -18,6 +18,8 @@ from tests.gui.trained import QUICK, TINY_VISION
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, option
 from tlstudio.api.method_modules import MethodContext, MethodModule
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
 from tlstudio.engine.recipe import read_recipe_file
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.gui.panels.train import TrainPanel
@@ -86,6 +88,19 @@ def open_dialog(page: TrainPanel, state: AppState, qtbot: QtBot) -> MethodsDialo
     return dialog
 
 
+def fitting(box: QComboBox) -> list[bool]:
+    """Which entries of a box can be chosen."""
+    model = box.model()
+    return [bool(model.flags(model.index(row, 0)) & Qt.ItemFlag.ItemIsEnabled) for row in range(box.count())]
+
+
+def import_texts(state: AppState, table: Path) -> None:
+    """Bring texts into the project as ``reviews``."""
+    assert state.project is not None
+    request, _ = plan_import(state.registry.formats.values(), table, name="reviews", task="classification")
+    import_dataset(request, state.project.datasets_folder)
+
+
 def check_box(dialog: MethodsDialog, name: str, state: AppState, qtbot: QtBot) -> None:
     """Click the box of a method."""
     item = dialog.item(name)
@@ -97,8 +112,9 @@ def check_box(dialog: MethodsDialog, name: str, state: AppState, qtbot: QtBot) -
 
 
 def test_methods_are_found_checked_and_set_and_those_that_do_not_fit_say_why(
-    page: TrainPanel, trained_state: AppState, qtbot: QtBot
+    page: TrainPanel, trained_state: AppState, qtbot: QtBot, reviews_csv: Path
 ) -> None:
+    import_texts(trained_state, reviews_csv)
     dialog = open_dialog(page, trained_state, qtbot)
     rows = [dialog.list.item(row) for row in range(dialog.list.count())]
     assert "TWO DOMAINS, OR SEVERAL TASKS" in [row.text() for row in rows if row.data(METHOD_ROLE) is None]
@@ -121,7 +137,10 @@ def test_methods_are_found_checked_and_set_and_those_that_do_not_fit_say_why(
     source, teacher = form.rows["source"].editor, form.rows["teacher"].editor
     assert isinstance(source, QComboBox)
     assert isinstance(teacher, QComboBox)
-    assert [source.itemData(row) for row in range(source.count())] == ["", "shapes@r1"]
+    assert [source.itemData(row) for row in range(source.count())] == ["", "reviews@r1", "shapes@r1"]
+    assert fitting(source) == [True, False, True], "texts cannot stand beside images"
+    tip = source.itemData(1, Qt.ItemDataRole.ToolTipRole)
+    assert tip == "The data set 'reviews' has texts, the one that is learned has images. Choose a data set of images."
     assert teacher.count() == 3, "two runs have ended"
     qtbot.keyClicks(source, "s")
     wait_for_check(page, trained_state, qtbot)
@@ -132,7 +151,9 @@ def test_methods_are_found_checked_and_set_and_those_that_do_not_fit_say_why(
     click(form, "methods.borrow_others_browse", qtbot)
     menu = form.findChild(QMenu, "methods.borrow_others_menu")
     assert isinstance(menu, QMenu)
-    menu.actions()[0].trigger()
+    reviews, shapes = menu.actions()
+    assert (reviews.isEnabled(), shapes.isEnabled(), reviews.toolTip()) == (False, True, tip)
+    shapes.trigger()
     assert form.values["others"] == "shapes"
     wait_for_check(page, trained_state, qtbot)
 
@@ -274,10 +295,7 @@ def test_a_method_that_misses_its_teacher_leaves_the_other_choices_shown_and_lea
     box = page.setup.forms.forms["methods.distillation"].rows["teacher"].editor
     assert isinstance(box, QComboBox)
     offered = [box.findData(run) for run in (other, fits)]
-    assert [bool(box.model().flags(box.model().index(row, 0)) & Qt.ItemFlag.ItemIsEnabled) for row in offered] == [
-        False,
-        True,
-    ]
+    assert [fitting(box)[row] for row in offered] == [False, True]
     assert "classes of the run differ" in box.itemData(offered[0], Qt.ItemDataRole.ToolTipRole)
     page.draft.set_options("methods.distillation", {"teacher": fits})
     wait_for_check(page, trained_state, qtbot)

@@ -14,6 +14,7 @@ from tlstudio.api import (
     DataError,
     DataStream,
     Method,
+    Modality,
     Preprocessor,
     Problem,
     TargetInfo,
@@ -249,10 +250,8 @@ def _stream_infos(one: ChosenMethod, recipe: Recipe, revision: Revision) -> tupl
 def _against_stream(
     one: ChosenMethod, stream: DataStream, info: StreamInfo, recipe: Recipe, revision: Revision
 ) -> Problem | None:
-    if info.modality != revision.modality:
-        mine, other = MODALITIES[revision.modality].items, MODALITIES[info.modality].items
-        what = f"The data set '{info.dataset}' has {other}, the one that is learned has {mine}."
-        return Problem("", what, f"Choose a data set of {mine}.")
+    if other := other_items(info.dataset, info.modality, revision):
+        return other
     least = stream_batch(stream, recipe.training.batch_size)
     least = min(least, stream.limit or least)  # what was asked to be few may come more than once in a batch
     if info.count >= least:
@@ -273,6 +272,21 @@ def _against_stream(
         ways.append(f"methods.{one.name}.ratio lower")
     smaller = f"Set {' or '.join(ways)}, or name" if ways else "Name"
     return Problem("", what, f"{smaller} another data set.")
+
+
+def other_items(dataset: str, modality: Modality, revision: Revision) -> Problem | None:
+    """Say that a data set cannot stand beside the one that is learned, as it has other items.
+
+    Args:
+        dataset: Its name.
+        modality: What it has.
+        revision: The one that is learned.
+    """
+    if modality == revision.modality:
+        return None
+    mine, other = MODALITIES[revision.modality].items, MODALITIES[modality].items
+    what = f"The data set '{dataset}' has {other}, the one that is learned has {mine}."
+    return Problem("", what, f"Choose a data set of {mine}.")
 
 
 def _naming(method: Method, *kinds: Browse) -> str:

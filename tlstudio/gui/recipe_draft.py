@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.preflight import Preflight
     from tlstudio.plugins import Registry
+    from tlstudio.store.project import Project
 
 _Outcome = tuple["Checked", bool, dict[str, dict[str, Any]]]
 KINDS: tuple[Kind, ...] = ("backbone", "head", "strategy")
@@ -41,7 +42,7 @@ class Checked:
         problems: Everything that forbids the start.
         facts: What is known of the chosen components, also where something else is wrong.
         command: The command line that does the same; ``""`` where mistakes forbid it.
-        unfit: By the place of an option that names a run, why runs cannot be named there, by their ids.
+        unfit: By the place of an option that names runs or data sets, why some cannot be named there.
     """
 
     revision: Revision | None = None
@@ -272,7 +273,7 @@ class RecipeDraft(QObject):
             first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
             context.progress(0, text=first)
             from tlstudio.engine.advise import complete, fill_in
-            from tlstudio.engine.method_choice import unfit_runs
+            from tlstudio.engine.method_choice import unfit_choices
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
 
@@ -280,8 +281,7 @@ class RecipeDraft(QObject):
             # Components chosen for images say nothing of texts: with other data the choice starts anew.
             anew = kind_of_data not in (("", ""), now)
             said = {key: part for key, part in values.items() if not (anew and key in (*KINDS, "methods"))}
-            runs = [run.id for run in project.runs() if run.status in ENDED_WELL] if said.get("methods") else []
-            unfit = unfit_runs(said, runs, revision, registry)
+            unfit = unfit_choices(said, _offered(project), revision, registry) if said.get("methods") else {}
             try:
                 recipe = complete(said, revision, registry)
             except ProblemsError as error:
@@ -351,6 +351,16 @@ class RecipeDraft(QObject):
         self.pending = False
         self.result = result
         self.checked.emit(result)
+
+
+def _offered(project: Project) -> dict[str, list[str]]:
+    """List what the forms offer of a project, by what an option browses."""
+    names = project.datasets()
+    return {
+        "run": [run.id for run in project.runs() if run.status in ENDED_WELL],
+        "dataset": [f"{name}@{revision}" for name in names for revision in project.revisions(name)],
+        "datasets": names,
+    }
 
 
 def _facts_of(names: Mapping[Kind, str], revision: Revision, registry: Registry) -> dict[Kind, Candidate]:

@@ -11,7 +11,7 @@ from PySide6.QtCore import QCoreApplication, QSize, Qt, Signal
 from PySide6.QtGui import QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from tlstudio.api import Label, label_names, label_text
+from tlstudio.api import Label, TLStudioError, label_names, label_text
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Sheet
@@ -101,10 +101,10 @@ class LabelNext(Sheet):
         for run in self._state.queue.runs():
             if run.dataset == self._revision.dataset and run.status in ENDED_WELL:
                 self.run_box.addItem(run_title(run.id, self._state.registry), run.id)
-        project = self._state.project
-        for name in project.datasets() if project is not None else ():
-            if name != self._revision.dataset:
-                self.pool_box.addItem(name, name)
+        if (project := self._state.project) is not None:
+            for name in project.datasets():
+                if name != self._revision.dataset and _modality(project, name) == self._revision.modality:
+                    self.pool_box.addItem(name, name)
         for words, by in (
             (self.tr("unsure and different (BADGE)"), "badge"),
             (self.tr("two likely classes (margin)"), "margin"),
@@ -306,6 +306,16 @@ def _given(box: QComboBox | SeveralLabels) -> Label:
     """What somebody has chosen; `None`: nothing yet."""
     label: Label = box.labels if isinstance(box, SeveralLabels) else box.currentData()
     return label
+
+
+def _modality(project: Project, name: str) -> str:
+    """What the newest revision of a data set has; ``""`` where it cannot be read."""
+    from tlstudio.data.revision_facts import read_facts
+
+    try:
+        return str(read_facts(project.datasets_folder / name / project.revisions(name)[-1]).get("modality"))
+    except TLStudioError:
+        return ""
 
 
 def _latest(project: Project | None, revision: Revision) -> Revision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class OptionRow(QObject):
         self._default: Any = field.default
         self._set = False
         self._zero_word = ""
+        self._unfit: Mapping[str, str] = {}
         self._unit = text_label(field.unit, "second", f"{name}_{field.name}_unit")
         self._unit.setParent(parent)
         object_name = f"{name}_{field.name}"
@@ -164,6 +166,12 @@ class OptionRow(QObject):
         self.editor.style().unpolish(self.editor)
         self.editor.style().polish(self.editor)
 
+    def show_unfit(self, reasons: Mapping[str, str]) -> None:
+        """Say which runs or data sets of the project cannot be chosen; see `ProjectChoice.show_unfit`."""
+        self._unfit = reasons
+        if isinstance(self.editor, ProjectChoice):
+            self.editor.show_unfit(reasons)
+
     def _show(self, value: Any) -> None:  # noqa: ANN401  as `value`
         with QSignalBlocker(self.editor):
             if isinstance(self.editor, QCheckBox):
@@ -254,7 +262,7 @@ class OptionRow(QObject):
             menu.addAction(self.tr("A f&older…"), lambda: self._choose(folder=True))
             menu.popup(menu_at)
         elif self.field.browse == "datasets":
-            datasets_menu(self._state, self.editor, self._take_names).popup(menu_at)
+            datasets_menu(self._state, self.editor, self._take_names, self._unfit).popup(menu_at)
         else:
             self._choose(folder=self.field.browse == "folder")
 

@@ -104,17 +104,19 @@ class ProjectChoice(QComboBox):
         return [(f"{run_title(run.id, self._state.registry)} · {run.dataset}", run.id) for run in finished]
 
 
-def datasets_menu(state: AppState, line: QLineEdit, take: Callable[[str], None]) -> QMenu:
+def datasets_menu(state: AppState, line: QLineEdit, take: Callable[[str], None], unfit: Mapping[str, str]) -> QMenu:
     """Make a menu in which data sets of the project are checked, for a text that names several.
 
     Args:
         state: Where the project is.
         line: Where the text is.
         take: Takes the text with a data set more or less.
+        unfit: Why some cannot be taken, by their names.
     """
     menu = QMenu(line)
     menu.setObjectName(f"{line.objectName()}_menu")
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    menu.setToolTipsVisible(True)
     named = [reference.partition("@")[0] for reference in dataset_names(line.text())]
 
     def toggle(name: str, on: bool) -> None:
@@ -125,6 +127,9 @@ def datasets_menu(state: AppState, line: QLineEdit, take: Callable[[str], None])
         action = menu.addAction(name)
         action.setCheckable(True)
         action.setChecked(name in named)
+        if reason := unfit.get(name):
+            action.setToolTip(reason)
+            action.setEnabled(name in named)  # to be taken out
         action.toggled.connect(partial(toggle, name))
     if menu.isEmpty():
         nothing = QCoreApplication.translate("ProjectChoice", "There is no other data set in this project.")

@@ -15,7 +15,6 @@ from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.option_field import OptionRow
 from tlstudio.gui.widgets.options_form import OptionsForm
-from tlstudio.gui.widgets.project_choice import ProjectChoice
 from tlstudio.gui.widgets.texts import text_label
 
 SECTIONS = ("training", "strategy", "head", "backbone")
@@ -136,11 +135,10 @@ class TrainForms(QFrame):
             form.show_problems(problems)
 
     def show_unfit(self, unfit: Mapping[str, Mapping[str, str]]) -> None:
-        """Say in each list of runs which ones cannot be chosen, and why."""
+        """Say in each list of runs or data sets which ones cannot be chosen, and why."""
         for where, reasons in unfit.items():
-            row = self.row(where)
-            if row is not None and isinstance(row.editor, ProjectChoice):
-                row.editor.show_unfit(reasons)
+            if (row := self.row(where)) is not None:
+                row.show_unfit(reasons)
 
     def row(self, where: str) -> OptionRow | None:
         """The row in which a problem can be mended; `None`: none of the forms has it."""
