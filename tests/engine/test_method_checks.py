@@ -16,7 +16,7 @@ from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
-from tlstudio.engine.continual import learn_in_sequence
+from tlstudio.engine.continual import plan_sequence
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.method_building import dataset_beside, stream_rows
 from tlstudio.engine.methods import ChosenMethod
@@ -39,6 +39,13 @@ def against(project: Project, registry: Registry, dataset: str = "shapes", **val
     except ProblemsError as error:
         return [str(problem) for problem in error.problems]
     return []
+
+
+def add_words(project: Project, registry: Registry, folder: Path) -> None:
+    """Import texts as ``words``."""
+    (folder / "words.conll").write_text("".join(f"Mr O\nNo{n} B-PER\nsang O\n\n" for n in range(20)), "utf-8")
+    request, _ = plan_import(registry.formats.values(), folder / "words.conll", name="words")
+    import_dataset(request, project.datasets_folder)
 
 
 PROBE = {"name": "linear_probe", "options": {"cache_features": False}}
@@ -95,9 +102,7 @@ def test_data_that_the_run_learns_from_itself_are_no_other_domain_no_other_task_
 def test_the_head_of_lp_ft_does_not_learn_alone_to_the_end(
     two_projects: Project, registry: Registry, tmp_path: Path
 ) -> None:
-    (tmp_path / "words.conll").write_text("".join(f"Mr O\nNo{n} B-PER\nsang O\n\n" for n in range(20)), "utf-8")
-    request, _ = plan_import(registry.formats.values(), tmp_path / "words.conll", name="words")
-    import_dataset(request, two_projects.datasets_folder)
+    add_words(two_projects, registry, tmp_path)
     label = registry.add(TinyTextEncoder())
     backbone = {"name": "tiny_text_encoder", "options": {}}
     try:
@@ -236,19 +241,9 @@ def test_what_speaks_against_later_runs_of_a_sequence_is_told_before_the_first(
     revisions = [two_projects.dataset("shapes"), two_projects.dataset("others")]
 
     def told(protection: Any, options: Mapping[str, Any], **values: Any) -> str:
-        heard = Heard()
         recipe = {"backbone": TINY_VISION, "training": {"batch_size": 8}, "strategy": "full", **values}
         with pytest.raises(ProblemsError) as caught:
-            learn_in_sequence(
-                two_projects,
-                registry,
-                revisions,
-                recipe,
-                protection=protection,
-                options=options,
-                on_event=heard,
-                control=heard.control,
-            )
+            plan_sequence(revisions, recipe, registry, protection=protection, options=options)
         return " ".join(map(str, caught.value.problems))
 
     assert "methods.ewc.strength" in told("ewc", {"strength": -1})
@@ -289,13 +284,46 @@ def test_views_of_the_own_samples_are_looked_at_as_well(reviews_project: Project
     assert "cannot be varied by trivialaugment" in told
 
 
-def test_a_method_with_a_wrong_option_hides_nothing_that_is_wrong_with_the_others(
+def test_a_wrong_option_hides_nothing_else_that_is_wrong_with_its_method_or_others(
+    two_projects: Project, registry: Registry, tmp_path: Path
+) -> None:
+    add_words(two_projects, registry, tmp_path)
+    methods: dict[str, Any] = {
+        "ema": {"decay": 2},
+        "swa": {"start": 0.0},
+        "nothing": {},
+        "joint": {"source": "x"},
+        "replay": {"datasets": "gone, others", "ratio": -1},
+        "coral": {"target": "words", "strength": -1},
+        "dann": {"strength": -1},
+        "fixmatch": {"dataset": "others", "threshold": 1.5},
+    }
+    told = against(two_projects, registry, methods=methods)
+    for sentence in (
+        "methods.ema.decay: 2 is",
+        "no method 'nothing'",
+        "exclude each other",
+        "no data set 'x'",
+        "methods.replay.datasets: There is no data set 'gone'",
+        "methods.coral.target: The data set 'words' has texts",
+        "methods.dann.target: no data set is named",
+        "methods.fixmatch.dataset: 'others' has 18 training samples",
+        *(f"methods.{name}: -1 is" for name in ("replay.ratio", "coral.strength", "dann.strength")),
+        "methods.fixmatch.threshold: 1.5 is",
+    ):
+        assert sum(sentence in one for one in told) == 1, (sentence, told)
+    assert len(told) == 12, told
+
+
+def test_with_an_unknown_strategy_or_a_wrong_option_of_it_all_else_is_checked(
     two_projects: Project, registry: Registry
 ) -> None:
-    methods: dict[str, Any] = {"ema": {"decay": 2}, "nothing": {}, "mixup": {}, "cutmix": {}, "joint": {"source": "x"}}
-    told = against(two_projects, registry, methods=methods)
-    for sentence in ("methods.ema.decay: 2 is", "no method 'nothing'", "exclude each other", "no data set 'x'"):
-        assert sum(sentence in one for one in told) == 1, (sentence, told)
+    methods: dict[str, Any] = {"nothing": {}, "replay": {"datasets": "gone"}, "coral": {"strength": 1}}
+    places = ["methods.nothing", "methods.replay.datasets", "methods.coral.target", "training.epoch"]
+    lora = {"name": "lora", "options": {"rank": -1}}
+    for strategy, place in (("fulll", "strategy.name"), (lora, "strategy.rank")):
+        told = against(two_projects, registry, strategy=strategy, methods=methods, training={"epoch": 3})
+        assert sorted(one.partition(":")[0] for one in told) == sorted([*places, place])
 
 
 def test_an_earlier_run_whose_model_is_gone_is_told_before_the_run(
@@ -331,7 +359,7 @@ def test_the_data_set_of_an_earlier_run_that_is_held_out_as_a_whole_is_told(
 
 
 def test_a_table_with_other_columns_is_told_before_anything_is_trained(
-    project: Project, registry: Registry, heard: Heard, tmp_path: Path
+    project: Project, registry: Registry, tmp_path: Path
 ) -> None:
     for name, column in (("sizes", "size"), ("heights", "height")):
         table = tmp_path / f"{name}.csv"
@@ -345,5 +373,5 @@ def test_a_table_with_other_columns_is_told_before_anything_is_trained(
         complete({**values, "methods": {"joint": {"source": "heights"}}}, first, registry, build=True)
     assert [problem.where for problem in caught.value.problems] == ["methods.joint.source"]
     with pytest.raises(ProblemsError, match=r'heights: .*lacks "size"'):
-        learn_in_sequence(project, registry, [first, second], values, on_event=heard, control=heard.control)
+        plan_sequence([first, second], values, registry)
     assert project.runs() == []

@@ -295,7 +295,6 @@ def _num_train(filled: Mapping[str, Any], revision: Revision) -> int:
 
 def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Registry) -> dict[str, Any]:
     try:
-        strategy = registry.strategy(filled["strategy"]["name"])
         head = registry.head(filled["head"]["name"])
         backbone = registry.backbone(filled["backbone"]["name"])
         info = backbone.info()
@@ -309,7 +308,12 @@ def _recommended(filled: Mapping[str, Any], revision: Revision, registry: Regist
         num_parameters=info.num_parameters,
         on_gpu=_on_gpu(device if device in ("cpu", "cuda", "mps") else "auto"),
     )
-    values = {**strategy.recommended(situation), **head.recommended(situation)}
+    name = str(filled["strategy"]["name"])
+    strategies = [registry.strategies[name]] if name in registry.strategies else registry.strategies.values()
+    # Where there is no such strategy, which is told by the check: what is too few for the smallest batch is so for all.
+    advised = (dict(strategy.recommended(situation)) for strategy in strategies)
+    values = min(advised, key=lambda one: one.get("batch_size", TrainingOptions().batch_size), default={})
+    values |= head.recommended(situation)
     if filled["methods"]:  # of what comes beside the run's samples they take so many for each of its batch
         batch = values.get("batch_size", TrainingOptions().batch_size)
         values["batch_size"] = max(1, min(batch, situation.num_train))

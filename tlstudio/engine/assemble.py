@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from tlstudio.api import (
     CONTEXT,
-    TASKS,
     Augmentation,
     Backbone,
     DataError,
@@ -41,7 +41,7 @@ from tlstudio.engine.loading import EvalLoader, Patience, at_once
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.random_state import random_state_aside
-from tlstudio.engine.recipe import Choice, Recipe, mistakes
+from tlstudio.engine.recipe import Recipe, mistakes
 from tlstudio.engine.target import read_target
 from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.engine.views import PreparedInViews
@@ -69,28 +69,63 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
         ProblemsError: With every unknown name and every wrong option.
     """
     problems: list[Problem] = []
+    parts = possible_parts(recipe, registry, problems)
+    if parts is None or problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return parts
+
+
+def possible_parts(recipe: Recipe, registry: Registry, problems: list[Problem]) -> Parts | None:
+    """Do the same as far as it goes, so that all else can be checked beside what is wrong.
+
+    An option that is wrong is at its default, an unknown strategy changes nothing, an unknown method is left out.
+
+    Args:
+        recipe: The recipe.
+        registry: The components.
+        problems: Where to tell what is wrong.
+
+    Returns:
+        The components; `None` where the backbone or the head is unknown, or lacks an option that it requires.
+    """
     found: dict[str, Any] = {}
     for section, choice, look_up in (
         ("backbone", recipe.backbone, registry.backbone),
         ("head", recipe.head, registry.head),
         ("strategy", recipe.strategy, registry.strategy),
     ):
+        options: Options | None = None
         try:
             component: Component = look_up(choice.name)
         except PluginError as error:
             problems.append(Problem(f"{section}.name", error.what, error.remedy))
-            continue
-        found[section] = component
-        try:
-            found[f"{section}_options"] = component.Options.model_validate(choice.options)
-        except ValidationError as error:
-            wrong = problems_of(error, component.Options, f"{section}.")
+        else:
+            wrong: list[Problem] = []
+            options = _possible_options(component, choice.options, f"{section}.", wrong)
             problems += [_whose_option(one, section, component, registry) for one in wrong]
-    chosen = _own_method(found) + find_methods(recipe, registry, problems)
+        if options is not None:
+            found |= {section: component, f"{section}_options": options}
+    chosen = _own_method(found) + _possible_methods(recipe, registry, problems)
+    if "backbone" not in found or "head" not in found:
+        return None
     methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
-    if problems:
-        raise ProblemsError(mistakes(len(problems)), problems)
-    return Parts(**found, methods=methods)
+    return Parts(**{"strategy": AsItIs(), "strategy_options": Options(), **found}, methods=methods)
+
+
+def _possible_options(
+    component: Component, values: Mapping[str, Any], prefix: str, problems: list[Problem]
+) -> Options | None:
+    """Check the options of a component; those that are wrong are told and left at their defaults, if possible."""
+    try:
+        return component.Options.model_validate(values)
+    except ValidationError as error:
+        told = problems_of(error, component.Options, prefix)
+    problems += told
+    wrong = {problem.where for problem in told}
+    with contextlib.suppress(ValidationError):  # one is required, or they do not go together
+        right = {name: value for name, value in values.items() if f"{prefix}{name}" not in wrong}
+        return component.Options.model_validate(right)
+    return None
 
 
 def _whose_option(problem: Problem, section: str, component: Component, registry: Registry) -> Problem:
@@ -114,26 +149,18 @@ def _own_method(found: Mapping[str, Any]) -> tuple[ChosenMethod, ...]:
     return () if own is None else (ChosenMethod(*own),)
 
 
-def find_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
-    """Look up the methods of a recipe and check their options; what is wrong is put among the problems.
-
-    Args:
-        recipe: The recipe.
-        registry: The components.
-        problems: Where to tell what is wrong.
-
-    Returns:
-        Those of which nothing is wrong.
-    """
+def _possible_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> tuple[ChosenMethod, ...]:
+    """The methods of a recipe that are known, with their options as far as these are right."""
     chosen = []
     for name, values in recipe.methods.items():
         try:
             method = registry.method(name)
-            chosen.append(ChosenMethod(method, method.Options.model_validate(values)))
         except PluginError as error:
             problems.append(Problem(f"methods.{name}", error.what, error.remedy))
-        except ValidationError as error:
-            problems += problems_of(error, method.Options, f"methods.{name}.")
+            continue
+        options = _possible_options(method, values, f"methods.{name}.", problems)
+        if options is not None:
+            chosen.append(ChosenMethod(method, options))
     return tuple(chosen)
 
 
@@ -338,35 +365,6 @@ def sample_source(
         return FeatureDataset(features, indices, targets, context), np.ones(len(indices), dtype=np.int64)
     source = SampleDataset(revision, indices, preprocessor, head.encoder(), seed, views)
     return source, sample_lengths(revision, indices, preprocessor)
-
-
-def choice_of(component: Component, options: Options) -> Choice:
-    """Write a component and its options, those that differ from the defaults, as in a recipe."""
-    return Choice(name=component.name, options=options.model_dump(mode="json", exclude_defaults=True))
-
-
-def check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
-    """Say what speaks against learning from this revision."""
-    problems = []
-    for split, least in (("train", 2), ("validation", 1)):
-        count = len(revision.indices("train" if split == "train" else "validation"))
-        if count < least:
-            what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
-            problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
-    kind = TASKS[target.task].label
-    classified = kind == "name" and target.task != "anomaly_detection"  # what is normal can be learned alone
-    values = revision.values()[revision.indices("train")] if kind == "number" else np.empty(0)
-    if len(values) and values.min() == values.max():
-        what = f"all values in the train split of '{revision.dataset}' are {values[0]:g}."
-        problems.append(Problem("dataset", what, "Import data with other splits, so that there is something to learn."))
-    if classified and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
-        only = next(name for name, count in zip(target.classes, target.class_counts, strict=True) if count)
-        what = f"the train split of '{revision.dataset}' has only the class '{only}'."
-        problems.append(Problem("dataset", what, "Import data with other splits: each class must be in train."))
-    if classified and len(target.classes) < 2:
-        what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
-        problems.append(Problem("dataset", what, "Classification needs at least two classes."))
-    return problems
 
 
 def caches_features(parts: Parts) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
     Parts,
     build_model,
     caches_features,
-    check_target,
-    find_methods,
     fitted,
+    possible_parts,
     preprocessor_of,
 )
 from tlstudio.engine.devices import device_problems
@@ -23,7 +24,7 @@ from tlstudio.engine.method_checks import method_problems, unreadable
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, target_of
 from tlstudio.engine.source import find_source, runs_beside
-from tlstudio.engine.start_from import starting_parts
+from tlstudio.engine.start_from import started
 from tlstudio.plugins import Registry
 
 
@@ -40,36 +41,41 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
     with _told(problems, "dataset"):
         revision = learned_from(recipe, revision)
     target = target_of(recipe, revision)
-    against_target = check_target(revision, target)
-    with _told(problems, "recipe"):
-        recipe = _with_whole_methods(recipe, registry, problems)
-        parts = starting_parts(recipe, registry, runs_beside(revision))
-        with _told(problems, "backbone.name"):
+    more = [*_check_target(revision, target), *device_problems(recipe.training)]
+    parts = possible_parts(recipe, registry, problems)
+    if parts is None:
+        return problems + more
+    defaults = {problem.where for problem in problems}  # stand where something is wrong: nothing is told of these
+    found: list[Problem] = []
+    with _told(found, "recipe"):
+        parts = started(parts, recipe, registry, runs_beside(revision))
+        with _told(found, "backbone.name"):
             sentences = registry.why_not(
                 parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
             )
-            problems += [Problem("recipe", sentence) for sentence in sentences]
+            found += [Problem("recipe", sentence) for sentence in sentences]
             refused = None if sentences else parts.backbone.why_not(revision.sample(0))
             if refused:
-                problems.append(Problem("backbone.name", refused, "Choose another backbone."))
+                found.append(Problem("backbone.name", refused, "Choose another backbone."))
                 build = False  # it cannot even look at the data
-        with _told(problems, "methods"):
-            problems += method_problems(recipe, parts, revision, target, registry)
-        with _told(problems, "training.monitor"):
+        with _told(found, "methods"):
+            found += method_problems(recipe, parts, revision, target, registry)
+        with _told(found, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
-        problems += _check_take_over(recipe, revision)
-        problems += _check_augmentation(parts, recipe.training)
-        problems += _check_views(parts, recipe.training)
-        problems += _check_lasting(parts)
-        fits = not problems and not against_target
-        with _told(problems, "backbone.weights"):
-            parts.backbone.find_weights(parts.backbone_options)
-            if build:
-                parts = fitted(parts, revision)
-                _build(parts, target if fits else None)
-                for one in parts.methods if fits else ():
-                    problems += unreadable(preprocessor_of(parts), one, revision)
-    return problems + against_target + device_problems(recipe.training)
+        found += _check_take_over(recipe, revision)
+        found += _check_augmentation(parts, recipe.training)
+        found += _check_views(parts, recipe.training)
+        found += _check_lasting(parts)
+        fits = not problems and not found and not more
+        with _told(found, "backbone.weights"):
+            if not any(place.startswith("backbone.") for place in defaults):
+                parts.backbone.find_weights(parts.backbone_options)
+                if build:
+                    parts = fitted(parts, revision)
+                    _build(parts, target if fits else None)
+                    for one in parts.methods if fits else ():
+                        found += unreadable(preprocessor_of(parts), one, revision)
+    return problems + [problem for problem in found if problem.where not in defaults] + more
 
 
 @contextlib.contextmanager
@@ -83,12 +89,28 @@ def _told(problems: list[Problem], where: str) -> Iterator[None]:
         problems.append(Problem(error.field or where, error.what, error.remedy))
 
 
-def _with_whole_methods(recipe: Recipe, registry: Registry, problems: list[Problem]) -> Recipe:
-    """Leave out the methods that are unknown or have wrong options, and tell that, so that all else is checked."""
-    wrong: list[Problem] = []
-    chosen = find_methods(recipe, registry, wrong)
-    problems += wrong
-    return recipe.model_copy(update={"methods": {one.name: recipe.methods[one.name] for one in chosen}})
+def _check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
+    """Say what speaks against learning from this revision."""
+    problems = []
+    for split, least in (("train", 2), ("validation", 1)):
+        count = len(revision.indices("train" if split == "train" else "validation"))
+        if count < least:
+            what = f"the {split} split of '{revision.dataset}' has {count} samples, at least {least} are needed."
+            problems.append(Problem("dataset", what, "Import more data, or other shares for the splits."))
+    kind = TASKS[target.task].label
+    classified = kind == "name" and target.task != "anomaly_detection"  # what is normal can be learned alone
+    values = revision.values()[revision.indices("train")] if kind == "number" else np.empty(0)
+    if len(values) and values.min() == values.max():
+        what = f"all values in the train split of '{revision.dataset}' are {values[0]:g}."
+        problems.append(Problem("dataset", what, "Import data with other splits, so that there is something to learn."))
+    if classified and sum(count > 0 for count in target.class_counts) == 1 < len(target.classes):
+        only = next(name for name, count in zip(target.classes, target.class_counts, strict=True) if count)
+        what = f"the train split of '{revision.dataset}' has only the class '{only}'."
+        problems.append(Problem("dataset", what, "Import data with other splits: each class must be in train."))
+    if classified and len(target.classes) < 2:
+        what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
+        problems.append(Problem("dataset", what, "Classification needs at least two classes."))
+    return problems
 
 
 def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:

@@ -188,7 +188,11 @@ def starting_parts(recipe: Recipe, registry: Registry, runs_folder: Path) -> Par
     Raises:
         ProblemsError: With every unknown name and every wrong option.
     """
-    parts = find_parts(recipe, registry)
+    return started(find_parts(recipe, registry), recipe, registry, runs_folder)
+
+
+def started(parts: Parts, recipe: Recipe, registry: Registry, runs_folder: Path) -> Parts:
+    """Let the backbone go on from what the recipe names, if it names anything."""
     if not recipe.backbone.start_from:
         return parts
     return replace(parts, backbone=ContinuedBackbone(parts.backbone, recipe.backbone.start_from, runs_folder, registry))
