@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from peft import IA3Config, LoKrConfig, LoraConfig, OFTConfig, PeftConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -14,15 +14,18 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tlstudio.api import RunError
+from tlstudio_strategies.added import within_two_hundredths
 from tlstudio_strategies.blocks import attention_names, bypassed, ends_of_feed_forward, keys_and_values, no_blocks
 from tlstudio_strategies.four_bits import in_four_bits, out_of_four_bits
 
-__all__ = ["add_ia3", "add_lokr", "add_lora", "add_oft", "add_qlora", "layers_to_adapt", "merge_adapters"]
+__all__ = ["add_ia3", "add_lokr", "add_lora", "add_oft", "add_qlora", "layers_to_adapt", "merge_adapters", "rank_of"]
 
 Target = Literal["auto", "attention", "all-linear"]
 
 
-def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, target: Target, use_dora: bool) -> None:
+def add_lora(
+    network: nn.Module, *, rank: int, alpha: int, dropout: float, target: Target, use_dora: bool, most: int = 8
+) -> None:
     """Put adapters into a network, in place. They start so that outputs are unchanged.
 
     Everything but the adapters is frozen. torch's fused attention (`nn.MultiheadAttention`) holds its projections
@@ -30,11 +33,12 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
 
     Args:
         network: The network.
-        rank: Width of the adapters.
+        rank: Width of the adapters; 0: as wide as fits into 2 % of the network's parameters.
         alpha: Their output is scaled by alpha / rank.
         dropout: Share of their inputs that is dropped while training.
         target: Which layers are adapted.
         use_dora: Whether to learn magnitudes as well.
+        most: The largest rank that is taken where it is 0.
 
     Raises:
         RunError: There is no layer to adapt.
@@ -48,7 +52,7 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
     if not modules and not parameters:
         raise _nothing_to_adapt("LoRA", target, fused_left_out)
     config = LoraConfig(
-        r=rank,
+        r=rank or _rank(network, modules, parameters, most, use_dora=use_dora),
         lora_alpha=alpha,
         lora_dropout=dropout,
         use_dora=use_dora,
@@ -59,16 +63,17 @@ def add_lora(network: nn.Module, *, rank: int, alpha: int, dropout: float, targe
     inject(network, config)
 
 
-def add_qlora(network: nn.Module, *, rank: int, alpha: int, dropout: float) -> None:
+def add_qlora(network: nn.Module, *, rank: int, alpha: int, dropout: float, most: int = 16) -> None:
     """Put the linear layers inside of a network's blocks into four bits and LoRA adapters beside them, in place.
 
     Embeddings, norms and the output layer of a language model stay as they are.
 
     Args:
         network: The network, frozen.
-        rank: Width of the adapters.
+        rank: Width of the adapters; 0: as wide as fits into 2 % of the network's parameters.
         alpha: Their output is scaled by alpha / rank.
         dropout: Share of their inputs that is dropped while training.
+        most: The largest rank that is taken where it is 0.
 
     Raises:
         RunError: It has no blocks with linear layers.
@@ -81,6 +86,7 @@ def add_qlora(network: nn.Module, *, rank: int, alpha: int, dropout: float) -> N
             "Choose another strategy, such as LoRA.",
             field="strategy",
         )
+    rank = rank or _rank(network, modules, (), most)
     in_four_bits(network, modules)
     inject(network, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=exactly(modules)))
 
@@ -198,6 +204,24 @@ def layers_to_adapt(network: nn.Module, target: Target) -> tuple[list[str], list
     if target == "auto" and not attention and not parameters:
         return modules, parameters
     return attention, parameters
+
+
+def rank_of(network: nn.Module) -> int:
+    """The rank of the LoRA adapters that are in a network."""
+    configs: Any = network.peft_config
+    return int(configs["default"].r)
+
+
+def _rank(
+    network: nn.Module, modules: list[str], parameters: Sequence[str], most: int, *, use_dora: bool = False
+) -> int:
+    """The largest rank up to `most` with which LoRA beside these layers stays within 2 % of a network."""
+    layers = [network.get_submodule(name) for name in modules]
+    named = [f"{name}.weight" for name in modules]
+    weights = [network.get_parameter(name) for name in (*named, *parameters)]
+    outputs = [w.shape[int(type(layer) is Conv1D)] for layer, w in zip(layers, weights, strict=False)]
+    each = sum(weight.shape[0] + weight[0].numel() for weight in weights)
+    return within_two_hundredths(network, each, sum(outputs) if use_dora else 0, most=most)
 
 
 def _can_be_adapted(module: nn.Module) -> bool:

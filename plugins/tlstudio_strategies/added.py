@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tlstudio import api
@@ -17,15 +17,31 @@ if TYPE_CHECKING:
 
     from tlstudio.api.nn import ParamGroup, TransferModel
 
-__all__ = ["IA3", "OFT", "AddedStrategy", "LoKr", "LoKrOptions", "OFTOptions", "without_tokens"]
+__all__ = [
+    "IA3",
+    "OFT",
+    "AddedStrategy",
+    "LoKr",
+    "LoKrOptions",
+    "OFTOptions",
+    "PeftStrategy",
+    "within_two_hundredths",
+    "without_tokens",
+]
 
 Target = Literal["auto", "attention", "all-linear"]
 
 
 class AddedStrategy(FineTuningStrategy):
-    """What these strategies have in common: all that learns is what `add` puts in, and the head."""
+    """What these strategies have in common: all that learns is what `add` puts in, and the head.
+
+    Attributes:
+        chosen_width: Name of the option by which it is wider or narrower, and the most that it is where that option is
+            0: then it is as wide as fits into 2 % of the backbone's parameters. Empty: there is no such option.
+    """
 
     adds = True
+    chosen_width: tuple[str, int] = ("", 0)
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend rates above those of full fine-tuning, as what is added starts at nothing."""
@@ -38,6 +54,27 @@ class AddedStrategy(FineTuningStrategy):
         Raises:
             RunError: There is no place for it.
         """
+
+    def width(self, backbone: nn.Module) -> int:
+        """How wide what `add` has put in is; asked for where there is such an option."""
+        raise NotImplementedError
+
+    def settled(self, model: TransferModel, options: api.Options) -> api.Options:
+        """Put the width that was chosen into the options; see `FineTuningStrategy`."""
+        name, _ = self.chosen_width
+        return options if getattr(options, name, 1) else options.model_copy(update={name: self.width(model.backbone)})
+
+    def notes(self, model: TransferModel, options: api.Options, epochs: int) -> Sequence[str]:
+        """Say how wide it is where little fits; see `FineTuningStrategy`."""
+        name, most = self.chosen_width
+        width = getattr(self.settled(model, options), name, 0)
+        if getattr(options, name, 1) or width == most:
+            return ()
+        from tlstudio.api.nn import count_parameters
+
+        learning, whole = count_parameters(model.backbone)
+        what = f"The {name} of {self.title} is {width} in place of {most}, to be a small part of the backbone"
+        return [f"{what}: {learning / whole:.1%}. Set strategy.{name} for another."]
 
     def prepare(self, model: TransferModel, options: api.Options) -> None:
         """Freeze the backbone and put something into it, in place; that and the head learn."""
@@ -86,6 +123,20 @@ def target_option() -> Any:  # noqa: ANN401  a pydantic field, as `option` retur
     )
 
 
+def within_two_hundredths(network: nn.Module, each: int, besides: int, *, most: int) -> int:
+    """Choose how wide what is put into a network may be, so that it has at most 2 % of its parameters.
+
+    Args:
+        network: The network, as yet without it.
+        each: Parameters for a width of 1.
+        besides: Parameters at any width.
+        most: The largest width; the least is 1, also where that is more than 2 %.
+    """
+    from tlstudio.api.nn import count_parameters
+
+    return max(1, min(most, (count_parameters(network)[1] // 50 - besides) // each))
+
+
 def without_tokens(backbone: BackboneInfo, who: str) -> str | None:
     """Say that a backbone is no transformer: those give one vector a token or patch."""
     if backbone.modality != "table" and "tokens" not in backbone.provides:
@@ -124,7 +175,8 @@ class OFTOptions(Options):
     block_size: int = option(
         32,
         title="Block size",
-        help="So many inputs of a layer are rotated together: more can learn more. The nearest divisor is taken.",
+        help="So many inputs of a layer are rotated together: more can learn more, and stores more: with 32, 1 % of a "
+        "usual transformer and 5 % of a small network of convolutions. The nearest divisor is taken.",
         ge=2,
         le=1024,
     )

@@ -24,7 +24,12 @@ class BottleneckAdaptersOptions(Options):
         "too. Pfeiffer: behind the feed-forward part alone, half as much.",
     )
     width: int = option(
-        64, title="Width", help="Width of the bottleneck: more can learn more, and needs more memory.", ge=1, le=4096
+        0,
+        title="Width",
+        help="Width of the bottleneck: more can learn more, and needs more memory. 0 chooses it: 64, or so much less "
+        "that all of them have at most 2 % of the backbone's parameters.",
+        ge=0,
+        le=4096,
     )
 
 
@@ -42,6 +47,7 @@ class BottleneckAdapters(AddedStrategy):
     )
     Options = BottleneckAdaptersOptions
     merges = False
+    chosen_width = ("width", 64)
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse networks without blocks; see `FineTuningStrategy`."""
@@ -52,4 +58,11 @@ class BottleneckAdapters(AddedStrategy):
         from tlstudio_strategies.bottleneck_module import add_bottlenecks
 
         chosen = options_as(BottleneckAdaptersOptions, options)
-        add_bottlenecks(backbone, width=chosen.width, both=chosen.placement == "houlsby")
+        both, most = chosen.placement == "houlsby", self.chosen_width[1]
+        add_bottlenecks(backbone, width=chosen.width, both=both, most=most)
+
+    def width(self, backbone: nn.Module) -> int:
+        """Tell the width of the bottlenecks; see `AddedStrategy`."""
+        from tlstudio_strategies.bottleneck_module import Bottleneck
+
+        return next(one.down.out_features for one in backbone.modules() if isinstance(one, Bottleneck))

@@ -71,16 +71,20 @@ class GradualUnfreezing(FineTuningStrategy):
         learn_from_the_top(model, groups + _first_groups(model))
 
     def notes(self, model: TransferModel, options: api.Options, epochs: int) -> Sequence[str]:
-        """Say how many groups never learn, and from how many epochs on all do; see `FineTuningStrategy`."""
+        """Say in which epoch each group joins, and from how many epochs on all learn; see `FineTuningStrategy`."""
         each = options_as(GradualUnfreezingOptions, options).epochs_per_group
-        groups, first = len(model.layer_groups()), _first_groups(model)
+        names = [group.name for group in reversed(model.layer_groups())]
+        groups, first = len(names), _first_groups(model)
+        joining = [f"{name} in {epoch}" for epoch, name in zip(range(each + 1, epochs + 1, each), names[first:])]
+        begins = names[0] if first else "the head"
+        when = [f"In epoch 1, {begins} learns alone; then join {', '.join(joining)}."] if joining else []
         needed = (groups - first) * each + 1
         if epochs >= needed:
-            return ()
+            return when
         learning = (epochs - 1) // each + first
         what = f"Only {learning} of the {groups} layer groups of the backbone come to learn in {epochs} epoch"
         remedy = f"set training.epochs to {needed} or more{' or strategy.epochs_per_group lower' if each > 1 else ''}"
-        return [f"{what}{'s' if epochs > 1 else ''}: for all of them, {remedy}."]
+        return [*when, f"{what}{'s' if epochs > 1 else ''}: for all of them, {remedy}."]
 
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float

@@ -18,10 +18,11 @@ class LoRAOptions(Options):
     """Options of LoRA."""
 
     rank: int = option(
-        8,
+        0,
         title="Rank",
-        help="Width of the added matrices: more can learn more, and needs more memory.",
-        ge=1,
+        help="Width of the added matrices: more can learn more, and needs more memory. 0 chooses it: 8, or so much "
+        "less that they have at most 2 % of the backbone's parameters.",
+        ge=0,
         le=1024,
     )
     alpha: int = option(
@@ -53,6 +54,7 @@ class LoRA(PeftStrategy):
         "fraction of the memory, and a checkpoint of a few megabytes."
     )
     Options = LoRAOptions
+    chosen_width = ("rank", 8)
 
     def add(self, backbone: nn.Module, options: api.Options) -> None:
         """Put adapters in that do nothing yet."""
@@ -66,14 +68,26 @@ class LoRA(PeftStrategy):
             dropout=chosen.dropout,
             target=chosen.target,
             use_dora=chosen.use_dora,
+            most=self.chosen_width[1],
         )
+
+    def width(self, backbone: nn.Module) -> int:
+        """Tell the rank; see `AddedStrategy`."""
+        from tlstudio_strategies.adapters import rank_of
+
+        return rank_of(backbone)
 
 
 class QLoRAOptions(Options):
     """Options of QLoRA."""
 
     rank: int = option(
-        16, title="Rank", help="Width of the added matrices: more can learn more, and needs more memory.", ge=1, le=1024
+        0,
+        title="Rank",
+        help="Width of the added matrices: more can learn more, and needs more memory. 0 chooses it: 16, or so much "
+        "less that they have at most 2 % of the backbone's parameters.",
+        ge=0,
+        le=1024,
     )
     alpha: int = option(16, title="Alpha", help="What is learned is scaled by alpha / rank.", ge=1, le=65_536)
     dropout: float = option(
@@ -95,6 +109,7 @@ class QLoRA(PeftStrategy):
         "large models that would not fit otherwise. Slower, and a little less exact; an export has full weights again."
     )
     Options = QLoRAOptions
+    chosen_width = ("rank", 16)
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse networks without blocks of linear layers; see `FineTuningStrategy`."""
@@ -105,4 +120,11 @@ class QLoRA(PeftStrategy):
         from tlstudio_strategies.adapters import add_qlora
 
         chosen = options_as(QLoRAOptions, options)
-        add_qlora(backbone, rank=chosen.rank, alpha=chosen.alpha, dropout=chosen.dropout)
+        most = self.chosen_width[1]
+        add_qlora(backbone, rank=chosen.rank, alpha=chosen.alpha, dropout=chosen.dropout, most=most)
+
+    def width(self, backbone: nn.Module) -> int:
+        """Tell the rank; see `AddedStrategy`."""
+        from tlstudio_strategies.adapters import rank_of
+
+        return rank_of(backbone)

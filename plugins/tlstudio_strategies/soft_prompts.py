@@ -73,9 +73,10 @@ class PrefixTuningOptions(Options):
         20, title="Length of the prefix", help="How many learned keys and values each layer sees.", ge=1, le=512
     )
     hidden: int = option(
-        512,
+        64,
         title="Width of the network behind",
-        help="The prefix comes from a small network of this width while it is learned, which is more stable; 0: none.",
+        help="The prefix comes from a small network of this width, which is more stable than to learn it itself; 0: "
+        "none. The paper has 512, which stores more: 12 % of a small encoder, where 64 are 1.3 %.",
         ge=0,
         le=8192,
         advanced=True,

@@ -100,6 +100,15 @@ class Surgical(FineTuningStrategy):
             group.requires_grad_(True)
         model.head.requires_grad_(True)
 
+    def alternatives(self, model: TransferModel, options: api.Options) -> Sequence[Sequence[LayerGroup]]:
+        """Return every block that may be chosen; see `FineTuningStrategy`."""
+        chosen = options_as(SurgicalOptions, options)
+        groups = model.layer_groups()
+        size = block_size(len(groups), chosen.share)
+        if chosen.block != "auto" or size == len(groups):
+            return ()
+        return [groups[start : start + size] for start in range(len(groups) - size + 1)]
+
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float
     ) -> list[ParamGroup]:

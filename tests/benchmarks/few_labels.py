@@ -112,7 +112,7 @@ ROWS: dict[str, dict[str, Any]] = {
     PROBE: {"strategy": "linear_probe"},
     FULL: {"strategy": "full"},
     "lp_ft": {"strategy": "lp_ft", "methods": {"wise_ft": {}}},
-    "lora": {"strategy": "lora"},
+    "lora": {"strategy": {"name": "lora", "options": {"rank": 8}}},
     "l2_sp": {"strategy": "full", "methods": {"l2_sp": {}}},
     "nearest_mean": {"strategy": {"name": "nearest_mean", "options": {"distance": "cosine"}}},
     "setfit": {"strategy": "setfit"},

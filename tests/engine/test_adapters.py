@@ -54,6 +54,9 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     capsys.readouterr()
     assert command(["export", str(folder), run.id, str(tmp_path / "adapter"), "--adapter", "--json"]).code == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rank = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text("utf-8"))["r"]
+    assert 1 <= rank < 8, "the most that is small beside this network"
+    assert run.read_recipe()["strategy"] == {"name": "lora", "options": {"rank": rank}}
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     assert report["size_bytes"] == file.stat().st_size
 

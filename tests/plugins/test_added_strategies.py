@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from peft import PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file
@@ -45,6 +46,7 @@ from tlstudio.testing.networks import TextEncoder
 from tlstudio_heads.heads import Classification
 from tlstudio_strategies.adapter_files import save_adapter
 from tlstudio_strategies.added import IA3, OFT, AddedStrategy, LoKr
+from tlstudio_strategies.bitfit import BitFit
 from tlstudio_strategies.bottleneck import BottleneckAdapters
 from tlstudio_strategies.four_bits import NF4, FourBitLinear, out_of_four_bits
 from tlstudio_strategies.lora import LoRA, QLoRA
@@ -171,8 +173,6 @@ def writing(model: Any) -> BackboneModule:
 
 def timm_vit() -> BackboneModule:
     """The smallest vision transformer of timm."""
-    import timm
-
     return TimmNetwork(timm.create_model("test_vit", num_classes=0, img_size=32))
 
 
@@ -254,17 +254,75 @@ def test_what_is_added_begins_as_nothing_and_does_something_once_it_has_learned(
     torch.testing.assert_close(outputs(inner), then, rtol=1e-5, atol=1e-5)
 
 
-def test_an_adapter_for_a_text_encoder_is_below_two_hundredths_of_it(tmp_path: Path) -> None:
+def minilm() -> BackboneModule:
+    """As large as all-MiniLM-L6-v2."""
     config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
-    network = TextEncoder(2)
-    network.add_module("model", BertModel(config, add_pooling_layer=False))
-    whole = sum(p.numel() * p.element_size() for p in network.get_submodule("model").parameters())
-    del network.embedding, network.layers
-    LoRA().add(network.requires_grad_(False), LoRA.Options())
+    return reading(BertModel(config, add_pooling_layer=False))
+
+
+def lite() -> BackboneModule:
+    """The default for images."""
+    return TimmNetwork(timm.create_model("tf_efficientnet_lite0", num_classes=0))
+
+
+def vit_tiny() -> BackboneModule:
+    """A small vision transformer of a usual width."""
+    return TimmNetwork(timm.create_model("vit_tiny_patch16_224", num_classes=0))
+
+
+@pytest.mark.parametrize("build", [minilm, lite, vit_tiny], ids=lambda f: f.__name__)
+def test_with_defaults_nothing_stores_more_than_two_hundredths_of_the_backbone(
+    build: Callable[[], BackboneModule],
+) -> None:
+    dora, pfeiffer = {"use_dora": True}, {"placement": "pfeiffer"}
+    choices: list[tuple[Any, dict[str, Any], str]] = [
+        (LoRA(), {}, "minilm 8, lite 2, vit_tiny 7"),
+        (LoRA(), dora, "minilm 8, lite 2, vit_tiny 7"),
+        (QLoRA(), {}, "vit_tiny 2"),
+        (BottleneckAdapters(), {}, "minilm 47, vit_tiny 10"),
+        (BottleneckAdapters(), pfeiffer, "minilm 64, vit_tiny 23"),
+        (IA3(), {}, "minilm, vit_tiny"),
+        (LoKr(), {}, "minilm, lite, vit_tiny"),
+        (PromptTuning(), {}, "minilm"),
+        (PrefixTuning(), {}, "minilm"),
+        (VisualPrompts(), {}, "vit_tiny"),
+        (BitFit(), {}, "minilm, lite, vit_tiny"),
+    ]
+    plain = built(build)
+    whole = sum(parameter.numel() for parameter in plain.parameters())
+    for strategy, values, where in choices:
+        fits = next((one for one in where.split(", ") if one.startswith(build.__name__)), None)
+        if fits is None:
+            continue
+        model = prepared(lambda: copy.deepcopy(plain), strategy, **values)
+        stored = sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
+        print(f"{strategy.name} {values or ''}: {stored / whole:.2%} of {build.__name__}")
+        assert stored <= 0.02 * whole, strategy.name
+        options = strategy.Options.model_validate(values)
+        if width := fits.partition(" ")[2]:
+            name, most = strategy.chosen_width
+            assert strategy.settled(model, options) == options.model_copy(update={name: int(width)})
+            notes = strategy.notes(model, options, 1)
+            assert len(notes) == (int(width) < most)
+            assert all(f"The {name} of {strategy.title} is {width} in place of {most}" in note for note in notes)
+
+
+def test_a_rank_that_is_set_is_obeyed_and_the_least_is_one() -> None:
+    model = prepared(bert, LoRA(), rank=5)
+    options = LoRA.Options.model_validate({"rank": 5})
+    assert LoRA().settled(model, options) is options
+    assert LoRA().notes(model, options, 1) == ()
+    assert model.backbone.get_submodule("model.encoder.layer.0.attention.self.query.lora_A.default").out_features == 5
+    tiny = prepared(bert, LoRA())
+    assert LoRA().width(tiny.backbone) == 1
+
+
+def test_the_file_of_an_adapter_for_a_text_encoder_is_below_two_hundredths_of_it(tmp_path: Path) -> None:
+    network = minilm().requires_grad_(False)
+    whole = sum(p.numel() * p.element_size() for p in network.parameters())
+    LoRA().add(network, LoRA.Options())
     assert save_adapter(network, tmp_path)
-    size = (tmp_path / "adapter_model.safetensors").stat().st_size
-    print(f"LoRA of rank 8: {size} of {whole} bytes, {size / whole:.2%}")
-    assert size <= 0.02 * whole
+    assert (tmp_path / "adapter_model.safetensors").stat().st_size <= 0.02 * whole
 
 
 def test_the_adapter_file_names_layers_as_the_library_does_and_no_place_on_this_machine(tmp_path: Path) -> None:

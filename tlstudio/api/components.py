@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tlstudio.api.methods import Method
-    from tlstudio.api.nn import HeadModule, ParamGroup, TransferModel
+    from tlstudio.api.nn import HeadModule, LayerGroup, ParamGroup, TransferModel
 
 
 class Component(ABC):
@@ -101,8 +101,9 @@ class Situation:
 class FineTuningStrategy(Component):
     """Chooses what learns, how fast, and what else is in the loss.
 
-    It is called in this order: `recommended` (before the run), `prepare`, `updates`, `param_groups`, `notes`, then
-    `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is exported.
+    It is called in this order: `recommended` (before the run), `prepare`, `settled`, `updates`, `param_groups`,
+    `notes`, then `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is
+    exported.
 
     Attributes:
         merges: Whether `merge` gives the plain backbone back. Where not (prompts cannot be folded into weights), what
@@ -152,8 +153,19 @@ class FineTuningStrategy(Component):
 
         return learning_names(model)
 
+    def settled(self, model: TransferModel, options: Options) -> Options:
+        """The options with what `prepare` has chosen by itself in place of an automatic value: the run records them."""
+        return options
+
     def notes(self, model: TransferModel, options: Options, epochs: int) -> Sequence[str]:
         """Sentences worth reading before a run of so many epochs, which keep it from nothing."""
+        return ()
+
+    def alternatives(self, model: TransferModel, options: Options) -> Sequence[Sequence[LayerGroup]]:
+        """Blocks of layers, from input to output, of which its method lets one learn, chosen before the first step.
+
+        Empty: nothing is chosen, and all that may learn does.
+        """
         return ()
 
     def on_epoch_start(self, model: TransferModel, epoch: int, options: Options) -> None:

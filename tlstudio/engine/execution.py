@@ -152,6 +152,7 @@ class Execution:
         with DRAWING:
             backbone = parts.backbone.load(parts.backbone_options)
             model = build_model(parts, backbone, target)
+        self._record_choices(parts, model)
         if self.recipe.head.take_over:
             source = find_source(self.recipe.backbone.start_from, self.project.runs_folder)
             for sentence in model.head.take_over(*source.head(self.registry)):
@@ -165,6 +166,18 @@ class Execution:
         target = model.head.target  # it may see in the labels less than the data has
         self._write(lambda: write_target(self.run, target))
         return model, target
+
+    def _record_choices(self, parts: Parts, model: TransferModel) -> None:
+        """Put into the recipe what the strategy has chosen by itself, so that it says what was trained."""
+        settled = parts.strategy.settled(model, parts.strategy_options)
+        if settled == parts.strategy_options:
+            return
+        before = parts.strategy_options.model_dump()
+        chosen = {name: value for name, value in settled.model_dump().items() if value != before[name]}
+        strategy = self.recipe.strategy
+        strategy = strategy.model_copy(update={"options": {**strategy.options, **chosen}})
+        self.recipe = self.recipe.model_copy(update={"strategy": strategy})
+        self._write(lambda: self.run.write_recipe(self.recipe.to_toml()))
 
     def _go_back(self) -> Resumption | None:
         """Find where to go on, cut off what the run said after that, and say the rest again to the listener."""
@@ -280,7 +293,9 @@ class Execution:
                     steps_per_epoch=-(-len(train) // options.accumulate),
                     num_train=len(indices),
                     num_validation=len(validation.ids),
-                    trainable_parameters=learning_parameters(groups),
+                    trainable_parameters=learning_parameters(
+                        groups, parts.strategy.alternatives(model, parts.strategy_options)
+                    ),
                     total_parameters=all_parameters(model, groups),
                     device=str(fabric.device),
                     monitor=monitor,
