@@ -34,7 +34,7 @@ class BitFit(FineTuningStrategy):
     name = "bitfit"
     title = "Biases only (BitFit)"
     description = (
-        "Trains the biases of the backbone, less than one in a thousand of its numbers, together with the head. For "
+        "Trains the biases of the backbone, less than one in a hundred of its numbers, together with the head. For "
         "few samples, or where many models are to share one backbone."
     )
     Options = BitFitOptions
