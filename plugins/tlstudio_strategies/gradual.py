@@ -75,7 +75,8 @@ class GradualUnfreezing(FineTuningStrategy):
         each = options_as(GradualUnfreezingOptions, options).epochs_per_group
         names = [group.name for group in reversed(model.layer_groups())]
         groups, first = len(names), _first_groups(model)
-        joining = [f"{name} in {epoch}" for epoch, name in zip(range(each + 1, epochs + 1, each), names[first:])]
+        starts = range(each + 1, epochs + 1, each)
+        joining = [f"{name} in {epoch}" for epoch, name in zip(starts, names[first:], strict=False)]
         begins = names[0] if first else "the head"
         when = [f"In epoch 1, {begins} learns alone; then join {', '.join(joining)}."] if joining else []
         needed = (groups - first) * each + 1

@@ -197,6 +197,29 @@ def test_groups_that_would_never_learn_are_told_before_a_run(shapes_project: Pro
     enough = {"epochs": needed, "batch_size": 4, "device": "cpu"}
     plan = planned(shapes_project, registry, strategy="gradual_unfreezing", training=enough)
     assert not any("layer groups" in note for note in plan.notes)
+    *layers, _ = [part.name for part in plan.groups]
+    joining = ", ".join(f"{name} in {epoch}" for epoch, name in enumerate(reversed(layers), 2))
+    assert plan.notes[0] == f"In epoch 1, the head learns alone; then join {joining}."
+
+
+def test_of_blocks_of_which_one_is_chosen_in_the_run_the_costliest_is_planned(
+    shapes_project: Project, registry: Registry
+) -> None:
+    blocks = {
+        name: planned(shapes_project, registry, strategy={"name": "surgical", "options": {"block": name}})
+        for name in ("first", "middle", "last", "auto")
+    }
+    chosen, full = blocks.pop("auto"), planned(shapes_project, registry, strategy="full")
+    assert max(one.trainable for one in blocks.values()) <= chosen.trainable < full.trainable
+    *layers, head = chosen.groups
+    assert all(part.perhaps for part in layers)
+    assert not head.perhaps
+    assert not any(part.perhaps for part in blocks["first"].groups)
+    assert chosen.sentence.startswith("Trains at most ")
+    assert sum("chosen when the run begins" in note for note in chosen.notes) == 1
+    assert chosen.memory is not None
+    assert full.memory is not None
+    assert max(one.memory.total for one in blocks.values() if one.memory) <= chosen.memory.total < full.memory.total
 
 
 def test_kept_activations_are_counted_once_each_and_until_they_are_let_go() -> None:

@@ -50,7 +50,8 @@ def _plan_lines(plan: Preflight) -> Iterator[str]:
         for group in plan.groups:
             added = f" ({group.added:,} of them put in)" if group.added else ""
             rate = f", rate {group.learning_rate:.3g}" if group.trainable else ""
-            yield f"  {group.name:<{width}}  {group.trainable:,} of {group.total:,}{added}{rate}"
+            perhaps = ", if it is in the block that is chosen" if group.perhaps else ""
+            yield f"  {group.name:<{width}}  {group.trainable:,} of {group.total:,}{added}{rate}{perhaps}"
     if plan.memory is not None:
         need = plan.memory
         parts = {

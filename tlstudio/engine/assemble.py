@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tlstudio.api import (
     problems_of,
 )
 from tlstudio.api.components import Component
-from tlstudio.api.nn import BackboneModule, HeadModule, ParamGroup, TargetEncoder, TransferModel, numbers_of
+from tlstudio.api.nn import BackboneModule, HeadModule, LayerGroup, ParamGroup, TargetEncoder, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import Kind, has_checkpoint
 from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
@@ -375,9 +375,21 @@ def caches_features(parts: Parts) -> bool:
     return alone and parts.strategy.caches_features(parts.strategy_options)
 
 
-def learning_parameters(groups: Iterable[ParamGroup]) -> int:
-    """Number of parameters that learn, be it in later epochs only."""
-    return sum(parameter.numel() for group in groups for parameter in group.params)
+def learning_parameters(
+    groups: Iterable[ParamGroup], blocks: Sequence[Sequence[LayerGroup]] = (), *, in_bytes: bool = False
+) -> int:
+    """Number of parameters that learn, be it in later epochs only.
+
+    Args:
+        groups: Everything that may learn.
+        blocks: Those of which one will, see `FineTuningStrategy.alternatives`: the largest counts.
+        in_bytes: Count their bytes instead.
+    """
+    sizes = {id(one): one.nbytes if in_bytes else one.numel() for group in groups for one in group.params}
+    inside = [{id(one) for layer in block for one in layer.parameters()} for block in blocks]
+    always = sizes.keys() - set().union(*inside)
+    largest = max((sum(sizes.get(one, 0) for one in block) for block in inside), default=0)
+    return sum(sizes[one] for one in always) + largest
 
 
 def all_parameters(model: TransferModel, groups: Iterable[ParamGroup]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tlstudio.api import SPLITS, Problem, TLStudioError, WeightsInfo, item_words
-from tlstudio.api.nn import ParamGroup, TransferModel, numbers_of
+from tlstudio.api.nn import LayerGroup, ParamGroup, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
     all_parameters,
@@ -42,6 +42,7 @@ class GroupPlan:
         total: All of its parameters.
         added: Parameters among those that learn that the strategy has put in, such as adapters.
         learning_rate: The highest peak rate in it; 0 where nothing learns.
+        perhaps: Whether it learns only if it is in the block that is chosen when the run begins.
     """
 
     name: str
@@ -49,6 +50,7 @@ class GroupPlan:
     total: int
     added: int = 0
     learning_rate: float = 0.0
+    perhaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Preflight:
         sentence: What will happen, for people.
         problems: What keeps it from starting; empty: it can.
         notes: Sentences worth reading that keep nothing from starting.
-        trainable: Parameters that learn, be it in later epochs only.
+        trainable: Parameters that learn, be it in later epochs only; where one of several blocks is chosen when the
+            run begins, with the largest of these.
         total: All parameters, with those that methods bring.
         seconds: Estimate of the wall time, measured on this machine with this data; `None` where unknown.
         weights: Where the pretrained weights are.
@@ -127,12 +130,13 @@ def preflight(
                 options.seed,
             )
             kept = load_features(path, len(revision), backbone.num_features) is not None
-        plan = what_learns(model, groups, pretrained)
+        blocks = parts.strategy.alternatives(model, parts.strategy_options)
+        plan = what_learns(model, groups, pretrained, blocks)
         try:
             rehearsal = Rehearsal(parts, model, groups, revision, registry, options, cached=cached)
             # What methods bring learns as well, and belongs to no part of the model.
             groups = rehearsal.groups
-            plan = what_learns(model, groups, pretrained)
+            plan = what_learns(model, groups, pretrained, blocks)
             costs, memory = rehearsal.measure()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -144,13 +148,19 @@ def preflight(
     except TLStudioError as error:
         problem = Problem(error.field or "recipe", error.what, error.remedy)
         return Preflight("This cannot start yet.", (problem,))
-    trainable, total = learning_parameters(groups), all_parameters(model, groups)
+    trainable, total = learning_parameters(groups, blocks), all_parameters(model, groups)
     device = resolve_device(options.device)
     started = ""
     if isinstance(parts.backbone, ContinuedBackbone):
         started = f"Starts from {weights.origin}. "
         notes += parts.backbone.notes
     learns = f"Trains {amount(trainable)} of {amount(total)} parameters" if groups else "Fits the head"
+    if blocks:
+        learns = f"Trains at most {amount(trainable)} of {amount(total)} parameters"
+        notes.append(
+            f"Of the backbone, one of {len(blocks)} blocks of layers learns, which is chosen when the run begins. Time "
+            "and memory are those of the costliest."
+        )
     sentence = (
         f"{started}{learns} on {len(revision.indices('train')):,} {item_words(revision.modality, revision.task).items}"
         f"{f', {duration(seconds)}' if seconds is not None else ''} on this {'GPU' if device != 'cpu' else 'CPU'}. "
@@ -176,7 +186,10 @@ def preflight(
 
 
 def what_learns(
-    model: TransferModel, groups: Sequence[ParamGroup], pretrained: Collection[int]
+    model: TransferModel,
+    groups: Sequence[ParamGroup],
+    pretrained: Collection[int],
+    blocks: Sequence[Sequence[LayerGroup]] = (),
 ) -> tuple[GroupPlan, ...]:
     """Say of each part of a model, from input to output, what learns in it.
 
@@ -184,8 +197,10 @@ def what_learns(
         model: The model, prepared by its strategy.
         groups: Everything that will ever learn, of methods as well.
         pretrained: Ids of the backbone's parameters before the strategy has prepared it.
+        blocks: Of these one will learn, see `FineTuningStrategy.alternatives`.
     """
     rates = {id(parameter): group.lr for group in groups for parameter in group.params}
+    open_to_choice = {id(one) for block in blocks for layer in block for one in layer.parameters()}
     seen: set[int] = set()
 
     def plan(name: str, parameters: Sequence[torch.nn.Parameter], *, head: bool = False) -> GroupPlan:
@@ -199,6 +214,7 @@ def what_learns(
             total=sum(numbers_of(one) for one in own),
             added=sum(one.numel() for one in added),
             learning_rate=max((rates[id(one)] for one in learning), default=0.0),
+            perhaps=any(id(one) in open_to_choice for one in learning),
         )
 
     around = _around_layers(model)

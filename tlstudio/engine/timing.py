@@ -16,7 +16,14 @@ from tlstudio.api import CONTEXT
 from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
-from tlstudio.engine.assemble import CachedModel, Parts, preprocessor_of, sample_source, split_data
+from tlstudio.engine.assemble import (
+    CachedModel,
+    Parts,
+    learning_parameters,
+    preprocessor_of,
+    sample_source,
+    split_data,
+)
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import Batch
 from tlstudio.engine.devices import make_fabric, resolve_device
@@ -147,21 +154,30 @@ class Rehearsal:
             asked = {CONTEXT: whole[CONTEXT]} if CONTEXT in whole else {}
             batch = replace(batch, inputs={"pooled": pooled, **asked})
             forward_cost = _seconds(forward, self._device) / count
+        if options.recompute:
+            recompute_activations(model.layer_groups())
         learn, step, activations = self._learn(batch)
         passed = self._workshop.passed(self._methods)  # with what learns in the end
         parameters = sum(_bytes(tensor) for tensor in self._tensors())
-        learning = {id(one): one for group in self.groups for one in group.params}
-        gradients = sum(_bytes(one) for one in learning.values())
+        in_batch = min(options.batch_size, len(self._train)) / count
         moments = 1 if options.optimizer == "sgd" else 2
-        of_batch = round(activations / count * min(options.batch_size, len(self._train)))
-        need = MemoryNeed(parameters, gradients, moments * gradients, of_batch)
+        gradients = learning_parameters(self.groups, in_bytes=True)
+        need = MemoryNeed(parameters, gradients, moments * gradients, round(activations * in_batch))
+        if blocks := self._parts.strategy.alternatives(model, self._parts.strategy_options):
+            choosing = replace(need, optimizer=0)  # by the gradients of all
+            # Through the first block, gradients have the longest way.
+            for layer in {id(layer): layer for block in blocks for layer in block}.values():
+                layer.requires_grad_(layer in blocks[0])
+            model.zero_grad(set_to_none=True)
+            learn, step, activations = self._learn(batch)
+            gradients = learning_parameters(self.groups, blocks, in_bytes=True)
+            need = MemoryNeed(parameters, gradients, moments * gradients, round(activations * in_batch))
+            need = max(need, choosing, key=lambda one: one.total)
         return Costs(read, plain, features_cost, forward_cost, learn, step, passed), need
 
     def _learn(self, batch: Batch) -> tuple[float, float, int]:
         """Time the gradients of a sample, the mean over the epochs, and a step; count what they keep of a batch."""
         options, parts, model = self._options, self._parts, self._model
-        if options.recompute:
-            recompute_activations(model.layer_groups())
         learner = Learner(model, self._network, parts.strategy, parts.strategy_options, self.groups, self._methods)
         batches = BatchLearner(learner, self._network, self._fabric, num_train=len(self._train), l1=options.l1)
         # What learns may change from epoch to epoch; the way there is taken for straight.

@@ -83,6 +83,8 @@ class ModelPicture(QWidget):
             text += self.tr(", {0} of them put in by the strategy").format(count_text(part.added))
         if part.trainable:
             text += self.tr(", at a rate of {0}").format(setting_text(float(f"{part.learning_rate:.3g}")))
+        if part.perhaps:
+            text += self.tr(", if it is in the block that is chosen when the run begins")
         return text
 
     def sizeHint(self) -> QSize:  # Qt override
@@ -147,7 +149,8 @@ class ModelPicture(QWidget):
         added, own = self._height(part, part.added), self._height(part, part.trainable - part.added)
         at = block.bottom()
         for height, color in ((own, theme.accent), (added, added_color(theme))):
-            painter.fillRect(QRectF(block.left(), at - height, block.width(), height), QColor(color))
+            filled = perhaps_color(color) if part.perhaps else QColor(color)
+            painter.fillRect(QRectF(block.left(), at - height, block.width(), height), filled)
             at -= height
         painter.restore()
         painter.setPen(QPen(QColor(theme.text if looked_at else theme.line), 1.5 if looked_at else 1))
@@ -156,7 +159,7 @@ class ModelPicture(QWidget):
             font = QFont(self.font())
             font.setWeight(QFont.Weight.DemiBold)
             painter.setFont(font)
-            full = own >= _BLOCK / 2 + painter.fontMetrics().height() / 2
+            full = own >= _BLOCK / 2 + painter.fontMetrics().height() / 2 and not part.perhaps
             painter.setPen(QColor(theme.on_accent if full else theme.text if part.trainable else theme.second))
             painter.drawText(block, int(Qt.AlignmentFlag.AlignCenter), count_text(part.trainable))
 
@@ -170,14 +173,16 @@ class ModelPicture(QWidget):
             painter.setPen(QColor(theme.text))
             painter.drawText(area, middle, metrics.elidedText(told, Qt.TextElideMode.ElideRight, int(area.width())))
             return
-        entries = [(self.tr("learns"), theme.accent), (self.tr("stays as it is"), theme.hover)]
+        entries = [(self.tr("learns"), QColor(theme.accent)), (self.tr("stays as it is"), QColor(theme.hover))]
         if any(part.added for part in self._parts):
-            entries.insert(1, (self.tr("put in by the strategy, and learns"), added_color(theme)))
+            entries.insert(1, (self.tr("put in by the strategy, and learns"), QColor(added_color(theme))))
+        if any(part.perhaps for part in self._parts):
+            entries.insert(1, (self.tr("learns if it is in the block that is chosen"), perhaps_color(theme.accent)))
         x = area.left()
         for text, color in entries:
             mark = QRectF(x + 0.5, area.center().y() - 5, 10, 10)
             painter.setPen(QPen(QColor(theme.line), 1))
-            painter.setBrush(QColor(color))
+            painter.setBrush(color)
             painter.drawRoundedRect(mark, 3, 3)
             painter.setPen(QColor(theme.second))
             painter.drawText(QRectF(x + 16, area.top(), area.width(), area.height()), middle, text)
@@ -235,3 +240,10 @@ class ModelPicture(QWidget):
 def added_color(theme: Theme) -> str:
     """The colour of what a strategy has put in."""
     return theme.curves[1]
+
+
+def perhaps_color(color: str) -> QColor:
+    """The fainter colour of what learns only if it is chosen."""
+    faint = QColor(color)
+    faint.setAlphaF(0.3)
+    return faint
