@@ -13,7 +13,7 @@ from tests.cli.conftest import Tlstudio
 from tlstudio.cli.metrics import shown_metric
 from tlstudio.cli.output import Output
 from tlstudio.cli.run_names import best_of, find_run
-from tlstudio.engine.export_adapter import has_adapter
+from tlstudio.engine.adapter_facts import has_adapter
 from tlstudio.plugins import Registry
 from tlstudio.store import Project
 from tlstudio.store.run_record import RunSummary

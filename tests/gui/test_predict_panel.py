@@ -17,13 +17,14 @@ from tests.conftest import SHAPES, draw_folder
 from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import QUICK, tiny_recipe
 from tlstudio.api import Prediction, Sample, Span, TargetInfo
+from tlstudio.engine.adapter_facts import adapter_size
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.predict import Predictor
 from tlstudio.gui.panels.predict import PredictPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
-from tlstudio.gui.widgets.figures import percent
+from tlstudio.gui.widgets.figures import percent, size_text
 from tlstudio.gui.widgets.predict_one import PredictOne
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -323,6 +324,20 @@ def test_adapters_on_one_backbone_are_switched_and_compared_on_the_item_that_is_
         assert page.model.switched.isVisible()
         assert "Same backbone as before" in page.model.switched.text()
     assert page.one.image.view.isVisible()
+
+    card, folder = page.export_card, project.folder.parent / "adapter"
+    size = adapter_size(project.run(older))
+    assert size is not None
+    assert [card.what.itemText(row) for row in range(card.what.count())] == [
+        "Whole model",
+        f"Adapter alone (PEFT), about {size_text(size)}",
+    ]
+    card.what.setCurrentIndex(1)
+    card.export(folder)
+    wait_for_jobs(state, qtbot)
+    assert (folder / "adapter_model.safetensors").stat().st_size == pytest.approx(size, rel=0.3)
+    assert not (folder / "model.safetensors").exists()
+    assert card.result.text().startswith(f"The adapter is in {folder}")
 
     best = project.run(newer).folder / "checkpoints" / "best"
     for number in (1, 2):

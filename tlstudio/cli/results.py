@@ -318,7 +318,8 @@ def export(output: Output, *, project: Path, run_id: str, folder: Path, adapter:
 def _export_adapter(output: Output, *, project: Path, run_id: str, folder: Path) -> None:
     with open_project(project, output) as opened, StatusLine() as status:
         status.update("Loading the model", "")
-        from tlstudio.engine.export_adapter import export_adapter, has_adapter
+        from tlstudio.engine.adapter_facts import has_adapter
+        from tlstudio.engine.export_adapter import export_adapter
 
         registry = find_registry(output)
         run = find_run(opened, run_id, output, lambda one: has_adapter(one.strategy, registry))

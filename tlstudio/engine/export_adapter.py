@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from tlstudio import __version__
-from tlstudio.api import FineTuningStrategy, RunError
+from tlstudio.api import RunError
 from tlstudio.engine.assemble import Parts, load_run_model
 from tlstudio.engine.export import check_new_folder, whole_folder
 from tlstudio.engine.recipe import Recipe, parse_recipe
@@ -31,17 +31,6 @@ class AdapterReport:
     folder: Path
     size_bytes: int
     model_bytes: int
-
-
-def has_adapter(strategy: str, registry: Registry) -> bool:
-    """Whether what runs of a strategy add may be exported by itself.
-
-    Args:
-        strategy: Its name.
-        registry: The components.
-    """
-    found = registry.strategies.get(strategy)
-    return found is not None and type(found).save_adapter is not FineTuningStrategy.save_adapter
 
 
 def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:

@@ -184,6 +184,7 @@ class Kettle:
                 taken, soup = [*taken, number], tried
         self._mix(taken)
         self._taken = taken
+        self._seconds = time.monotonic() - self._began
         tasted = tuple(Tasted(self._runs[number].id, alone[number], number in taken) for number in order)
         return Soup(tasted, soup, monitor, greedy, self._mixer.measures_statistics and len(taken) > 1)
 
@@ -201,7 +202,7 @@ class Kettle:
                 {"run": tasted.run, "taken": tasted.taken, "metrics": tasted.measured.metrics} for tasted in soup.tasted
             ),
         )
-        return self._bench.save(derivation, soup.measured, seconds=time.monotonic() - self._began)
+        return self._bench.save(derivation, soup.measured, seconds=self._seconds)
 
     def _taste(self, numbers: Sequence[int], what: str) -> Measured:
         self._mix(numbers)

@@ -1,7 +1,8 @@
-"""What can be done with a run that is there: go on, train again, evaluate, export, make others of it."""
+"""What can be done with a run that is there, or several: go on, train again, evaluate, export, make others of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tlstudio.gui.run_reading import RunDetails
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.after_training import AfterTrainingDialog
+from tlstudio.gui.widgets.soup_dialog import SoupDialog
 from tlstudio.gui.workers import JobContext
+from tlstudio.store.run_record import RunSummary
 
 
 class RunActions(QObject):
@@ -38,10 +41,21 @@ class RunActions(QObject):
     def open_after(self, details: RunDetails) -> None:
         """Open the dialog that makes other runs of a run that has ended."""
         run_id, window = details.summary.id, self._page.window()
-        dialog = AfterTrainingDialog(self._state, run_id, has_start=details.has_start, parent=window)
+        self._open(AfterTrainingDialog(self._state, run_id, has_start=details.has_start, parent=window))
+
+    def open_soup(self, runs: Sequence[RunSummary]) -> None:
+        """Open the dialog that averages several runs that fit together."""
+        self._open(SoupDialog(self._state, runs, parent=self._page.window()))
+
+    def _open(self, dialog: AfterTrainingDialog | SoupDialog) -> None:
         dialog.made.connect(self.made)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+
+    def predict_together(self, runs: Sequence[RunSummary]) -> None:
+        """Let several runs that fit together predict on the Predict page."""
+        self._state.navigate.emit("predict")
+        self._state.ensemble_requested.emit(tuple(run.id for run in runs))
 
     def go_on(self, run_id: str) -> None:
         """Go on with a run on the Train page, if no other is under way."""

@@ -17,6 +17,7 @@ from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
     from tlstudio.engine.export import ExportReport
+    from tlstudio.engine.export_adapter import AdapterReport
 
 
 def ask_export(state: AppState, parent: QWidget, run_id: str, export: Callable[[Path], None]) -> None:
@@ -66,6 +67,41 @@ def export(
         on_done(text, report.folder)
 
     return state.jobs.start(work, _tr("Exporting"), done)
+
+
+def export_adapter(
+    state: AppState, run_id: str, folder: Path, on_done: Callable[[str, Path], None]
+) -> Job[AdapterReport] | None:
+    """Write what a run's strategy has added into a folder of its own, as PEFT reads it.
+
+    Args:
+        state: What the pages share; it is told of a failure.
+        run_id: The run.
+        folder: The folder.
+        on_done: Called with a sentence on what was written, and with the folder.
+
+    Returns:
+        The job; `None`: no project is open.
+    """
+    project, registry = state.project, state.registry
+    if project is None:
+        return None
+
+    def work(_context: JobContext) -> AdapterReport:
+        from tlstudio.engine.export_adapter import export_adapter
+
+        return export_adapter(project.run(run_id), folder, registry)
+
+    def done(report: AdapterReport) -> None:
+        text = _tr("The adapter is in {0}: {1}, {2} of the backbone ({3}). Its README.md tells how to load it.").format(
+            report.folder,
+            size_text(report.size_bytes),
+            f"{report.size_bytes / report.model_bytes:.2%}",
+            size_text(report.model_bytes),
+        )
+        on_done(text, report.folder)
+
+    return state.jobs.start(work, _tr("Exporting the adapter"), done)
 
 
 def _tr(text: str) -> str:

@@ -76,6 +76,7 @@ class AppState(QObject):
         edit_requested(object): Fill the Train page with a recipe, to be changed and started by the user.
         start_requested(object): Fill the Train page with this backbone: a mapping as in a recipe.
         predict_requested(str): Use this run on the Predict page.
+        ensemble_requested(object): Use the runs of these ids (a tuple) together on the Predict page.
         train_requested(object): Fill the Train page with a recipe and start it.
         run_state_changed(): `run_state` is another one now.
     """
@@ -94,6 +95,7 @@ class AppState(QObject):
     edit_requested = Signal(object)
     start_requested = Signal(object)
     predict_requested = Signal(str)
+    ensemble_requested = Signal(object)
     train_requested = Signal(object)
     run_state_changed = Signal()
 

@@ -18,7 +18,7 @@ from tlstudio.gui.widgets.empty_state import EmptyState
 from tlstudio.gui.widgets.export_card import ExportCard
 from tlstudio.gui.widgets.file_dialogs import ask_folder
 from tlstudio.gui.widgets.predict_many import PredictMany
-from tlstudio.gui.widgets.predict_model import PredictModel, Source
+from tlstudio.gui.widgets.predict_model import PredictModel, Source, ensemble_of, run_ids
 from tlstudio.gui.widgets.predict_one import PredictOne
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import Job, JobContext
@@ -49,6 +49,7 @@ class PredictPanel(QWidget):
         self._modality: Modality | None = None
         self._job: Job[PredictReport] | None = None
         self._folders: list[str] = []
+        self._ensembles: list[tuple[str, ...]] = []
         self._data = ""  # what the model that has been given an item has learned
         self.model = PredictModel(state)
         self.model_box, self.facts = self.model.box, self.model.facts
@@ -73,6 +74,7 @@ class PredictPanel(QWidget):
         state.project_changed.connect(self._on_project)
         state.runs_changed.connect(self.refresh)
         state.predict_requested.connect(self.use_run)
+        state.ensemble_requested.connect(self.use_together)
         self.refresh()
 
     def _make_page(self) -> QWidget:
@@ -114,6 +116,8 @@ class PredictPanel(QWidget):
     @Slot()
     def _on_project(self) -> None:
         self._folders.clear()
+        self._ensembles.clear()
+        self.model.forget()
         self._forget()
         self.refresh()
 
@@ -126,7 +130,7 @@ class PredictPanel(QWidget):
     def refresh(self) -> None:
         """List the runs that can predict; the choice stays."""
         usable = [run for run in self._state.queue.runs() if predicts(run, self._state.registry)]
-        source = self.model.show_models(usable, self._folders, self._wanted)
+        source = self.model.show_models(usable, self._ensembles, self._folders, self._wanted)
         if source is None:
             self._predictor, self._loaded = None, None  # the next run may have the id of one that was deleted
             self._show_empty()
@@ -164,6 +168,14 @@ class PredictPanel(QWidget):
         self._wanted = ("run", run_id)
         self.refresh()
 
+    @Slot(object)
+    def use_together(self, runs: tuple[str, ...]) -> None:
+        """Choose several runs that predict together."""
+        if runs not in self._ensembles:
+            self._ensembles.append(runs)
+        self._wanted = ensemble_of(runs)
+        self.refresh()
+
     def use_folder(self, folder: Path) -> None:
         """Choose an exported folder."""
         if str(folder) not in self._folders:
@@ -185,12 +197,12 @@ class PredictPanel(QWidget):
     def _set_modality(self, source: Source) -> None:
         """Take what the model takes, which the files of a run tell without loading the model."""
         project, registry = self._state.project, self._state.registry
-        kind, name = source
+        ids = run_ids(source)
         self._modality = None
-        if kind != "folder" and project is not None:
+        if ids and project is not None:
             try:
-                run = project.run(name)
-                self._take(registry.backbone(run.summary().backbone).modality, read_target(run), name)
+                run = project.run(ids[0])
+                self._take(registry.backbone(run.summary().backbone).modality, read_target(run), ids[0])
                 return
             except TLStudioError as error:
                 self._state.show_error(error)
@@ -209,12 +221,12 @@ class PredictPanel(QWidget):
         """Fill the form of a row with an item of the data that the model has learned from, where they are here."""
         project, source = self._state.project, self._loaded
         self.one.set_row({})
-        if project is None or source is None or source[0] != "run":
+        if project is None or source is None or not run_ids(source):
             return
 
         def read(_context: JobContext) -> Mapping[str, Cell]:
             try:
-                summary = project.run(source[1]).summary()
+                summary = project.run(run_ids(source)[0]).summary()
                 revision = project.dataset(summary.dataset, summary.revision)
             except TLStudioError:  # the data are gone: a row can still be pasted
                 return {}
@@ -246,8 +258,9 @@ class PredictPanel(QWidget):
                 return Predictor.from_export(Path(name), registry), None, None
             if project is None:
                 raise TLStudioError(self.tr("The project was closed."))
-            if kind == "snapshots":
-                return EnsemblePredictor.from_runs([project.run(name)], registry), None, None
+            if kind in ("snapshots", "together"):
+                members = [project.run(run) for run in run_ids(source)]
+                return EnsemblePredictor.from_runs(members, registry), None, None
             runs = pool or PredictorPool(registry)
             switched = runs.switch(project.run(name))
             return switched.predictor, runs, switched

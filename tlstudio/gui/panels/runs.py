@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, QTimer, QUrl, Slot
+from PySide6.QtCore import QPoint, Qt, QTimer, QUrl, Slot
 from PySide6.QtGui import QAction, QDesktopServices, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
+    QMenu,
+    QPushButton,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -18,6 +20,7 @@ from PySide6.QtWidgets import (
 from tlstudio.api import TLStudioError
 from tlstudio.gui.run_actions import RunActions
 from tlstudio.gui.run_reading import RunDetails, read_details
+from tlstudio.gui.run_together import Fit, read_fit
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Question
@@ -31,6 +34,8 @@ from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.workers import JobContext
 
 _MOST_COMPARED = 12
+_MENU = ("predict", "again", "edit", "start_from", "after", "export", "open_folder", "delete")
+"""What the menu of a run offers."""
 READ_AGAIN_MS = 3000
 """How long what is shown of a run that is under way may be behind."""
 
@@ -49,6 +54,8 @@ class RunsPanel(QWidget):
         self.setProperty("role", "page")
         self._state = state
         self._wanted: tuple[str, ...] = ()
+        self._shown: tuple[RunDetails, ...] = ()
+        self._menu_at: QPoint | None = None  # a menu opens there once what is selected is shown
         self._again = QTimer(self)
         self._again.setSingleShot(True)
         self._again.setInterval(READ_AGAIN_MS)
@@ -118,6 +125,8 @@ class RunsPanel(QWidget):
         self.search.textChanged.connect(self._on_search)
         self.table.selection_changed.connect(self._on_selection)
         self.table.delete_requested.connect(self.ask_delete)
+        self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.table.customContextMenuRequested.connect(self._ask_menu)
         self.table.runs_model.annotated.connect(self._annotate)
         state.project_changed.connect(self.refresh)
         state.runs_changed.connect(self.refresh)
@@ -193,7 +202,7 @@ class RunsPanel(QWidget):
 
     @Slot(object)
     def _on_selection(self, ids: tuple[str, ...]) -> None:
-        project = self._state.project
+        project, self._menu_at = self._state.project, None
         if project is None or not ids:
             self.detail.setCurrentWidget(self._hint)
             return
@@ -202,16 +211,19 @@ class RunsPanel(QWidget):
         single = len(wanted) == 1
         registry = self._state.registry
 
-        def work(context: JobContext) -> list[RunDetails]:
-            return [
+        def work(context: JobContext) -> tuple[list[RunDetails], Fit]:
+            details = [
                 read_details(project, summary, registry, with_data=single)
                 for summary in wanted
                 if not context.cancelled()
             ]
+            return details, Fit() if single or context.cancelled() else read_fit(project, wanted, registry)
 
         self._state.jobs.start(work, self.tr("Reading the run"), self._show_details, key="runs detail")
 
-    def _show_details(self, details: list[RunDetails]) -> None:
+    def _show_details(self, read: tuple[list[RunDetails], Fit]) -> None:
+        details, fit = read
+        self._shown = tuple(details)
         if len(details) == 1:
             if self.view is None:
                 self.view = RunView(self._state)
@@ -224,10 +236,13 @@ class RunsPanel(QWidget):
         elif details:
             if self.comparison is None:
                 self.comparison = RunComparison(self._state)
+                self.comparison.action.connect(self._act_together)
                 self.detail.addWidget(self.comparison)
             styles = {run.summary.id: self.table.runs_model.style_of(run.summary.id) for run in details}
-            self.comparison.show_runs(details, styles)
+            self.comparison.show_runs(details, styles, fit)
             self.detail.setCurrentWidget(self.comparison)
+        if self._menu_at is not None:
+            self._open_menu(self._menu_at)
 
     @Slot()
     def _read_again(self) -> None:
@@ -272,6 +287,49 @@ class RunsPanel(QWidget):
             self._state.predict_requested.emit(run_id)
         else:
             self.run_actions.train(details, edit=action == "edit")
+
+    @Slot(str)
+    def _act_together(self, action: str) -> None:
+        runs = [details.summary for details in self._shown]
+        if action == "soup":
+            self.run_actions.open_soup(runs)
+        else:
+            self.run_actions.predict_together(runs)
+
+    @Slot(QPoint)
+    def _ask_menu(self, at: QPoint) -> None:
+        """Open a menu where the mouse is; of runs that have just been selected, as soon as they have been read."""
+        self._menu_at = None
+        if not self.table.indexAt(at).isValid():
+            return
+        self._menu_at = self.table.viewport().mapToGlobal(at)
+        if tuple(details.summary.id for details in self._shown) == self.table.selected[:_MOST_COMPARED]:
+            self._open_menu(self._menu_at)
+
+    def _open_menu(self, at: QPoint) -> None:
+        """Offer what the buttons below the table do."""
+        self._menu_at = None
+        buttons: list[QPushButton] = []
+        if len(self._shown) > 1 and self.comparison is not None:
+            buttons = [*self.comparison.buttons.values()]
+        elif self.view is not None:
+            buttons = [self.view.buttons[name] for name in _MENU]
+        menu = QMenu(self)
+        menu.setObjectName("runs_menu")
+        menu.setAccessibleName(self.tr("What can be done"))
+        menu.setToolTipsVisible(True)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for button in buttons:
+            action = menu.addAction(button.text(), button.click)
+            action.setObjectName(f"runs_menu_{button.objectName()}")
+            action.setEnabled(button.isEnabled())
+            action.setToolTip(button.toolTip())
+        if len(self._shown) > 1:
+            menu.addSeparator()
+            delete = menu.addAction(self.tr("De&lete {0} runs").format(len(self.table.selected)), self.ask_delete)
+            delete.setObjectName("runs_menu_delete")
+            delete.setEnabled(self._state.project is not None and self._state.project.writable)
+        menu.popup(at)
 
     @Slot(str)
     def _on_made(self, run_id: str) -> None:

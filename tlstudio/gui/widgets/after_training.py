@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QSlider, QVBoxLayout, QWidget
+from PySide6.QtGui import QStandardItemModel
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSlider, QWidget
 
-from tlstudio.api import TLStudioError
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import run_title
+from tlstudio.gui.titles import component_title, run_title
 from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
 from tlstudio.gui.widgets.metric_plot import MetricPlot
 from tlstudio.gui.widgets.texts import push_button, text_label
-from tlstudio.gui.workers import Job, JobContext
+from tlstudio.gui.widgets.work_dialog import WorkDialog, reporting
+from tlstudio.gui.workers import JobContext
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
@@ -47,7 +48,7 @@ class Found:
     known: Any
 
 
-class AfterTrainingDialog(QDialog):
+class AfterTrainingDialog(WorkDialog):
     """Measures a run at many shares, and makes a new one at the share on a slider.
 
     Args:
@@ -63,22 +64,29 @@ class AfterTrainingDialog(QDialog):
     made = Signal(str)
 
     def __init__(self, state: AppState, run_id: str, *, has_start: bool, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("after")
         title = self.tr("After training")
-        self.setWindowTitle(title)
-        self.setAccessibleName(title)
-        self.setModal(True)
-        self._state = state
+        super().__init__(state, "after", title, f"{title}: {run_title(run_id, state.registry)}", parent)
         self._run_id = run_id
         self._found: dict[Way, Found] = {}
-        self._job: Job[Any] | None = None
         self.way = QComboBox()
         self.way.setObjectName("after_way")
         self.way.setAccessibleName(self.tr("What to do"))
-        if has_start:
-            self.way.addItem(self.tr("Average with the start (WiSE-FT)"), "wise_ft")
+        self.way.addItem(self.tr("Average with the start (WiSE-FT)"), "wise_ft")
         self.way.addItem(self.tr("Set small weights to zero (pruning)"), "prune")
+        self._no_start = text_label(
+            self.tr(
+                "No WiSE-FT: this run has not kept the weights that its fine-tuning began with. Runs that are trained "
+                "with the method “{0}” do."
+            ).format(component_title(state.registry, "method", "wise_ft")),
+            "second",
+            "after_no_start",
+            wrap=True,
+        )
+        self._no_start.setVisible(not has_start)
+        if not has_start:
+            cast(QStandardItemModel, self.way.model()).item(0).setEnabled(False)
+            self.way.setItemData(0, self._no_start.text(), Qt.ItemDataRole.ToolTipRole)
+            self.way.setCurrentIndex(1)
         self._about = text_label(" ", "second", "after_about", wrap=True)
         self.plot = MetricPlot("after_plot", " ", state.theme, x_title=self.tr("share"))
         self.plot.setMinimumHeight(220)
@@ -91,37 +99,24 @@ class AfterTrainingDialog(QDialog):
         self._nearest = text_label(" ", "second", "after_nearest", wrap=True)
         self.measure_button = push_button(self.tr("&Measure"), "secondary", "after_measure")
         self.make_button = push_button(self.tr("Make a &run"), "primary", "after_make")
-        close = push_button(self.tr("Close"), "quiet", "after_close")
-        self._lay_out(title, close)
+        self._lay_out()
         self.way.currentIndexChanged.connect(lambda _: self._show_way())
         self.slider.valueChanged.connect(lambda _: self._show_share())
         self.measure_button.clicked.connect(self.measure)
         self.make_button.clicked.connect(self.make)
-        close.clicked.connect(self.reject)
         self._show_way()
 
-    def _lay_out(self, title: str, close: QWidget) -> None:
+    def _lay_out(self) -> None:
         slide = QHBoxLayout()
         slide.setSpacing(12)
         slide.addWidget(self.slider, 1)
         slide.addWidget(self._share)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(8)
-        buttons.addStretch(1)
-        for button in (close, self.measure_button, self.make_button):
-            buttons.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(20, 18, 20, 16)
-        layout.setSpacing(12)
-        layout.addWidget(
-            text_label(f"{title}: {run_title(self._run_id, self._state.registry)}", "title", "after_title")
-        )
-        layout.addWidget(self.way)
-        layout.addWidget(self._about)
-        layout.addWidget(self.plot, 1)
-        layout.addLayout(slide)
-        layout.addWidget(self._nearest)
-        layout.addLayout(buttons)
+        for widget in (self.way, self._no_start, self._about):
+            self.body.addWidget(widget)
+        self.body.addWidget(self.plot, 1)
+        self.body.addLayout(slide)
+        self.body.addWidget(self._nearest)
+        self.add_buttons(self.measure_button, self.make_button, also=(self.way,))
         self.resize(680, 560)
 
     @property
@@ -179,41 +174,6 @@ class AfterTrainingDialog(QDialog):
         text = self.tr("Measured at {0}: {1}").format(f"{x:g}", " · ".join([*told, *([more] if more else [])]))
         self._nearest.setText(text)
 
-    def _work(
-        self, title: str, work: Callable[[Project, Registry, JobContext], Any], done: Callable[[Any], None]
-    ) -> None:
-        """Run something off the window's thread; the buttons wait for it."""
-        project, registry = self._state.project, self._state.registry
-        if project is None:
-            return
-        buttons = (self.measure_button, self.make_button, self.way)
-
-        def settle() -> None:
-            for button in buttons:
-                button.setEnabled(True)
-
-        def finished(result: Any) -> None:  # noqa: ANN401  as what it calls
-            self._job = None
-            settle()
-            done(result)
-
-        def failed(error: Exception) -> None:
-            self._job = None
-            settle()
-            self._state.show_error(error)
-
-        for button in buttons:
-            button.setEnabled(False)
-        self._job = self._state.jobs.start(
-            lambda context: work(project, registry, context), title, finished, failed, key="after"
-        )
-
-    def done(self, result: int) -> None:  # Qt override
-        """Give up what is under way when the dialog closes."""
-        if self._job is not None:
-            self._job.cancel()
-        super().done(result)
-
     @Slot()
     def measure(self) -> None:
         """Measure the run at many shares."""
@@ -228,7 +188,7 @@ class AfterTrainingDialog(QDialog):
                 self.slider.setValue(round(found.points[found.best][0] * _STEPS))
             self._show_way()
 
-        self._work(self.tr("Measuring"), work, done)
+        self.work(self.tr("Measuring"), work, done)
 
     @Slot()
     def make(self) -> None:
@@ -242,22 +202,13 @@ class AfterTrainingDialog(QDialog):
             self.accept()
             self.made.emit(made)
 
-        self._work(self.tr("Making the run"), work, done)
-
-
-def _reporting(context: JobContext) -> Callable[[str, int, int], None]:
-    def report(what: str, done: int, total: int) -> None:
-        if context.cancelled():
-            raise TLStudioError("It was cancelled.")  # nobody hears of a job that was cancelled
-        context.progress(done, total, what)
-
-    return report
+        self.work(self.tr("Making the run"), work, done)
 
 
 def _bench(project: Project, registry: Registry, run_id: str, context: JobContext) -> Bench:
     from tlstudio.engine.derived import Bench
 
-    return Bench(project.run(run_id), project, registry, on_progress=_reporting(context))
+    return Bench(project.run(run_id), project, registry, on_progress=reporting(context))
 
 
 def _measured(way: Way, project: Project, registry: Registry, run_id: str, context: JobContext) -> Found:

@@ -6,24 +6,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QWidget
 
 from tlstudio.api import TASKS
 from tlstudio.gui.run_reading import snapshot_count
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import component_title, run_title
+from tlstudio.gui.titles import component_title, run_title, run_words
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
 from tlstudio.gui.widgets.run_table import shown_metric
 from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.work_dialog import reporting
+from tlstudio.gui.workers import JobContext
 from tlstudio.store.run_record import RunSummary
 
 if TYPE_CHECKING:
+    from tlstudio.engine.ensembles import EnsembleReport
     from tlstudio.engine.predictor_pool import Switched
 
 Source = tuple[str, str]
-"""``("run", id)``, ``("snapshots", id)``: those of the run together, or ``("folder", path)``."""
+"""``("run", id)``, ``("snapshots", id)``: those of the run together, ``("together", ids)``, one a line, or
+``("folder", path)``."""
+
+
+def ensemble_of(runs: Sequence[str]) -> Source:
+    """The source that several runs are together."""
+    return "together", "\n".join(runs)
+
+
+def run_ids(source: Source) -> list[str]:
+    """The runs of a source; none of a folder."""
+    kind, name = source
+    return [] if kind == "folder" else name.split("\n")
 
 
 class PredictModel(Card):
@@ -48,11 +63,21 @@ class PredictModel(Card):
         self._state = state
         self._runs: Sequence[RunSummary] = ()
         self._asked: RunSummary | None = None  # the run that was chosen last
+        self._source: Source | None = None
+        self._worth: dict[Source, str] = {}  # what was measured of several together
         self.box = _make_box("predict_model", self.tr("Model"))
         self.box.activated.connect(lambda row: self.chosen.emit(self.box.itemData(row)))
         self.facts = text_label("", "second", "predict_facts", wrap=True)
         self.switched = text_label("", "good", "predict_switched", wrap=True)
         self.switched.hide()
+        self.worth = text_label("", "second", "predict_worth", wrap=True)
+        self.measure_button = push_button(
+            self.tr("Meas&ure what they are worth together"),
+            "link",
+            "predict_measure",
+            hint=self.tr("Measures each alone and all together on the splits that none of them has learned from"),
+        )
+        self.measure_button.clicked.connect(self.measure)
         self.other_title = text_label(self.tr("Compare with"), "second", "predict_other_title")
         self.other = _make_box("predict_other", self.tr("Compare with"))
         self.other.setToolTip(self.tr("Another run that says what it makes of the same item"))
@@ -60,14 +85,25 @@ class PredictModel(Card):
         folder = push_button(self.tr("Open an exported &folder…"), "link", "predict_open_folder")
         folder.clicked.connect(self.folder_wanted)
         self.column.addWidget(text_label(self.tr("MODEL"), "caption", "predict_model_caption"))
-        for widget in (self.box, self.facts, self.switched, self.other_title, self.other):
+        for widget in (self.box, self.facts, self.switched, self.worth):
+            self.column.addWidget(widget)
+        self.column.addWidget(self.measure_button, 0, Qt.AlignmentFlag.AlignLeft)
+        for widget in (self.other_title, self.other):
             self.column.addWidget(widget)
         self.column.addWidget(folder, 0, Qt.AlignmentFlag.AlignLeft)
 
-    def show_models(self, runs: Sequence[RunSummary], folders: Sequence[str], wanted: Source | None) -> Source | None:
+    def show_models(
+        self,
+        runs: Sequence[RunSummary],
+        ensembles: Sequence[Sequence[str]],
+        folders: Sequence[str],
+        wanted: Source | None,
+    ) -> Source | None:
         """List models, and choose one: that which is wanted, else the first. Returns it; `None`: there is none."""
         wanted, project = wanted or self.box.currentData(), self._state.project
         self._runs = runs
+        there = {run.id for run in runs}  # the next run may have the id of one that was deleted
+        self._worth = {source: text for source, text in self._worth.items() if there.issuperset(run_ids(source))}
         self.box.clear()
         for run in runs:
             self._add(self.box, run, ("run", run.id))
@@ -75,6 +111,12 @@ class PredictModel(Card):
                 together = self.tr("its {0} snapshots together").format(count)
                 named = f"{run_title(run.id, self._state.registry)} · {together} · {run.dataset}"
                 self.box.addItem(named, ("snapshots", run.id))
+        for ids in ensembles:
+            members = [run for run in runs if run.id in ids]
+            if len(members) == len(ids):
+                self.box.addItem(f"{self._title(ensemble_of(ids))} · {members[0].dataset}", ensemble_of(ids))
+                tip = "\n".join(run_title(one, self._state.registry) for one in ids)
+                self.box.setItemData(self.box.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         for folder in folders:
             self.box.addItem(Path(folder).name, ("folder", folder))
         if not self.box.count():
@@ -88,15 +130,22 @@ class PredictModel(Card):
 
     def show_source(self, source: Source) -> None:
         """Show what the files tell of a model, before it is loaded."""
+        self._source = source
         self.switched.hide()
         self.facts.setToolTip("")
         self._show_others(source)
+        self._show_worth()
         kind, name = source
         run = self._run(source)
         if kind == "folder":
             self.facts.setText(self.tr("Exported model in {0}").format(name))
         elif run is None:
             self.facts.setText("")
+        elif kind == "together":
+            lines = [run_words(one, self._state.registry)[1] for one in run_ids(source)]
+            lines.append(self.tr("learned from {0} {1}").format(run.dataset, run.revision))
+            lines.append(self.tr("the mean of what they say"))
+            self.facts.setText("\n".join(lines))
         else:
             found = shown_metric(run)
             parts = (("backbone", run.backbone), ("strategy", run.strategy))
@@ -129,12 +178,66 @@ class PredictModel(Card):
         return "" if run is None else run.dataset
 
     def _run(self, source: Source) -> RunSummary | None:
-        kind, name = source
-        return next((run for run in self._runs if kind != "folder" and run.id == name), None)
+        """The run of a source; of several together the first."""
+        ids = run_ids(source)
+        return next((run for run in self._runs if run.id in ids[:1]), None)
+
+    def _title(self, source: Source) -> str:
+        return self.tr("{0} runs together").format(len(run_ids(source)))
+
+    def _show_worth(self) -> None:
+        """Show what was measured of several that predict together, or how to measure it."""
+        several = self._source is not None and self._source[0] in ("together", "snapshots")
+        text = self._worth.get(self._source, "") if self._source is not None else ""
+        self.worth.setText(text)
+        self.worth.setVisible(bool(text))
+        self.measure_button.setVisible(several and not text)
+
+    @Slot()
+    def measure(self) -> None:
+        """Measure the runs or snapshots that predict together, each alone and all together."""
+        source, project, registry = self._source, self._state.project, self._state.registry
+        if source is None or project is None:
+            return
+
+        def work(context: JobContext) -> EnsembleReport:
+            from tlstudio.engine.ensembles import measure_ensemble
+
+            runs = [project.run(run) for run in run_ids(source)]
+            return measure_ensemble(runs, project, registry, on_progress=reporting(context))
+
+        def done(report: EnsembleReport) -> None:
+            self._worth[source] = self._told(report)
+            self._show_worth()
+
+        self.measure_button.setEnabled(False)
+        job = self._state.jobs.start(work, self.tr("Measuring"), done, key="predict measure")
+        job.ended.connect(lambda _: self.measure_button.setEnabled(True))
+
+    def _told(self, report: EnsembleReport) -> str:
+        lines = []
+        for split, metrics in report.together.items():
+            metric = next((name for name in (report.monitor, "loss") if name in report.common(split)), "")
+            if metric:
+                mean, spread = report.spread(split, metric)
+                lines.append(
+                    self.tr("{0}, {1}: together {2}, alone {3} ± {4}").format(
+                        metric_title(metric),
+                        split,
+                        number_text(metrics[metric]),
+                        number_text(mean),
+                        number_text(spread),
+                    )
+                )
+        return "\n".join(lines)
+
+    def forget(self) -> None:
+        """Forget what was measured: another project is open."""
+        self._worth.clear()
 
     def _show_others(self, source: Source) -> None:
         """List the runs that can be asked the same: with the same head, on the same data or the same backbone."""
-        before, run = self.other_run, self._run(source)
+        before, run = self.other_run, self._run(source) if source[0] != "together" else None
         if run is not None and before == run.id and self._asked is not None:
             before = self._asked.id  # the two change places
         self._asked = run

@@ -1,19 +1,21 @@
-"""Two or more runs side by side: curves, metrics, and the settings in which they differ."""
+"""Two or more runs side by side: curves, metrics, the settings in which they differ, and what can be made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from tlstudio.gui.run_reading import RunDetails, differences
+from tlstudio.gui.run_together import Fit
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import component_title, run_title, run_words
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.figures import duration_text, main_metrics, metric_title, number_text
 from tlstudio.gui.widgets.run_curves import RunCurves
 from tlstudio.gui.widgets.series_plot import Style
-from tlstudio.gui.widgets.texts import text_label
+from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.store.run_record import RunSummary
 
 _COLUMN_WIDTH = 96
@@ -21,7 +23,17 @@ _COLUMN_WIDTH = 96
 
 
 class RunComparison(QWidget):
-    """Curves above; below, metrics at the left and different settings at the right."""
+    """What can be made of them; curves; below, metrics at the left and different settings at the right.
+
+    Signals:
+        action(str): ``"soup"`` or ``"ensemble"`` is wanted of the runs.
+
+    Args:
+        state: What the pages share.
+        parent: Parent widget.
+    """
+
+    action = Signal(str)
 
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -49,16 +61,56 @@ class RunComparison(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(12)
+        layout.addLayout(self._make_head())
         layout.addWidget(self.curves, 3)
         layout.addLayout(row, 2)
 
-    def show_runs(self, runs: Sequence[RunDetails], styles: Mapping[str, Style]) -> None:
+    def _make_head(self) -> QHBoxLayout:
+        self._title = text_label("", "section", "compare_title")
+        self._why = text_label("", "second", "compare_why", elide=True)
+        self.buttons: dict[str, QPushButton] = {}
+        self._hints = {
+            "soup": self.tr("Makes one model of them, the mean of their weights: it costs no more to use than one"),
+            "ensemble": self.tr("All answer on the Predict page, and the mean of what they say counts"),
+        }
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(self._title)
+        row.addWidget(self._why, 1)
+        for name, text, role in (
+            ("soup", self.tr("A&verage (soup)…"), "secondary"),
+            ("ensemble", self.tr("Predict toget&her (ensemble)"), "primary"),
+        ):
+            button = push_button(text, role, f"compare_{name}")
+            button.clicked.connect(lambda _=False, name=name: self.action.emit(name))
+            self.buttons[name] = button
+            row.addWidget(button)
+        return row
+
+    def _show_fit(self, fit: Fit) -> None:
+        """Say what speaks against putting the runs together, beside the buttons and in their tooltips."""
+        for name, against in (("soup", fit.soup), ("ensemble", fit.ensemble)):
+            button = self.buttons[name]
+            button.setEnabled(not against)
+            button.setToolTip("\n".join(against) or self._hints[name])
+            button.setAccessibleDescription(button.toolTip())
+        reason = ""
+        if fit.ensemble:
+            reason = self.tr("Not to be put together: {0}").format(" ".join(fit.ensemble))
+        elif fit.soup:
+            reason = self.tr("Not to be averaged: {0}").format(" ".join(fit.soup))
+        self._why.setText(reason)
+
+    def show_runs(self, runs: Sequence[RunDetails], styles: Mapping[str, Style], fit: Fit) -> None:
         """Compare runs.
 
         Args:
             runs: The runs, in the order of the table.
             styles: Colour and line style by the run's id.
+            fit: Whether they can be put together.
         """
+        self._title.setText(self.tr("{0} runs").format(len(runs)))
+        self._show_fit(fit)
         names = {run.summary.id: run_title(run.summary.id, self._state.registry) for run in runs}
         self.curves.show_runs(
             {names[run.summary.id]: run.curves for run in runs},
