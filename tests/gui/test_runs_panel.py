@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from tlstudio.gui.widgets.after_training import AfterTrainingDialog
 from tlstudio.gui.widgets.class_table import FigureTable
 from tlstudio.gui.widgets.dialogs import Question
 from tlstudio.gui.widgets.figures import metric_title
-from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, run_style
+from tlstudio.gui.widgets.run_table import NOTE_COLUMN, TAGS_COLUMN, RunModel, RunTable, run_style
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.scatter_plot import ScatterPlot
 from tlstudio.plugins import Registry
@@ -237,6 +237,30 @@ def test_sorting_by_the_metric_is_by_value(page: RunsPanel, state: AppState, qtb
     values = [model.index(row, 5).data(Qt.ItemDataRole.UserRole + 2) for row in range(2)]
     assert values == sorted(values)
     wait_for_jobs(state, qtbot)
+
+
+def test_all_columns_are_seen_and_long_texts_give_way_until_somebody_sets_a_width(
+    state: AppState, qtbot: QtBot
+) -> None:
+    table = RunTable(state)
+    qtbot.addWidget(table)
+    methods = ("label_smoothing", "mixup", "l2_sp", "weight_average", "coral")
+    metrics = {"test": {"contrastive_accuracy": 0.5}}
+    run = RunSummary("2026-11-22-001-full", "2026-11-22", "done", "shapes", "r1", "resnet18", "full", methods=methods)
+    table.runs_model.set_runs([replace(run, metrics=metrics)])
+    table.show()
+    for width in (814, 1156):
+        table.resize(width, 200)
+        assert table.horizontalScrollBar().maximum() == 0
+        assert table.horizontalHeader().length() == table.viewport().width()
+    assert table.columnWidth(TAGS_COLUMN) < 80, "there are none"
+    assert table.columnWidth(4) > 200
+    assert table.columnWidth(5) >= table.sizeHintForColumn(5)
+    assert table.filter_model.index(0, 5).data() == "0.500 Contrastive accuracy"
+    table.horizontalHeader().resizeSection(4, 111)
+    table.runs_model.set_runs([run])
+    table.resize(1100, 200)
+    assert table.columnWidth(4) == 111
 
 
 def test_notes_and_tags_are_kept_in_the_project(page: RunsPanel, state: AppState, qtbot: QtBot) -> None:

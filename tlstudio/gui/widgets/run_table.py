@@ -14,8 +14,9 @@ from PySide6.QtCore import (
     QSortFilterProxyModel,
     Qt,
     Signal,
+    Slot,
 )
-from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from tlstudio.gui.state import AppState
@@ -78,7 +79,7 @@ class _Column:
         title: Its heading.
         text: What a run shows in it.
         key: What it is sorted by.
-        width: Its width at the start.
+        least: Its least width where all of them have to be seen; 0: always as wide as its text.
         right: Whether it is aligned to the right.
         tip: What its tooltip tells where that is not the text.
     """
@@ -86,7 +87,7 @@ class _Column:
     title: str
     text: Callable[[RunSummary], str]
     key: Callable[[RunSummary], Any]
-    width: int
+    least: int = 0
     right: bool = False
     tip: Callable[[RunSummary], str] | None = None
 
@@ -103,22 +104,25 @@ def _columns(registry: Registry) -> tuple[_Column, ...]:
 
     return (
         _Column(
-            _tr("Run"), lambda run: run_title(run.id, registry), lambda run: run.created, 236, tip=lambda run: run.id
+            _tr("Run"), lambda run: run_title(run.id, registry), lambda run: run.created, 150, tip=lambda run: run.id
         ),
-        _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status, 104),
-        _Column(_tr("Data set"), _dataset, _dataset, 120),
-        _Column(_tr("Backbone"), backbone, backbone, 150, tip=lambda run: run.backbone),
-        _Column(_tr("Strategy"), strategy, strategy, 150, tip=what_it_did),
-        _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 132, right=True),
-        _Column(_tr("Time"), _time_text, lambda run: run.seconds, 64, right=True),
-        _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 90),
-        _Column(_tr("Note"), lambda run: run.note, lambda run: run.note.casefold(), 108),
+        _Column(_tr("Status"), lambda run: status_words(run.status), lambda run: run.status),
+        _Column(_tr("Data set"), _dataset, _dataset, 80),
+        _Column(_tr("Backbone"), backbone, backbone, 80, tip=lambda run: run.backbone),
+        _Column(_tr("Strategy"), strategy, strategy, 96, tip=what_it_did),
+        _Column(_tr("Test"), _metric_text, lambda run: (shown_metric(run) or ("", -1.0))[1], 88),
+        _Column(_tr("Time"), _time_text, lambda run: run.seconds, right=True),
+        _Column(_tr("Tags"), lambda run: ", ".join(run.tags), lambda run: run.tags, 52),
+        _Column(_tr("Note"), lambda run: run.note, lambda run: run.note.casefold(), 52),
     )
 
 
 TAGS_COLUMN = 7
 NOTE_COLUMN = 8
-METRIC_COLUMN = 5
+WIDEST = 320
+"""No column begins wider than this, in device-independent pixels."""
+MARGIN = 14
+"""Room at each side of a title."""
 
 
 def _dataset(run: RunSummary) -> str:
@@ -132,7 +136,7 @@ def _time_text(run: RunSummary) -> str:
 
 def _metric_text(run: RunSummary) -> str:
     found = shown_metric(run)
-    return f"{metric_title(found[0], short=True)} {number_text(found[1])}" if found else "—"
+    return f"{number_text(found[1])} {metric_title(found[0], short=True)}" if found else "—"
 
 
 class RunModel(QAbstractTableModel):
@@ -305,8 +309,10 @@ class RunTable(QTableView):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
         header.setSectionsMovable(True)
-        for number, column in enumerate(self.runs_model.columns):
-            self.setColumnWidth(number, column.width)
+        self._widths_chosen = False
+        self._fitting = False
+        header.sectionResized.connect(self._on_resized)
+        self.filter_model.modelReset.connect(self._fit_columns)
         self.selectionModel().selectionChanged.connect(lambda *_: self._tell())
         state.theme_changed.connect(lambda: self.runs_model.set_theme(state.theme))
 
@@ -335,6 +341,37 @@ class RunTable(QTableView):
                 selection.select(index, selection.SelectionFlag.Select | selection.SelectionFlag.Rows)
                 self.scrollTo(index)
                 selection.setCurrentIndex(index, selection.SelectionFlag.NoUpdate)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt override
+        """Show all columns, as long as there is room."""
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Give each column the width of its text; where that is too much, the widest give way first."""
+        if self._widths_chosen:
+            return
+        columns, room = self.runs_model.columns, self.viewport().width()
+        titles = self.horizontalHeader().fontMetrics()
+        texts = [
+            max(self.sizeHintForColumn(place), titles.horizontalAdvance(column.title) + 2 * MARGIN)
+            for place, column in enumerate(columns)
+        ]
+
+        def widths(most: int) -> list[int]:
+            return [max(column.least or text, min(text, most)) for column, text in zip(columns, texts, strict=True)]
+
+        fitting = next((most for most in range(WIDEST, 0, -1) if sum(widths(most)) <= room), 0)
+        self._fitting = True
+        for place, width in enumerate(widths(fitting)):
+            self.setColumnWidth(place, width)
+        self._fitting = False
+
+    @Slot(int)
+    def _on_resized(self, column: int) -> None:
+        """Leave widths alone that somebody has chosen; the last column takes what room there is by itself."""
+        if not self._fitting and column != self.runs_model.columnCount() - 1:
+            self._widths_chosen = True
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: ANN401  Qt override
         """Delete asks for the deletion of what is selected."""
