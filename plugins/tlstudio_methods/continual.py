@@ -55,7 +55,7 @@ class Replay(Method):
     title = "Replay of earlier data"
     description = (
         "Goes through some samples of earlier data sets again while a new one is learned: the surest way not to forget "
-        "them. Their classes must be among those of the head (head.classes)."
+        "them. Their classes must be among those of the head (head.classes). Also called rehearsal."
     )
     kind = "two domains"
     source = "Chaudhry et al. 2019, arXiv:1902.10486"

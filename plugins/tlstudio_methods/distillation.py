@@ -48,7 +48,8 @@ class Distillation(Method):
     title = "Learn from another run (distillation)"
     description = (
         "Lets the model imitate the probabilities of an earlier run, the teacher, besides the labels: a small backbone "
-        "comes near a large one so. The teacher has the same classes; its backbone may be any."
+        "comes near a large one so. The teacher has the same classes; its backbone may be any. Also called knowledge "
+        "distillation."
     )
     kind = "two domains"
     source = "Hinton et al. 2015, arXiv:1503.02531"

@@ -52,7 +52,7 @@ class PseudoLabels(Method):
     description = (
         "Takes the class that the model finds likeliest for an unlabelled sample as its label, and lets such samples "
         "count more and more. Works for every kind of data, as it needs no augmentation; FixMatch is usually better "
-        "for images."
+        "for images. Also called self-training."
     )
     kind = "few labels"
     source = "Lee 2013, Pseudo-Label, ICML Workshop on Challenges in Representation Learning"

@@ -225,7 +225,7 @@ class LoKr(PeftStrategy):
     title = "LoKr"
     description = (
         "Like LoRA, but what is added to a layer is a product of two small matrices block by block: of high rank with "
-        "still fewer numbers."
+        "still fewer numbers. Of LyCORIS."
     )
     Options = LoKrOptions
 

@@ -43,7 +43,8 @@ class BottleneckAdapters(AddedStrategy):
     title = "Bottleneck adapters"
     description = (
         "Leaves a transformer as it is and puts a small network, narrow in its middle, behind the parts of each block. "
-        "Close to full fine-tuning with few numbers; unlike LoRA it cannot be folded in and stays part of the model."
+        "Close to full fine-tuning with few numbers; unlike LoRA it cannot be folded in and stays part of the model. "
+        "As Houlsby or Pfeiffer have placed it."
     )
     Options = BottleneckAdaptersOptions
     merges = False

@@ -29,7 +29,7 @@ class Full(FineTuningStrategy):
     title = "Full fine-tuning"
     description = (
         "Trains every layer. Reaches the most when there are many samples or they differ from what the backbone "
-        "has seen; needs the most time and memory."
+        "has seen; needs the most time and memory. With layer-wise decay of the learning rate (LLRD), if you like."
     )
     Options = FullOptions
 

@@ -50,7 +50,7 @@ class GradualUnfreezing(FineTuningStrategy):
     title = "Gradual unfreezing"
     description = (
         "Trains the head first and then lets the backbone's layers join from the last to the first, each more "
-        "slowly, so that what it knows is not lost to the head's first wild steps."
+        "slowly, so that what it knows is not lost to the head's first wild steps. As in ULMFiT."
     )
     head_first = True
     Options = GradualUnfreezingOptions

@@ -51,7 +51,7 @@ class LoRA(PeftStrategy):
     title = "LoRA"
     description = (
         "Leaves the backbone as it is and learns small additions to its layers: close to full fine-tuning at a "
-        "fraction of the memory, and a checkpoint of a few megabytes."
+        "fraction of the memory, and a checkpoint of a few megabytes. DoRA is an option of it (use_dora)."
     )
     Options = LoRAOptions
     chosen_width = ("rank", 8)

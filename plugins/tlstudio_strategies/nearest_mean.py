@@ -85,7 +85,8 @@ class NearestMean(FineTuningStrategy):
     title = "Nearest mean (prototypes)"
     description = (
         "Leaves everything as it is and calls a sample after the class whose mean features are nearest. Done in "
-        "seconds, with nothing to set: the first thing to try with a handful of samples a class."
+        "seconds, with nothing to set: the first thing to try with a handful of samples a class. As in "
+        "prototypical networks."
     )
     Options = NearestMeanOptions
 

@@ -41,7 +41,8 @@ class Partial(FineTuningStrategy):
     title = "Partial fine-tuning"
     description = (
         "Trains the last layers of the backbone together with the head, and keeps the earlier ones, which see "
-        "general things such as edges or word forms. Cheaper than full fine-tuning and safer with few samples."
+        "general things such as edges or word forms. Cheaper than full fine-tuning and safer with few samples. "
+        "Also called last-N or freezing."
     )
     Options = PartialOptions
 

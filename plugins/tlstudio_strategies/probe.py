@@ -41,7 +41,7 @@ class LinearProbe(FineTuningStrategy):
     title = "Linear probe"
     description = (
         "Leaves the backbone as it is and trains only the head on its features. Fast, hard to overfit; "
-        "the right first try, and often the best one for up to a few hundred samples."
+        "the right first try, and often the best one for up to a few hundred samples. Also called feature extraction."
     )
     Options = LinearProbeOptions
 

@@ -51,7 +51,8 @@ class PromptTuning(SoftPromptStrategy):
     title = "Prompt tuning"
     description = (
         "Leaves a model of texts as it is and learns a few tokens that it reads before each text. Fewest numbers of "
-        "all; good with large models, weaker than LoRA with small ones. They stay part of the model."
+        "all; good with large models, weaker than LoRA with small ones. They stay part of the model. Also called soft "
+        "prompts."
     )
     Options = PromptTuningOptions
 
@@ -96,7 +97,7 @@ class PrefixTuning(SoftPromptStrategy):
     description = (
         "Leaves a model of texts as it is and learns what each of its layers sees before the text: more than prompt "
         "tuning does. For models that write and for encoders such as BERT, RoBERTa and MiniLM. It stays part of the "
-        "model."
+        "model. Of encoders it is also called P-tuning v2."
     )
     Options = PrefixTuningOptions
 

@@ -63,3 +63,22 @@ def test_a_name_that_is_nearly_right_is_told(tlstudio: Tlstudio) -> None:
         missed = tlstudio("options", name)
         assert missed.code == 2
         assert words in missed.err
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("DoRA", {"lora"}),
+        ("ulmfit", {"gradual_unfreezing"}),
+        ("P-tuning v2", {"prefix_tuning"}),
+        ("LLRD", {"full"}),
+        ("houlsby", {"adapters"}),
+        ("rehearsal", {"replay"}),
+        ("DAN", {"mmd"}),
+        ("vpt", {"vpt"}),
+        ("qlora", {"qlora"}),
+    ],
+)
+def test_what_has_another_name_is_found_by_that_too(tlstudio: Tlstudio, word: str, names: set[str]) -> None:
+    found = tlstudio("options", word, "--json").json["found"]
+    assert {one["name"] for one in found} == names

@@ -300,7 +300,7 @@ def test_a_strategy_is_picked_by_keyboard(page: TrainPanel, state: AppState, qtb
     facts = {candidate.name: candidate.facts for candidate in dialog.model.candidates}
     assert facts["full"] == "Trains every layer"
     assert len(set(facts.values())) == len(facts), "each strategy says what it changes"
-    qtbot.keyClicks(dialog.search, "lora")
+    qtbot.keyClicks(dialog.search, "dora")  # what its option does, of which its description tells
     with qtbot.waitSignal(dialog.picked) as picked:
         qtbot.keyClick(dialog.search, Qt.Key.Key_Return)
     assert picked.args == ["lora"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -47,12 +48,15 @@ _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less tha
 def options(output: Output, *, name: str) -> None:
     """List formats, backbones, heads, strategies, methods and recipes, or the options of one.
 
-    NAME is one of them, or a section of a recipe: format, backbone, head, strategy, methods, training or dataset.
+    NAME is one of them, or a section of a recipe: format, backbone, head, strategy, methods, training or dataset. Of
+    another word (dora, ulmfit), those are shown that speak of it.
     """
     with StatusLine() as status:
         status.update("Reading the catalogue ...", "")
         registry = find_registry(output)
         found = _found(registry, name) if name and name not in KINDS else []
+    if found and all(one["name"] != name for one in found):
+        output.say(f"Nothing has '{name}' as its name; it is a word of:\n")
     if not found:
         _list(output, registry, name)
         return
@@ -92,10 +96,10 @@ def _list(output: Output, registry: Registry, only: str) -> None:
 
 
 def _found(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """All that is called so, of whatever kind, with its options.
+    """All that is called so, of whatever kind, with its options; where nothing is, all that speaks of it.
 
     Raises:
-        PluginError: There is none; the sentence names near ones.
+        PluginError: Neither is there one nor does any speak of it; the sentence names near ones.
     """
     from tlstudio.api import PluginError
     from tlstudio.api.wording import did_you_mean
@@ -116,6 +120,10 @@ def _found(registry: Registry, name: str) -> list[dict[str, Any]]:
     try:
         return [_facts("backbone", registry.backbone(name))]  # of a family, whose library is asked only now
     except PluginError:
+        spoken = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+        told = [(section, one) for section, table in tables.items() for one in table.values()]
+        if found := [_facts(*each) for each in told if spoken.search(f"{each[1].title} {each[1].description}")]:
+            return found
         known = [*KINDS, *of_runs, *recipes, *(one for table in tables.values() for one in table)]
         remedy = did_you_mean(name, known, "")
         what = f"Nothing that can be chosen is called '{name}'."
