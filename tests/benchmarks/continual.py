@@ -22,9 +22,10 @@ from tests.benchmarks.tasks import interval
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.data.revision import Revision
-from tlstudio.engine.continual import Protection, SequenceResult, learn_in_sequence
+from tlstudio.engine.continual import learn_in_sequence, plan_sequence
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.demo import DEMO_DATA
+from tlstudio.engine.sequences import Protection, SequenceResult
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project
 
@@ -59,16 +60,9 @@ def measure(protection: Protection, seed: int, registry: Registry) -> tuple[Sequ
         revisions = import_parts(project, Path(folder), seed, registry)
         values = {**RECIPE, "training": {**RECIPE["training"], "seed": seed}}  # type: ignore[dict-item]  # a table
         start = time.process_time()
-        result = learn_in_sequence(
-            project,
-            registry,
-            revisions,
-            values,
-            protection=protection,
-            options={"kept": KEPT} if protection == "replay" else None,
-            on_event=lambda _event: None,
-            control=RunControl(),
-        )
+        options = {"kept": KEPT} if protection == "replay" else None
+        plan = plan_sequence(revisions, values, registry, protection=protection, options=options)
+        result = learn_in_sequence(project, registry, plan, on_event=lambda _event: None, control=RunControl())
         return result, time.process_time() - start
 
 

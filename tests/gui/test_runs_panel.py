@@ -15,7 +15,6 @@ from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_jobs
 from tests.gui.trained import tiny_recipe
-from tlstudio.engine.continual import SEQUENCE_NAME, SequenceResult
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.derivation import read_derivation
 from tlstudio.engine.derived import Bench
@@ -24,6 +23,7 @@ from tlstudio.engine.execute import execute_run
 from tlstudio.engine.pruning import Pruning
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import add_to_queue
+from tlstudio.engine.sequences import SEQUENCE_NAME, SequenceResult
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.run_reading import Curves, differences

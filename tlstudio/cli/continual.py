@@ -13,18 +13,20 @@ from tlstudio.cli.common import command, find_registry, open_project, project_ar
 from tlstudio.cli.following import listeners
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.output import Output
+from tlstudio.cli.run_names import find_run
 
 if TYPE_CHECKING:
-    from tlstudio.engine.continual import Protection, SequenceResult
+    from tlstudio.engine.sequences import Protection, SequenceResult
 
 
 @command(
     "continual",
     example="tlstudio continual birds spring summer autumn --protect replay\n"
-    "tlstudio continual birds spring summer --protect lwf --strategy lora -o training.epochs=5",
+    "tlstudio continual birds spring summer --protect lwf --strategy lora -o training.epochs=5\n"
+    "tlstudio continual birds --go-on latest",
 )
 @project_argument
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET DATASET ...")
+@click.argument("datasets", nargs=-1, metavar="DATASET DATASET ...")
 @click.option(
     "--protect",
     "protection",
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 )
 @click.option("--strategy", default="full", show_default=True, help="What learns and how.")
 @click.option("--backbone", help="Pretrained network of the first run; each run starts from the one before.")
+@click.option(
+    "--go-on",
+    metavar="RUN",
+    help="Go on with a sequence that has not come to its end, with its last run; all is as it was asked for then.",
+)
 @click.option(
     "-o",
     "assignments",
@@ -51,32 +58,30 @@ def continual(
     strategy: str,
     backbone: str | None,
     assignments: Sequence[str],
+    go_on: str | None,
 ) -> None:
     """Learn data sets one after another with one model, and show how much of the earlier ones it forgets."""
+    if bool(datasets) == bool(go_on):
+        raise click.UsageError("Name the data sets in their order, or with --go-on a run that ends what was begun.")
     with open_project(project, output, program="tlstudio continual", write=True) as opened:
         from tlstudio.engine.advise import set_values
-        from tlstudio.engine.continual import learn_in_sequence
+        from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence, plan_sequence
         from tlstudio.engine.control import RunControl
 
         registry = find_registry(output)
-        revisions = [opened.dataset(*name.partition("@")[::2]) for name in datasets]
-        start: dict[str, Any] = {"strategy": {"name": strategy}}
-        if backbone:
-            start["backbone"] = {"name": backbone}
-        values = set_values(start, assignments)
-        options = values.get("methods", {}).pop(protection, {})
         control = RunControl()
         with listeners(None) as (listen, _), stop_gently(control.cancel):
-            result = learn_in_sequence(
-                opened,
-                registry,
-                revisions,
-                values,
-                protection=protection,
-                options=options,
-                on_event=listen,
-                control=control,
-            )
+            if go_on:
+                run_id = find_run(opened, go_on, output).id
+                result = go_on_in_sequence(run_id, opened, registry, on_event=listen, control=control)
+            else:
+                revisions = [opened.dataset(*name.partition("@")[::2]) for name in datasets]
+                start: dict[str, Any] = {"strategy": {"name": strategy}}
+                if backbone:
+                    start["backbone"] = {"name": backbone}
+                values = set_values(start, assignments)
+                plan = plan_sequence(revisions, values, registry, protection=protection)
+                result = learn_in_sequence(opened, registry, plan, on_event=listen, control=control)
     show_sequence(output, result)
 
 

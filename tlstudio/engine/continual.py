@@ -4,268 +4,396 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 
-from tlstudio.api import DataError, Problem, ProblemsError, RunError
+from tlstudio.api import DataError, Problem, ProblemsError, RunError, problems_of
 from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import fitted, load_run_model, preprocessor_of, split_data
+from tlstudio.engine.begin import new_run
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.devices import resolve_device
-from tlstudio.engine.events import RunEnded, RunEvent
-from tlstudio.engine.execute import execute_run
+from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent
+from tlstudio.engine.execute import carry_out, resume_run
+from tlstudio.engine.executors import follow_run, resume_in_process, start_and_follow
 from tlstudio.engine.measuring import run_split
 from tlstudio.engine.method_checks import problems_to_come
-from tlstudio.engine.recipe import learned_from, mistakes, parse_recipe
+from tlstudio.engine.recipe import Recipe, learned_from, mistakes, parse_recipe
+from tlstudio.engine.run_queue import is_run_under_way
+from tlstudio.engine.sequences import BegunSequence, Protection, SequenceResult, read_begun
 from tlstudio.engine.source import runs_beside
 from tlstudio.engine.start_from import starting_parts
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
-Protection = Literal["nothing", "replay", "ewc", "lwf"]
-SEQUENCE_NAME = "sequence.json"
 # Means over the classes would count those that a data set does not have.
 _METRICS: Mapping[str, tuple[str, Literal["max", "min"]]] = {"classification": ("accuracy", "max")}
+_LOOK_EVERY = 0.25  # seconds
+_ENDED_WELL = ("done", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceResult:
-    """A sequence of data sets that was learned.
+class SequencePlan:
+    """What is to be learned one after another: each run starts from the one before, with its head.
+
+    The head knows all classes from the beginning.
 
     Attributes:
-        protection: What was done against forgetting.
-        metric: Name of the metric in `matrix`.
-        better: Whether more or less of it is better.
-        datasets: The data sets in the order in which they were learned, as ``"name@r1"``.
-        runs: Ids of the runs, in the same order.
-        matrix: Row i holds the metric on the test splits of data sets 0 to N-1 after run i; `None`: not measured.
+        revisions: The data sets in their order.
+        values: Recipe of each run, as far as it is given; the backbone is that of the first run.
+        protection: What is done against forgetting, from the second run on.
+        options: Options of that method.
     """
 
-    protection: Protection
-    metric: str
-    better: Literal["max", "min"]
-    datasets: tuple[str, ...]
-    runs: tuple[str, ...]
-    matrix: tuple[tuple[float | None, ...], ...]
+    revisions: tuple[Revision, ...]
+    values: Mapping[str, Any]
+    protection: Protection = "nothing"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def average(self) -> float:
-        """Mean of the metric over all data sets after the last run."""
-        last = [value for value in self.matrix[-1] if value is not None]
-        return sum(last) / len(last)
+    def classes(self) -> list[str]:
+        """The classes of all data sets, in the order in which they come."""
+        return list(dict.fromkeys(name for revision in self.revisions for name in revision.classes))
 
-    @property
-    def forgetting(self) -> float:
-        """What was lost on the earlier data sets: the mean of the best that was ever reached minus what is left.
+    def recipe(self, runs: Sequence[str], registry: Registry) -> Recipe:
+        """The recipe of the run that comes after some.
 
-        Defined by Chaudhry et al. 2018 (arXiv:1801.10112, eq. 3); 0 where there is only one data set. Where less of the
-        metric is better, the sign is turned, so that more is always more forgetting.
+        Raises:
+            ProblemsError: With every mistake found.
         """
-        sign = 1.0 if self.better == "max" else -1.0
-        count = len(self.matrix)
-        lost = []
-        for column in range(count - 1):
-            before = [sign * value for row in self.matrix[column:-1] if (value := row[column]) is not None]
-            left = self.matrix[-1][column]
-            if before and left is not None:
-                lost.append(max(before) - sign * left)
-        return sum(lost) / len(lost) if lost else 0.0
+        values, head = self.values, self.values.get("head", {})
+        head = {"name": head} if isinstance(head, str) else dict(head)
+        result = {**values, "head": {**head, "classes": self.classes}}
+        if runs:
+            backbone = values.get("backbone", {})
+            backbone = {} if isinstance(backbone, str) else {k: one for k, one in backbone.items() if k == "options"}
+            result["backbone"] = {**backbone, "start_from": runs[-1]}
+            result["head"]["take_over"] = True
+            result["methods"] = {**values.get("methods", {}), **self.added(len(runs), runs[-1])}
+        return complete(result, self.revisions[len(runs)], registry)
+
+    def added(self, number: int, run: str) -> dict[str, dict[str, Any]]:
+        """The method that protects what was learned, with its options.
+
+        Args:
+            number: So many data sets were learned before.
+            run: The last run of these.
+        """
+        if self.protection == "nothing":
+            return {}
+        given = _given(self.protection, self.revisions[:number], run)
+        return {self.protection: {**given, **self.options}}
+
+
+def given_options(protection: Protection) -> frozenset[str]:
+    """Names of the options of what protects that the sequence itself gives."""
+    return frozenset(_given(protection, (), ""))
+
+
+def why_not_together(first: Revision, other: Revision) -> str:
+    """Say why one model cannot learn two data sets one after the other; empty if it can."""
+    if (first.modality, first.task) != (other.modality, other.task):
+        return "It is not for the same task on the same kind of data."
+    return ""
+
+
+def plan_sequence(
+    revisions: Sequence[Revision],
+    values: Mapping[str, Any],
+    registry: Registry,
+    *,
+    protection: Protection = "nothing",
+    options: Mapping[str, Any] | None = None,
+) -> SequencePlan:
+    """Plan to learn data sets one after another, and check all of it that can be told before the first run.
+
+    Args:
+        revisions: The data sets in their order.
+        values: As in a recipe file; anything may be left out. The data set that it names does not count.
+        registry: The components.
+        protection: What is done against forgetting, from the second run on.
+        options: Options of that method; else those that `values` has for it.
+
+    Raises:
+        ProblemsError: With every mistake found.
+    """
+    methods = dict(values.get("methods", {}))
+    own = dict(methods.pop(protection, {}) if options is None else options)
+    table = {key: one for key, one in values.get("dataset", {}).items() if key not in ("name", "revision")}
+    values = {**values, "methods": methods, "dataset": table}
+    together, problems = _together(revisions)
+    plan = SequencePlan(together, values, protection, own)
+    problems += _wrong_options(plan, registry)
+    if together:
+        try:
+            to_come = _problems_to_come(plan, plan.recipe((), registry), registry)
+            problems += [problem for problem in to_come if problem not in problems]
+        except ProblemsError as error:
+            problems += error.problems
+    if problems:
+        raise ProblemsError(mistakes(len(problems)), problems)
+    return plan
 
 
 def learn_in_sequence(
     project: Project,
     registry: Registry,
-    revisions: Sequence[Revision],
-    values: Mapping[str, Any],
+    plan: SequencePlan,
     *,
-    protection: Protection = "nothing",
-    options: Mapping[str, Any] | None = None,
     on_event: Callable[[RunEvent], None],
     control: RunControl,
+    in_process: bool = False,
 ) -> SequenceResult:
-    """Learn data sets one after another: each run starts from the one before, with its head.
+    """Learn data sets one after another, and measure after each run what is left of the others.
 
-    The head knows all classes from the beginning. What is measured is written into the folder of the last run.
+    What was measured so far is kept in the folder of each run: `go_on_in_sequence` goes on from there.
 
     Args:
         project: The project, open for writing.
         registry: The components.
-        revisions: The data sets in their order, two or more of the same modality and task.
-        values: Recipe of each run, as far as it is given; the backbone is that of the first run.
-        protection: What is done against forgetting, from the second run on.
-        options: Options of that method.
+        plan: What to learn.
         on_event: Hears every event of every run.
-        control: Pause, stop and cancel.
+        control: Pause, stop and cancel; a stop ends the sequence after the present run, which is kept and measured.
+        in_process: Whether each run gets a process of its own, which goes on when it is let go.
+
+    Returns:
+        What was measured; not complete where it was stopped or let go.
 
     Raises:
-        DataError: The data sets do not go together.
-        ProblemsError: A recipe is wrong; also that of a later run, as far as it can be told before the first.
+        ProblemsError: The recipe of a later run is wrong.
         RunError: A run has failed or was cancelled; those before it are kept.
     """
-    classes = classes_of(revisions)
-    _check_protection(values, classes, revisions, protection, options or {}, registry)
-    runs: list[Run] = []
-    matrix: list[tuple[float | None, ...]] = []
-    monitor: tuple[str, Literal["max", "min"]] = ("loss", "min")
-    for number, revision in enumerate(revisions):
-        recipe = complete(
-            _values(values, classes, revisions[:number], [run.id for run in runs], protection, options or {}),
-            revision,
-            registry,
-        )
+    names = tuple(map(_reference, plan.revisions))
+    result = SequenceResult(plan.protection, "", "max", names, (), ())
+    return _Learning(project, registry, plan, on_event, control, in_process).go_on(result)
+
+
+def go_on_in_sequence(
+    run_id: str,
+    project: Project,
+    registry: Registry,
+    *,
+    on_event: Callable[[RunEvent], None],
+    control: RunControl,
+    in_process: bool = False,
+) -> SequenceResult:
+    """Go on with a sequence that has not come to its end, with its last run so far; see `learn_in_sequence`.
+
+    A run that was interrupted goes on from its last checkpoint, one that another process carries out is followed.
+
+    Raises:
+        RunError: It is not the last run of a sequence; or as above.
+        DataError: One of its data sets is gone.
+    """
+    run = project.run(run_id)
+    begun = read_begun(run)
+    if begun is None or begun.result.complete:
+        what = f"Run {run_id} is not the last one of a sequence of data sets that could go on."
+        raise RunError(what, "Name the run that was made last.", path=run.folder)
+    result = begun.result
+    revisions = tuple(project.dataset(*name.partition("@")[::2]) for name in result.datasets)
+    plan = SequencePlan(revisions, begun.values, result.protection, begun.options)
+    learning = _Learning(project, registry, plan, on_event, control, in_process)
+    return learning.go_on(result, None if len(result.matrix) == len(result.runs) else run)
+
+
+@dataclass
+class _Learning:
+    """Carries out a plan; see `learn_in_sequence`."""
+
+    project: Project
+    registry: Registry
+    plan: SequencePlan
+    on_event: Callable[[RunEvent], None]
+    control: RunControl
+    in_process: bool
+
+    def go_on(self, result: SequenceResult, present: Run | None = None) -> SequenceResult:
+        """Do what is left.
+
+        Args:
+            result: What there is.
+            present: The last run, if it has not ended or is not measured.
+        """
+        while not result.complete:
+            self._tell(len(result.runs) + (present is None))
+            if present is not None:
+                ended = self._end(present)
+            else:
+                recipe = self._next(result)
+                present = new_run(recipe, self.project)
+                result = replace(result, runs=(*result.runs, present.id))
+                self._keep(present, result)
+                ended = self._begin(present, recipe)
+            if not ended:
+                return result  # it goes on without us
+            result = self._measure(present, result)
+            self._keep(present, result)
+            present = None
+            if self.control.request == "stop" or self.control.has_let_go:
+                break
+        return result
+
+    def _tell(self, number: int) -> None:
+        name = self.plan.revisions[number - 1].dataset
+        self.on_event(Note(f"Data set {number} of {len(self.plan.revisions)}: {name}."))
+
+    def _keep(self, run: Run, result: SequenceResult) -> None:
+        BegunSequence(result, self.plan.values, self.plan.options).keep(run)
+
+    def _next(self, result: SequenceResult) -> Recipe:
+        """The next recipe, as soon as no run that was queued in the meantime is under way."""
+        while result.runs and is_run_under_way(self.project):
+            self.on_event(Progress("Waiting for another run of this project"))
+            self.control.wait(_LOOK_EVERY)
+            self._check_cancelled(result.runs[-1])
+        return self.plan.recipe(result.runs, self.registry)
+
+    def _begin(self, run: Run, recipe: Recipe) -> bool:
+        def do(hear: Callable[[RunEvent], None]) -> None:
+            if self.in_process:
+                start_and_follow(run, self.project, on_event=hear, control=self.control)
+            else:
+                carry_out(run, recipe, self.project, self.registry, on_event=hear, control=self.control)
+
+        return self._heard(run, do)
+
+    def _end(self, run: Run) -> bool:
+        """Bring a run to its end that was begun earlier."""
+        status = run.status
+        if status in _ENDED_WELL:
+            return True
+
+        def do(hear: Callable[[RunEvent], None]) -> None:
+            if status == "running":
+                follow_run(run.id, self.project, on_event=hear, control=self.control)
+            else:
+                resume = resume_in_process if self.in_process else resume_run
+                resume(run.id, self.project, self.registry, on_event=hear, control=self.control)
+
+        return self._heard(run, do)
+
+    def _heard(self, run: Run, do: Callable[[Callable[[RunEvent], None]], None]) -> bool:
+        """Whether a run has ended well; not if it was let go.
+
+        Raises:
+            RunError: It has failed or was cancelled.
+        """
         ended: list[RunEnded] = []
 
-        def hear(event: RunEvent, ended: list[RunEnded] = ended) -> None:
+        def hear(event: RunEvent) -> None:
             if isinstance(event, RunEnded):
                 ended.append(event)
-            on_event(event)
+            self.on_event(event)
 
-        run = execute_run(recipe, project, registry, on_event=hear, control=control)
-        if ended[-1].status not in ("done", "stopped"):
-            raise RunError(
-                ended[-1].error or f"Run {run.id} was {ended[-1].status}.",
-                f"The {number} runs before it are kept.",
-                path=run.folder,
-            )
-        runs.append(run)
-        monitor, row = _measured(run, registry, revisions, control)
-        matrix.append(row)
-    result = SequenceResult(
-        protection,
-        *monitor,
-        tuple(_reference(revision) for revision in revisions),
-        tuple(run.id for run in runs),
-        tuple(matrix),
-    )
-    runs[-1].write_json(SEQUENCE_NAME, {"format": 1, **asdict(result)})
-    return result
+        do(hear)
+        if ended and ended[-1].status not in _ENDED_WELL:
+            what = ended[-1].error or f"Run {run.id} was {ended[-1].status}."
+            raise RunError(what, "The runs before it are kept, and the sequence can go on with it.", path=run.folder)
+        return bool(ended)
+
+    def _measure(self, run: Run, result: SequenceResult) -> SequenceResult:
+        """Measure a run on the test split of each data set."""
+        training = parse_recipe(run.read_recipe()).training
+        parts, model = load_run_model(run, self.registry)
+        device = torch.device(resolve_device(training.device))
+        model.to(device)
+        preprocessor = preprocessor_of(parts, assets=run.assets)
+        metric, better = _METRICS.get(parts.head.task, model.head.monitor)
+
+        def values() -> Iterator[float | None]:
+            for revision in self.plan.revisions:
+                if not len(revision.indices("test")):
+                    yield None
+                    continue
+                data = split_data(revision, "test", model.head, preprocessor, batch_size=training.batch_size)
+                total, what = len(revision.indices("test")), f"Measuring what is known of {revision.dataset}"
+
+                def progress(done: int, what: str = what, total: int = total) -> None:
+                    self.on_event(Progress(what, done, total))
+                    self._check_cancelled(run.id)
+
+                outputs = run_split(model, model, data, device, progress)
+                value = outputs.metrics.get(metric, math.nan)
+                yield value if math.isfinite(value) else None
+
+        row = tuple(values())
+        return replace(result, metric=metric, better=better, matrix=(*result.matrix, row))
+
+    def _check_cancelled(self, run_id: str) -> None:
+        if self.control.request == "cancel" or self.control.has_let_go:
+            what = f"The sequence was cancelled after run {run_id}."
+            raise RunError(what, "What was learned is kept, and it can go on from there.")
 
 
-def read_sequence(run: Run) -> SequenceResult | None:
-    """Read what was measured of a sequence whose last run this is; `None` where it is none, or damaged."""
-    try:
-        values = run.read_json(SEQUENCE_NAME)
-        rows = tuple(tuple(None if one is None else float(one) for one in row) for row in values["matrix"])
-        names = tuple(map(str, values["datasets"])), tuple(map(str, values["runs"]))
-        if not rows or any(len(row) != len(names[0]) for row in rows) or len(rows) != len(names[1]):
-            return None
-        better: Literal["max", "min"] = "min" if values["better"] == "min" else "max"
-        return SequenceResult(values["protection"], str(values["metric"]), better, *names, rows)
-    except (RunError, KeyError, TypeError, ValueError):
-        return None
-
-
-def classes_of(revisions: Sequence[Revision]) -> list[str]:
-    """Name the classes of all data sets, in the order in which they come.
-
-    Raises:
-        DataError: There is one data set only, or they are not of one modality and task.
-    """
+def _together(revisions: Sequence[Revision]) -> tuple[tuple[Revision, ...], list[Problem]]:
+    """The data sets that one model can learn after the first one, each once; and what is wrong with the others."""
+    problems: list[Problem] = []
+    found: list[Revision] = []
+    for revision in revisions:
+        same = next((one for one in found if one.sha256 == revision.sha256), None)
+        if same is not None:
+            what = f"it holds the same data as '{same.dataset}'."
+            if same.dataset == revision.dataset:
+                what = "it is named twice, and nothing is forgotten of data that are learned anyway."
+            problems.append(Problem(revision.dataset, what, "Name each data set once."))
+        elif found and (reason := why_not_together(found[0], revision)):
+            remedy = f"Choose data sets that one model could learn together with '{found[0].dataset}'."
+            problems.append(Problem(revision.dataset, reason, remedy))
+        else:
+            found.append(revision)
     if len(revisions) < 2:
-        raise DataError("A sequence needs two data sets or more.", "Name them in the order in which they are learned.")
-    first = revisions[0]
-    for revision in revisions[1:]:
-        if (revision.modality, revision.task) != (first.modality, first.task):
-            raise DataError(
-                f"'{first.dataset}' and '{revision.dataset}' are not for the same task on the same kind of data.",
-                "Choose data sets that one model could learn together.",
-            )
-    return list(dict.fromkeys(name for revision in revisions for name in revision.classes))
+        what = "A sequence needs two data sets or more."
+        problems.append(Problem("datasets", what, "Name them in the order in which they are learned."))
+    return tuple(found), problems
 
 
-def _check_protection(
-    values: Mapping[str, Any],
-    classes: list[str],
-    revisions: Sequence[Revision],
-    protection: Protection,
-    options: Mapping[str, Any],
-    registry: Registry,
-) -> None:
-    """Refuse what would be told only when the first data set has been learned.
+def _wrong_options(plan: SequencePlan, registry: Registry) -> list[Problem]:
+    """Find what is wrong with the options of what protects, whatever the data are."""
+    for name, options in plan.added(0, "").items():
+        model = registry.method(name).Options
+        try:
+            model.model_validate(options)
+        except ValidationError as error:
+            return problems_of(error, model, f"methods.{name}.")
+    return []
 
-    Raises:
-        ProblemsError: With everything that is wrong with the first recipe, or else with the protection of later runs.
-    """
-    first = complete(_values(values, classes, (), (), protection, options), revisions[0], registry)
-    parts = fitted(starting_parts(first, registry, runs_beside(revisions[0])), learned_from(first, revisions[0]))
+
+def _problems_to_come(plan: SequencePlan, first: Recipe, registry: Registry) -> list[Problem]:
+    """Find what would be told only when the first data set has been learned."""
+    parts = fitted(
+        starting_parts(first, registry, runs_beside(plan.revisions[0])), learned_from(first, plan.revisions[0])
+    )
     preprocessor = preprocessor_of(parts)
     problems: list[Problem] = []
-    for number in range(1, len(revisions)):
+    for number, revision in enumerate(plan.revisions[1:], 1):
         try:
-            preprocessor(revisions[number].sample(0), 0)
+            preprocessor(revision.sample(0), 0)
         except DataError as error:
-            problems.append(Problem(revisions[number].dataset, error.what, error.remedy))
-        for name, of_method in _added(revisions[:number], "the run before", protection, options).items():
-            found = problems_to_come(name, of_method, first, "the run before", revisions[number], registry)
+            problems.append(Problem(revision.dataset, error.what, error.remedy))
+        for name, of_method in plan.added(number, "the run before").items():
+            found = problems_to_come(name, of_method, first, "the run before", revision, registry)
             problems += [problem for problem in found if problem not in problems]
-    if problems:
-        raise ProblemsError(mistakes(len(problems)), problems)
+    return problems
 
 
-def _values(
-    values: Mapping[str, Any],
-    classes: list[str],
-    before: Sequence[Revision],
-    runs: Sequence[str],
-    protection: Protection,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The recipe of the run that comes after some."""
-    head = values.get("head", {})
-    head = {"name": head} if isinstance(head, str) else dict(head)
-    result = {**values, "head": {**head, "classes": classes}}
-    if not runs:
-        return result
-    backbone = values.get("backbone", {})
-    backbone = {} if isinstance(backbone, str) else {key: one for key, one in backbone.items() if key == "options"}
-    result["backbone"] = {**backbone, "start_from": runs[-1]}
-    result["head"]["take_over"] = True
-    added = _added(before, runs[-1], protection, options)
-    return {**result, "methods": {**values.get("methods", {}), **added}}
-
-
-def _added(
-    before: Sequence[Revision], run: str, protection: Protection, options: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """The method that protects what a run has learned, with its options."""
-    added: dict[Protection, dict[str, dict[str, Any]]] = {
+def _given(protection: Protection, before: Sequence[Revision], run: str) -> dict[str, Any]:
+    """The options of what protects that follow from what was learned."""
+    last = _reference(before[-1]) if before else ""
+    given: dict[Protection, dict[str, Any]] = {
         "nothing": {},
-        "replay": {"replay": {"datasets": written_names([_reference(one) for one in before]), **options}},
-        "ewc": {"ewc": {"run": run, "dataset": _reference(before[-1]), **options}},
-        "lwf": {"lwf": {"teacher": run, **options}},
+        "replay": {"datasets": written_names([_reference(one) for one in before])},
+        "ewc": {"run": run, "dataset": last},
+        "lwf": {"teacher": run},
     }
-    return added[protection]
+    return given[protection]
 
 
 def _reference(revision: Revision) -> str:
     return f"{revision.dataset}@{revision.id}"
-
-
-def _measured(
-    run: Run, registry: Registry, revisions: Sequence[Revision], control: RunControl
-) -> tuple[tuple[str, Literal["max", "min"]], tuple[float | None, ...]]:
-    """Measure a run on the test split of each data set."""
-    training = parse_recipe(run.read_recipe()).training
-    parts, model = load_run_model(run, registry)
-    device = torch.device(resolve_device(training.device))
-    model.to(device)
-    preprocessor = preprocessor_of(parts, assets=run.assets)
-
-    monitor = _METRICS.get(parts.head.task, model.head.monitor)
-
-    def values() -> Iterator[float | None]:
-        for revision in revisions:
-            if not len(revision.indices("test")):
-                yield None
-                continue
-            data = split_data(revision, "test", model.head, preprocessor, batch_size=training.batch_size)
-            outputs = run_split(model, model, data, device, lambda _done: control.check_cancelled())
-            value = outputs.metrics.get(monitor[0], math.nan)
-            yield value if math.isfinite(value) else None
-
-    return monitor, tuple(values())

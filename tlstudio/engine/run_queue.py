@@ -70,6 +70,12 @@ def queued_runs(project: Project) -> list[RunSummary]:
     return [row for row in said if row.status == "queued"]
 
 
+def is_run_under_way(project: Project) -> bool:
+    """Whether a process of this machine carries out a run of a project now."""
+    running = (Run(project.runs_folder / row.id) for row in project.runs() if row.status == "running")
+    return any(run.is_under_way for run in running)
+
+
 def is_worked_off(project: Project) -> bool:
     """Whether a process works the queue off now, or waits to begin its next run."""
     path = project.folder / LOCK_NAME
@@ -172,8 +178,7 @@ def _take_next(project: Project) -> Run | None:
     Raises:
         RunError: None of them can be taken; the reason of the oldest.
     """
-    running = (Run(project.runs_folder / row.id) for row in project.runs() if row.status == "running")
-    if any(run.is_under_way for run in running):
+    if is_run_under_way(project):
         return None
     refused: RunError | None = None
     for row in queued_runs(project):

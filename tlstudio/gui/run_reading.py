@@ -19,8 +19,8 @@ from tlstudio.store.run_record import RunSummary
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.continual import SequenceResult
     from tlstudio.engine.evaluate import Evaluation
+    from tlstudio.engine.sequences import SequenceResult
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
     from tlstudio.store.run import Run
@@ -160,9 +160,9 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
         registry: The plugins that are loaded.
         with_data: Whether results and data are wanted, too.
     """
-    from tlstudio.engine.continual import read_sequence
     from tlstudio.engine.derivation import read_derivation
     from tlstudio.engine.evaluate import read_evaluation
+    from tlstudio.engine.sequences import read_sequence
     from tlstudio.engine.used_plugins import missing_plugins
 
     run = project.run(summary.id)

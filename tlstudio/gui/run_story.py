@@ -31,6 +31,7 @@ class RunStory:
 
     Attributes:
         run: Id of the run; ``""`` before it has started.
+        part: Which one of a sequence of runs it is, as ``"2 of 3"``; ``""``: of none.
         started: How it started.
         step: The last logged step.
         epoch: The last epoch that ended.
@@ -44,6 +45,7 @@ class RunStory:
 
     def __init__(self) -> None:
         self.run = ""
+        self.part = ""
         self.started: RunStarted | None = None
         self.step: StepLogged | None = None
         self.epoch: EpochEnded | None = None
@@ -113,6 +115,7 @@ class RunStory:
         text = words.get(self.phase, "")
         if self.phase in ("training", "paused") and fraction is not None:
             text = f"{text} {round(fraction * 100)} %"
+        text = f"{self.part} · {text}" if self.part else text
         return RunState(self.phase, text, fraction, self.step.seconds_left if self.step else None)
 
     # -- one method for each event --------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 from tlstudio.api import TLStudioError
 from tlstudio.engine.child import OUTPUT_NAME
 from tlstudio.engine.recipe import Recipe
+from tlstudio.engine.sequences import read_begun
 from tlstudio.gui import run_work
 from tlstudio.gui.notices import told_end
 from tlstudio.gui.recipe_draft import Checked, RecipeDraft
@@ -26,10 +26,10 @@ from tlstudio.gui.widgets.queue_row import QueueRow
 from tlstudio.gui.widgets.ready_view import ReadyView
 from tlstudio.gui.widgets.train_empty import TrainEmpty
 from tlstudio.gui.widgets.train_setup import TrainSetup
-from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+    from tlstudio.engine.continual import SequencePlan
     from tlstudio.engine.events import RunEvent
     from tlstudio.store.run import Run
 
@@ -89,6 +89,8 @@ class TrainPanel(QWidget):
         self.ready.problem_opened.connect(self.setup.go_to)
         self.setup.start_requested.connect(self.start)
         self.setup.queue_requested.connect(self._state.queue.add)
+        self.setup.sequence.requested.connect(self.start_sequence)
+        self.setup.sequence.go_on_requested.connect(self.resume)
         self.queue_row.chosen.connect(self.plan)
         self._state.queue.changed.connect(self._on_queue)
         self._state.queue.looked.connect(self._follow_running)
@@ -145,6 +147,17 @@ class TrainPanel(QWidget):
         work = run_work.execute(recipe, project, self._state.registry, in_process=self._takes_process())
         self._begin(work, self.draft.result.revision)
 
+    @Slot(object)
+    def start_sequence(self, plan: SequencePlan) -> None:
+        """Learn data sets one after another; does nothing while others are before it."""
+        project = self._state.project
+        self._state.queue.look()
+        if project is None or self._must_wait:
+            return
+        in_process = self._takes_process()
+        work = run_work.learn_in_sequence(plan, project, self._state.registry, in_process=in_process)
+        self._begin(work, plan.revisions[0])
+
     def _takes_process(self) -> bool:
         flight = self.draft.result.preflight
         return takes_process(self.setup.place.place, flight.seconds if flight is not None else None)
@@ -187,7 +200,7 @@ class TrainPanel(QWidget):
         except TLStudioError:
             return  # the disk is away
         if running is not None:
-            self._begin(run_work.follow(running.id, project), None, planning=self._planning)
+            self._begin(run_work.follow(running.id, project, self._state.registry), None, planning=self._planning)
             self._show_what_runs(project.run(running.id))
             text = self.tr("{0} has gone on in its process; it is followed again.")
             if self._state.queue.on:
@@ -203,24 +216,13 @@ class TrainPanel(QWidget):
 
     def _show_what_runs(self, run: Run) -> None:
         """Show the recipe of a run that was begun earlier in the form, and its data beside the curves."""
-        project, session = self._state.project, self.driver.session
         try:
             recipe = Recipe.model_validate(run.read_recipe())
         except (TLStudioError, ValidationError):
             return  # who carries it out says so
         if not self._planning:
             self.setup.load_values(recipe)
-
-        def open_data(_: JobContext) -> Revision | None:
-            with contextlib.suppress(TLStudioError):  # as above
-                return project.dataset(recipe.dataset.name, recipe.dataset.revision) if project is not None else None
-            return None
-
-        def show_data(revision: Revision | None) -> None:
-            if revision is not None and session is self.driver.session:
-                self.live.show_data(revision)
-
-        self._state.jobs.start(open_data, self.tr("Opening the data"), show_data, key="train data")
+        self.live.open_data(recipe.dataset.name, recipe.dataset.revision)
 
     @Slot(object)
     def train_recipe(self, recipe: Recipe) -> None:
@@ -302,9 +304,9 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def _take_events(self, events: Sequence[RunEvent]) -> None:
-        before, begun = self._how_paused(), self.live.story.started is not None
+        before, begun, run_id = self._how_paused(), self.live.story.started is not None, self.live.story.run
         self.live.take(events)
-        if not begun and self.live.story.started is not None:
+        if self.live.story.started is not None and not (begun and self.live.story.run == run_id):
             self._state.runs_changed.emit()
         if not self.isHidden():
             self.live.redraw()
@@ -329,6 +331,20 @@ class TrainPanel(QWidget):
         self._state.runs_changed.emit()
         if not self.driver.closing:
             self.draft.look_again()
+            self._tell_sequence()
+
+    def _tell_sequence(self) -> None:
+        """Lead who is still here to what a whole sequence has forgotten; else say how it can go on."""
+        run = self.live.find_run()
+        begun = read_begun(run) if run is not None else None
+        if run is None or begun is None:
+            return
+        if not begun.result.complete:
+            text = self.tr("{0} of {1} data sets were learned. To go on: Learn several one after another…")
+            done, count = len(begun.result.matrix), len(begun.result.datasets)
+            self._state.message.emit(text.format(done, count), self.live.ended.error if self.live.ended else "")
+        elif self.isVisible():
+            self._see_result(run.id)
 
     @Slot(str)
     def _see_result(self, run_id: str) -> None:

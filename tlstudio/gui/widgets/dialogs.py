@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from tlstudio.gui.errors import is_for_user, remedy_of, report_of, sentence_of
 from tlstudio.gui.state import AppState
@@ -50,8 +50,8 @@ class Sheet(QDialog):
         self.buttons.addStretch()
         self.column.addLayout(self.buttons)
 
-    def add_button(self, text: str, role: str, name: str, pressed: Callable[[], object]) -> None:
-        """Add a button at the right end of the row."""
+    def add_button(self, text: str, role: str, name: str, pressed: Callable[[], object]) -> QPushButton:
+        """Add a button at the right end of the row; returns it."""
         button = push_button(text, role, name)
         button.clicked.connect(lambda _checked=False: pressed())
         button.setDefault(role == "primary")
@@ -59,6 +59,7 @@ class Sheet(QDialog):
         margins = self.column.contentsMargins()
         needed = self.buttons.sizeHint().width() + margins.left() + margins.right()
         self.setMinimumWidth(max(self.minimumWidth(), needed))
+        return button
 
 
 class Question(Sheet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPlainTextEdit, QProgres
 
 from tlstudio.api import TLStudioError
 from tlstudio.engine.events import EpochEnded, RunEnded, RunEvent, RunStarted, StepLogged, TextsWritten
+from tlstudio.engine.sequences import read_begun
 from tlstudio.gui.run_reading import can_go_on
 from tlstudio.gui.run_story import RunStory
 from tlstudio.gui.state import AppState, RunPhase
@@ -33,6 +35,7 @@ from tlstudio.gui.widgets.series_plot import SeriesPlot
 from tlstudio.gui.widgets.stat_card import StatCard
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.widgets.worst_card import WorstCard
+from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
@@ -158,12 +161,13 @@ class LiveView(QWidget):
 
     # -- events ---------------------------------------------------------------------------------------------
 
-    def begin(self, revision: Revision | None, run_id: str = "") -> None:
+    def begin(self, revision: Revision | None, run_id: str = "", *, follows: bool = False) -> None:
         """Get ready for a run.
 
         Args:
             revision: Its data; `None` if they are still to be opened, see `show_data`.
             run_id: Its id, if it is known already.
+            follows: Whether it follows another one of the same sequence, whose log stays.
         """
         self._revision = revision
         self.story = RunStory()
@@ -183,12 +187,28 @@ class LiveView(QWidget):
         self.waiting_card.hide()
         self.summary.hide()
         self.worst_card.begin(revision)
-        self.log.clear()
-        self.story.log.append(self.tr("Getting ready: the libraries are loaded when they are first needed."))
+        if not follows:
+            self.log.clear()
+            self.story.log.append(self.tr("Getting ready: the libraries are loaded when they are first needed."))
         self.time_card.set_caption(self.tr("Time left"))
         self.bar.setValue(0)
         self._dirty = True
         self.redraw()
+
+    def open_data(self, name: str, revision_id: str) -> None:
+        """Open the data of the run, and show them as soon as they are there."""
+        project, story = self._state.project, self.story
+
+        def work(_: JobContext) -> Revision | None:
+            with contextlib.suppress(TLStudioError):  # who carries the run out says so
+                return project.dataset(name, revision_id) if project is not None else None
+            return None
+
+        def show(revision: Revision | None) -> None:
+            if revision is not None and story is self.story:
+                self.show_data(revision)
+
+        self._state.jobs.start(work, self.tr("Opening the data"), show, key="train data")
 
     def show_data(self, revision: Revision) -> None:
         """Take the data of the run, once they are open."""
@@ -202,6 +222,12 @@ class LiveView(QWidget):
     def take(self, events: Iterable[RunEvent]) -> None:
         """Take in events; nothing is drawn yet."""
         for event in events:
+            if isinstance(event, RunStarted) and self.story.started is not None and event.run != self.story.run:
+                self.redraw()  # what was told of the run before
+                self.begin(None, event.run, follows=True)
+                if (run := self.find_run()) is not None:
+                    summary = run.summary()
+                    self.open_data(summary.dataset, summary.revision)
             self._dirty = True
             self.story.take((event,))
             if isinstance(event, StepLogged):
@@ -229,6 +255,10 @@ class LiveView(QWidget):
         self._dirty = True
 
     def _add_curves(self, event: RunStarted) -> None:
+        run = self.find_run()
+        if run is not None and (sequence := read_begun(run)) is not None:
+            part, count = len(sequence.result.runs), len(sequence.result.datasets)
+            self.story.part = self.tr("{0} of {1}").format(part, count)
         self._choose_metric("" if event.monitor == "loss" else event.monitor)
         self.loss_plot.add_curve(self.tr("train"), color=0)
         self.loss_plot.add_curve(self.tr("validation"), color=1)
@@ -327,7 +357,7 @@ class LiveView(QWidget):
             plot.flush()
         if ended.status == "failed":
             self.error_card.show_error(ended.error, ended.traceback)
-        run = self._find_run()
+        run = self.find_run()
         self.summary.show_end(
             self.story,
             can_go_on=run is not None and can_go_on(run, ended.status),
@@ -335,11 +365,12 @@ class LiveView(QWidget):
         )
         self.worst_card.draw()
 
-    def _find_run(self) -> Run | None:
+    def find_run(self) -> Run | None:
+        """The run; `None` where it never got a folder."""
         project = self._state.project
         try:
             return project.run(self.story.run) if project is not None and self.story.run else None
-        except TLStudioError:  # it never got a folder
+        except TLStudioError:
             return None
 
     @Slot()

@@ -13,7 +13,7 @@ from tlstudio.gui.widgets.figures import metric_title, number_text
 from tlstudio.gui.widgets.texts import text_label
 
 if TYPE_CHECKING:
-    from tlstudio.engine.continual import SequenceResult
+    from tlstudio.engine.sequences import SequenceResult
 
 
 class RunSequence(QWidget):

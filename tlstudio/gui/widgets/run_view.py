@@ -186,8 +186,9 @@ class RunView(QWidget):
         )
 
     def show_details(self, details: RunDetails) -> None:
-        """Show a run."""
-        self.details = details
+        """Show a run; of one that ends a sequence, first what was forgotten."""
+        before, self.details = self.details, details
+        shown = before is not None and before.sequence is not None and before.summary.id == details.summary.id
         summary = details.summary
         self._title.setText(run_title(summary.id, self._state.registry))
         parts = [status_words(summary.status), *details.problems]
@@ -233,7 +234,10 @@ class RunView(QWidget):
             self.sequence.show_sequence(details.sequence)
         for tab in (0, 1):
             self.tabs.setTabEnabled(tab, has_result)
-        if not has_result and self.tabs.currentIndex() < 2:
+        if details.sequence is not None:
+            if not shown:
+                self.tabs.setCurrentIndex(SEQUENCE_TAB)
+        elif not has_result and self.tabs.currentIndex() < 2:
             self.tabs.setCurrentIndex(3 if summary.status == "queued" else 2)
         elif has_result and self.tabs.currentIndex() >= 2 and not self.tabs.hasFocus():
             self.tabs.setCurrentIndex(0)

@@ -25,6 +25,7 @@ from tlstudio.gui.widgets.candidates import Kind
 from tlstudio.gui.widgets.component_picker import PickerCard, PickerDialog
 from tlstudio.gui.widgets.methods_dialog import MethodsDialog, methods_summary
 from tlstudio.gui.widgets.place_box import PlaceBox
+from tlstudio.gui.widgets.sequence_start import SequenceStart
 from tlstudio.gui.widgets.texts import text_label
 from tlstudio.gui.widgets.train_foot import TrainFoot
 from tlstudio.gui.widgets.train_forms import TrainForms
@@ -64,8 +65,11 @@ class TrainSetup(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(10)
         foot = self._make_foot()
+        middle = self._make_middle()
+        self.sequence = SequenceStart(state, draft, self.forms.place)
         layout.addLayout(self._make_head())
-        layout.addWidget(self._make_middle(), 1)
+        layout.addWidget(self.sequence)
+        layout.addWidget(middle, 1)
         layout.addWidget(foot)
         draft.changed.connect(self._on_draft_changed)
         draft.looked.connect(self._on_looked)
@@ -379,6 +383,7 @@ class TrainSetup(QWidget):
     def show_turn(self, *, must_wait: bool) -> None:
         """Say whether a run can start now, or has to wait for others: then it can only be queued."""
         self.foot.show_turn(must_wait=must_wait)
+        self.sequence.set_free(not must_wait)
 
     def show_running(self, running: bool, *, paused: bool = False, ending: bool = False, waiting: bool = False) -> None:
         """Show the buttons of the moment and forbid changes while a run goes.
