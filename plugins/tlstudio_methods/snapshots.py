@@ -39,7 +39,7 @@ class Snapshots(Method):
     title = "Snapshot ensemble"
     description = (
         "Lets the learning rate fall and begin anew several times, and keeps the model at the end of each cycle: an "
-        "ensemble for the price of one training. tlstudio ensemble then lets them predict together. Use it where the "
+        "ensemble for the price of one training. When the run is done, they can predict together. Use it where the "
         "backbone learns and early stopping is off; each snapshot takes the room of a checkpoint."
     )
     kind = "regularisation"

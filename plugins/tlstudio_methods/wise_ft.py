@@ -26,7 +26,7 @@ class WiSEFT(Method):
     title = "Keep the start for an average (WiSE-FT)"
     description = (
         "Keeps the model with which fine-tuning begins, so that its weights can be averaged with those of the end: "
-        "tlstudio wise-ft then finds the best mixture of both. Often better on data that differ from those of "
+        "when the run is done, the best mixture of both can be found. Often better on data that differ from those of "
         "training, at no cost when the model is used. It changes nothing while the run trains."
     )
     kind = "regularisation"
@@ -38,10 +38,10 @@ class WiSEFT(Method):
         strategy = setting.strategy
         if strategy.keeps_backbone(setting.strategy_options):
             what = f"{strategy.title} leaves the backbone as it is: start and end are the same model."
-            return [Problem("", what, "Choose the strategy lp_ft.")]
+            return [Problem("", what, "Choose the strategy LP-FT.")]
         if not (strategy.head_first or setting.head_taken_over):
             what = f"With {strategy.title}, the head begins with random weights: there is no first model to average."
-            remedy = "Choose lp_ft, or start from an earlier run and take its head over (head.take_over)."
+            remedy = "Choose the strategy LP-FT, or start from an earlier run and take its head over."
             return [Problem("", what, remedy)]
         return ()
 

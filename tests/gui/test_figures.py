@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QLocale
 
+from tlstudio.gui.titles import quantity_title
 from tlstudio.gui.widgets import figures
+from tlstudio.plugins import Registry
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,13 @@ def test_the_loss_is_looked_at_only_where_there_is_nothing_else() -> None:
     metrics = {"loss": 0.5, "recall_macro": 0.7, "f1_macro": 0.8, "accuracy": 0.9}
     assert figures.main_metrics(metrics) == ["accuracy", "f1_macro", "recall_macro"]
     assert figures.main_metrics({"loss": 0.5}) == ["loss"]
+
+
+def test_what_a_part_of_a_strategy_tells_has_the_title_of_the_strategy(registry: Registry) -> None:
+    told = {name: quantity_title(registry, name) for name in ("head_first/loss of the probe", "l2_sp/x", "gone/x", "x")}
+    assert told == {
+        "head_first/loss of the probe": "Probe, then full fine-tuning (LP-FT) · loss of the probe",
+        "l2_sp/x": f"{registry.methods['l2_sp'].title} · x",
+        "gone/x": "gone · x",
+        "x": "X",
+    }

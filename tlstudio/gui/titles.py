@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 
+from pydantic import ValidationError
 from PySide6.QtCore import QCoreApplication
 
 from tlstudio.api import MODALITIES, BackboneFamily, Component, Modality, Task, item_words
@@ -51,12 +53,20 @@ def component_title(registry: Registry, kind: str, name: str) -> str:
 def quantity_title(registry: Registry, name: str) -> str:
     """Write a quantity of a run with the title of the method that tells it: ``"Mixed samples (mixup) · lambda"``.
 
+    A method that is part of a strategy, and no choice of its own, has the title of that.
+
     Args:
         registry: The components.
         name: As in the events: ``"mixup/lambda"``, or without a method what the strategy tells.
     """
     method, slash, what = name.partition("/")
-    return f"{component_title(registry, 'method', method)} · {what}" if slash else name[:1].upper() + name[1:]
+    if not slash:
+        return name[:1].upper() + name[1:]
+    for strategy in registry.strategies.values() if method not in registry.methods else ():
+        with contextlib.suppress(ValidationError):  # it has a required option
+            if (part := strategy.method(strategy.Options())) is not None and part[0].name == method:
+                return f"{strategy.title} · {what}"
+    return f"{component_title(registry, 'method', method)} · {what}"
 
 
 def run_title(run_id: str, registry: Registry) -> str:
