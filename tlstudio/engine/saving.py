@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -11,11 +12,45 @@ from torch import nn
 
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot
 from tlstudio.engine.control import RunControl
-from tlstudio.engine.events import CheckpointSaved, RunEvent
+from tlstudio.engine.events import CheckpointSaved, Note, RunEvent
 from tlstudio.engine.patience import until_written
 
 _FIRST = 5.0  # seconds
 _SHARE = 0.025  # of the time at most goes into checkpoints: copying, and writing in the other thread
+_LONGEST = 600.0  # seconds: no run loses more, however long one takes
+_DOUBTED = 30.0  # seconds: so soon the second one comes, as the first may have been slow by chance
+
+
+class Pace:
+    """How long to wait from one checkpoint to the next: as told, or longer where writing them takes long.
+
+    Args:
+        every: Seconds, as told; 0: no pause.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._costs: deque[float] = deque(maxlen=5)
+
+    @property
+    def cost(self) -> float:
+        """Seconds that one takes: the least of the last ones, as others may have waited for the disk."""
+        return min(self._costs, default=0.0)
+
+    @property
+    def told(self) -> float:
+        """The pause as told, in seconds; the first one comes early: until then, a run that is killed begins anew."""
+        return self._every if self._costs else min(self._every, _FIRST)
+
+    @property
+    def pause(self) -> float:
+        """The pause, in seconds."""
+        longest = _DOUBTED if len(self._costs) == 1 else _LONGEST
+        return max(self.told, min(self.cost / _SHARE, longest)) if self._every else 0.0
+
+    def add(self, cost: float) -> None:
+        """Take in how many seconds one has taken."""
+        self._costs.append(cost)
 
 
 class Saver:
@@ -23,7 +58,7 @@ class Saver:
 
     Args:
         checkpoints: Where they go.
-        every: Seconds between two checkpoints to go on from; more where writing takes long.
+        every: Seconds between two checkpoints to go on from; more where writing takes long, which is told.
         control: Ends the waiting for a full disk.
         on_event: Hears of checkpoints that are on the disk, and of a disk that is full; called in the loop's thread.
     """
@@ -32,22 +67,27 @@ class Saver:
         self, checkpoints: Checkpoints, every: float, control: RunControl, on_event: Callable[[RunEvent], None]
     ) -> None:
         self._checkpoints = checkpoints
-        self._every = every
+        self._pace = Pace(every)
+        self._told = False
         self._control = control
         self._on_event = on_event
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: list[tuple[Kind, Snapshot, Future[float]]] = []
-        self._cost = 0.0
+        self._copying = 0.0
         self._last = time.monotonic()
 
     @property
     def due(self) -> bool:
         """Whether it is time for the next checkpoint to go on from."""
         self.look()
-        # The first one comes early: until then, a run that is killed would begin anew.
-        every = self._every if self._cost else min(self._every, _FIRST)
-        pause = max(every, self._cost / _SHARE) if every else 0.0
-        return not self._writing and time.monotonic() - self._last >= pause
+        since, pace = time.monotonic() - self._last, self._pace
+        if self._writing or since < pace.told:
+            return False
+        if since < pace.pause and not self._told:
+            self._told = True
+            what = f"Checkpoints come every {pace.pause:.0f} s and not every {pace.told:g} s, as writing one takes "
+            self._on_event(Note(f"{what}{pace.cost:.2g} s: a run that is killed goes on from the last of them."))
+        return since >= pace.pause
 
     def has(self, kind: Kind) -> bool:
         """Whether there is a checkpoint of that kind."""
@@ -71,7 +111,7 @@ class Saver:
             snapshot = whole if kind == "last" else Snapshot(state, whole.model)
             self._writing.append((kind, snapshot, self._thread.submit(self._checkpoints.save, kind, snapshot)))
         if "last" in kinds:
-            self._last, self._cost = time.monotonic(), time.monotonic() - start
+            self._last, self._copying = time.monotonic(), time.monotonic() - start
 
     def look(self) -> None:
         """Tell of what has been written since; where the disk has refused, wait for it."""
@@ -99,5 +139,5 @@ class Saver:
             lambda: next(attempts, lambda: self._checkpoints.save(kind, snapshot))(), self._control, self._on_event
         )
         if kind == "last":
-            self._cost += seconds
+            self._pace.add(self._copying + seconds)
         self._on_event(CheckpointSaved(snapshot.state.epoch, kind, seconds))
