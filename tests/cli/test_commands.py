@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,16 +141,17 @@ def test_a_bug_prints_its_traceback_and_asks_for_a_report(tlstudio: Tlstudio, fo
 def test_runs_lists_newest_first_and_tells_all_about_one(tlstudio: Tlstudio, folder: Path) -> None:
     with Project.open(folder) as project:
         for number, strategy in enumerate(("linear_probe", "full", "lora")):
-            run = project.new_run(
-                "[training]\nepochs = 3\n", dataset="鳥", revision="r1", backbone="b", head="h", strategy=strategy
-            )
+            names: dict[str, Any] = {"dataset": "鳥", "revision": "r1", "backbone": "b", "head": "h"}
+            names["methods"] = ["coral", "ema"] if strategy == "full" else []
+            run = project.new_run("[training]\nepochs = 3\n", strategy=strategy, **names)
             values = {"loss": 1.0, "accuracy": 0.5, "f1_macro": (0.3, 0.9, float("nan"))[number]}
             run.finish("done", {"validation": values, "test": values}, 2, 61.0, "")
         project.set_note(run.id, "a note", ["keep"])
     result = tlstudio("runs", folder)
     lines = result.out.splitlines()
-    assert " ".join(lines[0].split()) == "run status data set backbone metric validation test epoch time note"
+    assert " ".join(lines[0].split()) == "run status data set backbone strategy metric validation test epoch time note"
     assert [line.split()[0].split("-", 4)[-1] for line in lines[1:]] == ["lora", "full", "linear_probe"]
+    assert "b         full + coral + ema  accuracy" in lines[2]
     assert "#keep a note" in lines[1]
     assert "1:01" in lines[1]
     listed = tlstudio("runs", folder, "--json").json["runs"]
@@ -182,7 +184,7 @@ def test_runs_are_sorted_by_any_metric_of_their_best_epoch_also_while_they_run(
         assert order("--sort", "recall") == [1, 3, 0, 2]
         assert order("--sort", "loss", "--limit", "2") == [0, 3]
         lines = tlstudio("runs", folder, "--sort", "recall").out.splitlines()
-        assert lines[0].split() == ["run", "status", "data", "set", "backbone", "recall", "epoch"]
+        assert lines[0].split() == ["run", "status", "data", "set", "backbone", "strategy", "recall", "epoch"]
         assert lines[1].split()[-2:] == ["0.900", "1"]
         unknown = tlstudio("runs", folder, "--sort", "speed")
         assert unknown.code == 2

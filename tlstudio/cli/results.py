@@ -33,6 +33,7 @@ MATRIX_CLASSES = 12
 """Up to so many classes the confusion matrix is printed; beyond, the most frequent confusions."""
 LAST_EPOCHS = 10
 """So many epochs of a run are printed, and the kept one."""
+_WHAT = ("run", "status", "data set", "backbone", "strategy")
 
 
 @command("runs", example="tlstudio runs birds\ntlstudio runs birds best --json\ntlstudio runs birds --sort f1_macro")
@@ -51,8 +52,8 @@ def runs(output: Output, *, project: Path, run_id: str | None, limit: int | None
             return
         summaries = opened.runs()[:limit]
     if summaries:
-        headers = ["run", "status", "data set", "backbone", "metric", "validation", "test", "epoch", "time", "note"]
-        output.table(headers, [_row(run) for run in summaries], left=5)
+        headers = [*_WHAT, "metric", "validation", "test", "epoch", "time", "note"]
+        output.table(headers, [_row(run) for run in summaries], left=len(_WHAT) + 1)
     else:
         output.say(f"No run yet. Train one: tlstudio train {project}")
     output.result({"project": project, "runs": [run_json(run) for run in summaries]})
@@ -72,13 +73,16 @@ def _show_sorted(output: Output, project: Project, metric: str, limit: int | Non
     sign = 1 if metric in LESS_IS_BETTER else -1
     pairs = [(run, best[run.id]) for run in runs if run.id in best and metric in best[run.id]["validation"]]
     pairs.sort(key=lambda pair: (math.isnan(pair[1]["validation"][metric]), sign * pair[1]["validation"][metric]))
-    rows = [
-        [run.id, run.status, f"{run.dataset} {run.revision}", run.backbone, row["validation"][metric], row.get("epoch")]
-        for run, row in pairs[:limit]
-    ]
-    output.table(["run", "status", "data set", "backbone", metric, "epoch"], rows, left=4)
+    rows = [[*_what(run), row["validation"][metric], row.get("epoch")] for run, row in pairs[:limit]]
+    output.table([*_WHAT, metric, "epoch"], rows, left=len(_WHAT))
     listed = [{**run_json(run), "best": row} for run, row in pairs[:limit]]
     output.result({"project": project.folder, "sort": metric, "runs": listed})
+
+
+def _what(run: RunSummary) -> list[object]:
+    """What a run is, by the columns that each list of runs begins with."""
+    how = run.made_by or " + ".join([run.strategy, *run.methods])
+    return [run.id, run.status, f"{run.dataset} {run.revision}".strip(), run.backbone, cut(how, 40)]
 
 
 def _row(run: RunSummary) -> list[object]:
@@ -86,10 +90,7 @@ def _row(run: RunSummary) -> list[object]:
     validation_metric, validation = shown_metric(run, "validation")
     labels = " ".join([*(f"#{tag}" for tag in run.tags), run.note])
     return [
-        run.id,
-        run.status,
-        f"{run.dataset} {run.revision}".strip(),
-        run.backbone,
+        *_what(run),
         metric or validation_metric,
         validation,
         test,
