@@ -76,8 +76,8 @@ def test_best_is_of_what_was_trained_last_or_of_the_data_set_that_is_named(
     for name, dataset in (("best", "prices"), ("latest:names", "names"), ("best:photos", "photos")):
         shown = tlstudio("runs", tmp_path / "project", name, "--json")
         assert shown.json["run"] == several[dataset]
-        told = f"Taken as best: run {several['prices']} of the data set 'prices'. Of others: best:photos, best:names,"
-        assert (told in shown.err) == (name == "best")
+        assert f"Taken as {name}: run {several[dataset]} of the data set '{dataset}'." in shown.err
+        assert ("'prices'. Of others: best:photos, best:names," in shown.err) == (name == "best")
     missed = tlstudio("runs", tmp_path / "project", "best:potos")
     assert missed.code == 2
     assert "has learned the data set 'potos'. Did you mean photos?" in missed.err
@@ -100,6 +100,7 @@ def test_a_run_is_taken_that_what_it_is_asked_about_fits(
         (("predict", project, tags), "names"),
         (("similar", project, image), "photos"),
         (("label-next", project, "best", image), "photos"),
+        (("label-next", project, "best:photos", image), "photos"),
     ):
         # Its data set or model is gone, which is said of the run that was taken.
         asked = tlstudio(*arguments)

@@ -34,7 +34,7 @@ def is_word(name: str) -> bool:
 
 
 def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, reads: Reads | None = None) -> Run:
-    """Find a run by its name; of a project with several data sets it is told of which one the run is.
+    """Find a run by its name; which one ``latest`` or ``best`` was is told, and of which data set.
 
     Args:
         project: The project.
@@ -73,9 +73,10 @@ def find_run(project: Project, name: str, output: Output, fits: Fits = any_run, 
     found = chosen[0]
     if reads is not None and len(chosen) > 1:
         found = next((run for run in chosen if reads(project.run(run.id))), found)
+    told = f"Taken as {name}: run {found.id} of the data set '{found.dataset}'."
     if others := [run.dataset for run in chosen if run.dataset != found.dataset]:
-        told = ", ".join(f"{word}:{other}" for other in others[:3]) + (", ..." if len(others) > 3 else "")
-        output.hint(f"Taken as {word}: run {found.id} of the data set '{found.dataset}'. Of others: {told}")
+        told += f" Of others: {', '.join(f'{word}:{other}' for other in others[:3])}{', ...' if others[3:] else ''}"
+    output.hint(told)
     return project.run(found.id)
 
 
