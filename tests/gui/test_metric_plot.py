@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from tlstudio.gui.theme import DARK, LIGHT
 from tlstudio.gui.widgets.curve import Curve
 from tlstudio.gui.widgets.metric_plot import MetricPlot
+from tlstudio.gui.widgets.series_plot import SeriesPlot
 
 
 @pytest.fixture
@@ -205,3 +206,19 @@ def test_values_can_be_copied_as_a_table(plot: MetricPlot, qapp: QApplication) -
     plot.add_curve("train", color=0)
     plot.set_points("train", [1, 2], [0.5, 0.25])
     assert plot.values_text() == "curve\tepoch\tvalue\ntrain\t1\t0.5\ntrain\t2\t0.25"
+
+
+def test_many_curves_of_one_thing_all_look_different_and_the_legend_lists_them_with_their_lines(qtbot: QtBot) -> None:
+    plot = SeriesPlot("plot", str, LIGHT, first="rates")
+    qtbot.addWidget(plot)
+    plot.resize(360, 240)
+    plot.show()
+    for group in range(9):
+        plot.add_point("rates", f"blocks.{group} & <more>", 1, group)
+    plot.flush()
+    entries = plot._legend._entries
+    assert len({(entry.color, entry.style) for entry in entries}) == 9
+    tip = plot._legend.toolTip()
+    assert tip.count("<br>") == 8
+    assert all(f"blocks.{group} &amp; &lt;more&gt;" in tip for group in range(9))
+    assert (tip.count("━━"), tip.count("╍╍")) == (6, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
@@ -27,6 +28,10 @@ class LegendEntry:
     color: str
     style: Qt.PenStyle = Qt.PenStyle.SolidLine
     value: str = ""
+
+
+_MARKS = {Qt.PenStyle.DashLine: "╍╍", Qt.PenStyle.DotLine: "┅┅"}
+"""How lines that are not solid look in a text."""
 
 
 class Legend(QWidget):
@@ -56,8 +61,16 @@ class Legend(QWidget):
         self._entries = tuple(entries)
         self._prefix = prefix
         self.setAccessibleName(self.text)
-        self.setToolTip(self.text.replace(", ", "\n"))
+        self.setToolTip(self._listed())
         self.update()
+
+    def _listed(self) -> str:
+        """All entries below each other, each with its line."""
+        lines = [escape(self._prefix)] if self._prefix else []
+        for entry in self._entries:
+            mark = f'<span style="color:{entry.color}"><b>{_MARKS.get(entry.style, "━━")}</b></span>'
+            lines.append(f"{mark}&nbsp; {escape(f'{entry.name} {entry.value}'.strip())}")
+        return f'<p style="white-space:pre">{"<br>".join(lines)}</p>' if lines else ""
 
     def sizeHint(self) -> QSize:  # Qt override
         """One line of text."""

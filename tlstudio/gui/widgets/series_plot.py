@@ -17,6 +17,13 @@ from tlstudio.gui.widgets.metric_plot import MetricPlot
 Style = tuple[int, Qt.PenStyle]
 
 _FIRST_COLOR = 2  # the two before it are those of train and validation
+_COLORS = 6
+_LINES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
+
+
+def series_style(place: int) -> Style:
+    """Colour and line style of the so-manyth curve of a thing, from 0: where colours come again, lines are others."""
+    return (_FIRST_COLOR + place) % _COLORS, _LINES[place // _COLORS % len(_LINES)]
 
 
 @dataclass
@@ -85,7 +92,7 @@ class SeriesPlot(MetricPlot):
         series = self._of(thing)
         if curve not in series.curves:
             series.curves[curve] = Curve()
-            series.styles[curve] = (_FIRST_COLOR + len(series.styles), Qt.PenStyle.SolidLine)
+            series.styles[curve] = series_style(len(series.styles))
         series.curves[curve].append(x, y)
         if before != self.shown:
             self._show()
@@ -96,7 +103,7 @@ class SeriesPlot(MetricPlot):
         """Give all points of a curve of a thing at once; drawn at the next `flush`."""
         series = self._of(thing)
         series.curves[curve] = Curve(x, y)
-        series.styles[curve] = style or (_FIRST_COLOR + len(series.styles), Qt.PenStyle.SolidLine)
+        series.styles[curve] = style or series.styles.get(curve) or series_style(len(series.styles))
         self._show()
 
     def take_step(self, event: StepLogged) -> None:
