@@ -17,7 +17,7 @@ from tlstudio import api
 from tlstudio.api import FineTuningStrategy, Method
 from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule
 from tlstudio.engine.advise import complete
-from tlstudio.engine.memory import KeptActivations
+from tlstudio.engine.memory import KeptActivations, PassingActivations
 from tlstudio.engine.preflight import Preflight, preflight
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -65,7 +65,12 @@ def test_memory_is_that_of_the_model_its_gradients_its_moments_and_a_batch(
     assert full.total > full.parameters + full.gradients + full.optimizer
     probe = planned(shapes_project, registry, strategy="linear_probe").memory
     assert probe is not None
-    assert probe.activations < full.activations / 10, "only the head has a backward pass"
+    anew = {"name": "linear_probe", "options": {"cache_features": False}}
+    frozen = planned(shapes_project, registry, strategy=anew).memory
+    assert frozen is not None
+    assert frozen.activations < full.activations / 10, "only the head has a backward pass"
+    pixels = 4 * 4 * 3 * 32 * 32
+    assert pixels < probe.activations < full.activations, "the images and what the backbone makes of them at a time"
     larger = {"epochs": 2, "batch_size": 8, "device": "cpu", "optimizer": "sgd"}
     twice = planned(shapes_project, registry, strategy="full", training=larger).memory
     assert twice is not None
@@ -96,7 +101,8 @@ def test_a_head_that_is_fitted_is_told_as_such(shapes_project: Project, registry
     told = planned(shapes_project, registry, strategy="nearest_mean")
     assert told.sentence.startswith("Fits the head on ")
     assert told.memory is not None
-    assert told.memory.gradients == told.memory.activations == 0
+    assert told.memory.gradients == told.memory.optimizer == 0
+    assert told.memory.activations > 0, "the features are computed"
     assert told.seconds is not None
 
 
@@ -220,6 +226,15 @@ def test_of_blocks_of_which_one_is_chosen_in_the_run_the_costliest_is_planned(
     assert chosen.memory is not None
     assert full.memory is not None
     assert max(one.memory.total for one in blocks.values() if one.memory) <= chosen.memory.total < full.memory.total
+
+
+def test_what_a_pass_without_gradients_holds_is_counted_until_it_is_let_go() -> None:
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 4))
+    x = torch.randn(32, 8)
+    with torch.no_grad(), PassingActivations([x, *network.parameters()]) as passing:
+        network(x)
+        network(x)
+    assert passing.peak == 4 * 2 * 32 * 16, "the widest layer, before and behind its activation function"
 
 
 def test_kept_activations_are_counted_once_each_and_until_they_are_let_go() -> None:

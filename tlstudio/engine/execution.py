@@ -48,7 +48,14 @@ from tlstudio.engine.events import (
     RunStatus,
     from_json,
 )
-from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
+from tlstudio.engine.feature_cache import (
+    CACHE_FOLDER,
+    cache_path,
+    compute_features,
+    features_at_once,
+    load_features,
+    mark_used,
+)
 from tlstudio.engine.loading import EpochSampler, TrainLoader
 from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
@@ -406,7 +413,7 @@ class Execution:
                 backbone,
                 preprocessor,
                 device=device,
-                batch_size=min(options.batch_size, 16 if device.type == "cpu" else 128),  # small ones suit a CPU
+                batch_size=features_at_once(options.batch_size, device),
                 num_workers=options.num_workers,
                 on_progress=progress,
             )

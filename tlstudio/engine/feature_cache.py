@@ -138,6 +138,11 @@ def make_room(folder: Path, needed: int, limit: int = CACHE_LIMIT) -> None:
             total -= size
 
 
+def features_at_once(batch_size: int, device: torch.device) -> int:
+    """Of how many samples features are computed at once, where so many are learned from."""
+    return min(batch_size, 16 if device.type == "cpu" else 128)  # small ones suit a CPU
+
+
 def compute_features(
     path: Path,
     revision: Revision,

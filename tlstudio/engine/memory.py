@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tlstudio.api import RunError
 from tlstudio.api.nn import set_train_mode
@@ -95,7 +98,8 @@ class MemoryNeed:
         parameters: The model with its buffers, and what methods keep.
         gradients: One for each parameter that learns.
         optimizer: What the optimizer keeps of them.
-        activations: What is kept from a forward pass for the backward pass of a whole batch, measured on a part of it.
+        activations: What is kept from a forward pass for the backward pass of a whole batch, measured on a part of it;
+            or what the backbone holds while features are computed that are kept, where that is more.
     """
 
     parameters: int
@@ -109,22 +113,54 @@ class MemoryNeed:
         return self.parameters + self.gradients + self.optimizer + self.activations
 
 
-class KeptActivations:
-    """Counts what a backward pass needs of its forward pass, while it is entered, on any device.
+class _Held:
+    """Counts the bytes of tensors that are held, each storage once.
 
     Args:
         others: Tensors that are there anyway.
 
     Attributes:
-        peak: The most bytes that were kept at a time.
+        peak: The most bytes that were held at a time.
     """
 
     def __init__(self, others: Iterable[Tensor]) -> None:
         self.peak = 0
         self._others = {_storage_of(tensor)[0] for tensor in others}
-        self._holders: dict[int, int] = {}  # by storage: how many of what is kept lie in it
+        self._holders: dict[int, int] = {}  # by storage: how many of what is held lie in it
         self._now = 0
+
+    def hold(self, tensor: Tensor) -> Callable[[], None]:
+        """Count a tensor; returns what is to be called when it is let go."""
+        where, size = _storage_of(tensor)
+        if where in self._others:
+            return lambda: None
+        self._holders[where] = self._holders.get(where, 0) + 1
+        if self._holders[where] == 1:
+            self._now += size
+            self.peak = max(self.peak, self._now)
+        return functools.partial(self._let_go, where, size)
+
+    def _let_go(self, where: int, size: int) -> None:
+        self._holders[where] -= 1
+        if not self._holders[where]:
+            self._now -= size
+
+
+class KeptActivations:
+    """Counts what a backward pass needs of its forward pass, while it is entered, on any device.
+
+    Args:
+        others: Tensors that are there anyway.
+    """
+
+    def __init__(self, others: Iterable[Tensor]) -> None:
+        self._held = _Held(others)
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda kept: kept.tensor)
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that were kept at a time."""
+        return self._held.peak
 
     def __enter__(self) -> Self:
         self._hooks.__enter__()
@@ -134,19 +170,39 @@ class KeptActivations:
         self._hooks.__exit__(*raised)
 
     def _keep(self, tensor: Tensor) -> _Kept:
-        where, size = _storage_of(tensor)
-        if where in self._others:
-            return _Kept(tensor, lambda: None)
-        self._holders[where] = self._holders.get(where, 0) + 1
-        if self._holders[where] == 1:
-            self._now += size
-            self.peak = max(self.peak, self._now)
-        return _Kept(tensor, functools.partial(self._let_go, where, size))
+        return _Kept(tensor, self._held.hold(tensor))
 
-    def _let_go(self, where: int, size: int) -> None:
-        self._holders[where] -= 1
-        if not self._holders[where]:
-            self._now -= size
+
+class PassingActivations(TorchDispatchMode):
+    """Counts what is held while something is computed without gradients, while it is entered, on any device.
+
+    Args:
+        others: Tensors that are there anyway.
+    """
+
+    def __init__(self, others: Iterable[Tensor]) -> None:
+        begin: Callable[[], None] = super().__init__  # which has no types
+        begin()
+        self._held = _Held(others)
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that were held at a time."""
+        return self._held.peak
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: Collection[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Compute, and count what came out until nobody holds it."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                weakref.finalize(tensor, self._held.hold(tensor)).atexit = False
+        return result
 
 
 class _Kept:

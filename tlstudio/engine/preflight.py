@@ -137,7 +137,7 @@ def preflight(
             # What methods bring learns as well, and belongs to no part of the model.
             groups = rehearsal.groups
             plan = what_learns(model, groups, pretrained, blocks)
-            costs, memory = rehearsal.measure()
+            costs, memory = rehearsal.measure(kept=kept)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -27,9 +27,10 @@ from tlstudio.engine.assemble import (
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import Batch
 from tlstudio.engine.devices import make_fabric, resolve_device
+from tlstudio.engine.feature_cache import features_at_once
 from tlstudio.engine.learning import BatchLearner, on_device
 from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader, at_once
-from tlstudio.engine.memory import KeptActivations, MemoryNeed
+from tlstudio.engine.memory import KeptActivations, MemoryNeed, PassingActivations
 from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import make_optimizer
 from tlstudio.engine.random_state import random_state_aside
@@ -127,8 +128,11 @@ class Rehearsal:
             learning_rate=options.learning_rate, weight_decay=options.weight_decay
         )
 
-    def measure(self) -> tuple[Costs, MemoryNeed]:
+    def measure(self, *, kept: bool = False) -> tuple[Costs, MemoryNeed]:
         """Time what a run consists of, and count what its steps hold in memory.
+
+        Args:
+            kept: Whether the features of a frozen backbone are there already.
 
         Raises:
             DataError: A sample cannot be read.
@@ -148,12 +152,15 @@ class Rehearsal:
 
         model.eval()
         features_cost = forward_cost = _seconds(features, self._device) / count
+        passing = 0
         if self._cached:
-            with torch.no_grad():
+            with torch.no_grad(), _Peak(self._device, PassingActivations(self._tensors())) as peak:
                 pooled = model.backbone(whole).require("pooled").float()
             asked = {CONTEXT: whole[CONTEXT]} if CONTEXT in whole else {}
             batch = replace(batch, inputs={"pooled": pooled, **asked})
             forward_cost = _seconds(forward, self._device) / count
+            together = 0 if kept else features_at_once(options.batch_size, self._device)
+            passing = round((peak.bytes + sum(map(_bytes, whole.values()))) / count * together)
         if options.recompute:
             recompute_activations(model.layer_groups())
         learn, step, activations = self._learn(batch)
@@ -173,6 +180,7 @@ class Rehearsal:
             gradients = learning_parameters(self.groups, blocks, in_bytes=True)
             need = MemoryNeed(parameters, gradients, moments * gradients, round(activations * in_batch))
             need = max(need, choosing, key=lambda one: one.total)
+        need = replace(need, activations=max(need.activations, passing))
         return Costs(read, plain, features_cost, forward_cost, learn, step, passed), need
 
     def _learn(self, batch: Batch) -> tuple[float, float, int]:
@@ -202,7 +210,7 @@ class Rehearsal:
                     with self._fabric.autocast():
                         batches.gradients(batch, progress=progress)
 
-                with _Peak(self._device, self._tensors()) as peak:
+                with _Peak(self._device, KeptActivations(self._tensors())) as peak:
                     _timed(learn, self._device)
                 kept = max(kept, peak.bytes)
                 _timed(make_step, self._device)
@@ -251,10 +259,10 @@ class Rehearsal:
 class _Peak:
     """Finds out how many bytes were held at most besides what was there, while it is entered."""
 
-    def __init__(self, device: torch.device, others: Iterable[torch.Tensor]) -> None:
+    def __init__(self, device: torch.device, counter: KeptActivations | PassingActivations) -> None:
         self.bytes = 0
         self._device = device
-        self._kept = KeptActivations(others)
+        self._counter = counter
         self._before = 0
 
     def __enter__(self) -> Self:
@@ -262,7 +270,7 @@ class _Peak:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         else:
-            self._kept.__enter__()
+            self._counter.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -270,8 +278,8 @@ class _Peak:
             after = torch.cuda.memory_allocated(self._device)  # by then, gradients lie beside the rest
             self.bytes = max(0, torch.cuda.max_memory_allocated(self._device) - max(self._before, after))
         else:
-            self._kept.__exit__(*raised)
-            self.bytes = self._kept.peak
+            self._counter.__exit__(*raised)
+            self.bytes = self._counter.peak
 
 
 def _bytes(tensor: torch.Tensor) -> int:
