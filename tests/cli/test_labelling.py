@@ -15,6 +15,7 @@ def test_the_next_labels_are_asked_for_filled_in_and_given_back(
     pool, table = draw_folder(tmp_path / "pool", 2, seed=5), tmp_path / "next.csv"
     trained = tlstudio("train", folder, "--strategy", "nearest_mean", *TINY)
     assert trained.code == 0, trained.err
+    assert "train loss" not in trained.err, "nothing learns"
     asked = tlstudio("label-next", folder, "latest", pool, "--by", "margin", "--count", 3, "--csv", table, "--json")
     assert asked.code == 0, asked.err
     assert asked.json["searched"] == 6

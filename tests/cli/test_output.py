@@ -14,7 +14,8 @@ import pytest
 from tlstudio.api import Box, Prediction, Sample, label_text
 from tlstudio.cli.output import Output, StatusLine, counted, cut, display_width, duration, pad, plain, print_json, size
 from tlstudio.cli.prediction import _show_boxes
-from tlstudio.cli.progress import pace
+from tlstudio.cli.progress import EventPrinter, pace
+from tlstudio.engine.events import EpochEnded, RunStarted, StepLogged
 
 
 def test_columns_line_up_also_with_ideographs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +50,25 @@ def test_a_file_name_that_is_no_unicode_still_gives_json(capsys: pytest.CaptureF
 def test_what_json_cannot_say_is_a_bug() -> None:
     with pytest.raises(TypeError):
         plain(object())
+
+
+def test_an_epoch_tells_the_last_numbers_of_strategy_and_methods_and_no_loss_where_nothing_learns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended = EpochEnded(1, 2, 0.25, {"accuracy": 0.5}, True, 1, 1.0)
+    for learning, quantities in ((7, {"unfrozen groups": 3.0, "joint/lambda": 0.12345}), (0, {})):
+        printer = EventPrinter()
+        printer.show(RunStarted("r", 1, 2, 8, 2, learning, 10, "cpu", "accuracy", "max"))
+        printer.show(StepLogged(1, 0.5, 0.3, {}, 9.0, 1.0, quantities={"unfrozen groups": 2.0} if learning else {}))
+        printer.show(StepLogged(2, 1.0, 0.2, {}, 9.0, 2.0, quantities=quantities))
+        printer.show(ended)
+        said = capsys.readouterr().err
+        assert ("loss" in said) == (learning > 0)
+        assert said.endswith(
+            "  train loss 0.2500  validation accuracy 0.5000  (best so far)\n  unfrozen groups 3  joint/lambda 0.1235\n"
+            if learning
+            else "of 1  validation accuracy 0.5000  (best so far)\n"
+        )
 
 
 def test_in_a_log_progress_is_sparse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ class EventPrinter:
         self._status = StatusLine()
         self._started: RunStarted | None = None
         self._shown_epoch = 0
+        self._quantities: dict[str, float] = {}
 
     def show(self, event: RunEvent) -> None:
         """Print one event."""
@@ -56,7 +57,7 @@ class EventPrinter:
         self._status.clear()
 
     def _start(self, event: RunStarted) -> None:
-        self._started, self._shown_epoch = event, 0
+        self._started, self._shown_epoch, self._quantities = event, 0, {}
         self._status.line(
             f"Run {event.run}: {event.trainable_parameters:,} of {event.total_parameters:,} parameters learn from "
             f"{counted(event.num_train, 'item')} on {event.device}, {counted(event.epochs, 'epoch')} of "
@@ -65,7 +66,9 @@ class EventPrinter:
 
     def _step(self, event: StepLogged) -> None:
         epochs = self._started.epochs if self._started else 0
-        parts = [f"epoch {event.epoch:.1f} of {epochs}", f"loss {event.loss:.4f}", pace(event.samples_per_second)]
+        self._quantities |= event.quantities
+        loss = [f"loss {event.loss:.4f}"] if self._learns else []
+        parts = [f"epoch {event.epoch:.1f} of {epochs}", *loss, pace(event.samples_per_second)]
         if event.seconds_left is not None:
             parts.append(f"{duration(event.seconds_left)} left")
         self._status.update("Training", "  ".join(parts))
@@ -78,10 +81,18 @@ class EventPrinter:
         monitor = self._started.monitor if self._started else "loss"
         names = dict.fromkeys([monitor, "accuracy", "loss"])
         metrics = [f"{name} {event.validation[name]:.4f}" for name in names if name in event.validation]
+        loss = f"  train loss {event.train_loss:.4f}" if self._learns else ""
         self._status.line(
-            f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}  train loss {event.train_loss:.4f}  "
+            f"Epoch {event.epoch:>{len(str(epochs))}} of {epochs}{loss}  "
             f"validation {'  '.join(metrics)}{'  (best so far)' if event.is_best else ''}"
         )
+        if self._quantities:  # what strategy and methods have said last
+            self._status.line("  " + "  ".join(f"{name} {value:.4g}" for name, value in self._quantities.items()))
+
+    @property
+    def _learns(self) -> bool:
+        """Whether there is a loss: what is set at once, as the means of classes are, has none."""
+        return self._started is None or self._started.trainable_parameters > 0
 
 
 def pace(per_second: float) -> str:
