@@ -48,12 +48,15 @@ class Snapshots(Method):
     Options = SnapshotsOptions
 
     def problems(self, setting: Setting, options: api.Options) -> Sequence[Problem]:
-        """Refuse cycles without an epoch; see `Method`."""
-        cycles = options_as(SnapshotsOptions, options).cycles
-        if cycles <= setting.epochs:
-            return ()
-        what = f"{cycles} cycles need {cycles} epochs or more, and the run has {setting.epochs}."
-        return [Problem("cycles", what, "Choose fewer cycles, or raise training.epochs.")]
+        """Refuse cycles without an epoch, and a run that may stop before the last of them; see `Method`."""
+        cycles, found = options_as(SnapshotsOptions, options).cycles, []
+        if setting.early_stopping:
+            what = "Early stopping would end the run while the learning rate is high, before all models are kept."
+            found.append(Problem("", what, "Set training.early_stopping to 0."))
+        if cycles > setting.epochs:
+            what = f"{cycles} cycles need {cycles} epochs or more, and the run has {setting.epochs}."
+            found.append(Problem("cycles", what, "Choose fewer cycles, or raise training.epochs."))
+        return found
 
     def build(self, context: MethodContext, options: api.Options) -> MethodModule:
         """Share the epochs out to cycles."""

@@ -157,10 +157,16 @@ def test_what_no_data_set_would_mend_is_told_first_and_a_strategy_that_does_not_
     told = against(two_projects, registry, methods=fixmatch, head="regression", training={"batch_size": 8})
     told = [one for one in told if one.startswith("methods.")]
     assert "the probabilities of classes" in told[0]
-    assert told[1].startswith("methods.fixmatch.dataset: 'shapes' has no unlabelled samples")
-    assert "fewer than a batch of 56 (7 times training.batch_size, which is 8)" in told[1]
+    assert told[1] == (
+        "methods.fixmatch.dataset: 'shapes' has no unlabelled samples for FixMatch: all are learned with their labels. "
+        "Name a data set of unlabelled samples, or set dataset.shots."
+    )
     ratio = {"fixmatch": {"ratio": 2, "dataset": "others"}}
     (few,) = against(two_projects, registry, methods=ratio, training={"batch_size": 64})
+    begins = (
+        "methods.fixmatch.dataset: 'others' has 18 training samples for FixMatch, fewer than a batch of 128 (2 times "
+    )
+    assert few.startswith(f"{begins}training.batch_size, which is 64). Those that 'shapes' validates or tests are ")
     assert "Set training.batch_size to 9 or less or methods.fixmatch.ratio lower, or name another data set." in few
     probed = against(two_projects, registry, strategy="nearest_mean", head="regression")
     assert sum("linear" in one for one in probed) == 1

@@ -111,9 +111,11 @@ def test_the_snapshots_of_a_run_predict_together_and_are_the_same_where_it_was_g
     assert report.runs == tuple(f"{runs[0].id} snapshot {number}" for number in (1, 2))
 
     values["methods"] = {"snapshots": {"cycles": 5}, "swa": {}}
+    values["training"]["early_stopping"] = 2
     with pytest.raises(ProblemsError, match="5 cycles need 5 epochs or more, and the run has 4") as told:
         complete(values, revision, registry)
     assert "exclude each other" in str(told.value)
+    assert "Set training.early_stopping to 0." in str(told.value)
     project.close()
     capsys.readouterr()
     assert command(["ensemble", str(project.folder), runs[0].id, "--json"]).code == 0

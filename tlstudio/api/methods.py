@@ -134,6 +134,7 @@ class Setting:
         head_taken_over: Whether the head begins with what that run has taught it.
         heads: What `MethodContext.new_head` would build for the labels of a stream, by their task.
         epochs: Epochs of the run.
+        early_stopping: After how many epochs without progress the run stops; 0: never.
     """
 
     modality: Modality
@@ -152,6 +153,7 @@ class Setting:
     head_taken_over: bool = False
     heads: Mapping[Task, TaskHead] = field(default_factory=dict)
     epochs: int = 1
+    early_stopping: int = 0
 
     @property
     def task(self) -> Task:

@@ -179,6 +179,7 @@ def _problems_of(
         head_taken_over=recipe.head.take_over,
         heads=heads_beside(parts.head, registry),
         epochs=recipe.training.epochs,
+        early_stopping=recipe.training.early_stopping,
     )
     gone = [replace(problem, where=_naming(one.method, "dataset", "datasets")) for problem in found]
     gone += [replace(problem, where=_naming(one.method, "run")) for problem in wrong]
@@ -257,21 +258,24 @@ def _against_stream(
     if info.count >= least:
         return None
     kind = {"train": "training", "unshown": "unlabelled", "all": "usable"}[stream.rows]
-    what = f"'{info.dataset}' has {info.count or 'no'} {kind} samples for {one.method.title}, "
-    what += f"fewer than a batch of {least}"
+    what = f"'{info.dataset}' has {info.count or 'no'} {kind} sample{'' if info.count == 1 else 's'} "
+    what += f"for {one.method.title}"
+    left_out = f" Those that '{revision.dataset}' validates or tests are left out." if stream.dataset else ""
+    another = "a data set of unlabelled samples" if stream.rows == "unshown" else "another data set"
+    if not info.count:
+        if stream.rows != "unshown":
+            return Problem("", f"{what}.{left_out}", f"Name {another}.")
+        shots = f"set dataset.shots{' lower' if recipe.dataset.shots else ''}"
+        return Problem("", f"{what}: all are learned with their labels.", f"Name {another}, or {shots}.")
+    what += f", fewer than a batch of {least}"
     if stream.ratio > 1:
         what += f" ({stream.ratio:g} times training.batch_size, which is {recipe.training.batch_size})"
-    what += "."
-    if stream.dataset:
-        what += f" Those that '{revision.dataset}' validates or tests are left out."
-    if stream.rows == "unshown" and not info.count:
-        return Problem("", what, "Name a data set of unlabelled samples, or set dataset.shots.")
     fitting = int(info.count / stream.ratio) if stream.ratio else 0
     ways = [f"training.batch_size to {fitting} or less"] if fitting else []
-    if stream.ratio > 1 and "ratio" in one.method.Options.model_fields and info.count:
+    if stream.ratio > 1 and "ratio" in one.method.Options.model_fields:
         ways.append(f"methods.{one.name}.ratio lower")
     smaller = f"Set {' or '.join(ways)}, or name" if ways else "Name"
-    return Problem("", what, f"{smaller} another data set.")
+    return Problem("", f"{what}.{left_out}", f"{smaller} {another}.")
 
 
 def other_items(dataset: str, modality: Modality, revision: Revision) -> Problem | None:
