@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QStyleOptionComboBox
 from pytestqt.qtbot import QtBot
 
 from tlstudio.api import Options, Problem, option
@@ -14,6 +14,7 @@ from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import DARK
 from tlstudio.gui.widgets.options_form import OptionsForm
+from tlstudio.gui.widgets.texts import ElidedBox
 
 
 class SampleOptions(Options):
@@ -196,3 +197,15 @@ def test_another_model_replaces_the_fields(form: OptionsForm) -> None:
     form.set_model(Options)
     assert form.rows == {}
     assert form.isHidden()
+
+
+def test_a_box_shows_that_its_text_goes_on(qtbot: QtBot) -> None:
+    box = ElidedBox()
+    qtbot.addWidget(box)
+    box.addItem("22 Nov · 004 Full fine-tuning · shapes · Macro F1 0.190")
+    option = QStyleOptionComboBox()
+    for width, cut in ((160, True), (800, False)):
+        box.resize(width, 30)
+        box.initStyleOption(option)
+        assert option.currentText.endswith("…") == cut
+        assert option.currentText[:6] == "22 Nov"

@@ -20,7 +20,7 @@ from tlstudio.gui.widgets.found_items import told_to
 from tlstudio.gui.widgets.project_choice import ENDED_WELL
 from tlstudio.gui.widgets.sample_thumbs import sample_thumb
 from tlstudio.gui.widgets.several_labels import SeveralLabels
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import ElidedBox, push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class LabelNext(Sheet):
         self._show_count()
 
     def _make_choices(self) -> QGridLayout:
-        self.run_box, self.pool_box, self.by_box, self.count_box = (QComboBox() for _ in range(4))
+        self.run_box, self.pool_box, self.by_box, self.count_box = (ElidedBox() for _ in range(4))
         for run in self._state.queue.runs():
             if run.dataset == self._revision.dataset and run.status in ENDED_WELL:
                 self.run_box.addItem(run_title(run.id, self._state.registry), run.id)
@@ -228,7 +228,7 @@ class LabelNext(Sheet):
             )
             several.changed.connect(self._show_count)
             return several
-        box = QComboBox()
+        box = ElidedBox()
         box.setObjectName(name)
         box.setAccessibleName(self.tr("Label of {0}").format(title))
         box.setAccessibleDescription(candidate.why)

@@ -16,7 +16,7 @@ from tlstudio.gui.titles import component_title, run_title, run_words
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
 from tlstudio.gui.widgets.run_table import shown_metric
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import ElidedBox, push_button, text_label
 from tlstudio.gui.widgets.work_dialog import reporting
 from tlstudio.gui.workers import JobContext
 from tlstudio.store.run_record import RunSummary
@@ -271,7 +271,7 @@ def _widen(box: QComboBox) -> None:
 
 
 def _make_box(name: str, accessible: str) -> QComboBox:
-    box = QComboBox()
+    box = ElidedBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

@@ -14,11 +14,12 @@ from tlstudio.api import TLStudioError
 from tlstudio.api.methods import dataset_names, written_names
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
+from tlstudio.gui.widgets.texts import ElidedBox
 
 ENDED_WELL = ("done", "stopped")
 
 
-class ProjectChoice(QComboBox):
+class ProjectChoice(ElidedBox):
     """Offers the data sets of the project with their revisions, or its finished runs; follows what becomes of them.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.icons import keep_icon
-from tlstudio.gui.widgets.texts import push_button, text_label
+from tlstudio.gui.widgets.texts import ElidedBox, push_button, text_label
 
 if TYPE_CHECKING:
     from tlstudio.store.project import Project
@@ -33,12 +33,12 @@ class RevisionChoice(QWidget):
     def __init__(self, state: AppState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self.dataset_box = QComboBox()
+        self.dataset_box = ElidedBox()
         self.dataset_box.setObjectName("data_dataset")
         self.dataset_box.setAccessibleName(self.tr("Data set"))
         self.dataset_box.setMinimumWidth(180)
         self.dataset_box.activated.connect(self._choose_dataset)
-        self.revision_box = QComboBox()
+        self.revision_box = ElidedBox()
         self.revision_box.setObjectName("data_revision")
         self.revision_box.setAccessibleName(self.tr("Revision"))
         self.revision_box.setMinimumWidth(128)

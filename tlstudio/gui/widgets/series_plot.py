@@ -13,6 +13,7 @@ from tlstudio.gui.step_values import told_by
 from tlstudio.gui.theme import Theme, set_role
 from tlstudio.gui.widgets.curve import Curve
 from tlstudio.gui.widgets.metric_plot import MetricPlot
+from tlstudio.gui.widgets.texts import ElidedBox
 
 Style = tuple[int, Qt.PenStyle]
 
@@ -52,7 +53,7 @@ class SeriesPlot(MetricPlot):
         self._title_of = title_of
         self._series: dict[str, _Series] = {}
         self._wanted = first  # and shown as soon as it is there
-        self.chooser = QComboBox()
+        self.chooser = ElidedBox()
         self.chooser.setObjectName(f"{name}_chooser")
         self.chooser.setAccessibleName(self.tr("What is plotted"))
         self.chooser.setToolTip(self.tr("What is plotted"))
