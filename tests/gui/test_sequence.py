@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QListWidget, QWidget
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtWidgets import QAbstractButton
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_end, wait_for_jobs
@@ -15,9 +15,11 @@ from tlstudio.engine.sequences import is_to_go_on, read_sequence
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.runs import RunsPanel
 from tlstudio.gui.panels.train import TrainPanel
+from tlstudio.gui.recipe_draft import RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.run_view import SEQUENCE_TAB
 from tlstudio.gui.widgets.sequence_dialog import SequenceDialog
+from tlstudio.gui.widgets.sequence_start import SequenceStart
 from tlstudio.store.project import Project
 
 TINY = {"epochs": 1, "batch_size": 8, "threads": 1, "device": "cpu"}
@@ -75,6 +77,12 @@ def test_the_order_is_set_by_mouse_and_keyboard_and_all_that_is_wrong_is_told_at
     click(dialog, "sequence_up", qtbot)
     assert names(dialog) == ["shapes", "others"]
     assert [dialog.order.list.item(row).text()[:9] for row in (0, 1)] == ["1.  shape", "2.  other"]
+    first = QModelIndex()
+    assert dialog.order.list.model().moveRow(first, 0, first, 2), "as dragging does"
+    assert names(dialog) == ["others", "shapes"]
+    assert dialog.order.list.item(0).text().startswith("1.  others")
+    assert dialog.order.list.model().moveRow(first, 0, first, 2)
+    dialog.order.list.setCurrentRow(0)
     qtbot.keyClick(dialog.order.list, Qt.Key.Key_Delete)
     assert names(dialog) == ["others"]
     looked(dialog, state, qtbot)
@@ -154,15 +162,10 @@ def test_a_sequence_is_learned_cancelled_gone_on_with_and_ends_with_what_was_for
     assert runs.view.sequence.sentence.startswith("In the end Accuracy is")
 
 
-def test_with_one_data_set_alone_there_is_nothing_to_learn_one_after_another(
+def test_with_one_data_set_alone_nothing_can_be_learned_one_after_another(
     state: AppState, shapes_project: Project, qtbot: QtBot
 ) -> None:
     state.set_project(shapes_project)
-    panel = TrainPanel(state)
-    qtbot.addWidget(panel)
-    panel.show()
-    wait_for_check(panel, state, qtbot)
-    row = panel.findChild(QWidget, "train_sequence_row")
-    assert isinstance(row, QWidget)
-    assert row.isHidden()
-    assert not panel.findChildren(QListWidget, "sequence_list")
+    start = SequenceStart(state, RecipeDraft(state), lambda _: "")
+    qtbot.addWidget(start)
+    assert start.isHidden()

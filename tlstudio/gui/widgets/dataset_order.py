@@ -107,6 +107,7 @@ class DatasetOrder(QWidget):
         """Put one of those that are offered at the end."""
         item = QListWidgetItem()
         item.setData(_ROLE, number)
+        item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsDropEnabled)  # what is dragged lands between others only
         item.setSizeHint(QSize(0, self.list.fontMetrics().height() + 14))
         self.list.addItem(item)
         self.list.setCurrentItem(item)
