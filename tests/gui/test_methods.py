@@ -172,6 +172,7 @@ def test_methods_and_samples_per_class_are_saved_loaded_and_reset(
     page.draft.set_options("methods.l2_sp", {"alpha": 0.5})
     wait_for_check(page, trained_state, qtbot)
     assert page.ready._data.figure == "6", "three classes of two"
+    assert page.ready._sentence.text().endswith("Methods at work: Stay near the start (L2-SP).")
     assert "methods.l2_sp.alpha=0.5" in page.draft.result.command
     assert "--shots 2" in page.draft.result.command
     path = tmp_path / "recipe.toml"

@@ -206,6 +206,11 @@ def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, stat
 
 
 def links(page: TrainPanel) -> list[ProblemLabel]:
+    editor.selectAll()
+    qtbot.keyClicks(editor, "0.1")
+    assert page.ready.problems == (), "what may just have been mended is no longer said"
+    wait_for_check(page, state, qtbot)
+    assert [problem.where for problem in page.draft.result.problems] == ["training.epochs"]
     found = page.ready.findChildren(ProblemLabel)
     return sorted((label for label in found if label.isVisible()), key=lambda label: label.y())
 

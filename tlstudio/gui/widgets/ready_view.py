@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QS
 from tlstudio.api import SPLITS
 from tlstudio.gui.recipe_draft import Checked
 from tlstudio.gui.state import AppState
-from tlstudio.gui.titles import items_word
+from tlstudio.gui.titles import component_title, items_word
 from tlstudio.gui.widgets.bar_list import Bar, BarList
 from tlstudio.gui.widgets.card import Card
 from tlstudio.gui.widgets.figures import count_text, size_text
@@ -128,6 +128,12 @@ class ReadyView(QScrollArea):
             fresh: Whether nothing is known yet of the chosen data: then what is shown speaks of others.
         """
         self._busy.show()
+        problems, _ = self._told
+        if problems and not fresh:  # some of them may just have been mended
+            self._plan_title.setText(self.tr("What will happen"))
+            self._sentence.setText(self.tr("Looking at what this would do…"))
+            self._sentence.show()
+            self._show_list((), ())
         if not fresh:
             return
         for card in self._figures:
@@ -196,7 +202,7 @@ class ReadyView(QScrollArea):
             if count == 1
             else self.tr("{0} things to mend first").format(count)
         )
-        self._sentence.setText(flight.sentence if flight else "")
+        self._sentence.setText(f"{flight.sentence} {self._methods_words(checked)}".strip() if flight else "")
         self._sentence.setVisible(bool(flight and flight.sentence and not count))
         notes = flight.notes if flight else ()
         if in_process and not count:
@@ -207,6 +213,12 @@ class ReadyView(QScrollArea):
             for where, one in places
         ]
         self._show_list(told, notes)
+
+    def _methods_words(self, checked: Checked) -> str:
+        """Say which methods are at work beside the strategy."""
+        names = checked.recipe.methods if checked.recipe is not None else ()
+        titles = "; ".join(component_title(self._state.registry, "method", name) for name in names)
+        return self.tr("Methods at work: {0}.").format(titles) if titles else ""
 
     @property
     def problems(self) -> tuple[str, ...]:
