@@ -78,13 +78,14 @@ def begin(window: MainWindow, qtbot: QtBot) -> TrainPanel:
     return page
 
 
-def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
+def test_the_runs_of_two_folds_are_started_at_a_press_followed_to_their_end_and_shown_together(
     queueing: MainWindow, state: AppState, shapes_project: Project, qtbot: QtBot
 ) -> None:
     page = page_of(queueing)
-    for waiting in (1, 2):
-        click(page, "train_queue", qtbot)
-        assert state.queue.waiting == waiting
+    page.draft.set_options("dataset", {"folds": 2})
+    qtbot.waitUntil(lambda: not page.draft.pending, timeout=LONG)
+    click(page, "train_queue", qtbot)
+    assert state.queue.waiting == 2
     chip = queueing.findChild(QLabel, "topbar_queued")
     assert isinstance(chip, QLabel)
     assert chip.text() == "2 queued"
@@ -111,6 +112,16 @@ def test_two_queued_runs_are_started_at_a_press_and_followed_to_their_end(
     assert bar.text == "The queue is done; the results are on the Runs page."
     assert page.setup.foot.train_button.isVisibleTo(page)
     wait_for_jobs(state, qtbot)
+    click(runs, "runs_folds", qtbot)
+    wait_for_jobs(state, qtbot)
+    assert len(runs.table.selected) == 2
+    assert runs.comparison is not None
+    assert runs.comparison.buttons["ensemble"].isEnabled()
+    assert not runs.comparison.buttons["soup"].isEnabled()
+    assert "another fold of the data" in runs.comparison.buttons["soup"].toolTip()
+    title = runs.comparison.findChild(QLabel, "compare_title")
+    assert isinstance(title, QLabel)
+    assert title.text().startswith("2 runs · Macro F1 on the folds: 0.")
 
 
 def test_while_a_run_goes_the_next_is_planned_and_begins_when_it_is_over(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
@@ -16,6 +17,8 @@ from tlstudio.api import Options
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
+from tlstudio.engine.recipe import parse_recipe
+from tlstudio.engine.run_queue import LOCK_NAME
 from tlstudio.gui.panels.train import TrainPanel
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import DARK
@@ -203,14 +206,14 @@ def test_every_mistake_is_told_and_the_start_is_forbidden(page: TrainPanel, stat
     assert not page.setup.foot.train_button.isEnabled()
     assert len(page.ready.problems) == 2
     assert form.rows["epochs"].problem.isVisible()
-
-
-def links(page: TrainPanel) -> list[ProblemLabel]:
     editor.selectAll()
     qtbot.keyClicks(editor, "0.1")
     assert page.ready.problems == (), "what may just have been mended is no longer said"
     wait_for_check(page, state, qtbot)
     assert [problem.where for problem in page.draft.result.problems] == ["training.epochs"]
+
+
+def links(page: TrainPanel) -> list[ProblemLabel]:
     found = page.ready.findChildren(ProblemLabel)
     return sorted((label for label in found if label.isVisible()), key=lambda label: label.y())
 
@@ -258,6 +261,20 @@ def test_each_mistake_leads_to_where_it_can_be_mended(page: TrainPanel, state: A
     dialog.close()
     page.setup.go_to("dataset.name")
     assert page.window().focusWidget() is page.setup.dataset_box
+
+
+def test_a_small_window_shows_all_figures_and_nothing_moves_the_settings_aside(page: TrainPanel) -> None:
+    page.setMinimumWidth(0)
+    for width, rows in ((856, 2), (1198, 1)):
+        page.resize(width, 692)
+        ready = page.ready
+        assert ready.widget().minimumSizeHint().width() <= ready.viewport().width()
+        assert len({card.y() for card in ready._figures}) == rows
+    area = page.setup._area
+    area.widget().setMinimumWidth(area.viewport().width() + 20)
+    area.horizontalScrollBar().setRange(0, 20)
+    area.horizontalScrollBar().setValue(20)
+    assert area.horizontalScrollBar().value() == 0
 
 
 def test_a_long_heading_does_not_make_the_column_wider_than_there_is_room(page: TrainPanel) -> None:
@@ -329,6 +346,40 @@ def test_the_backbone_picker_lists_families_with_facts_of_what_is_in_sight(
     )
     wait_for_jobs(state, qtbot)
     dialog.reject()
+
+
+def test_a_number_of_folds_queues_a_run_for_each_and_a_recipe_of_one_fold_trains_that_alone(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    project, button, folds = state.project, page.setup.foot.train_button, page.setup.forms.dataset.rows["folds"].editor
+    assert project is not None
+    assert isinstance(folds, QLineEdit)
+    assert folds.isVisible()
+    assert folds.text() == "off"
+    folds.setFocus()
+    folds.selectAll()
+    qtbot.keyClicks(folds, "3")
+    wait_for_check(page, state, qtbot)
+    assert button.accessibleName() == "Train 3 folds"
+    assert page.setup.foot.sentence.text().startswith("3 folds, each: ")
+    assert "--folds 3" in page.draft.result.command
+    with FileLock(project.folder / LOCK_NAME):  # somebody works the queue off, and waits for a run of his own
+        click(page, "train_start", qtbot)
+        assert state.queue.on
+    queued = [project.run(run.id).read_recipe() for run in reversed(project.runs())]
+    assert [recipe["dataset"]["fold"] for recipe in queued] == [1, 2, 3]
+    page.edit_recipe(parse_recipe(queued[1]))
+    wait_for_check(page, state, qtbot)
+    assert button.accessibleName() == "Train fold 2"
+    page.draft.set_options("dataset", {"folds": 3, "shots": 2})
+    wait_for_check(page, state, qtbot)
+    assert button.accessibleName() == "Train fold 2"
+    page.draft.set_options("dataset", {"folds": 1})
+    wait_for_check(page, state, qtbot)
+    assert "There is no fold 1 of 1" in page.setup.forms.dataset.rows["folds"].problem.text()
+    assert not page.draft.result.can_start
+    qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
+    wait_for_jobs(state, qtbot)
 
 
 def test_a_run_draws_curves_and_ends_with_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:

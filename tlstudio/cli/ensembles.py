@@ -104,14 +104,6 @@ def report_json(report: EnsembleReport) -> dict[str, Any]:
     return {"runs": members, "together": report.together, "alone": spread, "metric": report.monitor}
 
 
-def fold_recipes(recipe: Recipe) -> list[Recipe]:
-    """A recipe for each fold of one that has folds."""
-    return [
-        recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"fold": number})})
-        for number in range(1, recipe.dataset.folds + 1)
-    ]
-
-
 def show_folds(output: Output, project: Project, registry: Registry, runs: Sequence[Run]) -> None:
     """Tell what the runs of all folds are worth: each on its fold, all together on the test split.
 
@@ -173,6 +165,8 @@ def train_folds(output: Output, recipe: Recipe, project: Project, registry: Regi
     Returns:
         The exit code: that of the first run that was not trained to its end.
     """
+    from tlstudio.engine.recipe import fold_recipes
+
     runs = []
     for number, one in enumerate(fold_recipes(recipe), start=1):
         output.hint(f"Fold {number} of {recipe.dataset.folds}")

@@ -235,7 +235,7 @@ def _train_folds(output: Output, recipe: Recipe, project: Project, registry: Reg
 
 
 def _queue(output: Output, recipe: Recipe, project: Project, *, every_fold: bool = False) -> int:
-    from tlstudio.cli.ensembles import fold_recipes
+    from tlstudio.engine.recipe import fold_recipes
     from tlstudio.engine.run_queue import add_to_queue, is_worked_off
 
     queued = [add_to_queue(one, project) for one in (fold_recipes(recipe) if every_fold else [recipe])]

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
 
 
+def has_folds(revision: Revision) -> bool:
+    """Whether the samples of a revision can be divided into folds: their labels are classes or numbers."""
+    return revision.label_kind in ("name", "names", "number") and revision.task != "recommendation"
+
+
 def rows_of_fold(revision: Revision, number: int, folds: int, seed: int) -> Codes:
     """The rows of one fold of the train and validation splits of a revision together; see `Revision.fold`."""
     if not 1 <= number <= folds or folds < 2:
         what = f"There is no fold {number} of {folds}."
-        raise DataError(what, "There are at least 2, and they are counted from 1.", field="dataset.fold")
-    if revision.label_kind not in ("name", "names", "number") or revision.task == "recommendation":
+        field = "dataset.fold" if folds >= 2 else "dataset.folds"
+        raise DataError(what, "There are at least 2, and they are counted from 1.", field=field)
+    if not has_folds(revision):
         what = f"Folds need labels that are classes or numbers, which those of '{revision.dataset}' are not."
         raise DataError(what, "Leave dataset.folds at 0.", field="dataset.folds")
     rows = np.sort(np.concatenate([revision.indices("train"), revision.indices("validation")]))

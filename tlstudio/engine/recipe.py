@@ -220,8 +220,8 @@ class DatasetChoice(Options):
     folds: int = option(
         0,
         title="Folds",
-        help="Divides the samples for training and validation into so many folds, by the seed; 0 leaves both as they "
-        "were imported.",
+        help="Cross-validation: divides the samples for training and validation into so many folds, by the seed, and "
+        "each run holds another one out; 0 leaves both as they were imported.",
         ge=0,
         le=100,
     )
@@ -298,6 +298,14 @@ def divided(recipe: Recipe, revision: Revision) -> Revision:
     """
     data = recipe.dataset
     return revision.fold(data.fold, data.folds, recipe.training.seed) if data.folds or data.fold else revision
+
+
+def fold_recipes(recipe: Recipe) -> list[Recipe]:
+    """A recipe for each fold of one that has folds."""
+    return [
+        recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"fold": number})})
+        for number in range(1, recipe.dataset.folds + 1)
+    ]
 
 
 def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:

@@ -16,7 +16,12 @@ from tlstudio.plugins import Registry
 
 
 def command_line(
-    recipe: Recipe, project_folder: Path, *, revision: Revision | None = None, registry: Registry | None = None
+    recipe: Recipe,
+    project_folder: Path,
+    *,
+    revision: Revision | None = None,
+    registry: Registry | None = None,
+    every_fold: bool = False,
 ) -> str:
     """Write the command that does the same.
 
@@ -26,6 +31,7 @@ def command_line(
         revision: The data; with it and `registry`, only what `complete` would not fill in by itself on this machine
             is spelled out. Without, everything is.
         registry: The components.
+        every_fold: Whether a run is meant for each of its folds, not for its own alone.
     """
     values = recipe.model_dump(mode="json")
     said = _unlike_defaults(values, revision, registry) if revision is not None and registry is not None else values
@@ -36,7 +42,9 @@ def command_line(
             words += [f"--{section}", said[section]["name"]]
     if recipe.dataset.shots:
         words += ["--shots", str(recipe.dataset.shots)]
-    if recipe.dataset.folds:
+    if every_fold:
+        words += ["--folds", str(recipe.dataset.folds)]
+    elif recipe.dataset.folds:
         words += ["-o", f"dataset.folds={recipe.dataset.folds}", "-o", f"dataset.fold={recipe.dataset.fold}"]
     if recipe.backbone.start_from:
         words += ["--start-from", recipe.backbone.start_from]

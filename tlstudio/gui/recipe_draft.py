@@ -43,6 +43,7 @@ class Checked:
         facts: What is known of the chosen components, also where something else is wrong.
         command: The command line that does the same; ``""`` where mistakes forbid it.
         unfit: By the place of an option that names runs or data sets, why some cannot be named there.
+        folds: A run for each of so many folds is meant, of which the recipe is the first; 0: one run.
     """
 
     revision: Revision | None = None
@@ -53,6 +54,7 @@ class Checked:
     facts: Mapping[Kind, Candidate] = field(default_factory=dict)
     command: str = ""
     unfit: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    folds: int = 0
 
     @property
     def can_start(self) -> bool:
@@ -154,8 +156,11 @@ class RecipeDraft(QObject):
         if section == "training":
             self._values["training"] = dict(options)
         elif section == "dataset":
-            name, revision = self.dataset
-            self._values["dataset"] = {"name": name, "revision": revision, **options}
+            (name, revision), before = self.dataset, self.options("dataset")
+            part = {"name": name, "revision": revision, **options}
+            if "fold" in before and before.get("folds") == options.get("folds"):
+                part["fold"] = before["fold"]  # of a recipe that was loaded: other folds are all meant
+            self._values["dataset"] = part
         elif section.startswith(METHODS):
             self._values["methods"] = {**self.methods, section.removeprefix(METHODS): dict(options)}
         else:
@@ -265,6 +270,10 @@ class RecipeDraft(QObject):
             key: part for key, part in values.items() if key not in KINDS or part.get("name") or part.get("start_from")
         }
 
+        data = values["dataset"]
+        every_fold = int(data.get("folds") or 0) if not data.get("fold") else 0  # a recipe that was loaded may name one
+        if every_fold:
+            values["dataset"] = {**data, "fold": 1}
         seen: list[Checked] = []
 
         def work(context: JobContext) -> _Outcome:
@@ -296,10 +305,13 @@ class RecipeDraft(QObject):
                 seen.append(Checked(revision, learned, recipe, facts=facts))
                 context.progress(0, text=self.tr("Measuring a few steps with {0}…").format(facts["backbone"].title))
             flight = preflight(recipe, revision, registry, project_folder=project.folder) if measured else None
-            command = command_line(recipe, project.folder, revision=revision, registry=registry)
+            command = command_line(
+                recipe, project.folder, revision=revision, registry=registry, every_fold=every_fold > 0
+            )
             problems = tuple(flight.problems) if flight else ()
             own = own_settings(recipe, revision, registry) if loaded else {}
-            return Checked(revision, learned, recipe, flight, problems, facts, command, unfit), anew, own
+            checked = Checked(revision, learned, recipe, flight, problems, facts, command, unfit, every_fold)
+            return checked, anew, own
 
         title = self.tr("Looking at your data and the models on this machine")
         self._job = job = self._state.jobs.start(work, title, self._done, self._failed, key="recipe check")

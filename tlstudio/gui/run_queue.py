@@ -83,23 +83,46 @@ class RunQueue(QObject):
     @Slot(object)
     def add(self, recipe: Recipe) -> None:
         """Let a run wait; while another one is under way, it begins by itself when its turn has come."""
-        from tlstudio.engine.run_queue import add_to_queue
-
-        project = self._state.project
-        if project is None:
+        runs = self._add([recipe])
+        if not runs:
             return
-        try:
-            run = add_to_queue(recipe, project)
-        except TLStudioError as error:
-            self._state.show_error(error)
-            return
-        if self._state.run_state.active and not self.on:
-            self.start()
-        self._state.runs_changed.emit()
         text = self.tr("{0} is queued; it begins by itself when its turn has come.")
         if not self.on:
             text = self.tr("{0} is queued. Queue more, or start the queue.")
-        self._state.message.emit(text.format(run_title(run.id, self._state.registry)), "")
+        self._state.message.emit(text.format(run_title(runs[0], self._state.registry)), "")
+
+    def add_folds(self, recipe: Recipe, *, start: bool = False) -> None:
+        """Let a run wait for each fold of a recipe.
+
+        Args:
+            recipe: A recipe with folds.
+            start: Whether the queue is worked off from now on.
+        """
+        from tlstudio.engine.recipe import fold_recipes
+
+        runs = self._add(fold_recipes(recipe), start=start)
+        if runs:
+            text = self.tr("{0} runs are queued, one for each fold; the Runs page leads from one to all of them.")
+            titles = "\n".join(run_title(run, self._state.registry) for run in runs)
+            self._state.message.emit(text.format(len(runs)), titles)
+
+    def _add(self, recipes: Sequence[Recipe], *, start: bool = False) -> list[str]:
+        """Let a run wait for each recipe, and give their ids; what cannot be queued is told."""
+        from tlstudio.engine.run_queue import add_to_queue
+
+        project, runs = self._state.project, list[str]()
+        if project is None:
+            return runs
+        try:
+            for recipe in recipes:
+                runs.append(add_to_queue(recipe, project).id)
+        except TLStudioError as error:
+            self._state.show_error(error)
+        if runs and not self.on and (start or self._state.run_state.active):
+            self.start()
+        if runs:
+            self._state.runs_changed.emit()
+        return runs
 
     @Slot()
     def start(self) -> None:

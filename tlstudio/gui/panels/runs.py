@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from tlstudio.api import TLStudioError
 from tlstudio.gui.run_actions import RunActions
 from tlstudio.gui.run_reading import RunDetails, read_details
-from tlstudio.gui.run_together import Fit, read_fit
+from tlstudio.gui.run_together import Fit, find_folds, read_fit
 from tlstudio.gui.state import AppState
 from tlstudio.gui.titles import run_title
 from tlstudio.gui.widgets.dialogs import Question
@@ -30,7 +30,7 @@ from tlstudio.gui.widgets.queue_row import QueueButton
 from tlstudio.gui.widgets.run_comparison import RunComparison
 from tlstudio.gui.widgets.run_table import RunTable
 from tlstudio.gui.widgets.run_view import RunView
-from tlstudio.gui.widgets.texts import text_label
+from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import JobContext
 
 _MOST_COMPARED = 12
@@ -99,6 +99,16 @@ class RunsPanel(QWidget):
         head.setSpacing(14)
         head.addWidget(text_label(self.tr("Runs"), "title", "runs_title"))
         head.addWidget(self._count, 1)
+        self._folds: tuple[str, ...] = ()
+        self.folds_button = push_button(
+            "",
+            "link",
+            "runs_folds",
+            hint=self.tr("Marks the runs that differ from this one in nothing but the fold of the data"),
+        )
+        self.folds_button.clicked.connect(lambda: self.table.select(self._folds))
+        self.folds_button.hide()
+        head.addWidget(self.folds_button)
         head.addWidget(QueueButton(self._state, "secondary", "runs_queue_go"))
         head.addWidget(self.search, 1)
         self.splitter = QSplitter(Qt.Orientation.Vertical)
@@ -211,19 +221,27 @@ class RunsPanel(QWidget):
         single = len(wanted) == 1
         registry = self._state.registry
 
-        def work(context: JobContext) -> tuple[list[RunDetails], Fit]:
+        def work(context: JobContext) -> tuple[list[RunDetails], Fit, tuple[str, ...]]:
             details = [
                 read_details(project, summary, registry, with_data=single)
                 for summary in wanted
                 if not context.cancelled()
             ]
-            return details, Fit() if single or context.cancelled() else read_fit(project, wanted, registry)
+            if context.cancelled():
+                return [], Fit(), ()
+            if single:
+                return details, Fit(), find_folds(project, wanted[0], details[0].recipe)
+            return details, read_fit(project, wanted, registry), ()
 
         self._state.jobs.start(work, self.tr("Reading the run"), self._show_details, key="runs detail")
 
-    def _show_details(self, read: tuple[list[RunDetails], Fit]) -> None:
-        details, fit = read
+    def _show_details(self, read: tuple[list[RunDetails], Fit, tuple[str, ...]]) -> None:
+        details, fit, self._folds = read
         self._shown = tuple(details)
+        text = self.tr("Show the {0} folds together").format(len(self._folds))
+        self.folds_button.setText(text)
+        self.folds_button.setAccessibleName(text)
+        self.folds_button.setVisible(bool(self._folds))
         if len(details) == 1:
             if self.view is None:
                 self.view = RunView(self._state)

@@ -105,6 +105,16 @@ class OptionRow(QObject):
         grid.addLayout(side, row, 1)
         grid.addWidget(self.problem, row + 1, 0, 1, 2)
 
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the whole row."""
+        for widget in (self.label, self.editor):
+            widget.setVisible(visible)
+        policy = self.reset_button.sizePolicy()
+        policy.setRetainSizeWhenHidden(visible)
+        self.reset_button.setSizePolicy(policy)
+        self.problem.setVisible(visible and bool(self.problem.text()))
+        self.reset_button.setVisible(visible and self._set)
+
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         self.reset_button.setIcon(icon("refresh", theme.second, 14))

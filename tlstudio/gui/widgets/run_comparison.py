@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QCoreApplication, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from tlstudio.gui.run_reading import RunDetails, differences
@@ -109,7 +110,8 @@ class RunComparison(QWidget):
             styles: Colour and line style by the run's id.
             fit: Whether they can be put together.
         """
-        self._title.setText(self.tr("{0} runs").format(len(runs)))
+        title = self.tr("{0} runs").format(len(runs))
+        self._title.setText(" · ".join(part for part in (title, _on_folds(runs)) if part))
         self._show_fit(fit)
         names = {run.summary.id: run_title(run.summary.id, self._state.registry) for run in runs}
         self.curves.show_runs(
@@ -152,3 +154,16 @@ class RunComparison(QWidget):
             " ".join(part for part in ("" if same_day else day, " + ".join([how, *run.methods])) if part)
             for (day, how), run in zip(words, runs, strict=True)
         ]
+
+
+def _on_folds(runs: Sequence[RunDetails]) -> str:
+    """What runs are worth that each hold another fold out: the mean and the standard deviation; else ``""``."""
+    folds = {run.recipe.get("dataset", {}).get("fold") for run in runs}
+    metric = runs[0].summary.monitor
+    values = [run.summary.metrics.get("validation", {}).get(metric) for run in runs]
+    known = [value for value in values if value is not None]
+    if len(folds - {None, 0}) < len(runs) or len(known) < len(runs):
+        return ""
+    text = QCoreApplication.translate("RunComparison", "{0} on the folds: {1} ± {2}")
+    mean, spread = statistics.fmean(known), statistics.stdev(known)
+    return text.format(metric_title(metric), number_text(mean), number_text(spread))

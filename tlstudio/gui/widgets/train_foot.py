@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
-from tlstudio.gui.recipe_draft import RecipeDraft
+from tlstudio.gui.recipe_draft import Checked, RecipeDraft
 from tlstudio.gui.state import AppState
 from tlstudio.gui.theme import set_role
 from tlstudio.gui.widgets.recipe_menu import RecipeMenu
@@ -46,6 +46,7 @@ class TrainFoot(QWidget):
         self._help_timer.setSingleShot(True)
         self._help_timer.setInterval(_HELP_MS)
         self._help_timer.timeout.connect(self._show_sentence)
+        draft.checked.connect(self._show_folds)
 
     def _make_start(self, state: AppState, draft: RecipeDraft) -> QWidget:
         self.train_button = push_button(self.tr("&Train"), "primary", "train_start")
@@ -79,6 +80,20 @@ class TrainFoot(QWidget):
             hint=self.tr("Ends after this step without an evaluation; what was best so far is kept"),
         )
         return _row((self.pause_button, 0), (self.stop_button, 1), (self.cancel_button, 0))
+
+    @Slot(object)
+    def _show_folds(self, checked: Checked) -> None:
+        """Say on the button how many runs it starts, or of which fold the one is."""
+        data = checked.recipe.dataset if checked.recipe is not None else None
+        text = self.tr("&Train")
+        if checked.folds:
+            text = self.tr("&Train {0} folds").format(checked.folds)
+        elif data is not None and data.folds:
+            text = self.tr("&Train fold {0}").format(data.fold)
+        self.train_button.setText(text)
+        self.train_button.setAccessibleName(text.replace("&", ""))
+        hint = self.tr("Queues a run for each fold and starts the queue; each goes on in a process of its own")
+        self.train_button.setToolTip(hint if checked.folds else "")
 
     def set_sentence(self, text: str, *, fault: bool = False) -> None:
         """Say what will happen, or what is wrong: nothing else takes the place of that."""

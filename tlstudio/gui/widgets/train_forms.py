@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from tlstudio.api import Method, Options, Problem, describe
+from tlstudio.data.folds import has_folds
 from tlstudio.engine.recipe import DatasetChoice, TrainingOptions
 from tlstudio.gui.recipe_draft import METHODS
 from tlstudio.gui.state import AppState
@@ -16,6 +17,9 @@ from tlstudio.gui.theme import Theme
 from tlstudio.gui.widgets.option_field import OptionRow
 from tlstudio.gui.widgets.options_form import OptionsForm
 from tlstudio.gui.widgets.texts import text_label
+
+if TYPE_CHECKING:
+    from tlstudio.data.revision import Revision
 
 SECTIONS = ("training", "strategy", "head", "backbone")
 
@@ -68,10 +72,12 @@ class TrainForms(QFrame):
         self.forms["training"].set_model(TrainingOptions, advanced_title=self.tr("Regularisation, schedule, hardware"))
         # It stands above, by the data set.
         self.dataset = self.forms["dataset"] = OptionsForm("dataset", state)
-        self.dataset.set_model(DatasetChoice, skip=("name", "revision", "folds", "fold"))
-        shots = self.dataset.rows["shots"]
+        self.dataset.set_model(DatasetChoice, skip=("name", "revision", "fold"))
+        shots, folds = self.dataset.rows["shots"], self.dataset.rows["folds"]
         shots.set_zero_word(self.tr("all"))
-        shots.label.setFixedWidth(shots.label.fontMetrics().horizontalAdvance(shots.field.title) + 8)
+        folds.set_zero_word(self.tr("off"))
+        for row in (shots, folds):
+            row.label.setFixedWidth(shots.label.fontMetrics().horizontalAdvance(shots.field.title) + 8)
         self.dataset.changed.connect(lambda: self.changed.emit("dataset"))
         self.dataset.entered.connect(self.entered)
         self.dataset.hide()
@@ -96,6 +102,23 @@ class TrainForms(QFrame):
         form.entered.connect(self.entered)
         self.forms[section] = form
         layout.addWidget(form)
+
+    def show_data(self, revision: Revision | None, values: Mapping[str, Any]) -> None:
+        """Show the options of the data that there are for data like these, and those that the user has set.
+
+        Args:
+            revision: The data; `None`: they are not known.
+            values: What the user has set.
+        """
+        self.dataset.set_values(values)
+        shown = set()
+        if revision is not None:
+            shown = {"shots"} if revision.label_kind == "name" else set()
+            shown |= {"folds"} if has_folds(revision) else set()
+        shown |= {name for name, row in self.dataset.rows.items() if row.is_set}
+        for name, row in self.dataset.rows.items():
+            row.set_visible(name in shown)
+        self.dataset.setVisible(bool(shown))
 
     def show_methods(self, methods: Sequence[Method], values: Mapping[str, Mapping[str, Any]]) -> None:
         """Show the options of the chosen methods below those of the strategy, in their order.

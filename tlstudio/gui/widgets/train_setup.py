@@ -125,6 +125,8 @@ class TrainSetup(QWidget):
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         area.setWidget(inside)
+        aside = area.horizontalScrollBar()  # what is too wide, such as a path in a sentence, may not move the rest
+        aside.valueChanged.connect(lambda _: aside.setValue(0))
         return area
 
     def _make_foot(self) -> TrainFoot:
@@ -235,8 +237,7 @@ class TrainSetup(QWidget):
         self._show_methods()
         for card in (*self.cards.values(), self.methods_card):
             card.button.setEnabled(not self.foot.running)
-        self.forms.dataset.setVisible(checked.revision is not None and checked.revision.label_kind == "name")
-        self.forms.dataset.set_values(self._draft.options("dataset"))
+        self.forms.show_data(checked.revision, self._draft.options("dataset"))
         self.forms.setVisible(checked.revision is not None)
         self.forms.show_problems(checked.problems)
         self.forms.show_unfit(checked.unfit)
@@ -329,7 +330,10 @@ class TrainSetup(QWidget):
                 fault=True,
             )
         else:
-            self.foot.set_sentence(checked.preflight.sentence if checked.preflight else self._unmeasured())
+            sentence = checked.preflight.sentence if checked.preflight else self._unmeasured()
+            if checked.folds:
+                sentence = self.tr("{0} folds, each: {1}").format(checked.folds, sentence)
+            self.foot.set_sentence(sentence)
         for button in (self.foot.train_button, self.foot.queue_button):
             button.setEnabled(checked.can_start and self._writable())
 
@@ -348,7 +352,7 @@ class TrainSetup(QWidget):
         """Ask for the start; waits for the check that is on its way."""
         if self._draft.pending:
             self._when_checked = self.start
-        elif self._draft.result.can_start and self._draft.result.recipe is not None:
+        elif not self._queue_folds(start=True) and self._draft.result.can_start:
             self.start_requested.emit(self._draft.result.recipe)
 
     @Slot()
@@ -356,8 +360,15 @@ class TrainSetup(QWidget):
         """Ask for a place in the queue; waits for the check that is on its way."""
         if self._draft.pending:
             self._when_checked = self.queue
-        elif self._draft.result.can_start and self._draft.result.recipe is not None:
+        elif not self._queue_folds(start=False) and self._draft.result.can_start:
             self.queue_requested.emit(self._draft.result.recipe)
+
+    def _queue_folds(self, *, start: bool) -> bool:
+        """Where a run for each fold is meant, queue them, and tell that it was so."""
+        checked = self._draft.result
+        if checked.folds and checked.can_start and checked.recipe is not None:
+            self._state.queue.add_folds(checked.recipe, start=start)
+        return checked.folds > 0
 
     def start_recipe(self, recipe: Recipe) -> None:
         """Show a recipe in the form and start it as soon as it is checked."""
