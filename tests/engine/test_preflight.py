@@ -91,6 +91,7 @@ def test_what_methods_bring_and_compute_is_part_of_the_plan(two_projects: Projec
     assert busy.memory is not None
     assert busy.trainable > plain.trainable, "it has a head of its own"
     assert busy.groups[-1].name.startswith("busy")
+    assert busy.groups[-1].learning_rate == busy.groups[-2].learning_rate > busy.groups[0].learning_rate, "as the head"
     assert busy.total - plain.total == busy.trainable - plain.trainable == busy.groups[-1].total
     assert busy.memory.parameters > plain.memory.parameters, "it keeps a mean of all weights"
     # Beside each batch: the source, two views of what is unshown, and the batch again.

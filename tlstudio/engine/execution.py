@@ -61,7 +61,6 @@ from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
-from tlstudio.engine.optimization import highest_rate
 from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
@@ -289,8 +288,9 @@ class Execution:
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
-        rate = highest_rate(groups, model.head) or options.learning_rate
-        groups = groups + methods.param_groups(learning_rate=rate, weight_decay=options.weight_decay)
+        groups = methods.with_own(
+            groups, model.head, learning_rate=options.learning_rate, weight_decay=options.weight_decay
+        )
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
         if resumption is None:
             self.say(

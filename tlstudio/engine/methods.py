@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlstudio.api import DataStream, Features, Method, Options
 from tlstudio.api.method_modules import Inputs, MethodModule, StreamBatch, TrainingStep
 from tlstudio.api.nn import ParamGroup
 from tlstudio.engine.datasets import Batch
+from tlstudio.engine.optimization import highest_rate
 
 SEPARATOR = "/"
 """Between the name of a method and that of its stream or view, in a batch."""
@@ -80,12 +81,22 @@ class Methods:
         for module in self._modules.values():
             module.to(device)
 
-    def param_groups(self, *, learning_rate: float, weight_decay: float) -> list[ParamGroup]:
-        """All that learns in them, named by the method."""
-        return [
+    def with_own(
+        self, groups: list[ParamGroup], head: nn.Module, *, learning_rate: float, weight_decay: float
+    ) -> list[ParamGroup]:
+        """Put all that learns in them, named by the method, behind what learns by the strategy.
+
+        Args:
+            groups: What learns by the strategy.
+            head: The head of the run, whose rate theirs is: what they bring is as new.
+            learning_rate: Rate of the run, where nothing of the head learns.
+            weight_decay: Weight decay of the run.
+        """
+        rate = highest_rate(groups, head) or learning_rate
+        return groups + [
             replace(group, name=f"{name}: {group.name}" if group.name != type(module).__name__ else name)
             for name, module in self._modules.items()
-            for group in module.param_groups(learning_rate=learning_rate, weight_decay=weight_decay)
+            for group in module.param_groups(learning_rate=rate, weight_decay=weight_decay)
         ]
 
     def encoder(self, method: str, stream: str) -> Any:  # noqa: ANN401  a TargetEncoder of the method

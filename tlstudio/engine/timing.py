@@ -124,8 +124,8 @@ class Rehearsal:
         )
         with random_state_aside():
             self._methods = self._workshop.build()
-        self.groups = groups + self._methods.param_groups(
-            learning_rate=options.learning_rate, weight_decay=options.weight_decay
+        self.groups = self._methods.with_own(
+            groups, model.head, learning_rate=options.learning_rate, weight_decay=options.weight_decay
         )
 
     def measure(self, *, kept: bool = False) -> tuple[Costs, MemoryNeed]:
