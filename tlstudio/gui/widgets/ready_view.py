@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from tlstudio.api import SPLITS
@@ -27,6 +28,10 @@ from tlstudio.gui.widgets.texts import text_label
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
     from tlstudio.engine.memory import MemoryNeed
+
+
+_ONE_ROW = 640
+"""So wide, in device-independent pixels, the page must be for all figures to be read in one row."""
 
 
 class ReadyView(QScrollArea):
@@ -59,10 +64,9 @@ class ReadyView(QScrollArea):
         self._memory = StatCard("train_ready_memory", self.tr("Memory"))
         self._weights = StatCard("train_ready_weights", self.tr("Weights"))
         self._figures = (self._data, self._learns, self._time, self._memory, self._weights)
-        stats = QHBoxLayout()
-        stats.setSpacing(12)
-        for card in self._figures:
-            stats.addWidget(card)
+        self._stats = QGridLayout()
+        self._stats.setSpacing(12)
+        self._lay_figures()
         self._plan = Card("train_ready_plan", spacing=10)
         self._plan_title = text_label(self.tr("What will happen"), "section", "train_ready_title")
         self._sentence = text_label("", "", "train_ready_sentence", wrap=True)
@@ -112,7 +116,7 @@ class ReadyView(QScrollArea):
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(12)
-        column.addLayout(stats)
+        column.addLayout(self._stats)
         column.addWidget(self._plan)
         column.addWidget(self._model)
         column.addWidget(self._classes)
@@ -120,6 +124,16 @@ class ReadyView(QScrollArea):
         column.addStretch()  # takes what is left while there are no examples
         self.setWidget(inside)
         state.theme_changed.connect(lambda: self._show_list(*self._told))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt override
+        """Put the figures into two rows where one has no room for them."""
+        super().resizeEvent(event)
+        self._lay_figures()
+
+    def _lay_figures(self) -> None:
+        columns = len(self._figures) if self.viewport().width() >= _ONE_ROW else 3
+        for place, card in enumerate(self._figures):
+            self._stats.addWidget(card, place // columns, place % columns)
 
     def show_looking(self, *, fresh: bool) -> None:
         """Say that the draft is being looked at.
