@@ -81,6 +81,14 @@ class PooledTaskHead(TaskHead):
         """Whether there is no hidden layer; see `TaskHead`."""
         return as_options(HeadOptions, options).hidden == 0
 
+    def library_code(self, options: api.Options) -> str:
+        """Shift the features, and pass them through one or two layers; see `TaskHead`."""
+        lines = ['x = features - head["centre.mean"]']
+        if not self.is_linear(options):
+            lines.append('x = gelu(linear(x, head["hidden.weight"], head["hidden.bias"]))')
+        lines.append('output = linear(x, head["output.weight"], head["output.bias"])')
+        return "\n".join(["from torch.nn.functional import gelu, linear", *lines])
+
 
 class Classification(PooledTaskHead):
     """One class out of several: softmax and cross-entropy."""

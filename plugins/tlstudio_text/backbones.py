@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -9,7 +10,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tlstudio.api import Augmentation, Backbone, BackboneFamily, BackboneInfo, FeatureKind, WeightsError, WeightsInfo
+from tlstudio.api import (
+    Augmentation,
+    Backbone,
+    BackboneFamily,
+    BackboneInfo,
+    FeatureKind,
+    LibraryCode,
+    WeightsError,
+    WeightsInfo,
+)
 from tlstudio.api import Options as BaseOptions
 from tlstudio.api.archives import given_path
 from tlstudio.api.hugging_face import cached_folder, cached_repositories
@@ -94,6 +104,29 @@ class TextBackbone(Backbone):
         source = parts[0] if parts else folder
         model = filled_model(config, folder, state, source) if parts else new_model(config, folder)
         return TextNetwork(model, chosen.pooling, partial(masked_scores, config, folder, model, state, source))
+
+    def library_code(self, options: BaseOptions) -> LibraryCode | None:
+        """Let transformers build it from its folder; see `Backbone`."""
+        chosen, kind = _text(options), "AutoModel"
+        with contextlib.suppress(WeightsError):  # its folder may be gone
+            if read_config(self._folder(chosen)).is_encoder_decoder:
+                kind = "AutoModelForTextEncoding"
+        pooled = {
+            "mean": "features = (tokens * real).sum(dim=1) / real.sum(dim=1)",
+            "max": 'features = tokens.masked_fill(real == 0, float("-inf")).amax(dim=1)',
+            "cls": "features = tokens[:, 0]",
+            "last": "features = tokens[range(len(tokens)), real.squeeze(-1).cumsum(dim=1).argmax(dim=1)]",
+        }
+        return LibraryCode(
+            f"from transformers import {kind}, AutoTokenizer\n\n"
+            'tokenizer = AutoTokenizer.from_pretrained("FIRST_WEIGHTS")\n'
+            f'network = {kind}.from_pretrained("FIRST_WEIGHTS", dtype="float32")',
+            "",
+            f"inputs = tokenizer(texts, padding=True, truncation=True, max_length={chosen.max_length}, "
+            'return_tensors="pt")\n'
+            "tokens = model(**inputs).last_hidden_state\n"
+            f'real = inputs["attention_mask"].unsqueeze(-1)\n{pooled[chosen.pooling]}',
+        )
 
     def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same encoder from the assets, without weights."""

@@ -42,6 +42,9 @@ class WritingBackbone(TextBackbone):
         state = read_weights(parts)
         return _network(filled_writer(config, folder, state, parts[0]), chosen, folder)
 
+    def library_code(self, options: BaseOptions) -> None:
+        """None: how texts are put before it takes more than a few lines."""
+
     def restore(self, options: BaseOptions, assets: Path) -> BackboneModule:
         """Build the same model from the assets, without weights."""
         return _network(new_writer(read_writer_config(assets), assets), _writing(options), assets)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlstudio.api import Backbone, BackboneFamily, TLStudioError, WeightsError, WeightsInfo
+from tlstudio.api import Backbone, BackboneFamily, LibraryCode, TLStudioError, WeightsError, WeightsInfo, options_as
+from tlstudio.api import Options as BaseOptions
 from tlstudio.api.hugging_face import hugging_face_folder
 from tlstudio.api.weights import FOLDER_NAMES, fit_state_dict, read_state_dict
 from tlstudio_vision.base import Facts, Pretrained, VisionBackbone
@@ -60,10 +61,7 @@ class TimmBackbone(VisionBackbone):
     def _create(self, options: VisionOptions, **arguments: Any) -> nn.Module:  # noqa: ANN401  timm takes anything
         import timm
 
-        if options.image_size is not None and self._config().fixed_input_size:
-            arguments["img_size"] = options.image_size
-        if options.drop_path is not None:
-            arguments["drop_path_rate"] = options.drop_path
+        arguments |= self._arguments(options)
         try:
             return timm.create_model(self.architecture, **arguments)
         except TypeError as error:
@@ -78,6 +76,26 @@ class TimmBackbone(VisionBackbone):
             if "img_size" in arguments and "pretrained" not in arguments:
                 raise self._wrong_size(options, error) from error
             raise
+
+    def _arguments(self, options: VisionOptions) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        if options.image_size is not None and self._config().fixed_input_size:
+            arguments["img_size"] = options.image_size
+        if options.drop_path is not None:
+            arguments["drop_path_rate"] = options.drop_path
+        return arguments
+
+    def library_code(self, options: BaseOptions) -> LibraryCode:
+        """Let timm build it without a classifier; see `Backbone`."""
+        given = "".join(
+            f", {name}={value}" for name, value in self._arguments(options_as(VisionOptions, options)).items()
+        )
+        return LibraryCode(
+            f"import timm\n\nnetwork = timm.create_model({self.architecture!r}, num_classes=0{given})",
+            'loaded = timm.models.load_checkpoint(network, "FIRST_WEIGHTS", strict=False)  # it may hold a classifier\n'
+            "assert not loaded.missing_keys",
+            "features = model(pixels)",
+        )
 
     def _fill(self, network: BackboneModule, state: dict[str, Tensor], path: Path, options: VisionOptions) -> None:
         model = network.get_submodule("model")

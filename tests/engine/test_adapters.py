@@ -10,8 +10,11 @@ import pytest
 import timm
 import torch
 from peft import PeftModel
+from safetensors.torch import save_file
 
+from tests.conftest import import_reviews
 from tests.engine.conftest import Heard
+from tests.plugins.test_text import write_model, write_tokenizer
 from tlstudio.api import ProblemsError, RunError
 from tlstudio.cli.main import run as command
 from tlstudio.engine.advise import complete
@@ -39,16 +42,49 @@ def train(project: Project, registry: Registry, strategy: Any, **more: Any) -> R
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-2, "augmentation": "none"},
         **more,
     }
-    recipe = complete(values, project.dataset("shapes"), registry)
+    recipe = complete(values, project.dataset(values.get("dataset", {}).get("name", "shapes")), registry)
     run = execute_run(recipe, project, registry, on_event=heard, control=heard.control)
     assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
     return run
 
 
+def done(readme: str, folder: Path, weights: Path, **given: Any) -> Any:
+    """The output of the code that a README shows."""
+    code = readme.partition("```python\n")[2].partition("```")[0]
+    exec(code.replace("THIS_FOLDER", str(folder)).replace("FIRST_WEIGHTS", str(weights)), given)
+    return given["output"].detach()
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT asks transformers for it
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_the_code_beside_an_adapter_for_texts_gives_the_outputs_of_the_run(
+    pooling: str, project: Project, reviews_csv: Path, registry: Registry, tmp_path: Path
+) -> None:
+    import_reviews(project, reviews_csv, registry)
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    write_model(folder, "bert")
+    write_tokenizer(folder)
+    options = {"weights": str(folder), "max_length": 16, "pooling": pooling}
+    values = {"backbone": {"name": "auto_model", "options": options}, "dataset": {"name": "reviews"}}
+    head = {"name": "classification", "options": {"hidden": 8}}
+    run = train(project, registry, "lora", **values, head=head)
+    samples = [project.dataset("reviews").sample(index) for index in range(4)]
+    expected = Predictor.from_run(run, registry, "cpu").outputs(samples)
+    export_adapter(run, tmp_path / "adapter", registry)
+    readme = (tmp_path / "adapter" / "README.md").read_text("utf-8")
+    assert str(tmp_path) not in readme
+    output = done(readme, tmp_path / "adapter", folder, texts=[sample.text for sample in samples])
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     shapes_project: Project, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(shapes_project, registry, "lora")
+    weights = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", img_size=32).state_dict(), weights)  # with a classifier
+    options = {**TINY_TRANSFORMER["options"], "weights": str(weights)}
+    run = train(shapes_project, registry, "lora", backbone={**TINY_TRANSFORMER, "options": options})
     folder = shapes_project.folder
     shapes_project.close()
     capsys.readouterr()
@@ -68,6 +104,7 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     backbone: Any = model.backbone
     with torch.no_grad():
         expected = backbone(inputs).pooled
+        output = model(inputs)
     network = timm.create_model("test_vit", num_classes=0, img_size=32)
     first = {
         name.removeprefix("model.").replace(".base_layer.", "."): value
@@ -80,9 +117,19 @@ def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
         torch.testing.assert_close(alone(inputs["pixels"]), expected, rtol=1e-5, atol=1e-5)
         assert not torch.allclose(alone.unload()(inputs["pixels"]), expected, atol=1e-3)
     recipe = parse_recipe(run.read_recipe())
-    assert (tmp_path / "adapter" / "README.md").read_text("utf-8") == adapter_readme(recipe, parts)
+    readme = (tmp_path / "adapter" / "README.md").read_text("utf-8")
+    assert readme == adapter_readme(recipe, parts)
+    assert "\n`vit.safetensors` (your file), as `FIRST_WEIGHTS` below:\n" in readme
+    torch.testing.assert_close(done(readme, tmp_path / "adapter", weights, pixels=inputs["pixels"]), output)
     chained = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"start_from": "the first run"})})
-    assert "first weights:\nthose of `the first run`" in adapter_readme(chained, parts)
+    readme = adapter_readme(chained, parts)
+    assert "with the first weights of the run:\nthose of `the first run`" in readme
+    assert 'FIRST_WEIGHTS"' not in readme
+    named = {f"backbone.model.{name}": value for name, value in first.items()}
+    (tmp_path / "first").mkdir()
+    save_file(named, tmp_path / "first" / "model.safetensors")
+    readme = readme.replace("FIRST_MODEL/", f"{tmp_path / 'first'}/")
+    torch.testing.assert_close(done(readme, tmp_path / "adapter", weights, pixels=inputs["pixels"]), output)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(RunError, match="is not empty"):

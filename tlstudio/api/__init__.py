@@ -41,7 +41,7 @@ from tlstudio.api.errors import (
     TLStudioError,
     WeightsError,
 )
-from tlstudio.api.facts import BackboneInfo, WeightsInfo
+from tlstudio.api.facts import BackboneInfo, LibraryCode, WeightsInfo
 from tlstudio.api.features import FeatureKind, Features, FeatureShape
 from tlstudio.api.formats import DatasetFormat, Source
 from tlstudio.api.hookspecs import hookimpl
@@ -79,6 +79,7 @@ __all__ = [
     "FineTuningStrategy",
     "Label",
     "LabelKind",
+    "LibraryCode",
     "Mask",
     "Method",
     "Modality",

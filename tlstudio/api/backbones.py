@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tlstudio.api.components import Component
 from tlstudio.api.data import Modality, Sample
 from tlstudio.api.errors import DataError
-from tlstudio.api.facts import BackboneInfo, WeightsInfo
+from tlstudio.api.facts import BackboneInfo, LibraryCode, WeightsInfo
 from tlstudio.api.features import FeatureKind
 from tlstudio.api.options import Options
 
@@ -149,6 +149,10 @@ class Backbone(Component):
         Raises:
             WeightsError: Missing, unsafe or damaged weights, or keys or shapes that do not fit.
         """
+
+    def library_code(self, options: Options) -> LibraryCode | None:
+        """Say how its library alone builds the network; `None`: it is not the network of one library."""
+        return None
 
     @abstractmethod
     def preprocessor(

@@ -78,6 +78,13 @@ class TaskHead(Component):
         """Whether its output is a linear function of pooled features, so that `HeadModule.set_linear` works."""
         return False
 
+    def library_code(self, options: Options) -> str:
+        """Lines of Python, with torch alone, that compute ``output`` of ``features`` and of its tensors, ``head``.
+
+        Empty: it takes more than a few lines.
+        """
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:

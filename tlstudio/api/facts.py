@@ -8,7 +8,7 @@ from pathlib import Path
 from tlstudio.api.data import Modality
 from tlstudio.api.features import FeatureKind, FeatureShape
 
-__all__ = ["BackboneInfo", "WeightsInfo"]
+__all__ = ["BackboneInfo", "LibraryCode", "WeightsInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,21 @@ class BackboneInfo:
     def shape(self) -> FeatureShape:
         """What a head must know of its features."""
         return FeatureShape(self.num_features, self.map_channels, self.map_strides, self.vocabulary, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryCode:
+    """How a backbone is built without TL Studio, as lines of Python for people who take something of it elsewhere.
+
+    Attributes:
+        build: Makes ``network`` as its library does; what holds its architecture or its weights is ``"FIRST_WEIGHTS"``.
+        load: Puts the first weights into it, where `build` does not.
+        features: Computes the pooled ``features`` of samples by ``model``, which is the network with what was added.
+    """
+
+    build: str
+    load: str
+    features: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from tlstudio import __version__
-from tlstudio.api import RunError
+from tlstudio.api import RunError, TLStudioError
 from tlstudio.engine.assemble import Parts, load_run_model
 from tlstudio.engine.export import check_new_folder, whole_folder
 from tlstudio.engine.recipe import Recipe, parse_recipe
@@ -70,33 +70,71 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
 
 
 def adapter_readme(recipe: Recipe, parts: Parts) -> str:
-    """Say what an adapter is for and how it is put there.
+    """Say what an adapter is for, how it is put there, and how the head is applied.
 
     Args:
         recipe: Recipe of the run.
         parts: Its components.
     """
-    source = recipe.backbone.start_from
+    library = parts.backbone.library_code(parts.backbone_options)
+    first, has_file = _first_weights(recipe, parts)
+    code: list[str] = []
+    told: list[str] = []
+    if library is None:
+        told.append(f"`network` is that of the backbone `{recipe.backbone.name}`, as its library builds it.")
+    else:
+        code = [library.build, *_loading(recipe, library.load if has_file else "")]
+    code += ["", "from peft import PeftModel", "", 'model = PeftModel.from_pretrained(network, "THIS_FOLDER").eval()']
+    head = parts.head.library_code(parts.head_options)
+    if library is not None and parts.head.requires == "pooled" and parts.head.views == 1 and head:
+        code += [library.features, "", "from safetensors.torch import load_file"]
+        code += ['head = load_file("THIS_FOLDER/head.safetensors")', head]
+        told.append("`output` is one row for each sample: of a classifier, the scores of the classes in `labels.json`.")
+        if parts.backbone.modality == "image":
+            told.append("`pixels` are images as the run has prepared them, `[B, 3, height, width]`.")
     return "\n".join(
         [
             f"# {parts.strategy.title} for {parts.backbone.title}",
             "",
             f"Trained with TL Studio {__version__} on `{recipe.dataset.name}` ({recipe.dataset.revision}). The adapter",
-            f"goes into the network that the backbone `{recipe.backbone.name}` is, as its library builds it, with the",
-            "same first weights:",
-            *(
-                (f"those of `{source}`, from which the run has started; they can be exported as a model.",)
-                if source
-                else ()
-            ),
+            f"goes into the network of the backbone `{recipe.backbone.name}` with the first weights of the run:",
+            first,
             "",
             "```python",
-            "from peft import PeftModel",
-            "",
-            'model = PeftModel.from_pretrained(network, "THIS_FOLDER")',
+            *code,
             "```",
             "",
+            *told,
             f"`head.safetensors` holds the head (`{recipe.head.name}`) on its features, `labels.json` what it tells.",
             "",
         ]
     )
+
+
+def _first_weights(recipe: Recipe, parts: Parts) -> tuple[str, bool]:
+    """Say what ``FIRST_WEIGHTS`` is, without naming places on this machine, and whether there is a file of it."""
+    if source := recipe.backbone.start_from:
+        what = f"those of `{source}`, from which it has started; they can be exported as a model, `FIRST_MODEL` below."
+        return f"{what}\n`FIRST_WEIGHTS`, where it is named, may be any model of the same architecture.", False
+    try:
+        info = parts.backbone.find_weights(parts.backbone_options)
+    except TLStudioError:  # they are no longer on this machine
+        return "those that the recipe of the run names, as `FIRST_WEIGHTS` below.", True
+    if info.path is None:
+        return "random ones, which only that run has. Elsewhere, an export of the whole model is of more use.", False
+    origin = "" if str(info.path.parent) in info.origin else f" ({info.origin})"
+    what = f"`{info.path.name}`{origin}, as `FIRST_WEIGHTS` below:"
+    return f"{what}\nthe file, or the folder with its configuration where the code says `from_pretrained`.", True
+
+
+def _loading(recipe: Recipe, load: str) -> list[str]:
+    """Lines that put the first weights into the network; those of an exported model have names of their own."""
+    if not recipe.backbone.start_from:
+        return [load] if load else []
+    return [
+        "from safetensors.torch import load_file",
+        "",
+        'first, prefix = load_file("FIRST_MODEL/model.safetensors"), "backbone.model."',
+        "first = {name.removeprefix(prefix): value for name, value in first.items() if name.startswith(prefix)}",
+        "assert not network.load_state_dict(first, strict=False).missing_keys",
+    ]
