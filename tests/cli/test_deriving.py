@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import TINY, Tlstudio
 from tests.conftest import draw_folder
+from tlstudio.store.project import Project
 
 QUICK = ("-o", "training.epochs=1", "-o", "training.batch_size=16", "--json")
 
@@ -25,8 +26,12 @@ def test_from_a_run_with_its_start_to_averages_soups_and_zeros(tlstudio: Tlstudi
     trained = tlstudio("train", shapes, *TINY, "--strategy", "lp_ft", "--method", "wise_ft", *QUICK)
     assert trained.code == 0, trained.err
     first = trained.json["run"]
-    curve = tlstudio("wise-ft", shapes, first, "--curve", "--json")
-    assert curve.code == 0, curve.err
+    with Project.open(shapes, program="another"):
+        curve = tlstudio("wise-ft", shapes, first, "--curve", "--json")
+        zeros = tlstudio("prune", shapes, first, "--curve", "--json")
+        refused = tlstudio("wise-ft", shapes, first, "--alpha", 0.5)
+    assert (curve.code, zeros.code) == (0, 0), "what only measures needs no right to write"
+    assert "another" in refused.err
     assert [point["alpha"] for point in curve.json["curve"]] == [number / 10 for number in range(11)]
     assert curve.json["curve"][-1]["metrics"]["test"] == trained.json["metrics"]["test"]
     assert "run" not in curve.json

@@ -155,6 +155,15 @@ def test_both_ends_of_the_curve_are_start_and_end_and_the_best_is_chosen_on_the_
         assert equal(state_of(made, all_plugins), expected)
 
 
+def test_of_equally_good_shares_that_nearest_to_the_middle_is_taken(ready: Project, all_plugins: Registry) -> None:
+    run = named(ready, "lp_ft")
+    start = run.folder / "checkpoints" / "start"
+    shutil.rmtree(start)
+    shutil.copytree(start.with_name("best"), start)
+    curve = WiseFT(Bench(run, ready, all_plugins)).curve((1.0, 0.0, 0.6, 0.1))
+    assert curve.points[curve.best].alpha == 0.6
+
+
 def test_the_weights_between_are_the_mean_and_batchnorm_is_measured_anew(ready: Project, all_plugins: Registry) -> None:
     run = named(ready, "005-full")
     made = WiseFT(Bench(run, ready, all_plugins)).save(0.25)

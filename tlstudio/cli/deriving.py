@@ -68,16 +68,17 @@ def working(
 @project_argument
 @one_run
 @click.option("--alpha", type=float, help="Share of the fine-tuned weights; the best on validation if left out.")
-@click.option("--curve", is_flag=True, help="Only measure; make no run.")
+@click.option("--curve", is_flag=True, help="Only measure; make no run. Goes while another writes to the project.")
 def wise_ft(output: Output, *, project: Path, run_id: str, alpha: float | None, curve: bool) -> None:
     """Average the weights of a run with those that its fine-tuning began with (WiSE-FT), as a new run.
 
-    Shares from 0 (the start) to 1 (the end) are measured, and the best on the validation split is taken; the test split
-    chooses nothing. The run must have kept its start: --method wise_ft.
+    Shares from 0 (the start) to 1 (the end) are measured, and the best on the validation split is taken, of equal ones
+    that with the lower loss, else that nearest to 0.5; the test split chooses nothing. The run must have kept its
+    start: --method wise_ft.
     """
     if curve and alpha is not None:
         raise click.UsageError("--curve measures many shares and makes no run: it does not go with --alpha.")
-    with working(output, project, "tlstudio wise-ft") as (opened, registry, control, on_progress):
+    with working(output, project, "tlstudio wise-ft", write=not curve) as (opened, registry, control, on_progress):
         from tlstudio.engine.averaging import WiseFT, check_alpha
         from tlstudio.engine.derived import Bench
 
@@ -153,7 +154,12 @@ def prune(output: Output, *, project: Path, run_id: str, sparsity: float | None,
     """
     if not curve and sparsity is None:
         raise click.UsageError("Give --sparsity, or --curve to see what each would cost.")
-    with working(output, project, "tlstudio prune") as (opened, registry, control, on_progress):
+    with working(output, project, "tlstudio prune", write=sparsity is not None) as (
+        opened,
+        registry,
+        control,
+        on_progress,
+    ):
         from tlstudio.engine.derived import Bench
         from tlstudio.engine.pruning import Pruning, check_sparsity, row
 

@@ -211,6 +211,8 @@ class WiseFT:
     def curve(self, alphas: Sequence[float] = ALPHAS) -> WiseCurve:
         """Measure averages on the validation and test splits; the best is chosen on the first alone.
 
+        Of equally good ones it is that with the lower loss, else that nearest to the middle between start and end.
+
         Raises:
             RunError: An alpha is not in 0..1.
             Interrupted: Cancel was asked for.
@@ -218,7 +220,8 @@ class WiseFT:
         for alpha in alphas:
             check_alpha(alpha)
         points = tuple(CurvePoint(alpha, self.measure(alpha)) for alpha in sorted(set(alphas)))
-        best = self._bench.best([point.measured for point in points])
+        from_the_middle = sorted(range(len(points)), key=lambda number: abs(points[number].alpha - 0.5))
+        best = from_the_middle[self._bench.best([points[number].measured for number in from_the_middle])]
         return WiseCurve(self._bench.run.id, points, best, self._bench.monitor()[0], self._mixer.measures_statistics)
 
     def measure(self, alpha: float) -> Measured:
