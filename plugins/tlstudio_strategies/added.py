@@ -38,10 +38,13 @@ class AddedStrategy(FineTuningStrategy):
     Attributes:
         chosen_width: Name of the option by which it is wider or narrower, and the most that it is where that option is
             0: then it is as wide as fits into 2 % of the backbone's parameters. Empty: there is no such option.
+        stored_width: Name of an option, and how names of stored tensors end of which it is the first length. For
+            options whose default has changed: so runs can be loaded that were trained with the former one.
     """
 
     adds = True
     chosen_width: tuple[str, int] = ("", 0)
+    stored_width: tuple[str, str] = ("", "")
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend rates above those of full fine-tuning, as what is added starts at nothing."""
@@ -63,6 +66,14 @@ class AddedStrategy(FineTuningStrategy):
         """Put the width that was chosen into the options; see `FineTuningStrategy`."""
         name, _ = self.chosen_width
         return options if getattr(options, name, 1) else options.model_copy(update={name: self.width(model.backbone)})
+
+    def recorded(self, options: api.Options, shapes: Mapping[str, Sequence[int]]) -> api.Options:
+        """Tell the width by what is stored, where the recipe does not; see `FineTuningStrategy`."""
+        name, ending = self.stored_width
+        stored = [shape[0] for tensor, shape in shapes.items() if name and tensor.endswith(ending)]
+        if not stored or name in options.model_fields_set:
+            return options
+        return options.model_copy(update={name: stored[0]})
 
     def notes(self, model: TransferModel, options: api.Options, epochs: int) -> Sequence[str]:
         """Say how wide it is where little fits; see `FineTuningStrategy`."""

@@ -49,6 +49,7 @@ class BottleneckAdapters(AddedStrategy):
     Options = BottleneckAdaptersOptions
     merges = False
     chosen_width = ("width", 64)
+    stored_width = ("width", ".adapter.down.weight")
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse networks without blocks; see `FineTuningStrategy`."""

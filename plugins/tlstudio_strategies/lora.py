@@ -55,6 +55,7 @@ class LoRA(PeftStrategy):
     )
     Options = LoRAOptions
     chosen_width = ("rank", 8)
+    stored_width = ("rank", ".lora_A.default.weight")
 
     def add(self, backbone: nn.Module, options: api.Options) -> None:
         """Put adapters in that do nothing yet."""
@@ -110,6 +111,7 @@ class QLoRA(PeftStrategy):
     )
     Options = QLoRAOptions
     chosen_width = ("rank", 16)
+    stored_width = ("rank", ".lora_A.default.weight")
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse networks without blocks of linear layers; see `FineTuningStrategy`."""

@@ -100,6 +100,7 @@ class PrefixTuning(SoftPromptStrategy):
         "model. Of encoders it is also called P-tuning v2."
     )
     Options = PrefixTuningOptions
+    stored_width = ("hidden", ".soft_prompt.network.0.weight")
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
         """Recommend a high rate; see `FineTuningStrategy`."""

@@ -205,3 +205,18 @@ def test_runs_on_one_backbone_are_switched_with_the_backbone_in_memory_once(
     with pytest.raises(RunError, match="no adapter that other programs read"):
         export_adapter(runs[1], tmp_path / "adapter", registry)
     assert not (tmp_path / "adapter").exists()
+
+
+def test_an_export_with_the_former_width_of_an_option_that_is_left_out_still_loads(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    run = train(shapes_project, registry, {"name": "adapters", "options": {"width": 64}})
+    shown = run.recipe_path.read_text(encoding="utf-8")
+    assert "width = 64" in shown
+    run.recipe_path.write_text(shown.replace("width = 64", ""), encoding="utf-8")
+    report = export_run(run, tmp_path / "export", registry, project=shapes_project)
+    config = json.loads((report.folder / "config.json").read_text(encoding="utf-8"))
+    assert config["prepared_by"] == {"name": "adapters", "options": {}}
+    samples = [shapes_project.dataset("shapes").sample(index) for index in range(2)]
+    again = Predictor.from_export(report.folder, registry, "cpu").outputs(samples)
+    assert torch.equal(again, Predictor.from_run(run, registry, "cpu").outputs(samples))

@@ -14,6 +14,7 @@ import torch
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import RunError
 from tlstudio.engine.advise import complete
+from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import CheckpointSaved, EpochEnded, Note, Paused, Resumed, RunEnded, RunEvent, StepLogged
 from tlstudio.engine.execute import execute_run, resume_run
@@ -221,6 +222,13 @@ def test_a_checkpoint_of_another_model_is_told_and_not_taken_for_a_bug(
     assert ended.status == "failed"
     assert "its last checkpoint does not fit the run" in ended.error
     assert not ended.traceback
+
+    # Of another default than today's, as the recipe leaves it out: what is stored tells it.
+    path.write_text(path.read_text(encoding="utf-8").replace("rank = 2", ""), encoding="utf-8")
+    resume_run(run_id, shapes_project, registry, on_event=heard, control=heard.control)
+    assert heard.of(RunEnded)[-1].status == "done"
+    _, model = load_run_model(shapes_project.run(run_id), registry)
+    assert {len(value) for name, value in model.state_dict().items() if "lora_A" in name} == {4}
 
 
 def test_a_run_is_the_same_while_the_next_one_is_planned(shapes_project: Project, registry: Registry) -> None:

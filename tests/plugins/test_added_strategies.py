@@ -317,6 +317,32 @@ def test_a_rank_that_is_set_is_obeyed_and_the_least_is_one() -> None:
     assert LoRA().width(tiny.backbone) == 1
 
 
+@pytest.mark.parametrize(
+    ("build", "strategy", "former"),
+    [
+        (bert, LoRA(), {"rank": 8}),
+        (resnet, LoRA(), {"rank": 8}),
+        (fused_vit, LoRA(), {"rank": 8}),
+        (llama, QLoRA(), {"rank": 16}),
+        (bert, BottleneckAdapters(), {"width": 64}),
+        (bert, PrefixTuning(), {"hidden": 512}),
+    ],
+    ids=lambda v: getattr(v, "name", ""),
+)
+def test_what_a_run_has_stored_tells_the_width_that_its_recipe_leaves_out(
+    build: Callable[[], BackboneModule], strategy: AddedStrategy, former: dict[str, int]
+) -> None:
+    state = prepared(build, strategy, **former).state_dict()
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    told = strategy.recorded(strategy.Options(), shapes)
+    assert told == strategy.Options.model_validate(former)
+    prepared(build, strategy, **told.model_dump()).load_state_dict(state)
+    (name,) = former
+    named = strategy.Options.model_validate({name: 3})
+    assert strategy.recorded(named, shapes) is named
+    assert strategy.recorded(strategy.Options(), {}) == strategy.Options()
+
+
 def test_the_file_of_an_adapter_for_a_text_encoder_is_below_two_hundredths_of_it(tmp_path: Path) -> None:
     network = minilm().requires_grad_(False)
     whole = sum(p.numel() * p.element_size() for p in network.parameters())

@@ -164,6 +164,14 @@ class FineTuningStrategy(Component):
         """The options with what `prepare` has chosen by itself in place of an automatic value: the run records them."""
         return options
 
+    def recorded(self, options: Options, shapes: Mapping[str, Sequence[int]]) -> Options:
+        """The options of a run that has stored tensors of these shapes, by name.
+
+        Asked for before `prepare`, where a run is loaded or goes on. What its recipe names stays; an option that it
+        leaves out may have had another default when the run was trained, which the shapes tell.
+        """
+        return options
+
     def notes(self, model: TransferModel, options: Options, epochs: int) -> Sequence[str]:
         """Sentences worth reading before a run of so many epochs, which keep it from nothing."""
         return ()

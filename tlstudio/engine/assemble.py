@@ -34,7 +34,7 @@ from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, LayerGroup, ParamGroup, TargetEncoder, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
 from tlstudio.engine.checkpoint import Kind, has_checkpoint
-from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint
+from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint, stored_shapes
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
 from tlstudio.engine.loading import EvalLoader, Patience, at_once
@@ -229,6 +229,11 @@ def restore_model(
         return build_model(parts, restore(parts, assets), target)
 
 
+def as_recorded(parts: Parts, shapes: Mapping[str, Sequence[int]]) -> Parts:
+    """Let the strategy take from what a run has stored what its recipe does not say."""
+    return replace(parts, strategy_options=parts.strategy.recorded(parts.strategy_options, shapes))
+
+
 def load_run_model(
     run: Run,
     registry: Registry,
@@ -256,6 +261,7 @@ def load_run_model(
     parts = parts_from({**run.read_recipe(), "methods": {}}, registry)  # the model knows nothing of them
     if read_derivation(run) is not None:
         parts = replace(parts, strategy=AsItIs(), strategy_options=Options())
+    parts = as_recorded(parts, stored_shapes(run.folder / "checkpoints", kind))
     model = restore_model(parts, read_target(run), run.assets, restore)
     load_checkpoint(run.folder / "checkpoints", kind, model, known=known)
     return parts, model.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -63,6 +63,20 @@ def find_checkpoint(folder: Path, kind: Kind) -> tuple[Path, dict[str, str]]:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _unreadable(place, error) from error
     return place / "model.safetensors", files
+
+
+def stored_shapes(folder: Path, kind: Kind) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a checkpoint, without the base; none where it is damaged, which `load_checkpoint` tells.
+
+    Args:
+        folder: The run's folder of checkpoints.
+        kind: Which one.
+    """
+    try:
+        with safe_open(find_checkpoint(folder, kind)[0], "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (RunError, OSError, SafetensorError):
+        return {}
 
 
 def load_checkpoint(

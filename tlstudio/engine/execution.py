@@ -22,6 +22,7 @@ from tlstudio.engine.assemble import (
     CachedModel,
     Parts,
     all_parameters,
+    as_recorded,
     build_model,
     caches_features,
     fitted,
@@ -134,6 +135,7 @@ class Execution:
             model, target = self._begin(parts, revision)
         else:
             target = read_target(self.run)
+            parts = as_recorded(parts, {name: tensor.shape for name, tensor in resumption.model.items()})
             model = restore_model(parts, target, self.run.assets)
         checkpoints = Checkpoints(self.checkpoints_folder, parts.strategy.updates(model, parts.strategy_options))
         if resumption is None:

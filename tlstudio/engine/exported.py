@@ -87,11 +87,13 @@ def load_export(folder: Path, registry: Registry) -> tuple[TransferModel, Prepro
     module = backbone.restore(options, folder / "assets")
     module.wanted = head.requires
     model = TransferModel(module, head.build(module.shape, target, head_options), module.layer_groups())
-    if strategy and kept_options is not None:
-        strategy.prepare(model, kept_options)
     try:
         check_plain_file(folder / "model.safetensors")
-        model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+        tensors = load_file(folder / "model.safetensors")
+        if strategy and kept_options is not None:
+            shapes = {name: tensor.shape for name, tensor in tensors.items()}
+            strategy.prepare(model, strategy.recorded(kept_options, shapes))
+        model.load_state_dict(tensors, strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder / 'model.safetensors'} cannot be loaded: {reason}.", path=folder) from error
