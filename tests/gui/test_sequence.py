@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from filelock import FileLock
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QAbstractButton
 from pytestqt.qtbot import QtBot
@@ -11,6 +14,7 @@ from tests.gui.conftest import click, wait_for_end, wait_for_jobs
 from tests.gui.test_train_panel import wait_for_check
 from tests.gui.trained import TINY_VISION
 from tlstudio.engine.events import EpochEnded
+from tlstudio.engine.run_queue import LOCK_NAME
 from tlstudio.engine.sequences import is_to_go_on, read_sequence
 from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.panels.runs import RunsPanel
@@ -160,6 +164,44 @@ def test_a_sequence_is_learned_cancelled_gone_on_with_and_ends_with_what_was_for
     assert runs.view is not None
     assert runs.view.tabs.currentIndex() == SEQUENCE_TAB
     assert runs.view.sequence.sentence.startswith("In the end Accuracy is")
+
+
+def test_damaged_data_are_not_offered_and_where_the_present_ones_are_it_is_told(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    assert state.project is not None
+    folders = state.project.datasets_folder
+    damage(folders / "others" / "r1" / "samples.parquet")
+    dialog = opened(page, state, qtbot)
+    assert names(dialog) == ["shapes"]
+    assert dialog.order.menu.actions()[-1].text().startswith("Not offered: 1 ")
+    click(dialog, "sequence_cancel", qtbot)
+    damage(folders / "shapes" / "r1" / "samples.parquet")
+    dialog = opened(page, state, qtbot)
+    (problem,) = dialog.problems
+    assert "is not the one that was imported" in problem
+    assert not start_of(dialog).isEnabled()
+    click(dialog, "sequence_cancel", qtbot)
+
+
+def damage(table: Path) -> None:
+    table.write_bytes(table.read_bytes()[:-4])
+
+
+def test_a_sequence_does_not_start_while_another_run_is_before_it(
+    page: TrainPanel, state: AppState, qtbot: QtBot
+) -> None:
+    project = state.project
+    assert project is not None
+    dialog = opened(page, state, qtbot)
+    with (
+        FileLock(project.folder / LOCK_NAME),  # a command has begun to work the queue off
+        qtbot.waitSignal(state.message, check_params_cb=lambda text, _: text.startswith("Another run is under way")),
+    ):
+        click(dialog, "sequence_start", qtbot)
+    qtbot.waitUntil(lambda: not state.queue.on, timeout=20_000)
+    wait_for_jobs(state, qtbot)
+    assert project.runs() == []
 
 
 def test_with_one_data_set_alone_nothing_can_be_learned_one_after_another(

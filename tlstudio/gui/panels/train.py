@@ -149,10 +149,13 @@ class TrainPanel(QWidget):
 
     @Slot(object)
     def start_sequence(self, plan: SequencePlan) -> None:
-        """Learn data sets one after another; does nothing while others are before it."""
+        """Learn data sets one after another; only says so while others are before it."""
         project = self._state.project
+        if project is None:
+            return
         self._state.queue.look()
-        if project is None or self._must_wait:
+        if self._must_wait:
+            self._state.message.emit(self.tr("Another run is under way; start the sequence when it is done."), "")
             return
         in_process = self._takes_process()
         work = run_work.learn_in_sequence(plan, project, self._state.registry, in_process=in_process)

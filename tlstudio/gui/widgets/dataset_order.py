@@ -96,7 +96,7 @@ class DatasetOrder(QWidget):
                 f"sequence_add_{revision.dataset}"
             )
         if others:
-            text = self.tr("Not offered: {0} for another task or of another kind").format(others)
+            text = self.tr("Not offered: {0} for another task, of another kind or damaged").format(others)
             self.menu.addAction(text).setEnabled(False)
         for number in range(2 if len(revisions) == 2 else 1):
             self.add(number)

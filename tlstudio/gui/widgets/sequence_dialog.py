@@ -166,7 +166,11 @@ class SequenceDialog(Sheet):
                     break
                 if other == name:
                     continue
-                revision = project.dataset(other)
+                try:
+                    revision = project.dataset(other)
+                except TLStudioError:  # its own page tells what is wrong with it
+                    others += 1
+                    continue
                 fits = not why_not_together(first, revision)
                 fitting, others = ([*fitting, revision], others) if fits else (fitting, others + 1)
             last = unfinished_sequence(project)
@@ -249,15 +253,16 @@ class SequenceDialog(Sheet):
         self._show_problems(())
 
     def _failed(self, error: Exception) -> None:
-        if self._timer.isActive():
-            return
+        if self._known.fitting and self._timer.isActive():
+            return  # as above; where the data sets themselves could not be read, no check follows
         if isinstance(error, ProblemsError):
             problems: Sequence[Problem] = error.problems
         elif isinstance(error, TLStudioError):
             problems = (Problem(error.field or "datasets", error.what, error.remedy),)
         else:
             self._state.show_error(error)
-            problems = ()
+            self._status.setText("")
+            return
         self._status.setText(
             self.tr("One thing must be mended first.")
             if len(problems) == 1

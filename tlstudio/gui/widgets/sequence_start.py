@@ -39,6 +39,7 @@ class SequenceStart(QWidget):
         self._draft = draft
         self._place = place
         self._free = True
+        self._writable = False
         self.button = push_button(
             self.tr("Learn several &one after another…"),
             "link",
@@ -51,9 +52,9 @@ class SequenceStart(QWidget):
         row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignRight)
         draft.changed.connect(self._show_state)
         draft.checked.connect(self._show_state)
-        state.project_changed.connect(self._show_state)
-        state.datasets_changed.connect(self._show_state)
-        self._show_state()
+        state.project_changed.connect(self._look)
+        state.datasets_changed.connect(self._look)
+        self._look()
 
     def set_free(self, free: bool) -> None:
         """Say whether nothing else is under way."""
@@ -61,11 +62,16 @@ class SequenceStart(QWidget):
         self._show_state()
 
     @Slot()
-    def _show_state(self) -> None:
+    def _look(self) -> None:
         project = self._state.project
+        self._writable = project is not None and project.writable
         self.setVisible(project is not None and len(project.datasets()) > 1)
+        self._show_state()
+
+    @Slot()
+    def _show_state(self) -> None:
         known = not self._draft.pending and self._draft.result.revision is not None
-        self.button.setEnabled(self._free and known and project is not None and project.writable)
+        self.button.setEnabled(self._free and known and self._writable)
 
     @Slot()
     def open(self) -> None:
