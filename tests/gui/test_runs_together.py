@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,46 @@ def test_a_soup_that_is_cancelled_leaves_no_run_and_can_be_made_again(
     assert dialog.close_button.text() == "Close"
     click(dialog, "soup_close", qtbot)
     assert not dialog.isVisible()
+
+
+def test_a_run_that_was_made_in_spite_of_a_cancel_is_shown(
+    page: RunsPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    click(page, "compare_soup", qtbot)
+    dialog = page.window().findChild(SoupDialog)
+    assert dialog is not None
+    written = threading.Event()
+
+    def write(_project: object, _registry: object, _context: object) -> str:
+        written.wait()
+        return "run"
+
+    dialog.work("Making the run", write, lambda _: None)
+    dialog.reject()
+    with qtbot.waitSignal(trained_state.runs_changed):
+        written.set()
+    wait_for_jobs(trained_state, qtbot)
+
+
+def test_what_is_measured_together_is_forgotten_with_its_project(
+    page: RunsPanel, trained_state: AppState, qtbot: QtBot
+) -> None:
+    predict = PredictPanel(trained_state)
+    qtbot.addWidget(predict)
+    predict.show()
+    click(page, "compare_ensemble", qtbot)
+    click(predict, "predict_measure", qtbot)
+    assert trained_state.project is not None
+    folder = trained_state.project.folder
+    trained_state.set_project(None)
+    with qtbot.assertNotEmitted(trained_state.jobs.failed):
+        wait_for_jobs(trained_state, qtbot)
+    trained_state.open_project(folder)
+    wait_for_jobs(trained_state, qtbot)
+    mark_all(page, qtbot)
+    click(page, "compare_ensemble", qtbot)
+    wait_for_jobs(trained_state, qtbot)
+    assert not predict.model.worth.text()
 
 
 def test_marked_runs_predict_together_on_the_predict_page(

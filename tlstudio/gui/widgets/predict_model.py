@@ -18,7 +18,7 @@ from tlstudio.gui.widgets.figures import metric_title, number_text, size_text
 from tlstudio.gui.widgets.run_table import shown_metric
 from tlstudio.gui.widgets.texts import ElidedBox, push_button, text_label
 from tlstudio.gui.widgets.work_dialog import reporting
-from tlstudio.gui.workers import JobContext
+from tlstudio.gui.workers import Job, JobContext
 from tlstudio.store.run_record import RunSummary
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class PredictModel(Card):
         self._asked: RunSummary | None = None  # the run that was chosen last
         self._source: Source | None = None
         self._worth: dict[Source, str] = {}  # what was measured of several together
+        self._measuring: Job[EnsembleReport] | None = None
         self.box = _make_box("predict_model", self.tr("Model"))
         self.box.activated.connect(lambda row: self.chosen.emit(self.box.itemData(row)))
         self.facts = text_label("", "second", "predict_facts", wrap=True)
@@ -211,7 +212,7 @@ class PredictModel(Card):
             self._show_worth()
 
         self.measure_button.setEnabled(False)
-        job = self._state.jobs.start(work, self.tr("Measuring"), done, key="predict measure")
+        self._measuring = job = self._state.jobs.start(work, self.tr("Measuring"), done, key="predict measure")
         job.ended.connect(lambda _: self.measure_button.setEnabled(True))
 
     def _told(self, report: EnsembleReport) -> str:
@@ -232,7 +233,9 @@ class PredictModel(Card):
         return "\n".join(lines)
 
     def forget(self) -> None:
-        """Forget what was measured: another project is open."""
+        """Forget what was measured, and what is being measured: another project is open, whose runs may have these ids."""
+        if self._measuring is not None:
+            self._measuring.cancel()
         self._worth.clear()
 
     def _show_others(self, source: Source) -> None:

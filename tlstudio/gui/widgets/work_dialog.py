@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Slot
@@ -84,6 +85,8 @@ class WorkDialog(QDialog):
         )
         job.changed.connect(self._show_progress)
         job.ended.connect(self._settle)
+        # One that was cancelled too late has made its run nonetheless; the dialog may be gone by then.
+        job.ended.connect(partial(_show_what_was_made, self._state))
         self._show_progress()
 
     @Slot()
@@ -119,6 +122,11 @@ class WorkDialog(QDialog):
         if self._job is not None:
             self._job.cancel()
         super().done(result)
+
+
+def _show_what_was_made(state: AppState, job: Job[Any]) -> None:
+    if job.state == "cancelled":
+        state.runs_changed.emit()
 
 
 def reporting(context: JobContext) -> Callable[[str, int, int], None]:
