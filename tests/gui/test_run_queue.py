@@ -122,6 +122,17 @@ def test_the_runs_of_two_folds_are_started_at_a_press_followed_to_their_end_and_
     title = runs.comparison.findChild(QLabel, "compare_title")
     assert isinstance(title, QLabel)
     assert title.text().startswith("2 runs · Macro F1 on the folds: 0.")
+    first, second = (each.summary.id for each in runs._shown)
+    runs.show_run(first)
+    wait_for_jobs(state, qtbot)
+    assert runs.folds_button.isVisible()
+    runs.table.clearSelection()
+    assert not runs.folds_button.isVisible(), "it belongs to the run that was chosen"
+    recipe = shapes_project.run(second).recipe_path
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("seed = 0", "seed = 1"), encoding="utf-8")
+    runs.table.select((first, second))
+    wait_for_jobs(state, qtbot)
+    assert title.text() == "2 runs", "they differ in more than their folds"
 
 
 def test_while_a_run_goes_the_next_is_planned_and_begins_when_it_is_over(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PySide6.QtCore import QPoint, Qt, QTimer, QUrl, Slot
 from PySide6.QtGui import QAction, QDesktopServices, QShowEvent
@@ -31,7 +32,7 @@ from tlstudio.gui.widgets.run_comparison import RunComparison
 from tlstudio.gui.widgets.run_table import RunTable
 from tlstudio.gui.widgets.run_view import RunView
 from tlstudio.gui.widgets.texts import push_button, text_label
-from tlstudio.gui.workers import JobContext
+from tlstudio.gui.workers import Job, JobContext
 
 _MOST_COMPARED = 12
 _MENU = ("predict", "again", "edit", "start_from", "after", "export", "open_folder", "delete")
@@ -55,6 +56,7 @@ class RunsPanel(QWidget):
         self._state = state
         self._wanted: tuple[str, ...] = ()
         self._shown: tuple[RunDetails, ...] = ()
+        self._reading: Job[Any] | None = None
         self._menu_at: QPoint | None = None  # a menu opens there once what is selected is shown
         self._again = QTimer(self)
         self._again.setSingleShot(True)
@@ -165,6 +167,7 @@ class RunsPanel(QWidget):
         self.table.select(keep)
 
     def _show_empty(self) -> None:
+        self._on_selection(())
         if self._state.project is None:
             self._empty_goes = "project"
             self.empty.set_texts(
@@ -214,6 +217,10 @@ class RunsPanel(QWidget):
     def _on_selection(self, ids: tuple[str, ...]) -> None:
         project, self._menu_at = self._state.project, None
         if project is None or not ids:
+            if self._reading is not None:
+                self._reading.cancel()
+            self._shown = ()
+            self._show_folds(())
             self.detail.setCurrentWidget(self._hint)
             return
         summaries = {run.id: run for run in self.table.runs_model.runs}
@@ -233,15 +240,13 @@ class RunsPanel(QWidget):
                 return details, Fit(), find_folds(project, wanted[0], details[0].recipe)
             return details, read_fit(project, wanted, registry), ()
 
-        self._state.jobs.start(work, self.tr("Reading the run"), self._show_details, key="runs detail")
+        title = self.tr("Reading the run")
+        self._reading = self._state.jobs.start(work, title, self._show_details, key="runs detail")
 
     def _show_details(self, read: tuple[list[RunDetails], Fit, tuple[str, ...]]) -> None:
-        details, fit, self._folds = read
+        details, fit, folds = read
         self._shown = tuple(details)
-        text = self.tr("Show the {0} folds together").format(len(self._folds))
-        self.folds_button.setText(text)
-        self.folds_button.setAccessibleName(text)
-        self.folds_button.setVisible(bool(self._folds))
+        self._show_folds(folds)
         if len(details) == 1:
             if self.view is None:
                 self.view = RunView(self._state)
@@ -261,6 +266,14 @@ class RunsPanel(QWidget):
             self.detail.setCurrentWidget(self.comparison)
         if self._menu_at is not None:
             self._open_menu(self._menu_at)
+
+    def _show_folds(self, runs: tuple[str, ...]) -> None:
+        """Lead to the runs on the other folds, where there are any."""
+        self._folds = runs
+        text = self.tr("Show the {0} folds together").format(len(runs))
+        self.folds_button.setText(text)
+        self.folds_button.setAccessibleName(text)
+        self.folds_button.setVisible(bool(runs))
 
     @Slot()
     def _read_again(self) -> None:

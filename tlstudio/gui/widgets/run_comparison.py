@@ -111,7 +111,9 @@ class RunComparison(QWidget):
             fit: Whether they can be put together.
         """
         title = self.tr("{0} runs").format(len(runs))
-        self._title.setText(" · ".join(part for part in (title, _on_folds(runs)) if part))
+        different = differences([run.recipe for run in runs])
+        on_folds = _on_folds(runs) if [name for name, _ in different] == ["dataset.fold"] else ""
+        self._title.setText(" · ".join(part for part in (title, on_folds) if part))
         self._show_fit(fit)
         names = {run.summary.id: run_title(run.summary.id, self._state.registry) for run in runs}
         self.curves.show_runs(
@@ -134,7 +136,6 @@ class RunComparison(QWidget):
         tips = [f"{names[run.summary.id]}\n{', '.join(run.summary.methods)}".rstrip() for run in runs]
         every_column = range(len(titles) + 1)
         self.metrics.show_rows(("", *titles), rows, stretch=every_column, tips=("", *tips))
-        different = differences([run.recipe for run in runs])
         self._same.setText("" if different else self.tr("Nothing: the recipes are the same."))
         self._same.setVisible(not different)
         self.settings.setVisible(bool(different))
@@ -157,8 +158,8 @@ class RunComparison(QWidget):
 
 
 def _on_folds(runs: Sequence[RunDetails]) -> str:
-    """What runs are worth that each hold another fold out: the mean and the standard deviation; else ``""``."""
-    folds = {run.recipe.get("dataset", {}).get("fold") for run in runs}
+    """What runs are worth that differ in their folds alone: the mean and the standard deviation; else ``""``."""
+    folds = {run.recipe["dataset"].get("fold") for run in runs}
     metric = runs[0].summary.monitor
     values = [run.summary.metrics.get("validation", {}).get(metric) for run in runs]
     known = [value for value in values if value is not None]
