@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLineEdit, QProgressBar
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLabel, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
 
 from tests.gui.conftest import click, wait_for_end, wait_for_jobs
@@ -364,6 +364,9 @@ def test_a_number_of_folds_queues_a_run_for_each_and_a_recipe_of_one_fold_trains
     wait_for_check(page, state, qtbot)
     assert button.accessibleName() == "Train 3 folds"
     assert page.setup.foot.sentence.text().startswith("3 folds, each: ")
+    told = page.ready.findChild(QLabel, "train_ready_sentence")
+    assert isinstance(told, QLabel)
+    assert told.text().startswith("3 folds, each: ")
     assert "--folds 3" in page.draft.result.command
     with FileLock(project.folder / LOCK_NAME):  # somebody works the queue off, and waits for a run of his own
         click(page, "train_start", qtbot)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from tlstudio.api import Problem, ProblemsError, TLStudioError
 from tlstudio.engine.recipe import Recipe, learned_from
@@ -55,6 +55,14 @@ class Checked:
     command: str = ""
     unfit: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     folds: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What will happen, in each run where several are meant; ``""`` where it was not measured."""
+        if self.preflight is None or not self.folds:
+            return self.preflight.sentence if self.preflight is not None else ""
+        each = QCoreApplication.translate("Checked", "{0} folds, each: {1}")
+        return each.format(self.folds, self.preflight.sentence)
 
     @property
     def can_start(self) -> bool:

@@ -216,7 +216,7 @@ class ReadyView(QScrollArea):
             if count == 1
             else self.tr("{0} things to mend first").format(count)
         )
-        self._sentence.setText(f"{flight.sentence} {self._methods_words(checked)}".strip() if flight else "")
+        self._sentence.setText(f"{checked.sentence} {self._methods_words(checked)}".strip() if flight else "")
         self._sentence.setVisible(bool(flight and flight.sentence and not count))
         notes = flight.notes if flight else ()
         if in_process and not count:

@@ -330,10 +330,7 @@ class TrainSetup(QWidget):
                 fault=True,
             )
         else:
-            sentence = checked.preflight.sentence if checked.preflight else self._unmeasured()
-            if checked.folds:
-                sentence = self.tr("{0} folds, each: {1}").format(checked.folds, sentence)
-            self.foot.set_sentence(sentence)
+            self.foot.set_sentence(checked.sentence or self._unmeasured())
         for button in (self.foot.train_button, self.foot.queue_button):
             button.setEnabled(checked.can_start and self._writable())
 
