@@ -135,9 +135,10 @@ class Reading:
         """Put the prefix into the cache, which is made for it where there is none."""
         given, seen = self._given(args, kwargs, placed=False)
         if not seen:
-            if given.get("past_key_values") is None:
-                given["past_key_values"] = _empty_cache(reader)
-            reader.get_submodule(_NAME)(given["past_key_values"], len(given["input_ids"]))
+            cache = given.get("past_key_values")
+            filled = _empty_cache(reader) if cache is None else cache
+            reader.get_submodule(_NAME)(filled, len(given["input_ids"]))
+            given["past_key_values"] = _for_one_pass(filled) if cache is None else cache
         return (), given
 
     def _given(
@@ -219,6 +220,48 @@ def _empty_cache(reader: nn.Module) -> Any:  # noqa: ANN401  any cache of transf
     config: Any = reader.config
     paired = bool(getattr(config, "is_encoder_decoder", False))
     return EncoderDecoderCache(DynamicCache(), DynamicCache()) if paired else DynamicCache()
+
+
+def _for_one_pass(cache: Any) -> Any:  # noqa: ANN401  as above
+    """The same, for a pass after which nobody asks for what was kept."""
+    if not isinstance(cache, EncoderDecoderCache):
+        return _Unmoved(cache)
+    both = EncoderDecoderCache(_Unmoved(cache.self_attention_cache), _Unmoved(cache.cross_attention_cache))
+    both.is_updated = _Nothing()
+    return both
+
+
+class _Unmoved(DynamicCache):
+    """A cache that what is read passes by: where a layer is gone through again in the backward pass, it is the same.
+
+    Args:
+        filled: What it holds.
+    """
+
+    def __init__(self, filled: DynamicCache) -> None:
+        super().__init__()
+        self.layers = filled.layers
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        layer_idx: int,
+        *_args: Any,  # noqa: ANN401  as DynamicCache
+        **_kwargs: Any,  # noqa: ANN401
+    ) -> tuple[Tensor, Tensor]:
+        """Give what is held with these behind, and keep nothing of them."""
+        if layer_idx >= len(self.layers):  # of the text that is read beside
+            return key_states, value_states
+        held: Any = self.layers[layer_idx]
+        return torch.cat([held.keys, key_states], dim=-2), torch.cat([held.values, value_states], dim=-2)
+
+
+class _Nothing(dict[int, bool]):
+    """Says of no layer that what is read beside is kept for it."""
+
+    def __setitem__(self, layer: int, kept: bool) -> None:
+        """Forget it."""
 
 
 def _of_text(cache: Any) -> Any:  # noqa: ANN401  as above

@@ -41,6 +41,7 @@ from tests.plugins.test_strategies import conv_model
 from tlstudio.api import BackboneInfo, FeatureShape, RunError
 from tlstudio.api.features import Features
 from tlstudio.api.nn import BackboneModule, Generation, TransferModel, count_parameters, learning_names, set_train_mode
+from tlstudio.engine.activations import recompute_activations
 from tlstudio.testing import tiny_target
 from tlstudio.testing.networks import TextEncoder
 from tlstudio_heads.heads import Classification
@@ -686,6 +687,24 @@ def test_every_number_that_was_added_gets_a_gradient_and_nothing_else_moves(
     assert learning == {name for name, p in model.named_parameters() if p.grad is not None}
     torch.optim.SGD([p for p in model.parameters() if p.grad is not None], lr=0.1).step()
     assert learning == {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("build", [bert, gpt2, t5, bart])
+def test_a_prefix_learns_the_same_where_activations_are_computed_again(build: Callable[[], BackboneModule]) -> None:
+    model = prepared(build, PrefixTuning(), prompts=3)
+    backbone: Any = model.backbone.eval()
+    writes = backbone.wanted == "logits"
+    pair = {"decoder_input_ids": IDS, "decoder_attention_mask": TEXTS["attention_mask"]} if build in (t5, bart) else {}
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        features = backbone({**TEXTS, **pair})
+        torch.autograd.backward((features.logits if writes else features.pooled).square().sum())
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+    expected = gradients()
+    recompute_activations(backbone.layer_groups())
+    torch.testing.assert_close(gradients(), expected)
 
 
 def test_four_bits_are_the_nearest_quantiles_of_a_normal_distribution() -> None:
