@@ -157,10 +157,10 @@ class AnomalyModule(HeadModule):
     def measure_anew(self, train: Callable[[], Iterable[tuple[Features, Tensor]]]) -> None:
         """Measure shift and scale of the features, and then the scores behind the threshold."""
         self.scale.batches.zero_()
-        self.scale.train()
-        for features, _ in train():
+        for features, _ in train():  # which has passed through the head as well
+            self.scale.train()
             self.scale(features.require("pooled"))
-        self.scale.eval()
+            self.scale.eval()
         self.scores.fill_(-1.0)
         self.kept.zero_()
         for features, target in train():

@@ -42,7 +42,8 @@ class JointOptions(Options):
         title="Head of a source",
         help=(
             "own: each source has a head of its own, and teaches the backbone alone. shared: the head of the run "
-            "learns it too, so its classes must be among those of the run; of help where these have few labels."
+            "learns it too, so its classes must be among those of the run, and its numbers have the same unit; of help "
+            "where these have few labels."
         ),
     )
     strength: float = strength_option(

@@ -96,7 +96,8 @@ def test_an_average_and_a_pruned_run_have_the_threshold_of_their_own_scores(
         recipe = recipe_of(mixed, registry, "full", augmentation="none", seed=seed, epochs=1)
         runs.append(execute_run(recipe, mixed, registry, on_event=heard, control=heard.control))
     kettle = Kettle(runs, mixed, registry)
-    pruning = Pruning(Bench(runs[0], mixed, registry))
+    bench = Bench(runs[0], mixed, registry)
+    pruning = Pruning(bench)
     revision = mixed.dataset("parts")
     samples = [revision.sample(int(index)) for index in revision.indices("train")]
     normal = [sample for sample in samples if sample.label == "good"]
@@ -104,6 +105,7 @@ def test_an_average_and_a_pruned_run_have_the_threshold_of_their_own_scores(
         predictor = Predictor.from_run(made, registry)
         scores = predictor.outputs(normal).double().numpy()
         head: Any = load_run_model(made, registry)[1].head
+        assert head.scale.batches == len(bench.training_batches())
         assert head.threshold() == pytest.approx(np.quantile(scores, 0.95), rel=1e-4)
         assert evaluate_run(made, mixed, registry).metrics == pytest.approx(made.metrics()["test"], abs=1e-4)
     # Nothing is measured again of a run as it is.

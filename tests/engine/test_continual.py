@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ def test_forgetting_is_the_best_that_was_reached_minus_what_is_left() -> None:
     errors = tuple(tuple(1 - value for value in row) for row in matrix)
     turned = SequenceResult("nothing", "mae", "min", ("a", "b", "c"), ("1", "2", "3"), errors)
     assert turned.forgetting == pytest.approx(result.forgetting)
+    untested = SequenceResult("nothing", "mae", "min", ("a", "b"), ("1", "2"), ((None, None), (None, None)))
+    assert math.isnan(untested.average)
+    assert untested.forgetting == 0
 
 
 @pytest.fixture

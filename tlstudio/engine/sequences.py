@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -42,9 +43,9 @@ class SequenceResult:
 
     @property
     def average(self) -> float:
-        """Mean of the metric over all data sets after the last run."""
+        """Mean of the metric over all data sets after the last run; NaN where nothing could be measured."""
         last = [value for value in self.matrix[-1] if value is not None]
-        return sum(last) / len(last)
+        return sum(last) / len(last) if last else math.nan
 
     @property
     def forgetting(self) -> float:
