@@ -123,7 +123,11 @@ def test_after_a_stop_the_next_data_set_waits_until_the_sequence_goes_on(
     assert only is not None
     assert read_sequence(only) is None
     seasons.close()
-    done = CliRunner().invoke(cli, ["continual", str(seasons.folder), "--go-on", "latest", "--json"])
+    words = ["continual", str(seasons.folder), "--go-on", "latest", "--json"]
+    other = CliRunner().invoke(cli, [*words, "--protect", "lwf", "-o", "training.epochs=1"])
+    assert other.exit_code == 2
+    assert "leave --protect, -o out" in other.output
+    done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["runs"][0] == only.id
     assert len(json.loads(done.stdout)["matrix"]) == 2

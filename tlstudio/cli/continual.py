@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tlstudio.cli.common import command, find_registry, open_project, project_argument
 from tlstudio.cli.following import listeners
@@ -63,6 +64,8 @@ def continual(
     """Learn data sets one after another with one model, and show how much of the earlier ones it forgets."""
     if bool(datasets) == bool(go_on):
         raise click.UsageError("Name the data sets in their order, or with --go-on a run that ends what was begun.")
+    if go_on and (given := _given("protection", "strategy", "backbone", "assignments")):
+        raise click.UsageError(f"With --go-on all is as it was asked for then: leave {', '.join(given)} out.")
     with open_project(project, output, program="tlstudio continual", write=True) as opened:
         from tlstudio.engine.advise import set_values
         from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence, plan_sequence
@@ -83,6 +86,16 @@ def continual(
                 plan = plan_sequence(revisions, values, registry, protection=protection)
                 result = learn_in_sequence(opened, registry, plan, on_event=listen, control=control)
     show_sequence(output, result)
+
+
+def _given(*parameters: str) -> list[str]:
+    """Those of these options that were given on the command line, as they are written there."""
+    context = click.get_current_context()
+    return [
+        max(one.opts, key=len)
+        for one in context.command.params
+        if one.name in parameters and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    ]
 
 
 def show_sequence(output: Output, result: SequenceResult) -> None:
