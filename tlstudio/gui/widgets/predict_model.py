@@ -233,7 +233,7 @@ class PredictModel(Card):
         return "\n".join(lines)
 
     def forget(self) -> None:
-        """Forget what was measured, and what is being measured: another project is open, whose runs may have these ids."""
+        """Forget what was and is being measured: another project is open, whose runs may have the same ids."""
         if self._measuring is not None:
             self._measuring.cancel()
         self._worth.clear()
