@@ -99,6 +99,16 @@ def test_the_axis_of_epochs_has_a_few_whole_numbers(plot: MetricPlot, epochs: in
     assert all(value == int(value) for value in values)
 
 
+def test_the_axis_of_shares_has_numbers_between_0_and_1(qtbot: QtBot) -> None:
+    plot = MetricPlot("shares", "Accuracy", LIGHT, x_title="share")
+    qtbot.addWidget(plot)
+    plot.add_curve("validation", color=1)
+    plot.set_points("validation", [0.0, 0.5, 1.0], [0.2, 0.4, 0.3])
+    plot.flush()
+    ticks = plot._view.getPlotItem().getAxis("bottom").tickValues(*ranges(plot)[0], 400)
+    assert len([value for _, level in ticks for value in level]) == 11
+
+
 def test_numbers_at_the_ends_of_the_axes_are_drawn_whole(plot: MetricPlot) -> None:
     plot.add_curve("validation", color=1)
     plot.set_points("validation", [1, 2000], [1 / 3, 1 / 3])

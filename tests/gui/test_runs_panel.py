@@ -123,6 +123,8 @@ def test_a_run_is_averaged_with_its_start_at_the_share_on_a_slider(trained_state
     told = dialog.findChild(QLabel, "after_nearest")
     assert told is not None
     assert re.search(r"\d [kM]?B on disk, .*\d [kM]?B in a ZIP", told.text())
+    trained_state.set_theme_choice("dark")
+    assert dialog.plot._view.backgroundBrush().color().name() == trained_state.theme.surface.lower()
     dialog.way.setCurrentIndex(dialog.way.findData("wise_ft"))
     dialog.measure()
     wait_for_jobs(trained_state, qtbot)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, Qt, Signal, Slot
 from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSlider, QWidget
 
@@ -104,7 +104,12 @@ class AfterTrainingDialog(WorkDialog):
         self.slider.valueChanged.connect(lambda _: self._show_share())
         self.measure_button.clicked.connect(self.measure)
         self.make_button.clicked.connect(self.make)
+        state.theme_changed.connect(self._take_theme)
         self._show_way()
+
+    @Slot()
+    def _take_theme(self) -> None:
+        self.plot.set_theme(self._state.theme)
 
     def _lay_out(self) -> None:
         slide = QHBoxLayout()
@@ -223,11 +228,12 @@ def _measured(way: Way, project: Project, registry: Registry, run_id: str, conte
 
     pruning = Pruning(bench)
     found = pruning.curve()
+    told = QCoreApplication.translate("AfterTrainingDialog", "{0} on disk, {1} in a ZIP, {2} ms a sample")
     points = tuple(
         (
             one.sparsity,
             one.measured.metrics,
-            f"{size_text(one.size)} on disk, {size_text(one.compressed)} in a ZIP, {one.milliseconds:.2f} ms a sample",
+            told.format(size_text(one.size), size_text(one.compressed), f"{one.milliseconds:.2f}"),
         )
         for one in found
     )

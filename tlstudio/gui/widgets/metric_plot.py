@@ -42,7 +42,7 @@ class MetricPlot(QFrame):
         name: Object name.
         title: Heading of the card.
         theme: Colours.
-        x_title: What x is, for the crosshair and the accessible description.
+        x_title: What x is, for the crosshair and the accessible description; else epochs, which are whole numbers.
         parent: Parent widget.
 
     Signals:
@@ -60,6 +60,7 @@ class MetricPlot(QFrame):
         self.setAccessibleName(title)
         self._theme = theme
         self._x_title = x_title or self.tr("epoch")
+        self._least_step = 0.0 if x_title else 1.0
         self._curves: dict[str, Curve] = {}
         self._styles: dict[str, tuple[int | str, Qt.PenStyle]] = {}
         self._items: dict[str, Any] = {}
@@ -318,10 +319,10 @@ class MetricPlot(QFrame):
         self._view.getPlotItem().getViewBox().setRange(
             xRange=(left - 0.02 * span_x, right + 0.02 * span_x), yRange=result[2:], padding=0, disableAutoRange=True
         )
-        # Between two epochs there is nothing to read off: only whole numbers, and not more than there is room for.
+        # Between two epochs there is nothing to read off: no more numbers than there are, or than have room.
         decade = 10 ** math.floor(math.log10(max(span_x, 1.0) / 10))
         steps = (decade * factor for factor in (1, 2, 5, 10))
-        step = max(1.0, next(step for step in steps if span_x / step <= 10))
+        step = max(self._least_step, next(step for step in steps if span_x / step <= 10))
         self._view.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(step, 0)])
         return result
 
