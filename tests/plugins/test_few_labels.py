@@ -184,7 +184,7 @@ def test_fixmatch_refuses_data_that_cannot_be_varied_and_no_unlabelled_samples(
     shapes_project: Project, reviews_project: Project, registry: Registry
 ) -> None:
     few: dict[str, Any] = {"backbone": TINY_VISION, "strategy": "full", "methods": {"fixmatch": {}}}
-    with pytest.raises(ProblemsError, match="no unlabelled samples for FixMatch.*or set data"):
+    with pytest.raises(ProblemsError, match=r"no unlabelled samples for FixMatch.*or set data"):
         complete(few, shapes_project.dataset("shapes"), registry)
     words = {"strategy": "full", "methods": {"fixmatch": {"dataset": "reviews", "strong": "randaugment", "ratio": 1}}}
     with pytest.raises(ProblemsError, match="cannot be varied by randaugment"):
