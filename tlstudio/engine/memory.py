@@ -61,7 +61,8 @@ class BatchTrial:
         """Make a step with so many samples, and room for what the optimizer will keep."""
         network, device = self._network, self._fabric.device
         network.zero_grad(set_to_none=True)
-        gc.collect()
+        if gc.isenabled():  # who has switched it off, as a window does, collects on a thread of its own choice
+            gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
         with contextlib.suppress(RuntimeError, MemoryError):

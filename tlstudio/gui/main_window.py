@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QMenuBar, QStackedWidget
 from tlstudio.gui.close_question import ask_to_close
 from tlstudio.gui.commands import CommandSet
 from tlstudio.gui.device import DeviceWatch
+from tlstudio.gui.garbage import GarbageCollection
 from tlstudio.gui.log_files import Crash
 from tlstudio.gui.notices import INTERRUPTED, QUEUED, crash_notice, interrupted_notice, queued_notice
 from tlstudio.gui.pages import PAGES, Closes, Trains, build_page
@@ -72,6 +73,7 @@ class MainWindow(QMainWindow):
         self._places: dict[str, QWidget] = {}
         self._plots = import_plots()
         self._device = DeviceWatch(self)
+        self._garbage = GarbageCollection(self)
         titles = self._titles()
         self._actions = WindowActions(self)
         self._commands = CommandSet(self._actions.commands(titles), self)
@@ -131,6 +133,7 @@ class MainWindow(QMainWindow):
         self._stack.setFocus()
         self._project_changed()
         self._device.start()
+        self._garbage.start()
 
     # Pages ------------------------------------------------------------------------------------------------------
 
@@ -324,6 +327,7 @@ class MainWindow(QMainWindow):
         # Out of sight at once, even if a job takes a moment to notice.
         self.hide()
         self._device.stop()
+        self._garbage.stop()
         for panel in self._pages.values():
             if isinstance(panel, Closes):
                 panel.close_down()
