@@ -34,6 +34,14 @@ def test_a_story_tells_phase_and_part_done() -> None:
     assert (story.fraction, story.nutshell().status, story.seconds) == (1.0, "done", 9.0)
 
 
+@pytest.mark.parametrize(("trainable", "told"), [(0, "validation"), (50, "train loss")])
+def test_a_loss_is_told_of_what_learns_only(trainable: int, told: str) -> None:
+    story = RunStory()
+    ended = EpochEnded(1, 10, 0.0, {"accuracy": 0.5}, True, 1, 1.0)
+    story.take([RunStarted("r", 1, 10, 100, 20, trainable, 50, "cpu", "accuracy", "max"), ended])
+    assert story.log[-1].startswith(f"Epoch 1: {told} ")
+
+
 def test_after_a_pause_while_features_are_computed_the_run_still_prepares() -> None:
     story = RunStory()
     story.take([Progress("Computing features", 1, 2), Paused()])

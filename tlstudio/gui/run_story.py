@@ -149,11 +149,12 @@ class RunStory:
         self.best = event if event.is_best else self.best
         values = "  ".join(f"{name} {number_text(value)}" for name, value in event.validation.items())
         best = _tr("  best so far") if event.is_best else ""
-        self.log.append(
-            _tr("Epoch {0}: train loss {1}; validation {2}{3}").format(
-                event.epoch, number_text(event.train_loss), values, best
-            )
-        )
+        if self.started is not None and not self.started.trainable_parameters:
+            # There is no loss where all is set at once, as the means of classes are.
+            self.log.append(_tr("Epoch {0}: validation {1}{2}").format(event.epoch, values, best))
+            return
+        text = _tr("Epoch {0}: train loss {1}; validation {2}{3}")
+        self.log.append(text.format(event.epoch, number_text(event.train_loss), values, best))
 
     def _on_checkpoint(self, event: CheckpointSaved) -> None:
         kinds = {"best": _tr("Best"), "last": _tr("Last"), "start": _tr("First")}
