@@ -73,8 +73,8 @@ class DataStream:
         labelled: Whether their labels are wanted, encoded by `MethodModule.encoder`. Where not, it does not matter
             whether they have any.
         views: How they are prepared, by name; each view of a sample is varied by itself.
-        ratio: So many of them come with each sample of the run, and a batch has at least one. 0: they do not come with
-            the batches, and are only gone through by `MethodContext.batches`.
+        ratio: So many of them come with each sample of the run, and a batch has at least two, if the run's have two.
+            0: they do not come with the batches, and are only gone through by `MethodContext.batches`.
         limit: At most so many of them, drawn by the seed of the run; where they have one class each, as many of each
             as can be. 0: all.
         together: Whether their first view goes through the model in one batch with the samples of the run, so that

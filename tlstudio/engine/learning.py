@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from tlstudio.api import RunError
 from tlstudio.api.features import Features
 from tlstudio.api.method_modules import Inputs, TrainingStep
 from tlstudio.engine.datasets import Batch
@@ -52,6 +53,9 @@ class BatchLearner:
             batch: The batch.
             in_step: Number of batches that make a step; the loss is divided by it.
             progress: Share of the steps of the run that has been made.
+
+        Raises:
+            RunError: BatchNorm is given a single value of each channel.
         """
         learner, methods = self._learner, self._learner.methods
         batch = on_device(batch, self._fabric.device)
@@ -70,7 +74,16 @@ class BatchLearner:
             self._fabric.backward((losses.mean() + loss + self._penalty()) / in_step)
             return losses
 
-        return methods.backward(compute)
+        try:
+            return methods.backward(compute)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RunError(
+                "BatchNorm cannot learn from a single sample whose feature maps have shrunk to one pixel.",
+                "Set the batch size to 2 or more, choose larger images, or a strategy that keeps BatchNorm frozen.",
+                field="training.batch_size",
+            ) from error
 
     def _penalty(self) -> Tensor | float:
         """What the strategy and L1 add to the loss of a batch."""

@@ -65,7 +65,7 @@ class BatchTrial:
             gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        with contextlib.suppress(RuntimeError, MemoryError):
+        with contextlib.suppress(RuntimeError, MemoryError, RunError):
             set_train_mode(network)
             # The optimizer will keep this much beside the gradients: two moments (AdamW) or one (SGD).
             moments = 1 if self._options.optimizer == "sgd" else 2

@@ -102,7 +102,7 @@ class Rehearsal:
         self._fabric = make_fabric(resolve_device(options.device), options.precision)
         self._device = self._fabric.device
         self._train = revision.indices("train")
-        self._count = max(2, min(options.batch_size, len(self._train), 8 if self._device.type == "cpu" else 32))
+        self._count = max(1, min(options.batch_size, len(self._train), 8 if self._device.type == "cpu" else 32))
         augmentation = "none" if cached else options.augmentation
         self._preprocessor = preprocessor_of(parts, augmentation=augmentation)
         model.to(self._device)
