@@ -241,8 +241,11 @@ class Workshop:
 
 
 def stream_batch(stream: DataStream, batch_size: int) -> int:
-    """Number of samples of a stream in a batch, or that there must be."""
-    return max(1, round(stream.ratio * batch_size))
+    """Number of samples of a stream in a batch, or that there must be.
+
+    Not one alone, unless the run's own batches are of one: BatchNorm cannot learn from it.
+    """
+    return max(min(2, batch_size), round(stream.ratio * batch_size))
 
 
 def dataset_beside(revision: Revision, reference: str) -> Revision:
@@ -263,7 +266,7 @@ def dataset_beside(revision: Revision, reference: str) -> Revision:
     if name not in names:
         raise DataError(
             f"There is no data set '{name}' in this project.",
-            did_you_mean(name, names, "Data sets"),
+            did_you_mean(name, names, "Import it, or name one that is there"),
             path=folder,
         )
     found = [one.name for one in (folder / name).iterdir() if re.fullmatch(r"r[1-9][0-9]*", one.name)]
