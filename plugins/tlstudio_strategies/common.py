@@ -109,6 +109,12 @@ def last_groups(model: TransferModel, count: int) -> list[LayerGroup]:
     return groups[max(0, len(groups) - count) :]
 
 
+def unfrozen_groups(model: TransferModel) -> dict[str, float]:
+    """Return the number of layer groups of the backbone that learn now, as a quantity that is plotted."""
+    learning = [any(p.requires_grad for p in group.parameters()) for group in model.layer_groups()]
+    return {"unfrozen groups": float(sum(learning))}
+
+
 def layerwise_groups(
     model: TransferModel,
     groups: Sequence[LayerGroup],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlstudio import api
 from tlstudio.api import FineTuningStrategy, Options, Situation, option, options_as
-from tlstudio_strategies.common import fine_tuning_options, layerwise_groups, learn_from_the_top
+from tlstudio_strategies.common import fine_tuning_options, layerwise_groups, learn_from_the_top, unfrozen_groups
 
 if TYPE_CHECKING:
     from tlstudio.api.nn import ParamGroup, TransferModel
@@ -52,6 +52,7 @@ class GradualUnfreezing(FineTuningStrategy):
         "Trains the head first and then lets the backbone's layers join from the last to the first, each more "
         "slowly, so that what it knows is not lost to the head's first wild steps. As in ULMFiT."
     )
+    source = "Howard and Ruder 2018, arXiv:1801.06146"
     head_first = True
     Options = GradualUnfreezingOptions
 
@@ -86,6 +87,10 @@ class GradualUnfreezing(FineTuningStrategy):
         what = f"Only {learning} of the {groups} layer groups of the backbone come to learn in {epochs} epoch"
         remedy = f"set training.epochs to {needed} or more{' or strategy.epochs_per_group lower' if each > 1 else ''}"
         return [*when, f"{what}{'s' if epochs > 1 else ''}: for all of them, {remedy}."]
+
+    def quantities(self, model: TransferModel, options: api.Options) -> Mapping[str, float]:
+        """Say how many groups have joined; see `FineTuningStrategy`."""
+        return unfrozen_groups(model)
 
     def param_groups(
         self, model: TransferModel, options: api.Options, *, learning_rate: float, weight_decay: float

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tlstudio.api.method_modules import MethodContext, MethodModule
+from tlstudio_strategies.common import unfrozen_groups
 from tlstudio_strategies.head_fitting import fit_head
 from tlstudio_strategies.lp_ft import FITTED
 
@@ -30,7 +31,6 @@ class HeadFirstModule(MethodModule):
         self._at_once = context.head.requires in FITTED
         self._strength = strength
         self._epochs = epochs
-        self._alone = False
         self._backbone = [p for p in context.model.backbone.parameters() if p.requires_grad]
         self.register_buffer("objective", torch.zeros(()))
 
@@ -42,14 +42,13 @@ class HeadFirstModule(MethodModule):
     def on_epoch_start(self, epoch: int) -> None:
         """Keep the backbone as it is in the first epochs, which the epoch's number alone decides."""
         if not self._at_once:
-            self._alone = epoch < self._epochs
             for parameter in self._backbone:
-                parameter.requires_grad_(not self._alone)
+                parameter.requires_grad_(epoch >= self._epochs)
 
     def passes(self) -> Mapping[str, float]:
         """One, for the features that the head is fitted on."""
         return {"": 1} if self._at_once else {}
 
     def quantities(self) -> Mapping[str, float]:
-        """The loss with which the fitted head begins, or whether the head learns alone."""
-        return {"loss of the probe": float(self.objective)} if self._at_once else {"head alone": float(self._alone)}
+        """The loss with which the fitted head begins, or how many groups learn: none while the head learns alone."""
+        return {"loss of the probe": float(self.objective)} if self._at_once else unfrozen_groups(self.context.model)

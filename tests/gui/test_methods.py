@@ -197,20 +197,26 @@ def test_methods_and_samples_per_class_are_saved_loaded_and_reset(
     assert "There are not 500 samples" in page.setup.forms.dataset.rows["shots"].problem.text()
 
 
-def test_what_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
+def test_what_strategy_and_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
     page: TrainPanel, trained_state: AppState, qtbot: QtBot
 ) -> None:
+    page.draft.set_component("strategy", "gradual_unfreezing")
     page.draft.set_methods(["l2_sp"])
     wait_for_check(page, trained_state, qtbot)
     page.setup.start()
     wait_for_end(page, qtbot)
     wait_for_jobs(trained_state, qtbot)
     plot = page.live.told_plot
-    distance = "l2_sp/distance from the start"
-    assert list(plot.things) == [RATES, GRADIENTS, distance]
+    joined, distance = "unfrozen groups", "l2_sp/distance from the start"
+    assert list(plot.things) == [RATES, GRADIENTS, joined, distance]
     assert plot.chooser.isVisible()
     assert plot.chooser.currentText() == "Learning rate"
     plot.chooser.setCurrentIndex(2)
+    assert (plot.shown, plot.chooser.currentText()) == (joined, "Unfrozen groups")
+    told = plot.curve(joined).y.tolist()
+    assert told == sorted(told)
+    assert set(told) == {0, 1}, "one more in the second epoch"
+    plot.chooser.setCurrentIndex(3)
     assert plot.shown == distance
     assert plot.keys == ("distance from the start",)
     assert plot.curve("distance from the start").high > 0
@@ -223,17 +229,20 @@ def test_what_methods_tell_is_plotted_while_a_run_goes_and_when_it_is_done(
     table.runs_model.set_runs(project.runs())
     table.filter_model.search("near the start l2_sp")
     assert table.filter_model.rowCount() == 1, "runs are found by the titles and names of their methods"
-    assert table.filter_model.index(0, 4).data() == "Full fine-tuning + l2_sp"
+    assert table.filter_model.index(0, 4).data() == "Gradual unfreezing + l2_sp"
     runs = [read_details(project, run, trained_state.registry) for run in project.runs()]
     curves = RunCurves("curves", trained_state)
     qtbot.addWidget(curves)
     curves.show_run(runs[0].curves)
-    assert list(curves.told_plot.things) == [RATES, GRADIENTS, distance]
+    assert list(curves.told_plot.things) == [RATES, GRADIENTS, joined, distance]
     assert set(curves.told_plot.keys) == set(runs[0].curves.told[RATES])
     curves.show_runs({"a": runs[0].curves, "b": runs[1].curves}, {"a": (0, SOLID), "b": (1, SOLID)})
-    assert list(curves.told_plot.things) == [distance], "of several runs, what they can be compared by"
+    assert list(curves.told_plot.things) == [joined, distance], "of several runs, what they can be compared by"
     assert list(curves.told_plot.keys) == ["a"]
-    assert not curves.told_plot.chooser.isVisibleTo(curves)
+    assert curves.told_plot.chooser.isVisibleTo(curves)
+    alone = replace(runs[0].curves, told={distance: runs[0].curves.told[distance]})
+    curves.show_runs({"a": alone}, {"a": (0, SOLID)})
+    assert not curves.told_plot.chooser.isVisibleTo(curves), "one thing needs no choice"
     curves.show_runs({"b": runs[1].curves}, {"b": (1, SOLID)})
     assert not curves.told_plot.isVisibleTo(curves)
 

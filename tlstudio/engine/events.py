@@ -67,7 +67,7 @@ class StepLogged:
         step: Optimizer steps since the start, from 1.
         epoch: Position in epochs, such as 2.25.
         loss: Mean training loss of the samples since the regular event before.
-        learning_rates: Learning rate now, by name of the parameter group.
+        learning_rates: Learning rate of this step, by name of the parameter group; 0 where it is frozen.
         samples_per_second: Training throughput since the event before.
         seconds: Seconds since the start, pauses left out.
         seconds_left: Estimate of the seconds to the end, `None` while unknown.

@@ -50,6 +50,15 @@ def learning_rate_factor(step: int, total_steps: int, options: TrainingOptions) 
     return 1.0 - progress if options.schedule == "linear" else 1.0
 
 
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Learning rate of each named group of parameters at the next step; 0 while nothing of it learns."""
+    rates: dict[str, float] = {}
+    for group in reversed(optimizer.param_groups):
+        learns = any(parameter.requires_grad for parameter in group["params"])
+        rates[str(group["name"])] = max(rates.get(str(group["name"]), 0.0), float(group["lr"]) if learns else 0.0)
+    return rates
+
+
 def gradient_norms(optimizer: torch.optim.Optimizer, fabric: Fabric) -> dict[str, float]:
     """Euclidean norm of the gradient of each named group of parameters, before clipping.
 

@@ -20,7 +20,7 @@ from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, 
 from tlstudio.engine.learning import BatchLearner
 from tlstudio.engine.loading import TrainLoader
 from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
-from tlstudio.engine.optimization import gradient_norms, learning_rate_factor, make_optimizer
+from tlstudio.engine.optimization import gradient_norms, learning_rate_factor, learning_rates, make_optimizer
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.saving import Saver
@@ -190,7 +190,7 @@ class Trainer:
             state.window.add(losses)
             state.fault.add(losses, batch.positions)
             if is_step:
-                rates = {group["name"]: group["lr"] for group in reversed(state.optimizer.param_groups)}
+                rates = learning_rates(state.optimizer)
                 regular = (state.step + 1) % log_every == 0 or state.step == 0 or number == batches
                 # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
                 log = regular or state.clock.seconds - logged_at > _LOGGED_AFTER
