@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tlstudio.api import SPLITS, Preprocessor, RunError, Split, TargetInfo, WeightsInfo
+from tlstudio.api import SPLITS, Preprocessor, ProblemsError, RunError, Split, TargetInfo, WeightsInfo
 from tlstudio.api.nn import BackboneModule, TransferModel
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
@@ -62,6 +62,7 @@ from tlstudio.engine.looking import notes_on_data
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
+from tlstudio.engine.method_checks import what_is_gone
 from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
@@ -129,6 +130,9 @@ class Execution:
         revision = learned_from(
             self.recipe, self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
         )
+        if gone := what_is_gone(self.recipe, parts, revision, self.registry):
+            what = "What a method of this run needs is gone."
+            raise ProblemsError(f"{what} Once it is back, the run can go on: nothing of it is lost.", gone)
         resumption = self._go_back()
         self.say(Progress("Loading the backbone"))
         if resumption is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +32,7 @@ from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
+from tlstudio.store.format import DATASETS_NAME, RUNS_NAME
 
 NOTHING_MADE: Mapping[str, TargetInfo] = MappingProxyType({})
 
@@ -44,7 +46,7 @@ def method_problems(
     for number, one in enumerate(parts.methods):
         if refused and one.name not in recipe.methods:
             continue  # it is a part of the strategy, of which this is said already
-        where = f"methods.{one.name}" if one.name in recipe.methods else "strategy"
+        where = _place(one, recipe)
         for other in parts.methods[:number]:
             if other.name in one.method.excludes or one.name in other.method.excludes:
                 what = f"{one.method.title} and {other.method.title} exclude each other."
@@ -84,6 +86,44 @@ def problems_to_come(
     target = target_of(recipe, revision)
     found = _problems_of(one, later, parts, revision, target, registry, made={earlier: target})
     return _beneath(f"methods.{name}", found)
+
+
+def what_is_gone(recipe: Recipe, parts: Parts, revision: Revision, registry: Registry) -> list[Problem]:
+    """Say which data sets and earlier runs methods cannot use any more, as they were deleted since the recipe was made.
+
+    Args:
+        recipe: The recipe of a run that begins or goes on.
+        parts: Its components.
+        revision: Its data.
+        registry: The components that are loaded.
+    """
+    problems: list[Problem] = []
+    project = revision.folder.absolute().parents[2]
+    for one in parts.methods:
+        found: list[Problem] = []
+        for reference in dict.fromkeys(stream.dataset for stream in one.streams().values()):
+            try:
+                dataset_beside(revision, reference)
+            except DataError as error:
+                problem = Problem(_naming(one.method, "dataset", "datasets"), error.what, error.remedy)
+                found.append(_put_back(problem, project, DATASETS_NAME, *reference.split("@", 1)))
+        runs, named = one.method.models(one.options), _naming(one.method, "run")
+        _, wrong = _model_targets(one, revision, registry, NOTHING_MADE)
+        found += [_put_back(replace(it, where=named), project, RUNS_NAME, runs[it.where]) for it in wrong]
+        problems += _beneath(_place(one, recipe), found)
+    return problems
+
+
+def _put_back(problem: Problem, project: Path, *parts: str) -> Problem:
+    """Say where a folder of a project belongs if it is gone: the recipe of a run can name no other."""
+    if project.joinpath(*parts).is_dir():
+        return problem
+    return replace(problem, remedy=f"Put it back as {'/'.join(parts)} in the folder of the project.")
+
+
+def _place(one: ChosenMethod, recipe: Recipe) -> str:
+    """Where a method stands in a recipe; that which is not named there is a part of the strategy."""
+    return f"methods.{one.name}" if one.name in recipe.methods else "strategy"
 
 
 def unreadable(preprocessor: Preprocessor, one: ChosenMethod, revision: Revision) -> list[Problem]:
@@ -224,7 +264,8 @@ def _model_targets(
             continue
         if modality != revision.modality:
             taken, has = MODALITIES[modality].items, MODALITIES[revision.modality].items
-            problems.append(Problem(name, f"The model of run {run_id} takes {taken}, the data set has {has}."))
+            what = f"The model of run {run_id} takes {taken}, the data set has {has}."
+            problems.append(Problem(name, what, f"Choose a run on a data set of {has}."))
         else:
             targets[name] = learned
     return targets, problems
