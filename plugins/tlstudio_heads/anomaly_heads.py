@@ -67,6 +67,7 @@ class AnomalyDetection(TaskHead):
         "It learns from normal items alone; anomalies that are known help, and are what it is measured by. The "
         "backbone stays as it is unless anomalies are among the training items: choose the linear probe."
     )
+    source = "Baldi and Hornik 1989, doi:10.1016/0893-6080(89)90014-2; Ruff et al. 2020, arXiv:1906.02694"
     task: Task = "anomaly_detection"
     requires: FeatureKind = "pooled"
     Options = AnomalyOptions

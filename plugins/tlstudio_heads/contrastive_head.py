@@ -48,6 +48,7 @@ class Contrastive(TaskHead):
         "than views of others. A run on labelled items then starts from it. The larger the batch and the more epochs, "
         "the better. Views of rows, which are not varied, differ by dropout alone (as in SimCSE)."
     )
+    source = "Chen et al. 2020, arXiv:2002.05709; Gao et al. 2021, arXiv:2104.08821"
     task: Task = "pretraining"
     requires: FeatureKind = "pooled"
     views = 2

@@ -58,6 +58,7 @@ class Detection(TaskHead):
     name = "detection"
     title = "Object detection"
     description = "Finds things in an image and draws a box around each, with its class and a score."
+    source = "Tian et al. 2019, arXiv:1904.01355; Lin et al. 2017, arXiv:1612.03144"
     task: Task = "detection"
     requires: FeatureKind = "maps"
     Options = DetectionOptions

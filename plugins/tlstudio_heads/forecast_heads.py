@@ -21,6 +21,7 @@ class Forecasting(TaskHead):
     name = "forecasting"
     title = "Forecasting"
     description = "Says how a series goes on: the next values, as many as the data set was imported with."
+    source = "Nie et al. 2023, arXiv:2211.14730"
     task: Task = "forecasting"
     requires: FeatureKind = "pooled"
     reads_inputs = True

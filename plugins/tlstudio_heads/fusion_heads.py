@@ -37,6 +37,7 @@ class GatedFusion(TaskHead):
         "Gives each sample one class out of several, and learns for each sample how much its image counts and how much "
         "its text. Choose it where now the one and now the other tells the class."
     )
+    source = "Arevalo et al. 2017, arXiv:1702.01992"
     task: Task = "classification"
     requires: FeatureKind = "parts"
     Options = GatedFusionOptions

@@ -55,6 +55,7 @@ class TextGeneration(TaskHead):
     name = "generation"
     title = "Text generation"
     description = "Writes a text for each text: a summary, a translation, a reply, or how it goes on."
+    source = "Sutskever et al. 2014, arXiv:1409.3215; Raffel et al. 2020, arXiv:1910.10683"
     task: Task = "generation"
     requires: FeatureKind = "logits"
     Options = WritingOptions

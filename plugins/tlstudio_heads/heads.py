@@ -96,6 +96,7 @@ class Classification(PooledTaskHead):
     name = "classification"
     title = "Classification"
     description = "Gives each sample one class out of several. Choose it when each sample belongs to exactly one class."
+    source = "Bridle 1990, doi:10.1007/978-3-642-76153-9_28; Szegedy et al. 2016, arXiv:1512.00567"
     task: Task = "classification"
     Options = ClassificationOptions
 
@@ -137,6 +138,7 @@ class MultiLabel(PooledTaskHead):
     name = "multi_label"
     title = "Multi-label classification"
     description = "Gives each sample any number of labels, or none. Choose it when labels may occur together."
+    source = "Nam et al. 2014, arXiv:1312.5419"
     task: Task = "multi_label"
     Options = MultiLabelOptions
 
@@ -163,6 +165,7 @@ class Regression(PooledTaskHead):
     name = "regression"
     title = "Regression"
     description = "Predicts a number, such as an age, a price or a rating."
+    source = "Huber 1964, doi:10.1214/aoms/1177703732"
     task: Task = "regression"
     Options = RegressionOptions
 

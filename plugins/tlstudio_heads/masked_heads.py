@@ -24,6 +24,7 @@ class MaskedLanguageModel(TaskHead):
         "Learns a language or a subject from texts without labels: 15 % of the words are hidden, and are to be found. "
         "A run on labelled texts then starts from it (domain-adaptive pretraining, Gururangan et al. 2020)."
     )
+    source = "Devlin et al. 2019, arXiv:1810.04805; Gururangan et al. 2020, arXiv:2004.10964"
     task: Task = "pretraining"
     requires: FeatureKind = "masked"
 
@@ -48,6 +49,7 @@ class MaskedValues(TaskHead):
         "Learns from rows without labels: 30 % of the columns of each are hidden, and are to be restored from the "
         "others. A run on labelled rows then starts from it, which helps where few rows have a label."
     )
+    source = "Yoon et al. 2020, VIME, NeurIPS; Somepalli et al. 2021, arXiv:2106.01342"
     task: Task = "pretraining"
     requires: FeatureKind = "values"
 

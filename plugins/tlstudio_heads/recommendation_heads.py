@@ -38,6 +38,7 @@ class Recommendation(TaskHead):
         "Says how much each user will like an item, from what the item is: its text or its image. It so knows items "
         "that nobody has rated yet; to somebody whom it does not know it says what most people like."
     )
+    source = "Koren et al. 2009, doi:10.1109/MC.2009.263; van den Oord et al. 2013, NeurIPS"
     task: Task = "recommendation"
     requires: FeatureKind = "pooled"
     Options = RecommendationOptions

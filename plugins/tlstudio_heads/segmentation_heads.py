@@ -52,6 +52,7 @@ class Segmentation(TaskHead):
     name = "segmentation"
     title = "Semantic segmentation"
     description = "Gives each pixel of an image a class, such as tissue, road or background."
+    source = "Kirillov et al. 2019, arXiv:1901.02446; Milletari et al. 2016, arXiv:1606.04797"
     task: Task = "segmentation"
     requires: FeatureKind = "maps"
     Options = SegmentationOptions

@@ -38,6 +38,7 @@ class TokenClassification(TaskHead):
     name = "token_classification"
     title = "Token classification"
     description = "Marks parts of a text, such as names, places or substances, each with its class."
+    source = "Ramshaw and Marcus 1995, arXiv:cmp-lg/9505040; Devlin et al. 2019, arXiv:1810.04805"
     task: Task = "token_classification"
     requires: FeatureKind = "tokens"
     Options = TokenOptions
@@ -63,6 +64,7 @@ class QuestionAnswering(TaskHead):
     name = "question_answering"
     title = "Question answering"
     description = "Finds the part of a text that answers a question about it, and says when there is none."
+    source = "Devlin et al. 2019, arXiv:1810.04805; Rajpurkar et al. 2018, arXiv:1806.03822"
     task: Task = "question_answering"
     requires: FeatureKind = "tokens"
     Options = AnswerOptions

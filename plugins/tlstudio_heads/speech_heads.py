@@ -43,6 +43,7 @@ class Ctc(TaskHead):
         "Writes down what is said: for each moment a character of the training transcripts, or nothing. Choose it for "
         "wav2vec 2.0, HuBERT and other backbones that hear but do not write."
     )
+    source = "Graves et al. 2006, doi:10.1145/1143844.1143891"
     task: Task = "speech_recognition"
     requires: FeatureKind = "tokens"
     Options = CtcOptions
@@ -91,6 +92,7 @@ class SpeechWriting(TaskHead):
         "Writes down what is said, word by word, with large letters and punctuation as in the training transcripts. "
         "Choose it for Whisper and other backbones that write."
     )
+    source = "Radford et al. 2022, arXiv:2212.04356"
     task: Task = "speech_recognition"
     requires: FeatureKind = "logits"
     Options = SpeechWritingOptions

@@ -164,6 +164,7 @@ class IA3(PeftStrategy):
         "Leaves a transformer as it is and learns to scale its keys, values and inner activations: a few thousand "
         "numbers, for few samples or many tasks on one backbone. Folded into the weights in the end."
     )
+    source = "Liu et al. 2022, arXiv:2205.05638; PEFT, IA3Config"
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:
         """Refuse networks without attention; see `FineTuningStrategy`."""
@@ -203,6 +204,7 @@ class OFT(PeftStrategy):
         "Leaves the backbone as it is and learns to rotate what goes into its layers, which keeps lengths and angles "
         "among their weights: for changes of style that must not lose what the backbone knows."
     )
+    source = "Qiu et al. 2023, arXiv:2306.07280; Liu et al. 2024, arXiv:2311.06243; PEFT, OFTConfig"
     Options = OFTOptions
 
     def add(self, backbone: nn.Module, options: api.Options) -> None:
@@ -238,6 +240,7 @@ class LoKr(PeftStrategy):
         "Like LoRA, but what is added to a layer is a product of two small matrices block by block: of high rank with "
         "still fewer numbers. Of LyCORIS."
     )
+    source = "Yeh et al. 2023, arXiv:2309.14859; PEFT, LoKrConfig"
     Options = LoKrOptions
 
     def add(self, backbone: nn.Module, options: api.Options) -> None:

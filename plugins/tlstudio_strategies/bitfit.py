@@ -37,6 +37,7 @@ class BitFit(FineTuningStrategy):
         "Trains the biases of the backbone, less than one in a hundred of its numbers, together with the head. For "
         "few samples, or where many models are to share one backbone."
     )
+    source = "Ben Zaken et al. 2022, arXiv:2106.10199"
     Options = BitFitOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ class BottleneckAdapters(AddedStrategy):
         "Close to full fine-tuning with few numbers; unlike LoRA it cannot be folded in and stays part of the model. "
         "As Houlsby or Pfeiffer have placed it."
     )
+    source = "Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2021, arXiv:2005.00247"
     Options = BottleneckAdaptersOptions
     merges = False
     chosen_width = ("width", 64)

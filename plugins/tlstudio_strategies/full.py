@@ -31,6 +31,7 @@ class Full(FineTuningStrategy):
         "Trains every layer. Reaches the most when there are many samples or they differ from what the backbone "
         "has seen; needs the most time and memory. With layer-wise decay of the learning rate (LLRD), if you like."
     )
+    source = "Kornblith et al. 2019, arXiv:1805.08974; Clark et al. 2020, arXiv:2003.10555"
     Options = FullOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

@@ -53,6 +53,7 @@ class LoRA(PeftStrategy):
         "Leaves the backbone as it is and learns small additions to its layers: close to full fine-tuning at a "
         "fraction of the memory, and a checkpoint of a few megabytes. DoRA is an option of it (use_dora)."
     )
+    source = "Hu et al. 2021, arXiv:2106.09685; Liu et al. 2024, arXiv:2402.09353; PEFT, LoraConfig"
     Options = LoRAOptions
     chosen_width = ("rank", 8)
     stored_width = ("rank", ".lora_A.default.weight")
@@ -109,6 +110,7 @@ class QLoRA(PeftStrategy):
         "LoRA beside a backbone whose linear layers are kept in four bits a weight: a seventh of their memory, for "
         "large models that would not fit otherwise. Slower, and a little less exact; an export has full weights again."
     )
+    source = "Dettmers et al. 2023, arXiv:2305.14314; PEFT, LoraConfig"
     Options = QLoRAOptions
     chosen_width = ("rank", 16)
     stored_width = ("rank", ".lora_A.default.weight")

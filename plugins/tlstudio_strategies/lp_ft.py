@@ -96,6 +96,7 @@ class LPFT(FineTuningStrategy):
         "First fits the head on what the backbone gives, then trains every layer from there. Keeps more of what the "
         "backbone knows than full fine-tuning: better where new samples differ from those of training."
     )
+    source = HeadFirst.source
     head_first = True
     Options = LPFTOptions
 

@@ -88,6 +88,7 @@ class NearestMean(FineTuningStrategy):
         "seconds, with nothing to set: the first thing to try with a handful of samples a class. As in "
         "prototypical networks."
     )
+    source = Means.source
     Options = NearestMeanOptions
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:

@@ -44,6 +44,7 @@ class Partial(FineTuningStrategy):
         "general things such as edges or word forms. Cheaper than full fine-tuning and safer with few samples. "
         "Also called last-N or freezing."
     )
+    source = "Yosinski et al. 2014, arXiv:1411.1792"
     Options = PartialOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

@@ -43,6 +43,7 @@ class LinearProbe(FineTuningStrategy):
         "Leaves the backbone as it is and trains only the head on its features. Fast, hard to overfit; "
         "the right first try, and often the best one for up to a few hundred samples. Also called feature extraction."
     )
+    source = "Alain and Bengio 2016, arXiv:1610.01644; scikit-learn, LogisticRegression"
     Options = LinearProbeOptions
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:

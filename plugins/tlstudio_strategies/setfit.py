@@ -87,6 +87,7 @@ class SetFit(FineTuningStrategy):
         "which there are many more than samples, and a logistic regression on its features tells the classes. "
         "At its best with a backbone for sentences; works for images too."
     )
+    source = Pairs.source
     Options = SetFitOptions
 
     def why_not(self, backbone: BackboneInfo, head: TaskHead) -> str | None:

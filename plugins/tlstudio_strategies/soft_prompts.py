@@ -54,6 +54,7 @@ class PromptTuning(SoftPromptStrategy):
         "all; good with large models, weaker than LoRA with small ones. They stay part of the model. Also called soft "
         "prompts."
     )
+    source = "Lester et al. 2021, arXiv:2104.08691"
     Options = PromptTuningOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:
@@ -99,6 +100,7 @@ class PrefixTuning(SoftPromptStrategy):
         "tuning does. For models that write and for encoders such as BERT, RoBERTa and MiniLM. It stays part of the "
         "model. Of encoders it is also called P-tuning v2."
     )
+    source = "Li and Liang 2021, arXiv:2101.00190; Liu et al. 2021, arXiv:2110.07602"
     Options = PrefixTuningOptions
     stored_width = ("hidden", ".soft_prompt.network.0.weight")
 

@@ -83,6 +83,7 @@ class Surgical(FineTuningStrategy):
         "Trains one block of the backbone's layers - the first, the middle, the last, or the one that the new samples "
         "pull at most - together with the head. Try it where samples differ from what the backbone knows in one way."
     )
+    source = ChosenBlock.source
     Options = SurgicalOptions
 
     def recommended(self, situation: Situation) -> Mapping[str, Any]:

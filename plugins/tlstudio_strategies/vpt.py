@@ -36,6 +36,7 @@ class VisualPrompts(AddedStrategy):
         "Leaves a vision transformer as it is and learns tokens that its blocks look at beside the patches of the "
         "image. Few numbers; good where images are like those of its pretraining. They stay part of the model."
     )
+    source = "Jia et al. 2022, arXiv:2203.12119"
     Options = VisualPromptsOptions
     merges = False
 

@@ -39,6 +39,13 @@ def test_of_one_name_each_option_is_told_with_what_it_may_be(tlstudio: Tlstudio,
     assert threshold["allowed"] == "a number, more than 0, less than 1"
 
 
+def test_strategies_and_heads_are_told_with_their_source(tlstudio: Tlstudio, registry: Registry) -> None:
+    for one in (registry.strategy("gradual_unfreezing"), registry.head("detection"), registry.strategy("lp_ft")):
+        assert f"Source: {one.source}" in tlstudio("options", one.name).out
+        assert tlstudio("options", one.name, "--json").json["found"][0]["source"] == one.source
+    assert "Source:" not in tlstudio("options", "image_folder").out, "where there is none, none is told"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

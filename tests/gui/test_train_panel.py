@@ -313,6 +313,9 @@ def test_the_picker_offers_what_fits_and_says_why_the_rest_does_not(
     dialog.search.setText("regression")
     qtbot.keyClick(dialog.search, Qt.Key.Key_Down)
     assert not dialog.choose_button.isEnabled()
+    details = dialog.findChild(QLabel, "picker_details")
+    assert isinstance(details, QLabel)
+    assert details.text().endswith(f"\nSource: {state.registry.head('regression').source}")
     dialog.reject()
 
 
@@ -324,6 +327,11 @@ def test_a_strategy_is_picked_by_keyboard(page: TrainPanel, state: AppState, qtb
     facts = {candidate.name: candidate.facts for candidate in dialog.model.candidates}
     assert facts["full"] == "Trains every layer"
     assert len(set(facts.values())) == len(facts), "each strategy says what it changes"
+    details = dialog.findChild(QLabel, "picker_details")
+    assert isinstance(details, QLabel)
+    qtbot.keyClicks(dialog.search, "hu 2021")  # whose paper it is
+    assert details.text() == f"Source: {state.registry.strategy('lora').source}"
+    dialog.search.clear()
     qtbot.keyClicks(dialog.search, "dora")  # what its option does, of which its description tells
     with qtbot.waitSignal(dialog.picked) as picked:
         qtbot.keyClick(dialog.search, Qt.Key.Key_Return)

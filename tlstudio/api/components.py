@@ -30,12 +30,14 @@ class Component(ABC):
         name: Unique among components of its kind; the field's own name where there is one (``"resnet18"``).
         title: What the user reads.
         description: One or two sentences in plain words: what it is and when to choose it.
+        source: Paper, specification or library that it comes from, on one line. A backbone tells its own in its facts.
         Options: The model of its options.
     """
 
     name: str
     title: str
     description: str
+    source: str = ""
     Options: ClassVar[type[Options]] = Options
 
 

@@ -169,7 +169,6 @@ class Method(Component):
 
     Attributes:
         kind: Under which heading the user finds it.
-        source: Paper, specification or library that it comes from.
         excludes: Names of methods that it cannot stand beside. Naming it on one side is enough.
         needs_backbone: Whether it looks at more than the outputs of the head; the features of a frozen backbone are
             then computed at each step instead of once. Always so where it asks for streams, views or models.
@@ -179,7 +178,6 @@ class Method(Component):
     """
 
     kind: Literal["regularisation", "data", "two domains", "few labels", "without labels"] = "regularisation"
-    source: str = ""
     excludes: Collection[str] = ()
     needs_backbone: bool = False
     keeps_start: bool = False

@@ -131,13 +131,10 @@ def _found(registry: Registry, name: str) -> list[dict[str, Any]]:
 
 
 def _facts(section: str, one: Component) -> dict[str, Any]:
-    from tlstudio.api import Backbone, Method
+    from tlstudio.api import Backbone
 
     facts = {"section": section, "name": one.name, "title": one.title, "description": one.description}
-    if isinstance(one, Method):
-        facts["source"] = one.source
-    elif isinstance(one, Backbone):
-        facts["source"] = one.info().source
+    facts["source"] = one.info().source if isinstance(one, Backbone) else one.source
     place = f"{section}.{one.name}" if section == "methods" else section
     return {**facts, "options": _options(place, one.Options)}
 

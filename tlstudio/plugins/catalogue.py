@@ -32,12 +32,13 @@ class Table:
 
 
 def catalogue(registry: Registry) -> tuple[Table, ...]:
-    """List tasks, backbones, formats of data, strategies, methods and ready recipes."""
+    """List tasks, backbones, formats of data, heads, strategies, methods and ready recipes."""
     return (
         Table("Tasks", ("data", "task", "what it does", "heads", "formats"), tuple(_tasks(registry))),
         Table("Backbones", ("name", "takes", "what it is"), tuple(_backbones(registry))),
         Table("Formats of data", ("name", "gives", "what it reads"), tuple(_formats(registry))),
-        Table("Strategies", ("name", "what it does"), tuple(_described(registry.strategies.values()))),
+        Table("Task heads", ("name", "task", "what it does", "source"), tuple(_heads(registry))),
+        Table("Strategies", ("name", "what it does", "source"), tuple(_strategies(registry))),
         Table("Methods beside a strategy", ("name", "for", "what it does", "source"), tuple(_methods(registry))),
         Table("Recipes", ("name", "task", "what it does"), tuple(_recipes(registry))),
     )
@@ -93,9 +94,15 @@ def _formats(registry: Registry) -> Iterable[tuple[str, ...]]:
         yield one.name, MODALITIES[one.modality].items, f"{_titled(one)}{one.description}"
 
 
-def _described(components: Iterable[Component]) -> Iterable[tuple[str, ...]]:
-    for component in components:
-        yield component.name, f"{_titled(component)}{component.description}"
+def _heads(registry: Registry) -> Iterable[tuple[str, ...]]:
+    for head in registry.heads.values():
+        task = TASKS[head.task].title
+        yield head.name, task, f"{_titled(head) if head.title != task else ''}{head.description}", head.source
+
+
+def _strategies(registry: Registry) -> Iterable[tuple[str, ...]]:
+    for strategy in registry.strategies.values():
+        yield strategy.name, f"{_titled(strategy)}{strategy.description}", strategy.source
 
 
 def _methods(registry: Registry) -> Iterable[tuple[str, ...]]:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Component | BackboneFamily)
 
-_LONGEST = {"name": 100, "title": 200, "description": 4000}  # characters
+_LONGEST = {"name": 100, "title": 200, "description": 4000, "source": 500}  # characters
 _MODALITY = {"modality": get_args(Modality)}
 _ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "format": _MODALITY,
@@ -255,10 +255,10 @@ def check_component(kind: str, component: Component | BackboneFamily) -> None:
         PluginError: An attribute is missing, of the wrong type, or no line of text.
     """
     what = f"The {kind} {shortened(type(component).__name__, _LONGEST['name'])}"
-    texts = ("name", "title") if kind == "family" else ("name", "title", "description")
+    texts = ("name", "title") if kind == "family" else ("name", "title", "description", "source")
     for attribute in texts:
         value = getattr(component, attribute, None)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not (value.strip() or attribute == "source"):
             raise PluginError(f"{what} has no {attribute}.")
         if len(value) > (longest := _LONGEST[attribute]):
             raise PluginError(

@@ -39,6 +39,7 @@ class Candidate:
         name: Its name in recipes.
         title: What the user reads.
         description: What it is and when to choose it.
+        source: Paper or library that it comes from; of a backbone, among its details.
         facts: One line of facts; ``""`` until they have been read.
         details: Further facts, each on a line of its own.
         reasons: Why it does not fit; empty where it does.
@@ -50,6 +51,7 @@ class Candidate:
     name: str
     title: str
     description: str = ""
+    source: str = ""
     facts: str = ""
     details: str = ""
     reasons: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ def listed(kind: Kind, registry: Registry, situation: Situation) -> list[Candida
         found = [*sorted(heads, key=lambda each: each.task != situation.task)]
     else:
         found = [*registry.strategies.values()]
-    return [Candidate(each.name, each.title, each.description) for each in found]
+    return [Candidate(each.name, each.title, each.description, each.source) for each in found]
 
 
 def members(registry: Registry, situation: Situation) -> list[Candidate]:

@@ -280,7 +280,9 @@ class PickerDialog(QDialog):
         # The facts of a strategy are the beginning of its description, which stands above.
         known = candidate is not None and candidate.description.startswith(candidate.facts)
         facts = candidate.facts if candidate and not known else ""
-        self._details.setText(f"{facts}\n{candidate.details}".strip() if candidate else "")
+        source = self.tr("Source: {0}").format(candidate.source) if candidate and candidate.source else ""
+        lines = (facts, candidate.details if candidate else "", source)
+        self._details.setText("\n".join(line for line in lines if line))
         self._reason.setText("\n".join(candidate.reasons) if candidate else "")
         self._reason.setVisible(bool(candidate and candidate.reasons))
         self.choose_button.setEnabled(bool(candidate and candidate.name and not candidate.reasons))

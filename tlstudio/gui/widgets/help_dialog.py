@@ -60,6 +60,7 @@ class HelpDialog(Sheet):
             self.tr("Tasks"),
             self.tr("Backbones"),
             self.tr("Formats of data"),
+            self.tr("Task heads"),
             self.tr("Strategies"),
             self.tr("Methods beside a strategy"),
             self.tr("Recipes"),
@@ -89,7 +90,7 @@ class HelpDialog(Sheet):
         grid.setColumnStretch(1, 1)
         first = 2 if table.headers[0] == "data" else 1  # a task is one of some kind of data
         for index, row in enumerate(table.rows):
-            name, rest = ": ".join(row[:first]), " · ".join(row[first:])
+            name, rest = ": ".join(row[:first]), " · ".join(filter(None, row[first:]))
             label = text_label(name, "", f"help_name_{number}_{index}", wrap=True)
             label.setMinimumWidth(170)
             text = text_label(rest, "second", f"help_text_{number}_{index}", wrap=True)

@@ -101,7 +101,7 @@ class CandidateFilter(QSortFilterProxyModel):
         self._words: tuple[str, ...] = ()
 
     def search(self, text: str) -> None:
-        """Keep only rows with all of these words in title, name, family or description."""
+        """Keep only rows with all of these words in title, name, family, description or source."""
         words = tuple(text.casefold().split())
         if words != self._words:
             self._words = words
@@ -112,7 +112,8 @@ class CandidateFilter(QSortFilterProxyModel):
         if not self._words:
             return True
         candidate: Candidate = self.sourceModel().index(row, 0, parent).data(CANDIDATE_ROLE)
-        text = f"{candidate.title} {candidate.name} {candidate.family} {candidate.description}".casefold()
+        parts = (candidate.title, candidate.name, candidate.family, candidate.description, candidate.source)
+        text = " ".join(parts).casefold()
         return all(word in text for word in self._words)
 
 
