@@ -77,7 +77,9 @@ def test_folds_are_trained_and_predict_together(tlstudio: Tlstudio, shapes: Path
         (("wise-ft", "latest", "--curve", "--alpha", 0.5), "does not go with --alpha"),
         (("wise-ft", "latest"), "has no run yet"),
         (("prune", "latest"), "Give --sparsity, or --curve"),
+        (("wise-ft", "latest", "--alpha", 1.0000001), "from 0 to 1; 1.0000001 is not"),
         (("prune", "latest", "--sparsity", 1), "from 0 to below 1; 1 is not"),
+        (("prune", "latest", "--sparsity", 1.0000001), "from 0 to below 1; 1.0000001 is not"),
     ],
 )
 def test_what_cannot_be_done_is_said(

@@ -15,7 +15,7 @@ from torch import nn
 from tlstudio.api import RunError
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, has_checkpoint
-from tlstudio.engine.checkpoint_reading import find_resumption, load_checkpoint
+from tlstudio.engine.checkpoint_reading import find_checkpoint, find_resumption, load_checkpoint
 
 
 def saved(folder: Path) -> tuple[Checkpoints, nn.Linear]:
@@ -117,6 +117,23 @@ def test_a_manifest_that_does_not_name_all_files_and_no_others_is_not_believed(
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(RunError, match="cannot be loaded"):
         load_checkpoint(tmp_path, "best", model)
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("[]", r"manifest\.json is no table of values"),
+        ("[" * 100_000, "one of its files is nested too deeply"),
+        ("{}", r"manifest\.json does not name all of its files"),
+        ('{"files": [], "base": null}', r"manifest\.json does not name all of its files"),
+    ],
+)
+def test_a_manifest_of_another_form_is_told_in_a_sentence(tmp_path: Path, written: str, sentence: str) -> None:
+    _, model = saved(tmp_path)
+    (tmp_path / "best" / "manifest.json").write_text(written)
+    for read in (lambda: load_checkpoint(tmp_path, "best", model), lambda: find_checkpoint(tmp_path, "best")):
+        with pytest.raises(RunError, match=f"cannot be loaded: {sentence}"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import tomllib
 from dataclasses import replace
@@ -50,6 +51,26 @@ def test_a_section_that_is_no_table_is_told_and_not_left_out(shapes_project: Pro
             complete({"backbone": TINY_VISION, **values}, shapes_project.dataset("shapes"), registry)
         told.append([problem.where for problem in caught.value.problems if "must be a table" in problem.what])
     assert told == [["training", "methods"], ["methods.mixup"], ["methods"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"training": {"epochs": True}}, "training.epochs: 'true' is not allowed: a whole number is needed."),
+        ({"training": {"learning_rate": math.nan}}, "training.learning_rate: nan is not allowed: a finite number"),
+        ({"dataset": {"shots": True}}, "dataset.shots: 'true' is not allowed: a whole number is needed."),
+        ({"head": {"classes": "fourth"}}, "head.classes: 'fourth' is not allowed: a list is needed."),
+        ({"head": {"classes": ["a", "b", "a"]}}, "is not allowed: 'a' is there more than once."),
+        ({"head": {"classes": ["a", " "]}}, "is not allowed: each class needs a name."),
+        ({"methods": {"joint": {"source": ["others"]}}}, "['others'] is not allowed: names of data sets are needed"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_plain_words(
+    shapes_project: Project, registry: Registry, values: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        complete({"backbone": TINY_VISION, **values}, shapes_project.dataset("shapes"), registry)
+    assert sentence in str(caught.value)
 
 
 def test_no_augmentation_can_be_asked_for_on_the_command_line(shapes_project: Project, registry: Registry) -> None:

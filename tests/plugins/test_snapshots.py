@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
-from tlstudio.api import ProblemsError
+from tlstudio.api import ProblemsError, RunError
 from tlstudio.cli.main import run as command
 from tlstudio.engine.advise import complete
 from tlstudio.engine.ensembles import EnsemblePredictor, measure_ensemble
@@ -121,3 +122,6 @@ def test_the_snapshots_of_a_run_predict_together_and_are_the_same_where_it_was_g
     assert command(["ensemble", str(project.folder), runs[0].id, "--json"]).code == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["together"]["test"]["accuracy"] == pytest.approx(report.together["test"]["accuracy"])
+    shutil.rmtree(runs[0].folder / "checkpoints" / "snapshot-1")
+    with pytest.raises(RunError, match=f"{runs[0].id} has kept a single snapshot, and none is there that it could"):
+        measure_ensemble([runs[0]], project, registry)

@@ -20,6 +20,11 @@ Browse = Literal["", "file", "folder", "any", "dataset", "datasets", "run"]
 Several data sets stand in a text with commas between them; `tlstudio.api.methods.dataset_names` reads it.
 """
 
+_NAMED: Mapping[Browse, str] = {
+    "dataset": "the name of a data set is needed",
+    "datasets": "names of data sets are needed, in one text with commas between them",
+    "run": "the id of a run is needed",
+}
 
 T = TypeVar("T", bound="Options")
 
@@ -33,16 +38,17 @@ class Options(BaseModel):
         validate_default=True,
         protected_namespaces=(),
         coerce_numbers_to_str=True,  # a folder may be called 2024
+        allow_inf_nan=False,
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _none_in_words(cls, values: Any) -> Any:  # noqa: ANN401  whatever a recipe holds
-        """TOML has no null: an option that is left empty on purpose stands there as ``"none"``."""
+    def _as_written(cls, values: Any) -> Any:  # noqa: ANN401  whatever a recipe holds
+        """TOML has no null: an option that is left empty on purpose stands there as ``"none"``. True is no number."""
         if not isinstance(values, dict):
             return values
         fields = {field.name: field for field in describe(cls)}
-        return {name: _none_or(value, fields[name]) if name in fields else value for name, value in values.items()}
+        return {name: _as_meant(value, fields[name]) if name in fields else value for name, value in values.items()}
 
 
 def options_as(model: type[T], options: Options) -> T:
@@ -169,8 +175,13 @@ def _describe_field(name: str, info: FieldInfo) -> OptionField:
     )
 
 
-def _none_or(value: Any, field: OptionField) -> Any:  # noqa: ANN401  whatever a recipe holds
-    """Read a value that says that there is none; where this is one of the choices, by its name."""
+def _as_meant(value: Any, field: OptionField) -> Any:  # noqa: ANN401  whatever a recipe holds
+    """Read a value that says that there is none; where this is one of the choices, by its name.
+
+    For a number, true and false are left as words, which none is read from: pydantic would take them for 1 and 0.
+    """
+    if isinstance(value, bool) and field.kind in ("int", "float"):
+        return str(value).lower()
     if value is None and "none" in field.choices:
         return "none"
     return None if value == "none" and _may_say_none(field) else value
@@ -207,6 +218,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
             problems.append(Problem(where, "there is no such option.", remedy))
         elif item["type"] == "missing":
             problems.append(Problem(where, "a value is required.", fields[name].help if name in fields else ""))
+        elif item["type"] == "string_type" and name in fields and fields[name].browse in _NAMED:
+            problems.append(Problem(where, f"{item['input']!r} is not allowed: {_NAMED[fields[name].browse]}."))
         else:
             problems.append(Problem(where, wrong_value(item)))
     return problems

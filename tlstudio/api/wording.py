@@ -21,6 +21,7 @@ _NEEDED = {
     "bool_parsing": "true or false is needed",
     "string_type": "a text is needed",
     "list_type": "a list is needed",
+    "tuple_type": "a list is needed",
     "dict_type": "a table of settings is needed",
     "model_type": "a table of settings is needed",
     "literal_error": "choose {expected}",

@@ -162,9 +162,9 @@ def _pinned(methods: Mapping[str, Any], revision: Revision, registry: Registry) 
     for name, values in methods.items():
         result[name] = options = dict(_table(values))
         for field in describe(registry.methods[name].Options) if name in registry.methods else ():
-            if field.browse in ("dataset", "datasets") and options.get(field.name):
-                several = field.browse == "datasets"
-                options[field.name] = pinned(revision, str(options[field.name]), several=several)
+            named = options.get(field.name)
+            if field.browse in ("dataset", "datasets") and named and isinstance(named, str | int | float):
+                options[field.name] = pinned(revision, str(named), several=field.browse == "datasets")
     return result
 
 

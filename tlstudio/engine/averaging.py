@@ -177,7 +177,7 @@ def check_alpha(alpha: float) -> None:
     """
     if not 0.0 <= alpha <= 1.0:
         raise RunError(
-            f"Alpha is the share of the fine-tuned weights, from 0 to 1; {alpha:g} is not.",
+            f"Alpha is the share of the fine-tuned weights, from 0 to 1; {alpha:.15g} is not.",
             "0 is the start of the run, 1 its end.",
             field="alpha",
         )

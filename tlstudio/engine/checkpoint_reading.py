@@ -23,6 +23,7 @@ from tlstudio.store.files import reason
 NO_BASES: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 _MODEL_FILES = frozenset({"model.safetensors", "state.json"})
 _TRAINING_FILES = frozenset({"training.safetensors", "training.json"})
+_OTHER_FILES = f"{MANIFEST} does not name all of its files and no others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,15 @@ def find_checkpoint(folder: Path, kind: Kind) -> tuple[Path, dict[str, str]]:
     """
     place = next(iter(places(folder, kind)), folder / kind)
     try:
-        manifest = json.loads(read_text(place / MANIFEST))
-        files = {"model.safetensors": str(manifest["files"]["model.safetensors"])}
-        if manifest["base"] is not None:
-            files[f"../{BASE}"] = str(manifest["base"])
+        named, base_hash = _read_manifest(place)
+        files = {"model.safetensors": str(named["model.safetensors"])}
+        if base_hash is not None:
+            files[f"../{BASE}"] = base_hash
         for name in files:
             check_plain_file(place / name)
     except FileNotFoundError as error:
         raise RunError(f"The checkpoint file {error.filename} is missing.", "Train it again.", path=place) from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(place, error) from error
     return place / "model.safetensors", files
 
@@ -151,13 +152,12 @@ def _verify(place: Path, known: Mapping[str, Mapping[str, Tensor]] = NO_BASES) -
         RunError: One is missing or not what was written.
     """
     try:
-        manifest = json.loads(read_text(place / MANIFEST))
-        base_hash: str | None = manifest["base"]
+        files, base_hash = _read_manifest(place)
         base, goes_on = place.parent / BASE, place.name in ("last", old_name("last"))
         wanted = _MODEL_FILES | _TRAINING_FILES if goes_on else _MODEL_FILES
-        if manifest["files"].keys() != wanted or (base_hash is None and base.exists()):
-            raise ValueError(f"{MANIFEST} does not name all of its files and no others")
-        hashes = {place / name: value for name, value in manifest["files"].items()}
+        if files.keys() != wanted or (base_hash is None and base.exists()):
+            raise ValueError(_OTHER_FILES)
+        hashes = {place / name: value for name, value in files.items()}
         if base_hash is not None and base_hash not in known:
             hashes[base] = base_hash
         for path, expected in hashes.items():
@@ -166,8 +166,30 @@ def _verify(place: Path, known: Mapping[str, Mapping[str, Tensor]] = NO_BASES) -
         return base_hash
     except FileNotFoundError as error:
         raise RunError(f"The checkpoint file {error.filename} is missing.", path=place) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(place, error) from error
+
+
+def _read_manifest(place: Path) -> tuple[dict[str, Any], str | None]:
+    """Read the recorded hash of each file of a checkpoint, and that of the base; whatever a file holds may be wrong.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is no manifest.
+        RecursionError: It is nested too deeply.
+    """
+    manifest = _read_table(place / MANIFEST)
+    files, base_hash = manifest.get("files"), manifest.get("base", 0)
+    if not isinstance(files, dict) or not isinstance(base_hash, str | None) or not files.keys() >= _MODEL_FILES:
+        raise ValueError(_OTHER_FILES)
+    return files, base_hash
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    values = json.loads(read_text(path))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} is no table of values")
+    return values
 
 
 def _read(
@@ -176,7 +198,7 @@ def _read(
     """Verify and read a checkpoint, the base included."""
     base_hash = _verify(place, known)
     try:
-        state = CheckpointState(**json.loads(read_text(place / "state.json")))
+        state = CheckpointState(**_read_table(place / "state.json"))
         tensors = load_file(place / "model.safetensors")
         base = place.parent / BASE
         if base_hash is not None and base_hash in known:
@@ -210,5 +232,8 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 
 def _unreadable(place: Path, error: Exception) -> RunError:
-    why = reason(error) if isinstance(error, OSError) else str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, RecursionError):
+        why = "one of its files is nested too deeply"
+    else:
+        why = reason(error) if isinstance(error, OSError) else str(error).partition("\n")[0] or type(error).__name__
     return RunError(f"The checkpoint in {place} cannot be loaded: {why}.", path=place)

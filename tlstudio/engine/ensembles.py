@@ -81,8 +81,9 @@ def _members(runs: Sequence[Run], registry: Registry) -> list[_Member]:
     check_finished(run)
     kinds = find_snapshots(run.folder / "checkpoints")
     if len(kinds) < 2:
+        kept = "a single snapshot, and none is there that it could predict with" if kinds else "no snapshots that could"
         raise RunError(
-            f"Run {run.id} has kept no snapshots that could predict together.",
+            f"Run {run.id} has kept {kept} predict together.",
             "Name more runs, or train with the method snapshots.",
         )
     return [_Member(run, kind) for kind in kinds]

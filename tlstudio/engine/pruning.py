@@ -57,7 +57,7 @@ def check_sparsity(sparsity: float) -> None:
     """
     if not 0.0 <= sparsity < 1.0:
         raise RunError(
-            f"Sparsity is the share of weights that become zero, from 0 to below 1; {sparsity:g} is not.",
+            f"Sparsity is the share of weights that become zero, from 0 to below 1; {sparsity:.15g} is not.",
             "0.5 sets half of them to zero.",
             field="sparsity",
         )

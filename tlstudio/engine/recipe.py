@@ -191,6 +191,15 @@ class HeadChoice(Choice):
     take_over: bool = False
     classes: tuple[str, ...] = ()
 
+    @field_validator("classes")
+    @classmethod
+    def _with_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name.strip() for name in names):
+            raise ValueError("each class needs a name")
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ValueError(f"{' and '.join(map(repr, twice))} is there more than once")
+        return names
+
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialize(self)
