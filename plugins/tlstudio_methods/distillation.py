@@ -136,11 +136,12 @@ class LearningWithoutForgetting(Method):
 
 
 def _wrong_task(setting: Setting) -> list[Problem]:
-    teacher = setting.models[TEACHER]
-    if teacher.task in _TASKS and setting.task in _TASKS:
-        return []
-    what = "only the outputs of classification, multi-label classification and regression can be imitated."
-    return [Problem(TEACHER, what, "Choose another run.")]
+    tasks = "classification, multi-label classification and regression"
+    if setting.task not in _TASKS:
+        return [Problem("", f"A model can imitate another one in {tasks} only.", "Take it out.")]
+    if setting.models[TEACHER].task not in _TASKS:
+        return [Problem(TEACHER, f"only the outputs of {tasks} can be imitated.", "Choose another run.")]
+    return []
 
 
 def _differences(setting: Setting) -> list[str]:

@@ -155,8 +155,8 @@ def _beneath(where: str, problems: Iterable[Problem]) -> list[Problem]:
 def misfits(recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo, registry: Registry) -> dict[str, str]:
     """Say of each method that cannot stand beside what is chosen why not; of those that are chosen as well.
 
-    Each is asked with the options that the recipe gives it, else with its defaults. What a setting of its own would
-    mend, such as the name of a data set, does not speak against it.
+    Each is asked with the options that the recipe gives it, else with its defaults, and with no run or data set where
+    it needs one. What a setting of its own would mend, such as the name of a data set, does not speak against it.
     """
     chosen = {one.name: one for one in parts.methods}
     found: dict[str, str] = {}
@@ -166,15 +166,24 @@ def misfits(recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo
         if excluding:
             found[name] = f"Not together with {' and '.join(excluding)}."
             continue
-        try:
-            one = chosen[name] if name in chosen else ChosenMethod(method, method.Options())
-        except ValidationError:
-            continue  # it has a required option
+        one = chosen[name] if name in chosen else _not_set(method)
+        if one is None:
+            continue
         beside = replace(parts, methods=(*others, one))
         against = _problems_of(one, recipe, beside, revision, target, registry, own=False)
         if sentences := [f"{problem.what} {problem.remedy}".strip() for problem in against if not problem.where]:
             found[name] = " ".join(sentences)
     return found
+
+
+def _not_set(method: Method) -> ChosenMethod | None:
+    """A method with its defaults, which names no run and no data set; `None` where another option is required."""
+    fields = describe(method.Options)
+    named = {field.name: "" for field in fields if field.required and field.browse in ("run", "dataset", "datasets")}
+    try:
+        return ChosenMethod(method, method.Options.model_validate(named))
+    except ValidationError:
+        return None
 
 
 def _problems_of(
