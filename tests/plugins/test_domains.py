@@ -189,14 +189,30 @@ def test_the_discriminator_learns_from_its_whole_loss_and_the_features_from_minu
 def test_features_of_tokens_are_compared_by_their_mean(name: str, registry: Registry, tmp_path: Path) -> None:
     samples = tiny_samples("text", "token_classification", tmp_path)
     context = method_context(registry.head("token_classification"), samples, tiny_target("token_classification"))
+    context.model.eval()
+    options = {"target": "others", "strength": 0.5} | ({} if name == "dann" else {"layers": "features"})
     method = registry.method(name)
-    module = method.build(context, method.Options.model_validate({"target": "others", "strength": 0.5}))
+    module = method.build(context, method.Options.model_validate(options))
     step = training_step(context, progress=0.5)
     step.features, step.output = context.forward(step.inputs)
-    step.streams = {"target": StreamBatch({"": step.inputs}, None, *context.forward(step.inputs))}
+    other = {key: tensor[[0, 2, 2, 3, 1]] for key, tensor in step.inputs.items()}
+    other["ids"] = torch.where(other["mask"], other["ids"] % 60 + 3, other["ids"])
+    step.streams = {"target": StreamBatch({"": other}, None, *context.forward(other))}
     loss = module.extra_loss(step)
     assert loss is not None
-    assert bool(loss.isfinite())
+    means = []
+    for features, _ in (step.computed(), step.streams["target"].computed()):
+        assert features.mask is not None
+        assert not bool(features.mask.all()), "the texts have different lengths"
+        rows = zip(features.require("tokens").detach().double(), features.mask, strict=True)
+        means.append(torch.stack([row[real].mean(dim=0) for row, real in rows]))
+    if isinstance(module, DannModule):
+        module, output = module.double(), torch.zeros(1, 1)
+        vectors = [(Features(tokens=mean[:, None]), output) for mean in means]  # each a text of one word
+        expected = module.compare(vectors[0], vectors[1], 0.5)
+    else:
+        expected = 0.5 * (coral_distance if name == "coral" else mmd_distance)(means[0], means[1])
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 def test_source_and_target_go_through_batch_normalisation_as_one_batch(
