@@ -21,6 +21,7 @@ from tlstudio.api import TLStudioError
 from tlstudio.api.files import text_of
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.advise import complete
+from tlstudio.engine.checkpoint import BASE, KINDS, find_snapshots
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, RunEvent, StepLogged, from_json
 from tlstudio.engine.execute import execute_run, resume_run
@@ -110,7 +111,8 @@ class Outcome:
 def outcome_of(run: Run) -> Outcome:
     """Read what a finished run has left."""
     folder = run.folder / "checkpoints"
-    names = ("base.safetensors", "best/model.safetensors", "last/model.safetensors", "last/training.safetensors")
+    kinds = (*KINDS, "start", *find_snapshots(folder))
+    names = (BASE, *(f"{kind}/model.safetensors" for kind in kinds), "last/training.safetensors")
     rows = (row_of(from_json(line)[0]) for line in run.event_lines())
     files = {name: sha256_of(folder / name) for name in names if (folder / name).exists()}
     return Outcome(files, tuple(row for row in rows if row), run.metrics())
