@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.engine.conftest import TINY_VISION, Heard
-from tests.engine.test_resume import cut_off
+from tests.engine.resuming import at_step, gone_on_with
 from tlstudio import api
 from tlstudio.api import DataStream, Method, Options, Problem, ProblemsError, Setting, Situation, View, option
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep, rampup
@@ -22,14 +21,13 @@ from tlstudio.api.nn import HeadModule, TargetEncoder
 from tlstudio.engine import method_building
 from tlstudio.engine.advise import complete, set_values
 from tlstudio.engine.assemble import find_parts, load_run_model
-from tlstudio.engine.events import EpochEnded, Progress, RunEnded, RunEvent, RunStarted, StepLogged
-from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.events import EpochEnded, Progress, RunEvent, RunStarted, StepLogged
+from tlstudio.engine.execute import execute_run
 from tlstudio.engine.method_checks import misfits
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import StreamSampler
 from tlstudio.engine.used_plugins import missing_plugins
 from tlstudio.plugins import Registry
-from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 from tlstudio.testing.methods import method_context, training_step
@@ -164,21 +162,15 @@ def is_step(number: int, event: RunEvent) -> bool:
 def test_a_method_uses_streams_views_and_weights_of_its_own_and_a_cut_off_run_ends_bit_for_bit(
     two_projects: Project, busy: Registry
 ) -> None:
-    heard = Heard()
-    run = train(two_projects, busy, heard, values())
-    assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
-    steps = heard.of(StepLogged)
+    whole, cuts = gone_on_with(two_projects, busy, values(), at_step(7), at_step(5))
+    assert [cut.step for cut in cuts] == [6, 4]  # between two epochs, and in the middle of one
+    steps = whole.of(StepLogged)
     assert len(steps) == 9  # 3 classes of 4, in batches of 4, three times
     assert [event.quantities["busy/lambda"] for event in steps] == pytest.approx([0.5 * n / 9 for n in range(9)])
     assert all(event.gradient_norms["head"] > 0 for event in steps)
     assert any(name.startswith("busy") for name in steps[0].learning_rates)
+    run = two_projects.run(two_projects.runs()[0].id)
     assert run.read_recipe()["methods"] == {"busy": {"dataset": "others@r1"}}
-
-    for when in (7, 5):
-        interrupted = cut_off(two_projects, busy, values(), functools.partial(is_step, when))
-        resumed = Heard()
-        again = resume_run(interrupted, two_projects, busy, on_event=resumed, control=resumed.control)
-        assert outcome_of(run).difference(outcome_of(again)) == ""
 
 
 def test_the_weights_that_a_method_puts_in_for_the_validation_are_those_that_are_kept(

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import TINY_VISION, Heard
-from tests.engine.test_methods import is_step
-from tests.engine.test_resume import cut_off
+from tests.engine.conftest import TINY_VISION
+from tests.engine.resuming import at_step, gone_on_with
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.engine.advise import complete
-from tlstudio.engine.events import RunEnded, StepLogged
-from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.events import StepLogged
 from tlstudio.plugins import Registry
-from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
 
 
@@ -97,7 +92,7 @@ def test_a_run_with_methods_that_was_cut_off_ends_bit_for_bit_as_one_that_was_no
         request, _ = plan_import(registry.formats.values(), source, name="plain", task="pretraining")
         import_dataset(request, two_projects.datasets_folder)
         dataset, few = "plain", {}
-    training = {"epochs": 2, "batch_size": 4, "checkpoint_every": 0, "augmentation": "light", **case.training}
+    training = {"epochs": 2, "batch_size": 4, "augmentation": "light", **case.training}
     recipe = {
         "dataset": {"name": dataset, **few, **case.dataset},
         "backbone": TINY_VISION,
@@ -105,12 +100,7 @@ def test_a_run_with_methods_that_was_cut_off_ends_bit_for_bit_as_one_that_was_no
         "methods": case.methods,
         "training": training,
     }
-    heard, resumed = Heard(), Heard()
-    completed = complete(recipe, two_projects.dataset(dataset), registry)
-    run = execute_run(completed, two_projects, registry, on_event=heard, control=heard.control)
-    assert heard.of(RunEnded)[0].status == "done", heard.of(RunEnded)[0]
-    for event in heard.of(StepLogged):
+    whole, cuts = gone_on_with(two_projects, registry, recipe, at_step(5))
+    assert [cut.step for cut in cuts] == [4]  # behind the first epoch, where some of them begin
+    for event in whole.of(StepLogged):
         assert set(case.quantities) <= set(event.quantities)
-    interrupted = cut_off(two_projects, registry, recipe, functools.partial(is_step, 5))
-    again = resume_run(interrupted, two_projects, registry, on_event=resumed, control=resumed.control)
-    assert outcome_of(run).difference(outcome_of(again)) == ""
