@@ -104,7 +104,7 @@ def test_a_student_whose_teacher_is_itself_hears_nothing_new(two_projects: Proje
 
 
 @pytest.mark.parametrize("method", ["lwf", "ewc", "replay"])
-def test_a_second_data_set_is_learned_without_losing_the_first(
+def test_a_run_on_a_second_data_set_tells_what_is_held_and_one_that_was_cut_off_ends_bit_for_bit(
     method: str, two_projects: Project, registry: Registry
 ) -> None:
     first, _ = train(two_projects, registry, values())
