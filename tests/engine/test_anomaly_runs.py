@@ -9,28 +9,23 @@ import numpy as np
 import pytest
 
 from tests.engine.conftest import TINY_VISION, Heard
+from tests.engine.resuming import at_step, gone_on_with
 from tlstudio.api import DataError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
-from tlstudio.engine.control import RunControl
 from tlstudio.engine.derived import Bench
 from tlstudio.engine.evaluate import evaluate_run, read_evaluation
-from tlstudio.engine.events import EpochEnded, RunEvent, RunStarted, StepLogged
-from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.events import EpochEnded, RunStarted
+from tlstudio.engine.execute import execute_run
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.pruning import Pruning
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.soups import Kettle
 from tlstudio.plugins import Registry
-from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
 from tlstudio.testing import write_image_folder
-
-
-class PowerCut(BaseException):
-    """Nothing in the engine catches it: the run folder stays as it is."""
 
 
 def bring(project: Project, registry: Registry, source: Path) -> None:
@@ -55,22 +50,12 @@ def mixed(project: Project, registry: Registry, tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize("strategy", ["full", "linear_probe"])
 def test_a_run_that_lost_power_ends_bit_for_bit_as_one_that_did_not(
-    mixed: Project, registry: Registry, heard: Heard, strategy: str
+    mixed: Project, registry: Registry, strategy: str
 ) -> None:
-    recipe = recipe_of(mixed, registry, strategy)
-    expected = execute_run(recipe, mixed, registry, on_event=heard, control=heard.control)
-    assert expected.status == "done", heard.events[-1]
-
-    def listen(event: RunEvent) -> None:
-        if isinstance(event, StepLogged) and event.step == 7:
-            raise PowerCut
-
-    with pytest.raises(PowerCut):
-        execute_run(recipe, mixed, registry, on_event=listen, control=RunControl())
-    cut = mixed.run(mixed.runs()[0].id)
-    cut.write_json("run.json", {**cut.read_json("run.json"), "process": None})
-    resumed = resume_run(cut.id, mixed, registry, on_event=heard, control=heard.control)
-    assert outcome_of(expected).difference(outcome_of(resumed)) == ""
+    training = {"epochs": 3, "batch_size": 8, "threads": 1}
+    values = {"dataset": {"name": "parts"}, "backbone": TINY_VISION, "strategy": strategy, "training": training}
+    _, (cut,) = gone_on_with(mixed, registry, values, at_step(7))
+    assert cut.step == 6  # behind the second epoch
 
 
 def test_what_was_measured_is_read_and_measured_again_the_same(

@@ -12,24 +12,19 @@ import pytest
 import torch
 
 from tests.engine.conftest import Heard
+from tests.engine.resuming import at_step, gone_on_with
 from tests.plugins.writing_helpers import WORDS, write_language_model
 from tlstudio.api import FeatureShape, ProblemsError, RunError, TargetInfo
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import split_data
-from tlstudio.engine.control import RunControl
 from tlstudio.engine.evaluate import read_evaluation
-from tlstudio.engine.events import EpochEnded, Note, RunEvent, StepLogged, TextsWritten
-from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.events import EpochEnded, Note, TextsWritten
+from tlstudio.engine.execute import execute_run
 from tlstudio.plugins import Registry
-from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
-
-
-class PowerCut(BaseException):
-    """Nothing in the engine catches it: the run folder stays as it is."""
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +64,12 @@ def train(project: Project, registry: Registry, heard: Heard, values: dict[str, 
     return run
 
 
-def test_a_run_that_writes_goes_on_bit_for_bit(texts: Project, registry: Registry, model: Path, heard: Heard) -> None:
-    whole = Heard()
-    expected = train(texts, registry, whole, recipe(model))
-
-    def listen(event: RunEvent) -> None:
-        if isinstance(event, StepLogged) and event.step == 11:  # in the second epoch
-            raise PowerCut
-
-    completed = complete(recipe(model), texts.dataset("texts"), registry)
-    with pytest.raises(PowerCut):
-        execute_run(completed, texts, registry, on_event=listen, control=RunControl())
-    cut = texts.run(next(run.id for run in texts.runs() if run.id != expected.id))
-    cut.write_json("run.json", {**cut.read_json("run.json"), "process": None})
-    run = resume_run(cut.id, texts, registry, on_event=heard, control=heard.control)
-    assert run.status == "done"
-    assert outcome_of(expected).difference(outcome_of(run)) == ""
-    assert heard.of(TextsWritten) == whole.of(TextsWritten)
-    assert [event.epoch for event in heard.of(TextsWritten)] == [1, 2]
+def test_a_run_that_writes_goes_on_bit_for_bit(texts: Project, registry: Registry, model: Path) -> None:
+    values = {"dataset": {"name": "texts"}, **recipe(model)}
+    whole, (cut,) = gone_on_with(texts, registry, values, at_step(11))
+    assert cut.step == 10  # in the second epoch
+    assert cut.heard.of(TextsWritten) == whole.of(TextsWritten)
+    assert [event.epoch for event in whole.of(TextsWritten)] == [1, 2]
 
 
 def test_what_is_written_between_the_epochs_changes_nothing(texts: Project, registry: Registry, model: Path) -> None:
