@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import TINY, Tlstudio
 from tests.conftest import draw_folder
+from tests.engine.conftest import draw_rare, late_gap
 from tlstudio.store.project import Project
 
 QUICK = ("-o", "training.epochs=1", "-o", "training.batch_size=16", "--json")
@@ -68,6 +69,24 @@ def test_folds_are_trained_and_predict_together(tlstudio: Tlstudio, shapes: Path
     assert sum(predicted.json["predictions"][0]["scores"].values()) == pytest.approx(1.0, abs=1e-5)
     queued = tlstudio("train", shapes, *TINY, "--folds", 3, "--queue", *QUICK)
     assert len(queued.json["runs"]) == 3
+
+
+def test_every_fold_is_checked_before_the_first_is_trained_or_queued(
+    tlstudio: Tlstudio, shapes: Path, tmp_path: Path
+) -> None:
+    assert tlstudio("import", shapes, draw_rare(tmp_path / "rare"), "--name", "rare").code == 0
+    with Project.open(shapes) as project:
+        folds = late_gap(project.dataset("rare"))
+    asked = ("--dataset", "rare", *TINY, "--strategy", "linear_probe", "--folds", folds, *QUICK)
+    for more in ((), ("--queue",)):
+        told = tlstudio("train", shapes, *asked, "--shots", 1, *more)
+        assert told.code == 2
+        assert "Not every fold can be learned from." in told.err
+        assert f" of {folds}: There are not 1 samples of each class in the train split of 'rare'" in told.err
+    assert tlstudio("runs", shapes, "--json").json["runs"] == []
+    queued = tlstudio("train", shapes, *asked, "--queue")
+    assert len(queued.json["runs"]) == folds, "a class that a fold does not have keeps nothing from starting"
+    assert "Note: No sample of 'square' is in the train split of fold " in queued.err
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tlstudio.api import DataError
-from tlstudio.data.folds import assign_folds
+from tests.engine.conftest import TINY_VISION, draw_rare
+from tlstudio.api import DataError, ProblemsError
+from tlstudio.data.folds import assign_folds, classes_left_out
+from tlstudio.data.importing import import_dataset
+from tlstudio.data.planning import plan_import
+from tlstudio.engine.advise import complete
+from tlstudio.engine.checking import check_folds
+from tlstudio.engine.looking import notes_on_fold
+from tlstudio.engine.recipe import learned_from
+from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 
 
 def test_each_sample_is_held_out_once_and_the_test_split_never(shapes_project: Project) -> None:
     revision = shapes_project.dataset("shapes")
     views = [revision.fold(number, 4, seed=1) for number in (1, 2, 3, 4)]
+    assert views == revision.in_folds(4, seed=1)
+    assert classes_left_out(dict(enumerate(views, start=1)), 4) == []
     held = np.concatenate([view.indices("validation") for view in views])
     pool = np.sort(np.concatenate([revision.indices("train"), revision.indices("validation")]))
     assert np.array_equal(np.sort(held), pool)
@@ -60,3 +72,34 @@ def test_folds_that_cannot_be_are_told(shapes_project: Project) -> None:
             revision.fold(number, folds, 0)
     with pytest.raises(DataError, match="cannot be divided into 99 folds"):
         revision.fold(1, 99, 0)
+
+
+def test_classes_that_a_fold_does_not_have_are_named_with_it(
+    project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    folder = draw_rare(tmp_path / "rare")
+    request, _ = plan_import(registry.formats.values(), folder, name="rare", task="classification")
+    import_dataset(request, project.datasets_folder)
+    rare = project.dataset("rare")
+    views = dict(enumerate(rare.in_folds(4, seed=0), start=1))
+    (held,) = [number for number, view in views.items() if "square" in view.labels(view.indices("validation"))]
+    first, second, third = (number for number in views if number != held)
+    unseen = f"No sample of 'square' is in the train split of fold {held} of 4: what was never seen cannot be"
+    unmeasured = f"No sample of 'square' is in the validation split of folds {first}, {second} and {third} of 4: how"
+    told = classes_left_out(views, 4)
+    assert [sentence[: len(start)] for sentence, start in zip(told, (unseen, unmeasured), strict=True)] == [
+        unseen,
+        unmeasured,
+    ]
+    values = {"backbone": TINY_VISION, "strategy": "linear_probe", "dataset": {"folds": 4, "fold": held}}
+    recipe = complete(values, rare, registry)
+    assert check_folds(recipe, rare) == told
+    assert [note.text for note in notes_on_fold(recipe, learned_from(recipe, rare))] == told[:1]
+    plain = complete({**values, "dataset": {}}, rare, registry)
+    assert notes_on_fold(plain, rare) == []
+    one_of_each = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"shots": 1})})
+    with pytest.raises(ProblemsError) as caught:
+        check_folds(one_of_each, rare)
+    (problem,) = caught.value.problems
+    assert problem.where == "dataset.shots"
+    assert problem.what.startswith(f"Fold {held} of 4: There are not 1 samples of each class")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import draw_folder
+from tlstudio.data.revision import Revision
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import RunEvent
 
@@ -34,3 +37,20 @@ class Heard:
 def heard() -> Heard:
     """A fresh listener."""
     return Heard()
+
+
+def draw_rare(folder: Path) -> Path:
+    """Draw shapes of which a single one is a square."""
+    draw_folder(folder, 6)
+    for path in sorted((folder / "square").iterdir())[1:]:
+        path.unlink()
+    return folder
+
+
+def late_gap(revision: Revision) -> int:
+    """A number of folds with which the first one learns from a sample of each class, and a later one does not."""
+    for folds in (2, 3, 4, 5):
+        least = [min(view.class_counts()["train"].values()) for view in revision.in_folds(folds, 0)]
+        if least[0] > 0 and 0 in least:
+            return folds
+    raise AssertionError("no such number")

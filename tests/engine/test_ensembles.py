@@ -120,6 +120,11 @@ def test_runs_over_folds_hold_each_sample_out_once_and_are_measured_together_on_
     assert set(report.together) == {"test"}
     with pytest.raises(ProblemsError, match=r"another fold of the data than run .* \(2 of 3, not 1 of 3\)"):
         Kettle(runs[:2], project, registry)
+    values = {"dataset": {"folds": 3, "fold": 1}, "backbone": TINY_VISION, "strategy": "linear_probe"}
+    of_other_folds = train(project, registry, {**values, "training": {"seed": 1}})
+    with pytest.raises(ProblemsError, match=r"another seed, by which the folds are drawn, than run .* \(1, not 0\)"):
+        Kettle([runs[0], of_other_folds], project, registry)
+    assert set(measure_ensemble([runs[0], of_other_folds], project, registry).together) == {"test"}
     recipe = parse_recipe(runs[1].read_recipe())
     assert (recipe.dataset.folds, recipe.dataset.fold) == (3, 2)
     assert "dataset.fold=2" in command_line(recipe, project.folder)

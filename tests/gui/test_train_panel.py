@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QLabel, QLineEdit, QProgressBar
 from pytestqt.qtbot import QtBot
 
+from tests.engine.conftest import draw_rare, late_gap
 from tests.gui.conftest import click, wait_for_end, wait_for_jobs
 from tests.gui.trained import QUICK, TINY_VISION, tiny_recipe
 from tlstudio.api import Options
@@ -359,7 +360,7 @@ def test_the_backbone_picker_lists_families_with_facts_of_what_is_in_sight(
 
 
 def test_a_number_of_folds_queues_a_run_for_each_and_a_recipe_of_one_fold_trains_that_alone(
-    page: TrainPanel, state: AppState, qtbot: QtBot
+    page: TrainPanel, state: AppState, qtbot: QtBot, tmp_path: Path
 ) -> None:
     project, button, folds = state.project, page.setup.foot.train_button, page.setup.forms.dataset.rows["folds"].editor
     assert project is not None
@@ -393,6 +394,14 @@ def test_a_number_of_folds_queues_a_run_for_each_and_a_recipe_of_one_fold_trains
     assert not page.draft.result.can_start
     qtbot.waitUntil(lambda: not state.queue.on, timeout=LONG)
     wait_for_jobs(state, qtbot)
+    request, _ = plan_import(state.registry.formats.values(), draw_rare(tmp_path / "rare"), name="rare")
+    import_dataset(request, project.datasets_folder)
+    number = late_gap(project.dataset("rare"))
+    data = {"name": "rare", "revision": "r1", "folds": number, "shots": 1}
+    page.draft.load({"dataset": data, "backbone": TINY_VISION, "strategy": {"name": "linear_probe"}})
+    wait_for_check(page, state, qtbot)
+    assert f" of {number}: There are not 1 samples" in page.setup.forms.dataset.rows["shots"].problem.text()
+    assert not button.isEnabled()
 
 
 def test_a_run_draws_curves_and_ends_with_a_result(page: TrainPanel, state: AppState, qtbot: QtBot) -> None:

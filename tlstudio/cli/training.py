@@ -108,6 +108,7 @@ def train(
             # The libraries that build the networks take seconds to load.
             status.update("Looking at the data and the model ...", "")
             from tlstudio.engine.advise import complete
+            from tlstudio.engine.checking import check_folds
             from tlstudio.engine.preflight import preflight
 
             registry = find_registry(output)
@@ -115,7 +116,10 @@ def train(
                 output, opened, choices, assignments, recipe_path, registry, methods, shots
             )
             recipe = complete(values, revision, registry, build=not dry_run)
+            lacking = check_folds(recipe, revision) if folds is not None else ()
             plan = preflight(recipe, revision, registry, project_folder=opened.folder) if dry_run else None
+        for sentence in lacking:
+            output.hint(f"Note: {sentence}")
         if plan is not None:
             return show_plan(output, recipe, plan)
         if folds is not None and not queue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from tlstudio.data.units import join_units
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
+
+
+MOST_SENTENCES = 5
 
 
 def has_folds(revision: Revision) -> bool:
@@ -27,6 +30,11 @@ def rows_of_fold(revision: Revision, number: int, folds: int, seed: int) -> Code
         what = f"There is no fold {number} of {folds}."
         field = "dataset.fold" if folds >= 2 else "dataset.folds"
         raise DataError(what, "There are at least 2, and they are counted from 1.", field=field)
+    return rows_of_folds(revision, folds, seed)[number - 1]
+
+
+def rows_of_folds(revision: Revision, folds: int, seed: int) -> list[Codes]:
+    """The rows of each fold of the train and validation splits of a revision together; see `Revision.in_folds`."""
     if not has_folds(revision):
         what = f"Folds need labels that are classes or numbers, which those of '{revision.dataset}' are not."
         raise DataError(what, "Leave dataset.folds at 0.", field="dataset.folds")
@@ -40,8 +48,38 @@ def rows_of_fold(revision: Revision, number: int, folds: int, seed: int) -> Code
         folds=folds,
         seed=seed,
     )
-    found: Codes = rows[assigned == number - 1]
-    return found
+    return [rows[assigned == number] for number in range(folds)]
+
+
+def classes_left_out(views: Mapping[int, Revision], folds: int) -> list[str]:
+    """Say which classes have no sample where a fold learns, or where it validates.
+
+    Args:
+        views: The data of some folds, or of all, by their numbers from 1; see `Revision.fold`.
+        folds: How many folds there are.
+    """
+    counts = {number: view.class_counts() for number, view in views.items()}
+    found = []
+    for name in next(iter(views.values())).classes:
+        unseen = [number for number, one in counts.items() if not one["train"][name]]
+        unmeasured = [number for number, one in counts.items() if not one["validation"][name]]
+        if not set(unseen).isdisjoint(unmeasured):
+            continue  # it is in the test split alone, which is no matter of folds
+        if unseen:
+            what = f"No sample of '{name}' is in the train split of {_named(unseen, folds)}"
+            found.append(f"{what}: what was never seen cannot be recognised.")
+        if unmeasured:
+            what = f"No sample of '{name}' is in the validation split of {_named(unmeasured, folds)}"
+            found.append(f"{what}: how well it is recognised is not measured there.")
+    more = [f"{len(found) - MOST_SENTENCES:,} more such gaps are in the folds."] if len(found) > MOST_SENTENCES else []
+    return found[:MOST_SENTENCES] + more
+
+
+def _named(numbers: Sequence[int], folds: int) -> str:
+    if len(numbers) > MOST_SENTENCES:
+        return f"{len(numbers)} of {folds} folds"
+    *others, last = map(str, numbers)
+    return f"folds {', '.join(others)} and {last} of {folds}" if others else f"fold {last} of {folds}"
 
 
 def assign_folds(

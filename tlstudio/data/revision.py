@@ -33,7 +33,7 @@ from tlstudio.api import (
 from tlstudio.api.files import read_text
 from tlstudio.data.annotations import COLUMN, Annotations
 from tlstudio.data.cells import cell_text, cells_from
-from tlstudio.data.folds import rows_of_fold
+from tlstudio.data.folds import rows_of_fold, rows_of_folds
 from tlstudio.data.revision_facts import damaged_facts, read_facts, verify_table
 from tlstudio.data.shots import rows_left_aside
 from tlstudio.data.table import read_table
@@ -200,6 +200,10 @@ class Revision:
             DataError: There is no such fold, or its labels or its samples are not for folds.
         """
         return replace(self, held_out=tuple(rows_of_fold(self, number, folds, seed).tolist()))
+
+    def in_folds(self, folds: int, seed: int) -> list[Revision]:
+        """Return the same revision for each fold, which is held out there; see `fold`."""
+        return [replace(self, held_out=tuple(rows.tolist())) for rows in rows_of_folds(self, folds, seed)]
 
     @cached_property
     def _index_by_id(self) -> dict[str, int]:

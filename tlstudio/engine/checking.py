@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
+from tlstudio.data.folds import MOST_SENTENCES, classes_left_out
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
     Parts,
@@ -76,6 +78,33 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
                     for one in parts.methods if fits else ():
                         found += unreadable(preprocessor_of(parts), one, revision)
     return problems + [problem for problem in found if problem.where not in defaults] + more
+
+
+def check_folds(recipe: Recipe, revision: Revision) -> list[str]:
+    """Find what keeps some fold of a recipe from being learned from, before the first one is.
+
+    Args:
+        recipe: A recipe with folds.
+        revision: The data.
+
+    Returns:
+        Sentences on classes that some folds lack, which keep nothing from starting.
+
+    Raises:
+        ProblemsError: With everything that speaks against some folds.
+    """
+    folds, shots, seed = recipe.dataset.folds, recipe.dataset.shots, recipe.training.seed
+    problems: list[Problem] = []
+    views = dict(enumerate(revision.in_folds(folds, seed), start=1))
+    for number, view in views.items():
+        found: list[Problem] = []
+        with _told(found, "dataset"):
+            learned = view.few(shots, seed) if shots else view
+            found += _check_target(learned, target_of(recipe, learned))
+        problems += [replace(one, what=f"Fold {number} of {folds}: {one.what}") for one in found]
+    if problems:
+        raise ProblemsError("Not every fold can be learned from.", problems[:MOST_SENTENCES])
+    return classes_left_out(views, folds)
 
 
 @contextlib.contextmanager

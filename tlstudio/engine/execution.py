@@ -58,7 +58,7 @@ from tlstudio.engine.feature_cache import (
     mark_used,
 )
 from tlstudio.engine.loading import EpochSampler, TrainLoader
-from tlstudio.engine.looking import notes_on_data
+from tlstudio.engine.looking import notes_on_data, notes_on_fold
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
 from tlstudio.engine.method_building import Workshop
@@ -316,7 +316,10 @@ class Execution:
                 )
             )
             self._write(lambda: self.run.record_monitor(monitor))
-            on_data = notes_on_data(revision, indices, preprocessor, model.head.encoder())
+            on_data = [
+                *notes_on_fold(self.recipe, revision),
+                *notes_on_data(revision, indices, preprocessor, model.head.encoder()),
+            ]
             of_strategy = map(Note, parts.strategy.notes(model, parts.strategy_options, options.epochs))
             for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision), *of_strategy):
                 self.say(noted)

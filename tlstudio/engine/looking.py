@@ -9,8 +9,23 @@ import numpy as np
 
 from tlstudio.api import Preprocessor, Sample, item_words
 from tlstudio.api.nn import TargetEncoder
+from tlstudio.data.folds import classes_left_out
 from tlstudio.data.revision import Revision
 from tlstudio.engine.events import Note
+from tlstudio.engine.recipe import Recipe
+
+
+def notes_on_fold(recipe: Recipe, own: Revision) -> list[Note]:
+    """Say which classes are missing where a run over a fold learns, or validates.
+
+    Args:
+        recipe: Its recipe.
+        own: The data that it learns from.
+    """
+    data = recipe.dataset
+    lacking = classes_left_out({data.fold: own}, data.folds) if data.folds else []
+    return [Note(sentence, "warning") for sentence in lacking]
+
 
 _LOOKED_AT = 2_000
 """Samples that are looked at; reading them all would keep a large run waiting."""

@@ -22,6 +22,7 @@ from tlstudio.engine.assemble import (
 from tlstudio.engine.checking import check
 from tlstudio.engine.devices import free_memory, resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
+from tlstudio.engine.looking import notes_on_fold
 from tlstudio.engine.memory import MemoryNeed, is_out_of_memory
 from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.random_state import random_state_aside
@@ -103,7 +104,8 @@ def preflight(
     seconds: float | None = None
     memory: MemoryNeed | None = None
     kept = False
-    notes = [note.text for note in notes_on_overlaps(recipe, parts.methods, revision)]
+    overlaps = notes_on_overlaps(recipe, parts.methods, revision)
+    notes = [note.text for note in (*notes_on_fold(recipe, revision), *overlaps)]
     try:
         parts = fitted(parts, revision)
         weights = parts.backbone.find_weights(parts.backbone_options)

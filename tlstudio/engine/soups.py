@@ -80,7 +80,7 @@ def check_alike(runs: Sequence[Run], registry: Registry, *, same_weights: bool) 
             ("task", first[2].task, target.task),
             ("classes", ", ".join(first[2].classes), ", ".join(target.classes)),
             *(_network(first[1], recipe, registry) if same_weights else ()),
-            *((("fold of the data", *(_fold(one) for one in (first[1], recipe))),) if same_weights else ()),
+            *(_folds(first[1], recipe) if same_weights else ()),
         ):
             if mine != theirs:
                 told = f" ({_cut(theirs)}, not {_cut(mine)})" if mine and theirs else ""
@@ -100,8 +100,14 @@ def asset_hashes(run: Run) -> dict[str, str]:
     return {path.relative_to(run.assets).as_posix(): sha256_of(path) for path in files}
 
 
-def _fold(recipe: Recipe) -> str:
-    return f"{recipe.dataset.fold} of {recipe.dataset.folds}" if recipe.dataset.folds else "none"
+def _folds(one: Recipe, other: Recipe) -> list[tuple[str, str, str]]:
+    """The fold that two recipes hold out, and the seed that draws it: by another one, these are other samples."""
+    mine, theirs = (f"{data.fold} of {data.folds}" if data.folds else "none" for data in (one.dataset, other.dataset))
+    found = [("fold of the data", mine, theirs)]
+    if one.dataset.folds and other.dataset.folds:
+        seeds = str(one.training.seed), str(other.training.seed)
+        found.append(("seed, by which the folds are drawn,", *seeds))
+    return found
 
 
 def _data(recipe: Recipe) -> str:

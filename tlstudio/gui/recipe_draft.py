@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
@@ -290,6 +290,7 @@ class RecipeDraft(QObject):
             first = self.tr("Loading the libraries and the models… This takes some seconds, once after each start.")
             context.progress(0, text=first)
             from tlstudio.engine.advise import complete, fill_in
+            from tlstudio.engine.checking import check_folds
             from tlstudio.engine.method_choice import unfit_choices
             from tlstudio.engine.preflight import preflight
             from tlstudio.engine.said_again import command_line, own_settings
@@ -301,6 +302,7 @@ class RecipeDraft(QObject):
             unfit = unfit_choices(said, _offered(project), revision, registry) if said.get("methods") else {}
             try:
                 recipe = complete(said, revision, registry)
+                lacking = check_folds(recipe, revision) if every_fold else ()
             except ProblemsError as error:
                 filled, _ = fill_in(said, revision, registry)
                 facts = _facts_of({kind: str(filled[kind]["name"]) for kind in KINDS}, revision, registry)
@@ -313,6 +315,8 @@ class RecipeDraft(QObject):
                 seen.append(Checked(revision, learned, recipe, facts=facts))
                 context.progress(0, text=self.tr("Measuring a few steps with {0}…").format(facts["backbone"].title))
             flight = preflight(recipe, revision, registry, project_folder=project.folder) if measured else None
+            if flight and lacking:
+                flight = replace(flight, notes=tuple(dict.fromkeys((*lacking, *flight.notes))))
             command = command_line(
                 recipe, project.folder, revision=revision, registry=registry, every_fold=every_fold > 0
             )
