@@ -216,7 +216,7 @@ def test_a_run_of_nearest_mean_learns_nothing_and_predicts_as_scikit_learn_on_th
     assert heard.of(RunEnded)[0].metrics["test"]["accuracy"] == pytest.approx((expected == labels[test]).mean())
 
 
-def test_setfit_moves_the_backbone_and_keeps_the_regression_on_its_last_features(
+def test_setfit_keeps_the_regression_on_the_last_features_of_the_backbone(
     shapes_project: Project, registry: Registry
 ) -> None:
     heard, run_id = run_strategy(shapes_project, registry, "setfit", epochs=2, learning_rate=1e-3)
