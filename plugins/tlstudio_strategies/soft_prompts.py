@@ -29,7 +29,11 @@ class PromptTuningOptions(Options):
 
 
 class SoftPromptStrategy(AddedStrategy):
-    """What both have in common."""
+    """What both have in common.
+
+    Neither has an adapter file: PEFT reads the text behind what stands before it, at other positions than here, where
+    the text keeps its own; no file can say otherwise.
+    """
 
     merges = False
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from tlstudio import __version__
 from tlstudio.api import RunError, TLStudioError
+from tlstudio.api.nn import numbers_of
 from tlstudio.engine.assemble import Parts, load_run_model
 from tlstudio.engine.export import check_new_folder, whole_folder
 from tlstudio.engine.recipe import Recipe, parse_recipe
@@ -57,6 +58,7 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
                 f"Run {run.id} was trained by {parts.strategy.title}, which has no adapter that other programs read.",
                 "Export the whole model, or train with LoRA.",
             )
+        packed = any(numbers_of(parameter) != parameter.numel() for parameter in model.backbone.parameters())
         size = sum(file.stat().st_size for file in staging.rglob("*.safetensors"))
         # Behind it, everything is the plain backbone.
         parts.strategy.merge(model)
@@ -64,17 +66,18 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
         save_file(head, staging / "head.safetensors", metadata={"format": "pt"})
         labels = json.dumps(target_values(read_target(run)), indent=2, ensure_ascii=False)
         (staging / "labels.json").write_text(labels + "\n", encoding="utf-8")
-        (staging / "README.md").write_text(adapter_readme(recipe, parts), encoding="utf-8")
+        (staging / "README.md").write_text(adapter_readme(recipe, parts, packed=packed), encoding="utf-8")
     whole = sum(tensor.numel() * tensor.element_size() for tensor in model.backbone.state_dict().values())
     return AdapterReport(folder, size, whole)
 
 
-def adapter_readme(recipe: Recipe, parts: Parts) -> str:
+def adapter_readme(recipe: Recipe, parts: Parts, *, packed: bool = False) -> str:
     """Say what an adapter is for, how it is put there, and how the head is applied.
 
     Args:
         recipe: Recipe of the run.
         parts: Its components.
+        packed: Whether the run has kept weights of the network in fewer bits than the network itself has.
     """
     library = parts.backbone.library_code(parts.backbone_options)
     first, has_file = _first_weights(recipe, parts)
@@ -85,6 +88,10 @@ def adapter_readme(recipe: Recipe, parts: Parts) -> str:
     else:
         code = [library.build, *_loading(recipe, library.load if has_file else "")]
     code += ["", "from peft import PeftModel", "", 'model = PeftModel.from_pretrained(network, "THIS_FOLDER").eval()']
+    if packed:
+        told.append(
+            "The run has kept weights of the network in fewer bits. Beside them in full, outputs differ a little."
+        )
     head = parts.head.library_code(parts.head_options)
     if library is not None and parts.head.requires == "pooled" and parts.head.views == 1 and head:
         code += [library.features, "", "from safetensors.torch import load_file"]
