@@ -96,8 +96,9 @@ def test_what_cannot_predict_together_is_told(shapes_project: Project, registry:
         measure_ensemble([first, first], project, registry)
     assert str(told.value).splitlines()[1] == f"  {first.id} is named more than once. Name each run once."
     first.finish("failed", error="the lights went out")
-    with pytest.raises(RunError, match="is failed: only what was trained to its end"):
+    with pytest.raises(ProblemsError, match="named more than once") as told:
         measure_ensemble([first, first], project, registry)
+    assert "is failed: only what was trained to its end" in told.value.problems[1].what
     head = build(registry, "classification", TargetInfo("classification", ("a", "b"), (1, 1)))
     with pytest.raises(RunError, match="no mean"):
         super(type(head), head).mean_output([])

@@ -17,7 +17,10 @@ from tlstudio.cli.output import Output
 from tlstudio.cli.run_names import find_run
 
 if TYPE_CHECKING:
+    from tlstudio.api import Problem
+    from tlstudio.data.revision import Revision
     from tlstudio.engine.sequences import Protection, SequenceResult
+    from tlstudio.store.project import Project
 
 
 @command(
@@ -78,14 +81,28 @@ def continual(
                 run_id = find_run(opened, go_on, output).id
                 result = go_on_in_sequence(run_id, opened, registry, on_event=listen, control=control)
             else:
-                revisions = [opened.dataset(*name.partition("@")[::2]) for name in datasets]
+                revisions, gone = _open(opened, datasets)
                 start: dict[str, Any] = {"strategy": {"name": strategy}}
                 if backbone:
                     start["backbone"] = {"name": backbone}
                 values = set_values(start, assignments)
-                plan = plan_sequence(revisions, values, registry, protection=protection)
+                plan = plan_sequence(revisions, values, registry, protection=protection, gone=gone)
                 result = learn_in_sequence(opened, registry, plan, on_event=listen, control=control)
     show_sequence(output, result)
+
+
+def _open(project: Project, names: Sequence[str]) -> tuple[list[Revision], list[Problem]]:
+    """Open the data sets that there are, and say which others are not."""
+    from tlstudio.api import DataError, Problem
+
+    found: list[Revision] = []
+    gone: list[Problem] = []
+    for name in names:
+        try:
+            found.append(project.dataset(*name.partition("@")[::2]))
+        except DataError as error:
+            gone.append(Problem("datasets", error.what, error.remedy))
+    return found, gone
 
 
 def _given(*parameters: str) -> list[str]:

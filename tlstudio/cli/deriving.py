@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from tlstudio.cli.common import run_argument as one_run
 from tlstudio.cli.interrupt import stop_gently
 from tlstudio.cli.metrics import metrics_table
 from tlstudio.cli.output import Output, StatusLine, size
-from tlstudio.cli.run_names import find_run
+from tlstudio.cli.run_names import find_run, find_runs
 
 if TYPE_CHECKING:
     from tlstudio.engine.control import RunControl
@@ -123,9 +124,10 @@ def soup(output: Output, *, project: Path, run_ids: Sequence[str], greedy: bool)
     pretrained weights, suit best.
     """
     with working(output, project, "tlstudio soup") as (opened, registry, control, on_progress):
-        from tlstudio.engine.soups import Kettle
+        from tlstudio.engine.soups import Kettle, what_differs
 
-        runs = [find_run(opened, run_id, output) for run_id in run_ids]
+        against = functools.partial(what_differs, registry=registry, same_weights=True)
+        runs = find_runs(opened, run_ids, output, against)
         kettle = Kettle(runs, opened, registry, control=control, on_progress=on_progress)
         cooked = kettle.cook(greedy=greedy)
         made = kettle.save(cooked)

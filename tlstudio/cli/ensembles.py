@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tlstudio.cli.deriving import several_runs, working
 from tlstudio.cli.metrics import JUDGING_METRICS
 from tlstudio.cli.output import Output, StatusLine
 from tlstudio.cli.prediction import to_csv, to_screen
-from tlstudio.cli.run_names import find_run
+from tlstudio.cli.run_names import find_runs
 
 if TYPE_CHECKING:
     from tlstudio.engine.ensembles import EnsembleReport
@@ -49,12 +50,18 @@ def ensemble(output: Output, *, project: Path, run_ids: Sequence[str], source: P
     with working(output, project, "", write=False) as (opened, registry, control, on_progress):
         from tlstudio.engine.ensembles import measure_ensemble
 
-        runs = [find_run(opened, run_id, output) for run_id in run_ids]
+        runs = _find(opened, registry, run_ids, output)
         report = measure_ensemble(runs, opened, registry, control=control, on_progress=on_progress)
     for split in report.together:
         _show(output, report, split)
     output.result(report_json(report))
     return 0
+
+
+def _find(project: Project, registry: Registry, names: Sequence[str], output: Output) -> list[Run]:
+    from tlstudio.engine.soups import what_differs
+
+    return find_runs(project, names, output, functools.partial(what_differs, registry=registry, same_weights=False))
 
 
 def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path, csv: Path | None) -> int:
@@ -71,7 +78,7 @@ def _predict(output: Output, folder: Path, run_ids: Sequence[str], source: Path,
             from tlstudio.engine.ensembles import EnsemblePredictor
 
             registry = find_registry(output)
-            runs = [find_run(project, run_id, output) for run_id in run_ids]
+            runs = _find(project, registry, run_ids, output)
             predictor = EnsemblePredictor.from_runs(runs, registry)
         output.hint(f"Models: {predictor.title}")
         if csv is not None:

@@ -13,7 +13,7 @@ from tlstudio.cli.metrics import LESS_IS_BETTER, judging_metric
 from tlstudio.cli.output import Output
 
 if TYPE_CHECKING:
-    from tlstudio.api import Modality, Task
+    from tlstudio.api import Modality, Problem, Task
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project
     from tlstudio.store.run import Run
@@ -26,6 +26,38 @@ Reads = Callable[["Run"], bool]
 def any_run(_run: RunSummary) -> int:
     """Take every run."""
     return 1
+
+
+def find_runs(
+    project: Project, names: Sequence[str], output: Output, against: Callable[[Sequence[Run]], Sequence[Problem]]
+) -> list[Run]:
+    """Find runs that are to be put together, each by its name, as `find_run` does.
+
+    Args:
+        project: The project.
+        names: Their names.
+        output: Where to tell which were taken.
+        against: Says what speaks against those that there are, where one is not.
+
+    Raises:
+        RunError: The only one is not there.
+        ProblemsError: With each that is not there, and what speaks against the others.
+    """
+    from tlstudio.api import Problem, ProblemsError, RunError
+    from tlstudio.engine.soups import NOT_TOGETHER
+
+    if len(names) == 1:
+        return [find_run(project, names[0], output)]
+    found: list[Run] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            found.append(find_run(project, name, output))
+        except RunError as error:
+            problems.append(Problem("", error.what, error.remedy))
+    if problems:
+        raise ProblemsError(NOT_TOGETHER, [*problems, *against(found)])
+    return found
 
 
 def is_word(name: str) -> bool:

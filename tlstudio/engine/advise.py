@@ -17,6 +17,7 @@ from tlstudio.api import (
     ProblemsError,
     Sample,
     Situation,
+    TargetInfo,
     TLStudioError,
     WeightsError,
     describe,
@@ -77,7 +78,14 @@ def read_value(text: str) -> Any:  # noqa: ANN401  whatever TOML can say
         return {"none": None}.get(text.lower(), text)
 
 
-def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, *, build: bool = False) -> Recipe:
+def complete(
+    values: Mapping[str, Any],
+    revision: Revision,
+    registry: Registry,
+    *,
+    build: bool = False,
+    made: Mapping[str, TargetInfo] | None = None,
+) -> Recipe:
     """Fill in what is left out of a recipe with what suits this data and this machine, and check all of it.
 
     Args:
@@ -86,22 +94,25 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, 
         registry: The components.
         build: Also build the model for real, so that weights which do not fit it are told with the rest; this takes
             seconds. `tlstudio.engine.preflight.preflight` does so anyway.
+        made: What runs that are still to be made will have learned, by id; what starts from one of these says itself
+            what its backbone is.
 
     Raises:
         ProblemsError: With every mistake found.
     """
     from tlstudio.engine.checking import check
 
-    filled, problems = fill_in(values, revision, registry)
+    made = made or {}
+    filled, problems = fill_in(values, revision, registry, made)
     try:
         recipe = parse_recipe(filled)
     except ProblemsError as error:
         partial = _lenient(filled, {problem.where for problem in error.problems})
-        more = check(partial, revision, registry, build=build) if partial is not None else []
+        more = check(partial, revision, registry, build=build, made=made) if partial is not None else []
         problems += [*error.problems, *(p for p in more if p.where not in {q.where for q in problems})]
         raise ProblemsError(mistakes(len(problems)), problems) from None
     told = {problem.where for problem in problems}
-    found = check(recipe, revision, registry, build=build)
+    found = check(recipe, revision, registry, build=build, made=made)
     if FIELD in told:  # and no backbone can be said to be wrong
         found = [problem for problem in found if not problem.where.startswith("backbone.")]
     problems += [problem for problem in found if problem.where not in told]
@@ -110,8 +121,10 @@ def complete(values: Mapping[str, Any], revision: Revision, registry: Registry, 
     return recipe
 
 
-def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -> tuple[dict[str, Any], list[Problem]]:
-    """Fill in what is left out, and say what cannot be."""
+def fill_in(
+    values: Mapping[str, Any], revision: Revision, registry: Registry, made: Collection[str] = ()
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Fill in what is left out, and say what cannot be; see `complete`."""
     problems: list[Problem] = []
     filled = deepcopy(dict(values))
     filled.setdefault("format", 1)
@@ -119,7 +132,7 @@ def fill_in(values: Mapping[str, Any], revision: Revision, registry: Registry) -
     filled["dataset"] = {"name": revision.dataset, "revision": revision.id, **_table(filled.get("dataset"))}
     for section in ("backbone", "head", "strategy"):
         table = _table(filled.get(section))
-        if section == "backbone" and table.get("start_from"):
+        if section == "backbone" and table.get("start_from") and table["start_from"] not in made:
             try:
                 table = _continued(table, revision)
             except TLStudioError as error:

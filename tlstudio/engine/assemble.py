@@ -33,7 +33,7 @@ from tlstudio.api import (
 from tlstudio.api.components import Component
 from tlstudio.api.nn import BackboneModule, HeadModule, LayerGroup, ParamGroup, TargetEncoder, TransferModel, numbers_of
 from tlstudio.data.revision import Revision
-from tlstudio.engine.checkpoint import Kind, has_checkpoint
+from tlstudio.engine.checkpoint import MANIFEST, Kind, has_checkpoint
 from tlstudio.engine.checkpoint_reading import NO_BASES, load_checkpoint, stored_shapes
 from tlstudio.engine.datasets import NO_VIEWS, FeatureDataset, PreparedView, SampleDataset, check_disk, sample_lengths
 from tlstudio.engine.derivation import AsItIs, read_derivation
@@ -62,6 +62,16 @@ class Parts:
     methods: tuple[ChosenMethod, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """What is known of the components of a recipe where there are no `Parts`; `None` where one is not known."""
+
+    backbone: Backbone | None = None
+    head: TaskHead | None = None
+    strategy: FineTuningStrategy | None = None
+    methods: tuple[ChosenMethod, ...] = ()
+
+
 def find_parts(recipe: Recipe, registry: Registry) -> Parts:
     """Look up the components of a recipe and check their options.
 
@@ -70,12 +80,12 @@ def find_parts(recipe: Recipe, registry: Registry) -> Parts:
     """
     problems: list[Problem] = []
     parts = possible_parts(recipe, registry, problems)
-    if parts is None or problems:
+    if isinstance(parts, Incomplete) or problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return parts
 
 
-def possible_parts(recipe: Recipe, registry: Registry, problems: list[Problem]) -> Parts | None:
+def possible_parts(recipe: Recipe, registry: Registry, problems: list[Problem]) -> Parts | Incomplete:
     """Do the same as far as it goes, so that all else can be checked beside what is wrong.
 
     An option that is wrong is at its default, an unknown strategy changes nothing, an unknown method is left out.
@@ -86,9 +96,10 @@ def possible_parts(recipe: Recipe, registry: Registry, problems: list[Problem]) 
         problems: Where to tell what is wrong.
 
     Returns:
-        The components; `None` where the backbone or the head is unknown, or lacks an option that it requires.
+        The components; `Incomplete` where the backbone or the head is unknown, or lacks an option that it requires.
     """
     found: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     for section, choice, look_up in (
         ("backbone", recipe.backbone, registry.backbone),
         ("head", recipe.head, registry.head),
@@ -100,15 +111,16 @@ def possible_parts(recipe: Recipe, registry: Registry, problems: list[Problem]) 
         except PluginError as error:
             problems.append(Problem(f"{section}.name", error.what, error.remedy))
         else:
+            known[section] = component
             wrong: list[Problem] = []
             options = _possible_options(component, choice.options, f"{section}.", wrong)
             problems += [_whose_option(one, section, component, registry) for one in wrong]
         if options is not None:
             found |= {section: component, f"{section}_options": options}
     chosen = _own_method(found) + _possible_methods(recipe, registry, problems)
-    if "backbone" not in found or "head" not in found:
-        return None
     methods = tuple(sorted(chosen, key=lambda one: not one.method.changes_samples))
+    if "backbone" not in found or "head" not in found:
+        return Incomplete(**known, methods=methods)
     return Parts(**{"strategy": AsItIs(), "strategy_options": Options(), **found}, methods=methods)
 
 
@@ -290,6 +302,13 @@ def _no_model(run: Run) -> RunError:
         what, remedy = "is queued and has not been trained yet", "Work the queue off: tlstudio queue PROJECT."
     elif status == "running":
         what, remedy = "is under way and has kept no model yet", "Wait until it has ended."
+    elif status in ("done", "stopped"):
+        lost = run.folder / "checkpoints" / "best" / MANIFEST
+        what = f"is {status}, but its model cannot be used any more: {lost} is missing"
+        again = "make the run again the way it was made"
+        if read_derivation(run) is None:
+            again = f"train it again: tlstudio train PROJECT --recipe {run.recipe_path}"
+        remedy = f"Put checkpoints/best back from a copy, or {again}."
     elif has_checkpoint(run.folder / "checkpoints", "last"):
         what = "was not trained to its end, and no epoch of it was kept"
         remedy = f"Go on with it: tlstudio resume PROJECT {run.id}."

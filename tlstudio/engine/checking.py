@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, 
 from tlstudio.data.folds import MOST_SENTENCES, classes_left_out
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import (
+    Incomplete,
     Parts,
     build_model,
     caches_features,
@@ -22,7 +23,13 @@ from tlstudio.engine.assemble import (
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
-from tlstudio.engine.method_checks import method_problems, unreadable
+from tlstudio.engine.method_checks import (
+    NOTHING_MADE,
+    damaged_models,
+    method_problems,
+    problems_beside,
+    unreadable,
+)
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, target_of
 from tlstudio.engine.source import find_source, runs_beside
@@ -30,7 +37,14 @@ from tlstudio.engine.start_from import started
 from tlstudio.plugins import Registry
 
 
-def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool = False) -> list[Problem]:
+def check(
+    recipe: Recipe,
+    revision: Revision,
+    registry: Registry,
+    *,
+    build: bool = False,
+    made: Mapping[str, TargetInfo] = NOTHING_MADE,
+) -> list[Problem]:
     """Find everything that is wrong with a recipe.
 
     Args:
@@ -38,6 +52,7 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
         revision: The data.
         registry: The components.
         build: Also build the model for real, which reads all weights: it takes seconds.
+        made: What runs that are still to be made will have learned, by id: the recipe may start from these.
     """
     problems: list[Problem] = []
     with _told(problems, "dataset"):
@@ -45,12 +60,16 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
     target = target_of(recipe, revision)
     more = [*_check_target(revision, target), *device_problems(recipe.training)]
     parts = possible_parts(recipe, registry, problems)
-    if parts is None:
-        return problems + more
     defaults = {problem.where for problem in problems}  # stand where something is wrong: nothing is told of these
     found: list[Problem] = []
+    if isinstance(parts, Incomplete):
+        with _told(found, "recipe"):
+            found += _check_the_rest(parts, recipe, revision, registry)
+        return problems + [problem for problem in found if problem.where not in defaults] + more
+    to_be_made = recipe.backbone.start_from in made
     with _told(found, "recipe"):
-        parts = started(parts, recipe, registry, runs_beside(revision))
+        if not to_be_made:
+            parts = started(parts, recipe, registry, runs_beside(revision))
         with _told(found, "backbone.name"):
             sentences = registry.why_not(
                 parts.backbone, parts.head, parts.strategy, modality=revision.modality, task=revision.task
@@ -61,22 +80,25 @@ def check(recipe: Recipe, revision: Revision, registry: Registry, *, build: bool
                 found.append(Problem("backbone.name", refused, "Choose another backbone."))
                 build = False  # it cannot even look at the data
         with _told(found, "methods"):
-            found += method_problems(recipe, parts, revision, target, registry)
+            found += method_problems(recipe, parts, revision, target, registry, made)
         with _told(found, "training.monitor"):
             _check_monitor(parts, target, recipe.training)
-        found += _check_take_over(recipe, revision)
+        found += [] if to_be_made else _check_take_over(recipe, revision)
         found += _check_augmentation(parts, recipe.training)
         found += _check_views(parts, recipe.training)
         found += _check_lasting(parts)
         fits = not problems and not found and not more
         with _told(found, "backbone.weights"):
-            if not any(place.startswith("backbone.") for place in defaults):
+            if not to_be_made and not any(place.startswith("backbone.") for place in defaults):
                 parts.backbone.find_weights(parts.backbone_options)
                 if build:
                     parts = fitted(parts, revision)
                     _build(parts, target if fits else None)
                     for one in parts.methods if fits else ():
                         found += unreadable(preprocessor_of(parts), one, revision)
+        if build:
+            told = {problem.where for problem in found}
+            found += [problem for problem in damaged_models(parts.methods, revision) if problem.where not in told]
     return problems + [problem for problem in found if problem.where not in defaults] + more
 
 
@@ -140,6 +162,18 @@ def _check_target(revision: Revision, target: TargetInfo) -> list[Problem]:
         what = f"'{revision.dataset}' has only the class '{''.join(target.classes)}'."
         problems.append(Problem("dataset", what, "Classification needs at least two classes."))
     return problems
+
+
+def _check_the_rest(known: Incomplete, recipe: Recipe, revision: Revision, registry: Registry) -> list[Problem]:
+    """Say what is wrong with what is known, where the backbone or the head is not."""
+    sentences = registry.why_not(
+        known.backbone, known.head, known.strategy, modality=revision.modality, task=revision.task
+    )
+    found = [Problem("recipe", sentence) for sentence in sentences]
+    refused = known.backbone.why_not(revision.sample(0)) if known.backbone is not None and not sentences else None
+    if refused:
+        found.append(Problem("backbone.name", refused, "Choose another backbone."))
+    return found + problems_beside(known.methods, recipe, revision, registry)
 
 
 def _check_take_over(recipe: Recipe, revision: Revision) -> list[Problem]:

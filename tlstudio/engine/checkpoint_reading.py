@@ -121,7 +121,7 @@ def find_resumption(folder: Path) -> tuple[Resumption | None, list[str]]:
             tensors, state = _read(place)
             resumption = Resumption(state, tensors, _read_training(place))
             if resumption.training.get("kept"):
-                _first_good(folder, "best")  # the run would not make it again
+                check_checkpoint(folder, "best")  # the run would not make it again
         except RunError as error:
             notes.append(error.what)
         else:
@@ -129,8 +129,16 @@ def find_resumption(folder: Path) -> tuple[Resumption | None, list[str]]:
     return None, notes
 
 
-def _first_good(folder: Path, kind: Kind) -> None:
-    """Raise the error of a kind's checkpoint if none of its places holds a whole one."""
+def check_checkpoint(folder: Path, kind: Kind) -> None:
+    """Read all files of a checkpoint and make sure that they are what was written.
+
+    Args:
+        folder: The run's folder of checkpoints.
+        kind: Which one.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
     error = RunError(f"The run has no '{kind}' checkpoint in {folder}.", path=folder)
     for place in places(folder, kind):
         try:

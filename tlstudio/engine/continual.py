@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tlstudio.api import DataError, Problem, ProblemsError, RunError, problems_of
 from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
-from tlstudio.engine.advise import complete
+from tlstudio.engine.advise import complete, fill_in
 from tlstudio.engine.assemble import fitted, load_run_model, preprocessor_of, split_data
 from tlstudio.engine.begin import new_run
 from tlstudio.engine.control import RunControl
@@ -22,8 +22,7 @@ from tlstudio.engine.events import Note, Progress, RunEnded, RunEvent
 from tlstudio.engine.execute import carry_out, resume_run
 from tlstudio.engine.executors import follow_run, resume_in_process, start_and_follow
 from tlstudio.engine.measuring import run_split
-from tlstudio.engine.method_checks import problems_to_come
-from tlstudio.engine.recipe import Recipe, learned_from, mistakes, parse_recipe
+from tlstudio.engine.recipe import Recipe, learned_from, mistakes, parse_recipe, with_classes
 from tlstudio.engine.run_queue import is_run_under_way
 from tlstudio.engine.sequences import BegunSequence, Protection, SequenceResult, read_begun
 from tlstudio.engine.source import runs_beside
@@ -36,6 +35,7 @@ from tlstudio.store.run import Run
 _METRICS: Mapping[str, tuple[str, Literal["max", "min"]]] = {"classification": ("accuracy", "max")}
 _LOOK_EVERY = 0.25  # seconds
 _ENDED_WELL = ("done", "stopped")
+_EARLIER = "the run before"  # stands for its id, while there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,26 @@ class SequencePlan:
         Raises:
             ProblemsError: With every mistake found.
         """
+        number, run = len(runs), runs[-1] if runs else ""
+        return complete(self.values_of(number, run), self.revisions[number], registry)
+
+    def values_of(self, number: int, run: str) -> dict[str, Any]:
+        """What is said of a run before its recipe is completed.
+
+        Args:
+            number: So many data sets were learned before.
+            run: The last run of these.
+        """
         values, head = self.values, self.values.get("head", {})
         head = {"name": head} if isinstance(head, str) else dict(head)
         result = {**values, "head": {**head, "classes": self.classes}}
-        if runs:
+        if number:
             backbone = values.get("backbone", {})
             backbone = {} if isinstance(backbone, str) else {k: one for k, one in backbone.items() if k == "options"}
-            result["backbone"] = {**backbone, "start_from": runs[-1]}
+            result["backbone"] = {**backbone, "start_from": run}
             result["head"]["take_over"] = True
-            result["methods"] = {**values.get("methods", {}), **self.added(len(runs), runs[-1])}
-        return complete(result, self.revisions[len(runs)], registry)
+            result["methods"] = {**values.get("methods", {}), **self.added(number, run)}
+        return result
 
     def added(self, number: int, run: str) -> dict[str, dict[str, Any]]:
         """The method that protects what was learned, with its options.
@@ -110,6 +120,7 @@ def plan_sequence(
     *,
     protection: Protection = "nothing",
     options: Mapping[str, Any] | None = None,
+    gone: Sequence[Problem] = (),
 ) -> SequencePlan:
     """Plan to learn data sets one after another, and check all of it that can be told before the first run.
 
@@ -119,6 +130,7 @@ def plan_sequence(
         registry: The components.
         protection: What is done against forgetting, from the second run on.
         options: Options of that method; else those that `values` has for it.
+        gone: What is said of further data sets, each of which could not be opened.
 
     Raises:
         ProblemsError: With every mistake found.
@@ -128,14 +140,21 @@ def plan_sequence(
     table = {key: one for key, one in values.get("dataset", {}).items() if key not in ("name", "revision")}
     values = {**values, "methods": methods, "dataset": table}
     together, problems = _together(revisions)
+    if len(revisions) + len(gone) < 2:
+        what = "A sequence needs two data sets or more."
+        problems.append(Problem("datasets", what, "Name them in the order in which they are learned."))
+    problems = [*gone, *problems]
     plan = SequencePlan(together, values, protection, own)
     problems += _wrong_options(plan, registry)
     if together:
+        first: Recipe | None = None
         try:
-            to_come = _problems_to_come(plan, plan.recipe((), registry), registry)
-            problems += [problem for problem in to_come if problem not in problems]
+            first = plan.recipe((), registry)
         except ProblemsError as error:
-            problems += error.problems
+            problems += [problem for problem in error.problems if problem not in problems]
+        else:
+            problems += _unlike_the_first(plan, first, registry)
+        problems += [problem for problem in _problems_to_come(plan, registry) if problem not in problems]
     if problems:
         raise ProblemsError(mistakes(len(problems)), problems)
     return plan
@@ -348,9 +367,6 @@ def _together(revisions: Sequence[Revision]) -> tuple[tuple[Revision, ...], list
             problems.append(Problem(revision.dataset, reason, remedy))
         else:
             found.append(revision)
-    if len(revisions) < 2:
-        what = "A sequence needs two data sets or more."
-        problems.append(Problem("datasets", what, "Name them in the order in which they are learned."))
     return tuple(found), problems
 
 
@@ -365,20 +381,39 @@ def _wrong_options(plan: SequencePlan, registry: Registry) -> list[Problem]:
     return []
 
 
-def _problems_to_come(plan: SequencePlan, first: Recipe, registry: Registry) -> list[Problem]:
-    """Find what would be told only when the first data set has been learned."""
+def _unlike_the_first(plan: SequencePlan, first: Recipe, registry: Registry) -> list[Problem]:
+    """Find data sets whose samples cannot be prepared as those that are learned first."""
     parts = fitted(
         starting_parts(first, registry, runs_beside(plan.revisions[0])), learned_from(first, plan.revisions[0])
     )
     preprocessor = preprocessor_of(parts)
-    problems: list[Problem] = []
-    for number, revision in enumerate(plan.revisions[1:], 1):
+    problems = []
+    for revision in plan.revisions[1:]:
         try:
             preprocessor(revision.sample(0), 0)
         except DataError as error:
             problems.append(Problem(revision.dataset, error.what, error.remedy))
-        for name, of_method in plan.added(number, "the run before").items():
-            found = problems_to_come(name, of_method, first, "the run before", revision, registry)
+    return problems
+
+
+def _problems_to_come(plan: SequencePlan, registry: Registry) -> list[Problem]:
+    """Find what would be told only when the first data set has been learned, be the first recipe wrong or not."""
+    filled, unfilled = fill_in(plan.values_of(0, ""), plan.revisions[0], registry)
+    backbone = {name: filled["backbone"][name] for name in ("name", "options")}
+    strategy = registry.strategies.get(str(filled["strategy"]["name"]))
+    problems: list[Problem] = []
+    if strategy is not None and not strategy.merges and len(plan.revisions) > 1:
+        what = f"{strategy.title} cannot be taken out of the backbone or folded in, and no later run can start from it."
+        problems.append(Problem("strategy.name", what, "Choose another strategy."))
+    told = {problem.where for problem in unfilled}
+    for number, revision in enumerate(plan.revisions[1:], 1):
+        values = plan.values_of(number, _EARLIER)
+        values["backbone"] = {**backbone, "start_from": _EARLIER}
+        made = {_EARLIER: with_classes(plan.revisions[number - 1].target_info(), plan.classes)}
+        try:
+            complete(values, revision, registry, made=made)
+        except ProblemsError as error:
+            found = [problem for problem in error.problems if problem.where not in told]
             problems += [problem for problem in found if problem not in problems]
     return problems
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,18 +17,19 @@ from tlstudio.api import (
     Modality,
     Preprocessor,
     Problem,
+    RunError,
     TargetInfo,
     TLStudioError,
     describe,
-    problems_of,
 )
 from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.api.options import Browse
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, find_parts
+from tlstudio.engine.assemble import Parts
+from tlstudio.engine.checkpoint_reading import check_checkpoint
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
-from tlstudio.engine.recipe import Recipe, learned_from, target_of
+from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 from tlstudio.store.format import DATASETS_NAME, RUNS_NAME
@@ -38,54 +38,32 @@ NOTHING_MADE: Mapping[str, TargetInfo] = MappingProxyType({})
 
 
 def method_problems(
-    recipe: Recipe, parts: Parts, revision: Revision, target: TargetInfo, registry: Registry
+    recipe: Recipe,
+    parts: Parts,
+    revision: Revision,
+    target: TargetInfo,
+    registry: Registry,
+    made: Mapping[str, TargetInfo] = NOTHING_MADE,
 ) -> list[Problem]:
-    """Say everything that speaks against the methods of a recipe, before anything is loaded."""
+    """Say everything that speaks against the methods of a recipe, before anything is loaded.
+
+    Args:
+        recipe: The recipe.
+        parts: Its components.
+        revision: The data that are learned from.
+        target: What the head is to learn.
+        registry: The components that are loaded.
+        made: What runs that are still to be made will have learned, by id.
+    """
     problems: list[Problem] = []
     refused = parts.strategy.why_not(parts.backbone.info(), parts.head) if parts.methods else None
     for number, one in enumerate(parts.methods):
         if refused and one.name not in recipe.methods:
             continue  # it is a part of the strategy, of which this is said already
         where = _place(one, recipe)
-        for other in parts.methods[:number]:
-            if other.name in one.method.excludes or one.name in other.method.excludes:
-                what = f"{one.method.title} and {other.method.title} exclude each other."
-                problems.append(Problem(where, what, "Take one of them out."))
-        problems += _beneath(where, _problems_of(one, recipe, parts, revision, target, registry))
+        problems += _excluded(one, parts.methods[:number], where)
+        problems += _beneath(where, _problems_of(one, recipe, parts, revision, target, registry, made=made))
     return problems
-
-
-def problems_to_come(
-    name: str, values: Mapping[str, Any], recipe: Recipe, earlier: str, revision: Revision, registry: Registry
-) -> list[Problem]:
-    """Say what speaks against a method in a run that starts from one that is still to be made, and takes its head over.
-
-    Args:
-        name: The method.
-        values: Its options.
-        recipe: Recipe of the run that is still to be made.
-        earlier: What its id is in the options.
-        revision: The data of the later run.
-        registry: The components.
-    """
-    method = registry.method(name)
-    try:
-        one = ChosenMethod(method, method.Options.model_validate(values))
-    except ValidationError as error:
-        return problems_of(error, method.Options, f"methods.{name}.")
-    try:
-        revision = learned_from(recipe, revision)
-    except DataError as error:
-        return [Problem(error.field or "dataset", error.what, error.remedy)]
-    backbone = recipe.backbone.model_copy(update={"start_from": earlier})
-    later = recipe.model_copy(
-        update={"backbone": backbone, "head": recipe.head.model_copy(update={"take_over": True})},
-    )
-    parts = find_parts(recipe, registry)
-    parts = replace(parts, methods=(*parts.methods, one))
-    target = target_of(recipe, revision)
-    found = _problems_of(one, later, parts, revision, target, registry, made={earlier: target})
-    return _beneath(f"methods.{name}", found)
 
 
 def what_is_gone(recipe: Recipe, parts: Parts, revision: Revision, registry: Registry) -> list[Problem]:
@@ -145,6 +123,67 @@ def unreadable(preprocessor: Preprocessor, one: ChosenMethod, revision: Revision
                 where = f"methods.{one.name}.{_naming(one.method, 'dataset', 'datasets')}"
                 problems.append(Problem(where, error.what, error.remedy))
     return problems
+
+
+def damaged_models(methods: Iterable[ChosenMethod], revision: Revision) -> list[Problem]:
+    """Say which models of earlier runs are not what was written; each is read whole.
+
+    Args:
+        methods: The methods; a run that cannot be used at all is told by `method_problems`.
+        revision: The data of the run.
+    """
+    problems = []
+    for one in methods:
+        for run_id in dict.fromkeys(one.method.models(one.options).values()):
+            try:
+                source = run_beside(revision, run_id)
+            except TLStudioError:
+                continue
+            try:
+                check_checkpoint(source.folder / "checkpoints", "best")
+            except RunError as error:
+                where = f"methods.{one.name}.{_naming(one.method, 'run')}"
+                problems.append(Problem(where, error.what, "Choose another run, or train that one again."))
+    return problems
+
+
+def problems_beside(
+    methods: Sequence[ChosenMethod], recipe: Recipe, revision: Revision, registry: Registry
+) -> list[Problem]:
+    """Say what speaks against methods whatever the backbone and the head are: each other, and what is not there.
+
+    Args:
+        methods: The methods.
+        recipe: The recipe.
+        revision: The data that are learned from.
+        registry: The components that are loaded.
+    """
+    # What batch suits them depends on the rest: data that are too few for the smallest one are too few for all.
+    smallest = recipe.training.model_copy(update={"batch_size": 1})
+    recipe = recipe.model_copy(update={"training": smallest})
+    problems: list[Problem] = []
+    for number, one in enumerate(methods):
+        where = _place(one, recipe)
+        problems += _excluded(one, methods[:number], where)
+        _, found = _stream_infos(one, recipe, revision)
+        _, wrong = _model_targets(one, revision, registry, NOTHING_MADE)
+        problems += _beneath(where, _by_option(one, found, wrong))
+    return problems
+
+
+def _excluded(one: ChosenMethod, others: Iterable[ChosenMethod], where: str) -> list[Problem]:
+    """Say which methods before it a method cannot stand beside."""
+    return [
+        Problem(where, f"{one.method.title} and {other.method.title} exclude each other.", "Take one of them out.")
+        for other in others
+        if other.name in one.method.excludes or one.name in other.method.excludes
+    ]
+
+
+def _by_option(one: ChosenMethod, data: Iterable[Problem], runs: Iterable[Problem]) -> list[Problem]:
+    """Put what is wrong with other data sets and with earlier runs at the options that name them."""
+    gone = [replace(problem, where=_naming(one.method, "dataset", "datasets")) for problem in data]
+    return gone + [replace(problem, where=_naming(one.method, "run")) for problem in runs]
 
 
 def _beneath(where: str, problems: Iterable[Problem]) -> list[Problem]:
@@ -230,8 +269,7 @@ def _problems_of(
         epochs=recipe.training.epochs,
         early_stopping=recipe.training.early_stopping,
     )
-    gone = [replace(problem, where=_naming(one.method, "dataset", "datasets")) for problem in found]
-    gone += [replace(problem, where=_naming(one.method, "run")) for problem in wrong]
+    gone = _by_option(one, found, wrong)
     said = [problem for problem in one.method.problems(setting, one.options) if not (wrong and problem.where)]
     # That it is for other tasks comes first: no data set would mend it.
     said.sort(key=lambda problem: bool(problem.where))

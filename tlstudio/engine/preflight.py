@@ -24,6 +24,7 @@ from tlstudio.engine.devices import free_memory, resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, load_features
 from tlstudio.engine.looking import notes_on_fold
 from tlstudio.engine.memory import MemoryNeed, is_out_of_memory
+from tlstudio.engine.method_checks import damaged_models
 from tlstudio.engine.overlaps import notes_on_overlaps
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
@@ -100,6 +101,8 @@ def preflight(
         return Preflight("This cannot start yet.", tuple(problems))
     revision = learned_from(recipe, revision)
     parts, options = starting_parts(recipe, registry, runs_beside(revision)), recipe.training
+    if damaged := damaged_models(parts.methods, revision):
+        return Preflight("This cannot start yet.", tuple(damaged))
     cached = caches_features(parts)
     seconds: float | None = None
     memory: MemoryNeed | None = None

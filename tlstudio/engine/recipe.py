@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -319,8 +319,12 @@ def fold_recipes(recipe: Recipe) -> list[Recipe]:
 
 def target_of(recipe: Recipe, revision: Revision) -> TargetInfo:
     """What the head of a recipe learns from its data."""
-    target = revision.target_info()
-    more = tuple(name for name in dict.fromkeys(recipe.head.classes) if name not in target.classes)
+    return with_classes(revision.target_info(), recipe.head.classes)
+
+
+def with_classes(target: TargetInfo, classes: Iterable[str]) -> TargetInfo:
+    """A target with more classes, of which there are no samples yet."""
+    more = tuple(name for name in dict.fromkeys(classes) if name not in target.classes)
     if not more:
         return target
     return replace(target, classes=target.classes + more, class_counts=target.class_counts + (0,) * len(more))

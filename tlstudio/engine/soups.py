@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlstudio.api import Options, Problem, ProblemsError
+from tlstudio.api import Options, Problem, ProblemsError, RunError, TargetInfo
 from tlstudio.api.weights import sha256_of
 from tlstudio.engine.averaging import Mixer
 from tlstudio.engine.control import RunControl
@@ -17,6 +17,8 @@ from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
+
+NOT_TOGETHER = "These runs cannot be put together."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +66,39 @@ def check_alike(runs: Sequence[Run], registry: Registry, *, same_weights: bool) 
 
     Raises:
         ProblemsError: With everything that speaks against it.
-        RunError: One was not trained to its end.
     """
     problems = []
     if len(runs) < 2:
         problems.append(Problem("", "At least two runs are put together.", "Name more."))
+    problems += what_differs(runs, registry, same_weights=same_weights)
+    for run in runs[1:] if same_weights and not problems else ():
+        if asset_hashes(run) != asset_hashes(runs[0]):
+            what = f"Its backbone has seen other data before it was trained than that of run {runs[0].id}."
+            problems.append(Problem(run.id, what, "Choose runs that have learned from the same samples."))
+    if problems:
+        raise ProblemsError(NOT_TOGETHER, problems)
+
+
+def what_differs(runs: Sequence[Run], registry: Registry, *, same_weights: bool) -> list[Problem]:
+    """Say which runs are named twice or not trained to their end, and what the others do not have in common.
+
+    Args:
+        runs: The runs, as many as there are.
+        registry: The components.
+        same_weights: See `check_alike`.
+    """
+    problems = []
     if twice := sorted({run.id for run in runs if sum(run.id == one.id for one in runs) > 1}):
         problems.append(Problem("", f"{', '.join(twice)} is named more than once.", "Name each run once."))
-    for run in runs:
-        check_finished(run)
-    first, *others = [(run.id, parse_recipe(run.read_recipe()), read_target(run)) for run in runs]
-    for run_id, recipe, target in others:
+    read: list[tuple[str, Recipe, TargetInfo]] = []
+    for run in {run.id: run for run in runs}.values():
+        try:
+            check_finished(run)
+            read.append((run.id, parse_recipe(run.read_recipe()), read_target(run)))
+        except RunError as error:
+            problems.append(Problem("", error.what, error.remedy))
+    for run_id, recipe, target in read[1:]:
+        first = read[0]
         for what, mine, theirs in (
             ("data set", _data(first[1]), _data(recipe)),
             ("task", first[2].task, target.task),
@@ -86,12 +110,7 @@ def check_alike(runs: Sequence[Run], registry: Registry, *, same_weights: bool) 
                 told = f" ({_cut(theirs)}, not {_cut(mine)})" if mine and theirs else ""
                 sentence = f"It has another {what} than run {first[0]}{told}."
                 problems.append(Problem(run_id, sentence.replace("another classes", "other classes")))
-    for run in runs[1:] if same_weights and not problems else ():
-        if asset_hashes(run) != asset_hashes(runs[0]):
-            what = f"Its backbone has seen other data before it was trained than that of run {runs[0].id}."
-            problems.append(Problem(run.id, what, "Choose runs that have learned from the same samples."))
-    if problems:
-        raise ProblemsError("These runs cannot be put together.", problems)
+    return problems
 
 
 def asset_hashes(run: Run) -> dict[str, str]:

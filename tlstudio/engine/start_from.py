@@ -19,6 +19,7 @@ from tlstudio.api import (
     Preprocessor,
     Problem,
     ProblemsError,
+    RunError,
     Sample,
     TLStudioError,
     WeightsError,
@@ -96,10 +97,15 @@ class ContinuedBackbone(Backbone):
         """Build the backbone with what the source has learned.
 
         Raises:
+            RunError: The source is damaged.
             WeightsError: Its weights do not fit.
         """
         source = self._source()
-        state = source.state(self._registry)
+        try:
+            state = source.state(self._registry)
+        except RunError as error:
+            remedy = error.remedy or "Start from another one, or make this one anew."
+            raise RunError(error.what, remedy, path=error.path, field=FIELD) from error
         fitted = self._fitted
         module = fitted.load(options) if fitted else self._backbone.restore(options, source.assets)
         try:

@@ -171,26 +171,31 @@ class Registry:
 
     def why_not(
         self,
-        backbone: Backbone,
-        head: TaskHead,
+        backbone: Backbone | None,
+        head: TaskHead | None,
         strategy: FineTuningStrategy | None,
         *,
         modality: Modality,
         task: Task,
     ) -> list[str]:
-        """Say in sentences why a combination does not fit the data and itself; an empty list means that it fits."""
+        """Say in sentences why a combination does not fit the data and itself; an empty list means that it fits.
+
+        Of a component that is `None`, nothing is known.
+        """
         sentences = []
-        if backbone.modality != modality:
+        if backbone is not None and backbone.modality != modality:
             taken, has = MODALITIES[backbone.modality].items, MODALITIES[modality].items
             sentence = f"{backbone.title} takes {taken}, the data set has {has}."
             if modality == "image+text" and backbone.modality in ("image", "text"):
                 sentence += f" Join one for images and one for texts: their names with a {PLUS} between them."
             sentences.append(sentence)
-        if head.task != task:
+        if head is not None and head.task != task:
             sentences.append(
                 f"{head.title} solves {TASKS[head.task].title.lower()}, "
                 f"the data set is for {TASKS[task].title.lower()}."
             )
+        if backbone is None or head is None:
+            return sentences
         info = backbone.info()
         if head.requires not in info.provides:
             given = " and ".join(sorted(info.provides))
