@@ -14,6 +14,11 @@ from tlstudio import startup
 NO_DISPLAY = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "QT_QPA_PLATFORM": None}
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
 
+can_show_windows = pytest.mark.skipif(
+    startup.why_no_window({"DISPLAY": ":0"}, answers=lambda _display: True) != "",
+    reason="system libraries that a window needs are missing here, which is told before a display is asked",
+)
+
 
 @linux_only
 @pytest.mark.parametrize("arguments", [[], ["."], ["demo"], ["--safe-mode", "."]])
@@ -27,11 +32,19 @@ def test_without_a_display_one_sentence_says_so(tlstudio_process: Tlstudio, argu
 
 
 @linux_only
-def test_a_display_that_does_not_answer_is_named(tlstudio_process: Tlstudio) -> None:
+@can_show_windows
+def test_a_window_on_a_display_that_does_not_answer_ends_with_its_name(tlstudio_process: Tlstudio) -> None:
     result = tlstudio_process(environment=NO_DISPLAY | {"DISPLAY": ":9876"})
     assert result.code == 2
     assert "No X server answers at the display ':9876'" in result.err
     assert "Traceback" not in result.err
+
+
+@linux_only
+def test_a_display_that_does_not_answer_is_named() -> None:
+    assert not startup.x_server_answers(":9876")
+    sentence = startup.why_no_window({"DISPLAY": ":9876"}, can_load=lambda _name: True)
+    assert "No X server answers at the display ':9876'" in sentence
 
 
 def test_missing_libraries_are_named_by_their_debian_packages() -> None:
