@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,9 @@ def late_gap(revision: Revision) -> int:
         if least[0] > 0 and 0 in least:
             return folds
     raise AssertionError("no such number")
+
+
+def assert_each_told_once(told: Sequence[str], *sentences: str) -> None:
+    """Fail if a part of a sentence is in none of what was told, or in more than one."""
+    for sentence in sentences:
+        assert sum(sentence in one for one in told) == 1, (sentence, told)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engine.conftest import TINY_VISION, Heard
+from tests.engine.conftest import TINY_VISION, Heard, assert_each_told_once
 from tlstudio import api
 from tlstudio.api import Augmentation, DataStream, FeatureKind, Method, ProblemsError, View
 from tlstudio.api.method_modules import MethodContext, MethodModule
@@ -142,8 +142,8 @@ def test_everything_that_speaks_against_a_method_is_told_also_where_its_data_set
     finally:
         registry.remove(label)
     assert sum("exclude each other" in one for one in told) == 1
-    for sentence in ("no data set 'nothing'", "before it rises", "stays as it is", "replay.datasets: others@r1"):
-        assert sum(sentence in one for one in told) == 1, (sentence, told)
+    sentences = "no data set 'nothing'", "before it rises", "stays as it is", "replay.datasets: others@r1"
+    assert_each_told_once(told, *sentences)
     (gone,) = (one for one in against(two_projects, registry, methods={"lwf": {"teacher": "gone"}}) if "gone" in one)
     assert gone.startswith("methods.lwf")
     both = against(two_projects, registry, strategy=PROBE, methods={"lwf": {"teacher": "gone"}})
@@ -305,7 +305,8 @@ def test_a_wrong_option_hides_nothing_else_that_is_wrong_with_its_method_or_othe
         "fixmatch": {"dataset": "others", "threshold": 1.5},
     }
     told = against(two_projects, registry, methods=methods)
-    for sentence in (
+    assert_each_told_once(
+        told,
         "methods.ema.decay: 2 is",
         "no method 'nothing'",
         "exclude each other",
@@ -316,8 +317,7 @@ def test_a_wrong_option_hides_nothing_else_that_is_wrong_with_its_method_or_othe
         "methods.fixmatch.dataset: 'others' has 18 training samples",
         *(f"methods.{name}: -1 is" for name in ("replay.ratio", "coral.strength", "dann.strength")),
         "methods.fixmatch.threshold: 1.5 is",
-    ):
-        assert sum(sentence in one for one in told) == 1, (sentence, told)
+    )
     assert len(told) == 12, told
 
 
