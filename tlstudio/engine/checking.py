@@ -98,7 +98,9 @@ def check(
                         found += unreadable(preprocessor_of(parts), one, revision)
         if build:
             told = {problem.where for problem in found}
-            found += [problem for problem in damaged_models(parts.methods, revision) if problem.where not in told]
+            found += [
+                problem for problem in damaged_models(recipe, parts.methods, revision) if problem.where not in told
+            ]
     return problems + [problem for problem in found if problem.where not in defaults] + more
 
 

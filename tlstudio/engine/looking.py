@@ -14,6 +14,9 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.events import Note
 from tlstudio.engine.recipe import Recipe
 
+_LOOKED_AT = 2_000
+"""Samples that are looked at; reading them all would keep a large run waiting."""
+
 
 def notes_on_fold(recipe: Recipe, own: Revision) -> list[Note]:
     """Say which classes are missing where a run over a fold learns, or validates.
@@ -25,10 +28,6 @@ def notes_on_fold(recipe: Recipe, own: Revision) -> list[Note]:
     data = recipe.dataset
     lacking = classes_left_out({data.fold: own}, data.folds) if data.folds else []
     return [Note(sentence, "warning") for sentence in lacking]
-
-
-_LOOKED_AT = 2_000
-"""Samples that are looked at; reading them all would keep a large run waiting."""
 
 
 def notes_on_data(

@@ -125,11 +125,12 @@ def unreadable(preprocessor: Preprocessor, one: ChosenMethod, revision: Revision
     return problems
 
 
-def damaged_models(methods: Iterable[ChosenMethod], revision: Revision) -> list[Problem]:
+def damaged_models(recipe: Recipe, methods: Iterable[ChosenMethod], revision: Revision) -> list[Problem]:
     """Say which models of earlier runs are not what was written; each is read whole.
 
     Args:
-        methods: The methods; a run that cannot be used at all is told by `method_problems`.
+        recipe: The recipe.
+        methods: Its methods; a run that cannot be used at all is told by `method_problems`.
         revision: The data of the run.
     """
     problems = []
@@ -142,7 +143,7 @@ def damaged_models(methods: Iterable[ChosenMethod], revision: Revision) -> list[
             try:
                 check_checkpoint(source.folder / "checkpoints", "best")
             except RunError as error:
-                where = f"methods.{one.name}.{_naming(one.method, 'run')}"
+                where = f"{_place(one, recipe)}.{_naming(one.method, 'run')}"
                 problems.append(Problem(where, error.what, "Choose another run, or train that one again."))
     return problems
 

@@ -101,7 +101,7 @@ def preflight(
         return Preflight("This cannot start yet.", tuple(problems))
     revision = learned_from(recipe, revision)
     parts, options = starting_parts(recipe, registry, runs_beside(revision)), recipe.training
-    if damaged := damaged_models(parts.methods, revision):
+    if damaged := damaged_models(recipe, parts.methods, revision):
         return Preflight("This cannot start yet.", tuple(damaged))
     cached = caches_features(parts)
     seconds: float | None = None

@@ -190,10 +190,10 @@ class Trainer:
             state.window.add(losses)
             state.fault.add(losses, batch.positions)
             if is_step:
-                rates = learning_rates(state.optimizer)
                 regular = (state.step + 1) % log_every == 0 or state.step == 0 or number == batches
                 # Where steps are slow and many, a person must not wait for minutes to see that it goes on.
                 log = regular or state.clock.seconds - logged_at > _LOGGED_AFTER
+                rates = learning_rates(state.optimizer) if log else {}
                 norms = gradient_norms(state.optimizer, self._fabric) if log else {}
                 self._step(state)
                 state.batch, state.between_steps = number, True
