@@ -22,9 +22,10 @@ from tests.benchmarks.tasks import interval
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.data.revision import Revision
-from tlstudio.engine.continual import learn_in_sequence, plan_sequence
+from tlstudio.engine.continual import learn_in_sequence
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.demo import DEMO_DATA
+from tlstudio.engine.sequence_plan import plan_sequence
 from tlstudio.engine.sequences import Protection, SequenceResult
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project

@@ -25,12 +25,13 @@ from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import complete
-from tlstudio.engine.assemble import build_model, find_parts, preprocessor_of, split_data
+from tlstudio.engine.assemble import build_model, preprocessor_of, split_data
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.demo import DEMO_DATA
 from tlstudio.engine.events import RunEnded, RunEvent, StepLogged, TextsWritten
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.measuring import run_split
+from tlstudio.engine.parts import find_parts
 from tlstudio.engine.recipe import Recipe
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.store.project import Project

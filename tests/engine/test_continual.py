@@ -17,8 +17,9 @@ from tlstudio.api import ProblemsError, RunError
 from tlstudio.cli.main import cli
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
-from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence, plan_sequence
+from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence
 from tlstudio.engine.events import EpochEnded
+from tlstudio.engine.sequence_plan import plan_sequence
 from tlstudio.engine.sequences import SequenceResult, is_to_go_on, read_begun, read_sequence, unfinished_sequence
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project

@@ -16,12 +16,12 @@ from tlstudio.api.method_modules import MethodContext, MethodModule
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
-from tlstudio.engine.continual import plan_sequence
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.method_building import dataset_beside, stream_rows
 from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.overlaps import left_out
 from tlstudio.engine.recipe import learned_from
+from tlstudio.engine.sequence_plan import plan_sequence
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.testing.components import TinyTextEncoder

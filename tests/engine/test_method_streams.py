@@ -17,12 +17,13 @@ from tlstudio.api.method_modules import Inputs
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
-from tlstudio.engine.assemble import build_model, find_parts, preprocessor_of
+from tlstudio.engine.assemble import build_model, preprocessor_of
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import Batch, sample_seed
 from tlstudio.engine.devices import make_fabric
 from tlstudio.engine.loading import at_once
 from tlstudio.engine.method_building import Workshop, stream_rows
+from tlstudio.engine.parts import find_parts
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import stream_seed
 from tlstudio.plugins import Registry

@@ -20,10 +20,11 @@ from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingSte
 from tlstudio.api.nn import HeadModule, TargetEncoder
 from tlstudio.engine import method_building
 from tlstudio.engine.advise import complete, set_values
-from tlstudio.engine.assemble import find_parts, load_run_model
+from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.events import EpochEnded, Progress, RunEvent, RunStarted, StepLogged
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.method_checks import misfits
+from tlstudio.engine.parts import find_parts
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import StreamSampler
 from tlstudio.engine.used_plugins import missing_plugins

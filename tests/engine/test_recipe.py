@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import ProblemsError, TLStudioError
 from tlstudio.engine.advise import complete, fill_in, set_values
-from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.execute import execute_run
+from tlstudio.engine.parts import find_parts
 from tlstudio.engine.preflight import preflight
 from tlstudio.engine.recipe import TrainingOptions, parse_recipe, read_recipe_file
 from tlstudio.engine.said_again import command_line

@@ -19,12 +19,13 @@ from tlstudio.api import ProblemsError, RunError, WeightsError
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete, set_values
-from tlstudio.engine.assemble import find_parts, load_run_model
+from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.events import EpochEnded, Note, RunEnded
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.engine.export import export_run
 from tlstudio.engine.overlaps import seen_before
+from tlstudio.engine.parts import find_parts
 from tlstudio.engine.predict import Predictor, load_predictor
 from tlstudio.engine.preflight import preflight
 from tlstudio.engine.recipe import learned_from, parse_recipe, read_recipe_file

@@ -12,9 +12,9 @@ from tlstudio.api import Problem, ProblemsError, RunError
 from tlstudio.cli.main import cli
 from tlstudio.engine.advise import complete
 from tlstudio.engine.assemble import load_run_model
-from tlstudio.engine.continual import plan_sequence
 from tlstudio.engine.execute import execute_run
 from tlstudio.engine.preflight import preflight
+from tlstudio.engine.sequence_plan import plan_sequence
 from tlstudio.engine.sequences import Protection
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project

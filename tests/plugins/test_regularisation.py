@@ -21,9 +21,9 @@ from tests.engine.test_methods import is_step
 from tlstudio.api import ProblemsError
 from tlstudio.api.method_modules import MethodContext, MethodModule, TrainingStep
 from tlstudio.engine.advise import complete
-from tlstudio.engine.assemble import find_parts
 from tlstudio.engine.events import RunEvent
 from tlstudio.engine.execute import execute_run, resume_run
+from tlstudio.engine.parts import find_parts
 from tlstudio.plugins import Registry
 from tlstudio.selftest.resume import outcome_of
 from tlstudio.store.project import Project

@@ -177,7 +177,8 @@ def test_errors_are_those_of_the_definitions_and_the_naive_forecast_has_a_mase_o
 
 
 def test_a_head_that_reads_inputs_is_never_trained_on_features_alone() -> None:
-    from tlstudio.engine.assemble import Parts, caches_features
+    from tlstudio.engine.assemble import caches_features
+    from tlstudio.engine.parts import Parts
     from tlstudio.testing import tiny_backbones
     from tlstudio_heads.heads import Regression
     from tlstudio_strategies.probe import LinearProbe

@@ -71,8 +71,9 @@ def continual(
         raise click.UsageError(f"With --go-on all is as it was asked for then: leave {', '.join(given)} out.")
     with open_project(project, output, program="tlstudio continual", write=True) as opened:
         from tlstudio.engine.advise import set_values
-        from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence, plan_sequence
+        from tlstudio.engine.continual import go_on_in_sequence, learn_in_sequence
         from tlstudio.engine.control import RunControl
+        from tlstudio.engine.sequence_plan import plan_sequence
 
         registry = find_registry(output)
         control = RunControl()

@@ -62,12 +62,11 @@ def recommend(
         status.update("Loading the model", "")
         registry = find_registry(output)
         from tlstudio.api import Rejected
-        from tlstudio.engine.recipe import parse_recipe
         from tlstudio.engine.recommend import Recommender, items_of, listed_items
+        from tlstudio.engine.used_data import revision_of
 
         run = find_run(opened, run_id or "best", output, taking(registry, lambda _, task: task == "recommendation"))
-        recipe = parse_recipe(run.read_recipe())
-        revision = opened.dataset(recipe.dataset.name, recipe.dataset.revision)
+        revision = revision_of(run, opened)
         more: list[Sample] = [] if measure or revision.task != "recommendation" else listed_items(revision, registry)
         rejected: list[Rejected] = []
         if table is not None and revision.task == "recommendation":

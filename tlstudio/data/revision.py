@@ -136,6 +136,11 @@ class Revision:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise damaged_facts(folder, f"it has no usable {error}") from error
 
+    @property
+    def reference(self) -> str:
+        """Its name in recipes: ``"flowers@r2"``."""
+        return f"{self.dataset}@{self.id}"
+
     @cached_property
     def table(self) -> pa.Table:
         """The samples, columns as in `tlstudio.data.table.SCHEMA` but for the annotations, in one chunk each.

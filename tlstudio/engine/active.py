@@ -25,6 +25,7 @@ from tlstudio.engine.active_selection import badge, highest, k_center, uncertain
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.recipe import learned_from, parse_recipe
+from tlstudio.engine.used_data import revision_of
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -116,7 +117,7 @@ def open_pool(project: Project, registry: Registry, pool: str, like: Revision) -
             raise DataError(f"'{name}' holds other data than '{like.dataset}'.", "Choose another pool.", field="pool")
         rows = np.arange(len(revision))
         samples = (replace(sample, label=None) for sample in revision.samples(rows))
-        return Pool(f"{revision.dataset}@{revision.id}", tuple(samples))
+        return Pool(revision.reference, tuple(samples))
     path = Path(pool)
     if not path.exists():
         near = did_you_mean(name, project.datasets(), "Data sets")
@@ -155,7 +156,7 @@ def next_to_label(
         DataError: There is nothing to label.
     """
     recipe = parse_recipe(run.read_recipe())
-    revision = learned_from(recipe, project.dataset(recipe.dataset.name, recipe.dataset.revision))
+    revision = learned_from(recipe, revision_of(run, project))
     if isinstance(pool, str):
         pool = open_pool(project, registry, pool, revision)
     parts, model = load_run_model(run, registry)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tlstudio.api import DataError, Sample, TLStudioError
 from tlstudio.data.unlabelled import NO_COLUMNS, gives
-from tlstudio.engine.assemble import parts_from, preprocessor_of
+from tlstudio.engine.assemble import preprocessor_of
 from tlstudio.engine.columns import columns_of
+from tlstudio.engine.parts import parts_from
 from tlstudio.engine.target import read_target
 from tlstudio.plugins import Registry
 from tlstudio.store.run import Run

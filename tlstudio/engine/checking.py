@@ -11,15 +11,7 @@ import numpy as np
 from tlstudio.api import MODALITIES, TASKS, Problem, ProblemsError, TargetInfo, TLStudioError
 from tlstudio.data.folds import MOST_SENTENCES, classes_left_out
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import (
-    Incomplete,
-    Parts,
-    build_model,
-    caches_features,
-    fitted,
-    possible_parts,
-    preprocessor_of,
-)
+from tlstudio.engine.assemble import build_model, caches_features, fitted, preprocessor_of
 from tlstudio.engine.devices import device_problems
 from tlstudio.engine.measuring import monitored
 from tlstudio.engine.memory import is_out_of_memory
@@ -30,6 +22,7 @@ from tlstudio.engine.method_checks import (
     problems_beside,
     unreadable,
 )
+from tlstudio.engine.parts import Incomplete, Parts, possible_parts
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import Recipe, TrainingOptions, learned_from, target_of
 from tlstudio.engine.source import find_source, runs_beside

@@ -14,14 +14,7 @@ from torch import Tensor
 from tlstudio.api import Options, RunError, Split
 from tlstudio.api.features import Features
 from tlstudio.api.nn import TransferModel
-from tlstudio.engine.assemble import (
-    Parts,
-    load_merged_model,
-    preprocessor_of,
-    restore_model,
-    sample_source,
-    split_data,
-)
+from tlstudio.engine.assemble import load_merged_model, preprocessor_of, restore_model, sample_source, split_data
 from tlstudio.engine.begin import new_run
 from tlstudio.engine.checkpoint import Checkpoints, CheckpointState, Kind, Snapshot
 from tlstudio.engine.control import RunControl
@@ -33,11 +26,13 @@ from tlstudio.engine.export import check_assets
 from tlstudio.engine.learning import forward_of, on_device
 from tlstudio.engine.loading import EpochSampler, TrainLoader
 from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import learned_from, parse_recipe
 from tlstudio.engine.source import LINEAGE_NAME, Ancestor, RunSource
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.training_state import BestEpoch
+from tlstudio.engine.used_data import revision_of
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
@@ -102,8 +97,7 @@ class Bench:
         self.run, self.project, self.registry = run, project, registry
         self.recipe = parse_recipe(run.read_recipe())
         self.parts, self.model = plain_model(run, registry)
-        revision = project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
-        self.revision = learned_from(self.recipe, revision)
+        self.revision = learned_from(self.recipe, revision_of(run, project))
         self.device = torch.device(resolve_device(self.recipe.training.device))
         self.model.to(self.device)
         self.control = control or RunControl()

@@ -23,6 +23,7 @@ from tlstudio.engine.measuring import measured, run_split
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import parse_recipe
 from tlstudio.engine.soups import check_alike
+from tlstudio.engine.used_data import revision_of
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -117,7 +118,7 @@ def measure_ensemble(
     """
     models = _members(runs, registry)
     recipes = [parse_recipe(one.run.read_recipe()) for one in models]
-    revision = project.dataset(recipes[0].dataset.name, recipes[0].dataset.revision)
+    revision = revision_of(models[0].run, project)
     if any(recipe.dataset.folds for recipe in recipes):
         splits = [split for split in splits if split == "test"]
     splits = [split for split in splits if len(revision.indices(split))]

@@ -10,11 +10,12 @@ from importlib import metadata
 import torch
 
 
-def environment(plugins: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
-    """Versions of everything that can change a result.
+def environment(plugins: Mapping[str, Mapping[str, str]], data: Mapping[str, str]) -> dict[str, object]:
+    """Versions of everything that can change a result, as JSON values.
 
     Args:
         plugins: The plugins that the components come from, as `tlstudio.engine.used_plugins.used_plugins` gives them.
+        data: Hashes of the data, as `tlstudio.engine.used_data.recorded_data` reads them.
     """
     names = ["tlstudio", "torch", "torchvision", "timm", "transformers", "peft", "lightning-fabric", "torchmetrics"]
     versions = {name: metadata.version(name) for name in [*names, "numpy", "pillow", "pyarrow", "safetensors"]}
@@ -27,4 +28,5 @@ def environment(plugins: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "packages": versions,
         "plugins": plugins,
+        "data": data,
     }

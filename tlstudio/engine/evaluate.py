@@ -307,12 +307,12 @@ def evaluate_run(
     from tlstudio.engine.devices import resolve_device
     from tlstudio.engine.measuring import run_split
     from tlstudio.engine.recipe import divided, learned_from, parse_recipe
+    from tlstudio.engine.used_data import revision_of
 
     recipe = parse_recipe(run.read_recipe())
     parts, model = load_run_model(run, registry)
     name, _, number = dataset.partition("@")
-    revision = project.dataset(*((name, number) if dataset else (recipe.dataset.name, recipe.dataset.revision)))
-    revision = revision if dataset else divided(recipe, revision)
+    revision = project.dataset(name, number) if dataset else divided(recipe, revision_of(run, project))
     # Views of a sample differ only where they are varied, as while the run was trained.
     augmentation = recipe.training.augmentation if parts.head.views > 1 else "none"
     preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=run.assets)
@@ -346,9 +346,9 @@ def evaluate_run(
     result = summarise(run.id, split, target, outputs.metrics, items)
     if not dataset:
         return result
-    own = learned_from(recipe, project.dataset(recipe.dataset.name, recipe.dataset.revision))
+    own = learned_from(recipe, revision_of(run, project))
     learned = in_common(revision, revision.indices(split), own, own.indices("train"))
-    return replace(result, dataset=f"{revision.dataset}@{revision.id}", learned=int(learned.sum()))
+    return replace(result, dataset=revision.reference, learned=int(learned.sum()))
 
 
 def _why_not(backbone: Backbone, head: HeadModule, revision: Revision, split: Split) -> str:

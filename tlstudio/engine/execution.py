@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,6 @@ from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
 from tlstudio.engine.assemble import (
     CachedModel,
-    Parts,
     all_parameters,
     as_recorded,
     build_model,
@@ -29,8 +27,6 @@ from tlstudio.engine.assemble import (
     learning_parameters,
     preprocessor_of,
     restore_model,
-    sample_source,
-    split_data,
 )
 from tlstudio.engine.checkpoint import Checkpoints, has_checkpoint
 from tlstudio.engine.checkpoint_reading import Resumption, find_resumption, load_checkpoint
@@ -57,22 +53,25 @@ from tlstudio.engine.feature_cache import (
     load_features,
     mark_used,
 )
-from tlstudio.engine.loading import EpochSampler, TrainLoader
+from tlstudio.engine.loading import TrainLoader
 from tlstudio.engine.looking import notes_on_data, notes_on_fold
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
-from tlstudio.engine.method_building import Workshop
+from tlstudio.engine.method_building import Workshop, used_data
 from tlstudio.engine.method_checks import what_is_gone
 from tlstudio.engine.overlaps import notes_on_overlaps
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.patience import until_written
 from tlstudio.engine.random_state import DRAWING
 from tlstudio.engine.recipe import Recipe, learned_from, target_of
+from tlstudio.engine.run_data import RunData
 from tlstudio.engine.saving import Saver
 from tlstudio.engine.source import LINEAGE_NAME, find_source
 from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
 from tlstudio.engine.training_state import Clock, Learner, load_model
+from tlstudio.engine.used_data import recorded_data, revision_of
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME, used_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
@@ -127,10 +126,8 @@ class Execution:
         options = self.recipe.training
         # Before anything of the past is cut off.
         parts = starting_parts(self.recipe, self.registry, self.project.runs_folder)
-        revision = learned_from(
-            self.recipe, self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
-        )
-        if gone := what_is_gone(self.recipe, parts, revision, self.registry):
+        revision = learned_from(self.recipe, revision_of(self.run, self.project))
+        if gone := what_is_gone(self.recipe, parts, revision, self.registry, recorded_data(self.run)):
             what = "What a method of this run needs is gone."
             raise ProblemsError(f"{what} Once it is back, the run can go on: nothing of it is lost.", gone)
         resumption = self._go_back()
@@ -155,7 +152,7 @@ class Execution:
 
     def _begin(self, parts: Parts, revision: Revision) -> tuple[TransferModel, TargetInfo]:
         """Build the model from pretrained weights, and keep what is needed to build it again without them."""
-        made_with = environment(used_plugins(self.recipe, self.registry))
+        made_with = environment(used_plugins(self.recipe, self.registry), used_data(parts.methods, revision))
         self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
         target = target_of(self.recipe, revision)
         parts = fitted(parts, revision)
@@ -230,34 +227,8 @@ class Execution:
         resumption: Resumption | None,
     ) -> RunEnded:
         options = self.recipe.training
-        cached = caches_features(parts)
-        augmentation = "none" if cached else options.augmentation
-        preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=self.run.assets)
-        features = None
-        network: nn.Module = model
-        if cached and isinstance(model.backbone, BackboneModule):  # a strategy that caches has not wrapped it
-            features = self._features(parts, revision, model.backbone, preprocessor, fabric.device)
-            network = CachedModel(model.head)
-            if not options.threads:
-                # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
-                torch.set_num_threads(1)
-
-        def split(name: Split) -> SplitData:
-            return split_data(
-                revision,
-                name,
-                model.head,
-                preprocessor,
-                batch_size=options.batch_size,
-                num_workers=options.num_workers,
-                features=features,
-                patience=self._write,
-                # A batch of one class would tell statistics of layers nothing of the others.
-                seed=options.seed if name == "train" else None,
-            )
-
-        indices = revision.indices("train")
-        steps = math.ceil(len(EpochSampler(np.ones(len(indices)), options.batch_size, 0)) / options.accumulate)
+        data = self._data(parts, revision, model, fabric.device)
+        network: nn.Module = model if data.features is None else CachedModel(model.head)
         workshop = Workshop(
             parts,
             revision,
@@ -269,63 +240,100 @@ class Execution:
             fabric,
             self.control,
             self._write,
-            lambda: split("train").loader,
-            options.epochs * steps,
+            lambda: data.split("train").loader,
+            data.steps,
             lambda what, done, total: self.say(Progress(what, done, total)),
             self.recipe.head.take_over,
         )
         with DRAWING:
             methods = workshop.build()
-        source, lengths = sample_source(
-            revision, indices, model.head, preprocessor, seed=options.seed, features=features, views=workshop.views()
-        )
-        train = TrainLoader(
-            source,
-            EpochSampler(lengths, options.batch_size, options.seed),
-            num_workers=options.num_workers,
-            patience=self._write,
-            streams=workshop.streams(methods),
-        )
-        validation = split("validation")
-        monitor, mode = monitored(model.head, options, validation.labels)
-        groups = parts.strategy.param_groups(
-            model,
-            parts.strategy_options,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-        )
-        groups = methods.with_own(
-            groups, model.head, learning_rate=options.learning_rate, weight_decay=options.weight_decay
-        )
+        train = data.train(workshop.views(), workshop.streams(methods))
+        validation = data.split("validation")
+        rates = {"learning_rate": options.learning_rate, "weight_decay": options.weight_decay}
+        groups = parts.strategy.param_groups(model, parts.strategy_options, **rates)
+        groups = methods.with_own(groups, model.head, **rates)
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
+        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)
         if resumption is None:
-            self.say(
-                RunStarted(
-                    run=self.run.id,
-                    epochs=options.epochs,
-                    steps_per_epoch=-(-len(train) // options.accumulate),
-                    num_train=len(indices),
-                    num_validation=len(validation.ids),
-                    trainable_parameters=learning_parameters(
-                        groups, parts.strategy.alternatives(model, parts.strategy_options)
-                    ),
-                    total_parameters=all_parameters(model, groups),
-                    device=str(fabric.device),
-                    monitor=monitor,
-                    monitor_mode="max" if mode == "max" else "min",
-                )
-            )
-            self._write(lambda: self.run.record_monitor(monitor))
-            on_data = [
-                *notes_on_fold(self.recipe, revision),
-                *notes_on_data(revision, indices, preprocessor, model.head.encoder()),
-            ]
-            of_strategy = map(Note, parts.strategy.notes(model, parts.strategy_options, options.epochs))
-            for noted in (*on_data, *notes_on_overlaps(self.recipe, parts.methods, revision), *of_strategy):
-                self.say(noted)
+            self._tell_beginning(parts, data, learner, len(train), validation, str(fabric.device))
         if options.recompute:
             recompute_activations(model.layer_groups())
-        learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)
+        best_epoch = self._fit(data, learner, train, validation, saver, fabric, resumption)
+        if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
+        # After a kill, it can be of an epoch that this part of the run has not come to again.
+        best_epoch = load_checkpoint(self.checkpoints_folder, "best", model).epoch or best_epoch
+        metrics: dict[str, dict[str, float]] = {}
+        try:
+            for name in SPLITS[1:]:
+                measured = validation if name == "validation" else data.split(name)
+                if measured.ids:
+                    metrics[name] = self._evaluate(name, measured, network, model, fabric.device)
+        except Interrupted:
+            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
+        status: RunStatus = "stopped" if self.control.request == "stop" else "done"
+        return RunEnded(self.run.id, status, metrics, best_epoch)
+
+    def _data(self, parts: Parts, revision: Revision, model: TransferModel, device: torch.device) -> RunData:
+        """Prepare to read the samples, or compute the features of all of them where these stay as they are."""
+        options = self.recipe.training
+        cached = caches_features(parts)
+        augmentation = "none" if cached else options.augmentation
+        preprocessor = preprocessor_of(parts, augmentation=augmentation, assets=self.run.assets)
+        features = None
+        if cached and isinstance(model.backbone, BackboneModule):  # a strategy that caches has not wrapped it
+            features = self._features(parts, revision, model.backbone, preprocessor, device)
+            if not options.threads:
+                # Steps of a head are so small that threads only wait for each other; on a busy machine, for long.
+                torch.set_num_threads(1)
+        return RunData(revision, model.head, preprocessor, options, features, self._write)
+
+    def _tell_beginning(
+        self, parts: Parts, data: RunData, learner: Learner, batches: int, validation: SplitData, device: str
+    ) -> None:
+        """Say what is about to be learned, and what is remarkable about it."""
+        options, model, revision = self.recipe.training, learner.model, data.revision
+        blocks = parts.strategy.alternatives(model, parts.strategy_options)
+        monitor, mode = monitored(model.head, options, validation.labels)
+        self.say(
+            RunStarted(
+                run=self.run.id,
+                epochs=options.epochs,
+                steps_per_epoch=-(-batches // options.accumulate),
+                num_train=len(data.indices),
+                num_validation=len(validation.ids),
+                trainable_parameters=learning_parameters(learner.groups, blocks),
+                total_parameters=all_parameters(model, learner.groups),
+                device=device,
+                monitor=monitor,
+                monitor_mode="max" if mode == "max" else "min",
+            )
+        )
+        self._write(lambda: self.run.record_monitor(monitor))
+        for note in (
+            *notes_on_fold(self.recipe, revision),
+            *notes_on_data(revision, data.indices, data.preprocessor, model.head.encoder()),
+            *notes_on_overlaps(self.recipe, parts.methods, revision),
+            *map(Note, parts.strategy.notes(model, parts.strategy_options, options.epochs)),
+        ):
+            self.say(note)
+
+    def _fit(
+        self,
+        data: RunData,
+        learner: Learner,
+        train: TrainLoader,
+        validation: SplitData,
+        saver: Saver,
+        fabric: Fabric,
+        resumption: Resumption | None,
+    ) -> int:
+        """Train; returns the epoch of the best checkpoint.
+
+        Raises:
+            OutOfMemoryError: With the batch size that would fit.
+        """
+        options = self.recipe.training
         trainer = Trainer(
             fabric,
             options,
@@ -333,10 +341,10 @@ class Execution:
             control=self.control,
             saver=saver,
             events_size=lambda: self._write(self.run.sync_events),
-            ids_of=lambda positions: revision.ids(indices[positions.numpy()]),
+            ids_of=data.train_ids,
         )
         try:
-            best_epoch = trainer.fit(learner, train, len(indices), validation, resumption)
+            return trainer.fit(learner, train, len(data.indices), validation, resumption)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -344,25 +352,10 @@ class Execution:
             traceback.clear_frames(error.__traceback__)
             trial = BatchTrial(learner, train, options, fabric)
             fitting, recomputed = trial.largest_fitting(), False
-            if not (cached or options.recompute):
-                recompute_activations(model.layer_groups())
+            if data.features is None and not options.recompute:
+                recompute_activations(learner.model.layer_groups())
                 recomputed = trial.fits(options.batch_size)
             raise OutOfMemoryError(options, fitting, fabric.device, recomputed=recomputed) from error
-        if self.control.request == "cancel" or not has_checkpoint(self.checkpoints_folder, "best"):
-            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
-
-        # After a kill, it can be of an epoch that this part of the run has not come to again.
-        best_epoch = load_checkpoint(self.checkpoints_folder, "best", model).epoch or best_epoch
-        metrics: dict[str, dict[str, float]] = {}
-        try:
-            for name in SPLITS[1:]:
-                data = validation if name == "validation" else split(name)
-                if data.ids:
-                    metrics[name] = self._evaluate(name, data, network, model, fabric.device)
-        except Interrupted:
-            return RunEnded(self.run.id, "cancelled", best_epoch=best_epoch)
-        status: RunStatus = "stopped" if self.control.request == "stop" else "done"
-        return RunEnded(self.run.id, status, metrics, best_epoch)
 
     def _evaluate(
         self, name: Split, data: SplitData, network: nn.Module, model: TransferModel, device: torch.device

@@ -17,9 +17,10 @@ from tlstudio import __version__
 from tlstudio.api import Modality, Preprocessor, RunError, Sample
 from tlstudio.api.nn import TransferModel
 from tlstudio.data.own_folders import refuse_as_output
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of
+from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.columns import columns_of
 from tlstudio.engine.exported import EXPORT_FORMAT, load_export
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.source import lineage_of

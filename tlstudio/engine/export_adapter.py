@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from tlstudio import __version__
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.api.nn import numbers_of
-from tlstudio.engine.assemble import Parts, load_run_model
+from tlstudio.engine.assemble import load_run_model
 from tlstudio.engine.export import check_new_folder, whole_folder
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry

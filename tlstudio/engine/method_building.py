@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,13 @@ from tlstudio.api.nn import TransferModel
 from tlstudio.api.wording import did_you_mean
 from tlstudio.data.overlap import in_common
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts, load_merged_model, preprocessor_of
+from tlstudio.engine.assemble import load_merged_model, preprocessor_of
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import NoTargets, PreparedView, SampleDataset, sample_lengths
 from tlstudio.engine.learning import Forward, forward_of, on_device
 from tlstudio.engine.loading import EvalLoader, Patience
 from tlstudio.engine.methods import SEPARATOR, ChosenMethod, Methods
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.source import RunSource, find_source, runs_beside
 from tlstudio.engine.streams import StreamLoader, stream_seed
@@ -304,7 +305,17 @@ def _pinned(revision: Revision, reference: str) -> str:
         found = dataset_beside(revision, reference)
     except DataError:
         return reference
-    return f"{found.dataset}@{found.id}"
+    return found.reference
+
+
+def used_data(methods: Iterable[ChosenMethod], revision: Revision) -> dict[str, str]:
+    """Hashes of the data that a run learns from, its own and those of its methods, by `Revision.reference`.
+
+    Raises:
+        DataError: A data set is gone.
+    """
+    used = [dataset_beside(revision, stream.dataset) for one in methods for stream in one.streams().values()]
+    return {data.reference: data.sha256 for data in (revision, *used)}
 
 
 def run_beside(revision: Revision, run_id: str) -> RunSource:

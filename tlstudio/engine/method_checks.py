@@ -25,12 +25,13 @@ from tlstudio.api import (
 from tlstudio.api.methods import Setting, StreamInfo
 from tlstudio.api.options import Browse
 from tlstudio.data.revision import Revision
-from tlstudio.engine.assemble import Parts
 from tlstudio.engine.checkpoint_reading import check_checkpoint
 from tlstudio.engine.method_building import dataset_beside, heads_beside, run_beside, stream_batch, stream_rows
 from tlstudio.engine.methods import ChosenMethod
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import Recipe
 from tlstudio.engine.target import read_target
+from tlstudio.engine.used_data import check_unchanged
 from tlstudio.plugins import Registry
 from tlstudio.store.format import DATASETS_NAME, RUNS_NAME
 
@@ -66,14 +67,17 @@ def method_problems(
     return problems
 
 
-def what_is_gone(recipe: Recipe, parts: Parts, revision: Revision, registry: Registry) -> list[Problem]:
-    """Say which data sets and earlier runs methods cannot use any more, as they were deleted since the recipe was made.
+def what_is_gone(
+    recipe: Recipe, parts: Parts, revision: Revision, registry: Registry, recorded: Mapping[str, str]
+) -> list[Problem]:
+    """Say which data sets and earlier runs methods cannot use any more: they were deleted, or others have their names.
 
     Args:
         recipe: The recipe of a run that begins or goes on.
         parts: Its components.
         revision: Its data.
         registry: The components that are loaded.
+        recorded: Hashes of the data that the run has begun with, see `tlstudio.engine.used_data.recorded_data`.
     """
     problems: list[Problem] = []
     project = revision.folder.absolute().parents[2]
@@ -81,7 +85,7 @@ def what_is_gone(recipe: Recipe, parts: Parts, revision: Revision, registry: Reg
         found: list[Problem] = []
         for reference in dict.fromkeys(stream.dataset for stream in one.streams().values()):
             try:
-                dataset_beside(revision, reference)
+                check_unchanged(dataset_beside(revision, reference), recorded)
             except DataError as error:
                 problem = Problem(_naming(one.method, "dataset", "datasets"), error.what, error.remedy)
                 found.append(_put_back(problem, project, DATASETS_NAME, *reference.split("@", 1)))

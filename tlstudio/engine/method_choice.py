@@ -13,10 +13,10 @@ from tlstudio.api import PluginError, Problem, TargetInfo, TLStudioError, descri
 from tlstudio.api.methods import written_names
 from tlstudio.data.revision import Revision
 from tlstudio.engine.advise import fill_in
-from tlstudio.engine.assemble import Parts
 from tlstudio.engine.method_building import dataset_beside
 from tlstudio.engine.method_checks import method_problems, misfits, other_items
 from tlstudio.engine.methods import ChosenMethod
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe, target_of
 from tlstudio.engine.source import runs_beside
 from tlstudio.engine.start_from import starting_parts

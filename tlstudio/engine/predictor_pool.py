@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from tlstudio.api import TLStudioError
 from tlstudio.api.nn import BackboneModule, TransferModel
-from tlstudio.engine.assemble import Parts, load_run_model, preprocessor_of, restore_backbone
+from tlstudio.engine.assemble import load_run_model, preprocessor_of, restore_backbone
 from tlstudio.engine.checkpoint_reading import NO_BASES, find_checkpoint
 from tlstudio.engine.devices import resolve_device
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.predict import Predictor, check_labels
 from tlstudio.engine.soups import asset_hashes
 from tlstudio.plugins import Registry

@@ -19,7 +19,7 @@ from tlstudio.data.planning import suggest_options
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.devices import resolve_device
-from tlstudio.engine.recipe import parse_recipe
+from tlstudio.engine.used_data import revision_of
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -117,8 +117,7 @@ class Recommender:
             RunError: The run was not trained to recommend, or has no model.
             DataError: Its data set is gone, or an item cannot be read.
         """
-        recipe = parse_recipe(run.read_recipe())
-        revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
+        revision = revision_of(run, project)
         if revision.task != "recommendation":
             what = f"Run {run.id} was not trained to recommend: '{revision.dataset}' is for {revision.task}."
             raise RunError(what, "Choose a run on ratings.", path=run.folder)

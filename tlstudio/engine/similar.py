@@ -38,7 +38,7 @@ from tlstudio.engine.assemble import load_merged_model
 from tlstudio.engine.devices import resolve_device
 from tlstudio.engine.feature_cache import CACHE_FOLDER, cache_path, compute_features, load_features, mark_used
 from tlstudio.engine.random_state import random_state_aside
-from tlstudio.engine.recipe import parse_recipe
+from tlstudio.engine.used_data import revision_of
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -135,8 +135,7 @@ class SimilarItems:
             RunError: The run has no model, or a plugin is gone.
             DataError: Its data set is gone or damaged.
         """
-        recipe = parse_recipe(run.read_recipe())
-        revision = project.dataset(recipe.dataset.name, recipe.dataset.revision)
+        revision = revision_of(run, project)
         parts, model = load_merged_model(run, registry)
         backbone = model.backbone
         if not isinstance(backbone, BackboneModule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tlstudio.api import Options, Problem, ProblemsError, RunError, TargetInfo
@@ -14,6 +14,7 @@ from tlstudio.engine.derivation import Derivation
 from tlstudio.engine.derived import Bench, Measured, Progress, Weights, ancestor, check_finished, plain_model, silent
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target
+from tlstudio.engine.used_data import recorded_data
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -97,10 +98,12 @@ def what_differs(runs: Sequence[Run], registry: Registry, *, same_weights: bool)
             read.append((run.id, parse_recipe(run.read_recipe()), read_target(run)))
         except RunError as error:
             problems.append(Problem("", error.what, error.remedy))
+    content = {run.id: recorded_data(run) for run in runs}
     for run_id, recipe, target in read[1:]:
         first = read[0]
         for what, mine, theirs in (
             ("data set", _data(first[1]), _data(recipe)),
+            *_contents(content[first[0]], content[run_id], recipe),
             ("task", first[2].task, target.task),
             ("classes", ", ".join(first[2].classes), ", ".join(target.classes)),
             *(_network(first[1], recipe, registry) if same_weights else ()),
@@ -131,6 +134,12 @@ def _folds(one: Recipe, other: Recipe) -> list[tuple[str, str, str]]:
 
 def _data(recipe: Recipe) -> str:
     return f"{recipe.dataset.name} {recipe.dataset.revision}"
+
+
+def _contents(one: Mapping[str, str], other: Mapping[str, str], recipe: Recipe) -> list[tuple[str, str, str]]:
+    """What the data set of a recipe held for two runs, where both have kept its hash."""
+    name = f"{recipe.dataset.name}@{recipe.dataset.revision}"
+    return [("data set of the same name", one[name][:8], other[name][:8])] if name in one and name in other else []
 
 
 def _network(one: Recipe, other: Recipe, registry: Registry) -> list[tuple[str, str, str]]:

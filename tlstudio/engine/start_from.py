@@ -25,8 +25,8 @@ from tlstudio.api import (
     WeightsError,
     WeightsInfo,
 )
-from tlstudio.engine.assemble import Parts, find_parts
 from tlstudio.engine.export import check_assets
+from tlstudio.engine.parts import Parts, find_parts
 from tlstudio.engine.recipe import Recipe, mistakes
 from tlstudio.engine.source import FIELD, Ancestor, Source, find_source
 

@@ -16,14 +16,7 @@ from tlstudio.api import CONTEXT
 from tlstudio.api.nn import ParamGroup, TransferModel, set_train_mode
 from tlstudio.data.revision import Revision
 from tlstudio.engine.activations import recompute_activations
-from tlstudio.engine.assemble import (
-    CachedModel,
-    Parts,
-    learning_parameters,
-    preprocessor_of,
-    sample_source,
-    split_data,
-)
+from tlstudio.engine.assemble import CachedModel, learning_parameters, preprocessor_of, sample_source, split_data
 from tlstudio.engine.control import RunControl
 from tlstudio.engine.datasets import Batch
 from tlstudio.engine.devices import make_fabric, resolve_device
@@ -33,6 +26,7 @@ from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader, at_on
 from tlstudio.engine.memory import KeptActivations, MemoryNeed, PassingActivations
 from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import make_optimizer
+from tlstudio.engine.parts import Parts
 from tlstudio.engine.random_state import random_state_aside
 from tlstudio.engine.recipe import TrainingOptions
 from tlstudio.engine.training_state import Learner

@@ -95,17 +95,18 @@ class RunActions(QObject):
 
         def work(context: JobContext) -> None:
             from tlstudio.engine.evaluate import evaluate_run
+            from tlstudio.engine.used_data import revision_of
 
             def progress(done: int, total: int) -> None:
                 if context.cancelled():
                     raise TLStudioError(self.tr("The evaluation was cancelled."))
                 context.progress(done, total)
 
-            summary = project.run(run_id).summary()
-            revision = project.dataset(summary.dataset, summary.revision)
+            run = project.run(run_id)
+            revision = revision_of(run, project)
             for split in SPLITS[1:]:
                 if len(revision.indices(split)):
-                    evaluate_run(project.run(run_id), project, registry, split=split, on_progress=progress)
+                    evaluate_run(run, project, registry, split=split, on_progress=progress)
 
         def done(_: None) -> None:
             self._state.message.emit(self.tr("{0} is evaluated.").format(run_title(run_id, registry)), "")

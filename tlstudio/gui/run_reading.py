@@ -163,6 +163,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
     from tlstudio.engine.derivation import read_derivation
     from tlstudio.engine.evaluate import read_evaluation
     from tlstudio.engine.sequences import read_sequence
+    from tlstudio.engine.used_data import revision_of
     from tlstudio.engine.used_plugins import missing_plugins
 
     run = project.run(summary.id)
@@ -189,7 +190,7 @@ def read_details(project: Project, summary: RunSummary, registry: Registry, *, w
             except TLStudioError as error:
                 problems.append(str(error))
         try:
-            revision = project.dataset(summary.dataset, summary.revision)
+            revision = revision_of(run, project)
         except TLStudioError as error:
             problems.append(str(error))
     goes_on = can_go_on(run, summary.status)

@@ -13,10 +13,10 @@ from tlstudio.api import TLStudioError
 from tlstudio.engine.sequences import is_to_go_on
 
 if TYPE_CHECKING:
-    from tlstudio.engine.continual import SequencePlan
     from tlstudio.engine.control import RunControl
     from tlstudio.engine.events import RunEvent, RunStatus
     from tlstudio.engine.recipe import Recipe
+    from tlstudio.engine.sequence_plan import SequencePlan
     from tlstudio.engine.sequences import SequenceResult
     from tlstudio.plugins import Registry
     from tlstudio.store.project import Project

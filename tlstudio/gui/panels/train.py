@@ -29,8 +29,8 @@ from tlstudio.gui.widgets.train_setup import TrainSetup
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.continual import SequencePlan
     from tlstudio.engine.events import RunEvent
+    from tlstudio.engine.sequence_plan import SequencePlan
     from tlstudio.store.run import Run
 
 

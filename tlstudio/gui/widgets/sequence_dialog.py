@@ -24,7 +24,7 @@ from tlstudio.gui.workers import JobContext
 
 if TYPE_CHECKING:
     from tlstudio.data.revision import Revision
-    from tlstudio.engine.continual import SequencePlan
+    from tlstudio.engine.sequence_plan import SequencePlan
 
 _CHECK_AFTER_MS = 250
 _MOST_TOLD = 6
@@ -157,7 +157,7 @@ class SequenceDialog(Sheet):
             return
 
         def work(context: JobContext) -> _Known:
-            from tlstudio.engine.continual import given_options, why_not_together
+            from tlstudio.engine.sequence_plan import given_options, why_not_together
 
             first = project.dataset(name, revision_id)
             fitting, others = [first], 0
@@ -233,7 +233,7 @@ class SequenceDialog(Sheet):
         self._status.setText(self.tr("Looking whether all of it can be done…"))
 
         def work(_: JobContext) -> SequencePlan:
-            from tlstudio.engine.continual import plan_sequence
+            from tlstudio.engine.sequence_plan import plan_sequence
 
             return plan_sequence(revisions, values, registry, protection=protection, options=options)
 
