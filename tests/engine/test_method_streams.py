@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 
 from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION
-from tlstudio.api import Augmentation, DataStream
-from tlstudio.api.method_modules import Inputs
+from tlstudio.api import Augmentation, DataStream, Method, Options, View
+from tlstudio.api.method_modules import Inputs, MethodContext, MethodModule, StreamBatch, TrainingStep
 from tlstudio.data.importing import import_dataset
 from tlstudio.data.planning import plan_import
 from tlstudio.engine.advise import complete
@@ -23,11 +24,14 @@ from tlstudio.engine.datasets import Batch, sample_seed
 from tlstudio.engine.devices import make_fabric
 from tlstudio.engine.loading import at_once
 from tlstudio.engine.method_building import Workshop, stream_rows
+from tlstudio.engine.methods import ChosenMethod, Methods
 from tlstudio.engine.parts import find_parts
 from tlstudio.engine.recipe import learned_from
 from tlstudio.engine.streams import stream_seed
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
+from tlstudio.testing.methods import method_context, training_step
+from tlstudio.testing.samples import tiny_samples, tiny_target
 
 STEPS = 3
 
@@ -124,3 +128,43 @@ def test_of_numbers_just_as_many_are_kept_as_were_asked_for(reviews_project: Pro
     rows = [stream_rows(stream, scores, own, seed).tolist() for seed in (0, 0, 1)]
     assert [len(set(one)) for one in rows] == [9, 9, 9]
     assert rows[0] == rows[1] != rows[2]
+
+
+class Looking(MethodModule):
+    """Keeps what a step shows it of a stream."""
+
+    seen: StreamBatch
+
+    def extra_loss(self, step: TrainingStep) -> torch.Tensor | None:
+        self.seen = step.streams["beside"]
+        return None
+
+
+class Look(Method):
+    """The method of the module above."""
+
+    name, title, description = "look", "Look", "Keeps what it is shown."
+
+    def streams(self, options: Options) -> Sequence[DataStream]:
+        views = {"strong": View("strong"), "weak": View("light"), "plain": View("none")}
+        return [DataStream("beside", "others", views=views)]
+
+    def build(self, context: MethodContext, options: Options) -> MethodModule:
+        return Looking(context)
+
+
+def test_what_a_stream_brings_is_shown_as_its_first_view_and_the_others_by_their_names(
+    registry: Registry, tmp_path: Path
+) -> None:
+    samples, target = tiny_samples("image", "classification", tmp_path), tiny_target("classification")
+    context = method_context(registry.head("classification"), samples, target)
+    module, step = Looking(context), training_step(context)
+    methods = Methods((ChosenMethod(Look(), Look.Options()),), {"look": module})
+    strong, weak, plain = ({name: x + number for name, x in step.inputs.items()} for number in (1, 2, 3))
+    none, at = torch.empty(len(samples), 0), torch.arange(len(samples))
+    beside = Batch(strong, none, at, views={"weak": weak, "plain": plain})
+    methods.extra_loss(step, Batch(step.inputs, step.targets, at, streams={"look/beside": beside}))
+    assert module.seen.views.keys() == {"strong", "weak", "plain"}
+    assert module.seen.views["strong"] is strong
+    assert module.seen.views["weak"] is weak
+    assert module.seen.views["plain"] is plain
