@@ -68,11 +68,13 @@ class ChosenBlockModule(MethodModule):
         model.eval()  # dropout would be noise, and no statistics are to move
         for inputs, targets in self.context.batches(""):
             _, output = self.context.forward(inputs)
-            torch.autograd.backward(model.head.loss(output, targets).sum() / self.context.num_train)
+            # The sum: a share of it would be too little for 16 bits where there are many samples.
+            torch.autograd.backward(model.head.loss(output, targets).sum())
         found = []
         for group in self._groups:
             parameters = list(group.parameters())
             gradient = sum(float(p.grad.double().square().sum()) for p in parameters if p.grad is not None)
-            found.append((gradient, sum(float(p.detach().double().square().sum()) for p in parameters)))
+            weights = sum(float(p.detach().double().square().sum()) for p in parameters)
+            found.append((gradient / self.context.num_train**2, weights))
         model.zero_grad(set_to_none=True)
         return found

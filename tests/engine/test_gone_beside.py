@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import functools
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import draw_folder
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.test_methods import is_step
 from tests.engine.test_resume import cut_off
-from tlstudio.api import DataError, ProblemsError
-from tlstudio.data.importing import import_dataset
-from tlstudio.data.planning import plan_import
+from tlstudio.api import ProblemsError
 from tlstudio.engine.advise import complete
 from tlstudio.engine.begin import new_run
-from tlstudio.engine.derived import Bench
-from tlstudio.engine.ensembles import measure_ensemble
-from tlstudio.engine.evaluate import evaluate_run
 from tlstudio.engine.events import RunEnded
 from tlstudio.engine.execute import execute_run, resume_run
 from tlstudio.plugins import Registry
@@ -131,56 +123,3 @@ def test_a_revision_that_is_gone_is_told_and_a_run_that_waits_is_refused_before_
     what = "methods.replay.datasets: There is no data set 'others' in this project."
     for named in ("others@r1", "others"):
         assert against(named) == f"{what} Import it, or name one that is there: shapes."
-
-
-def import_anew(project: Project, registry: Registry, name: str, source: Path) -> None:
-    """Delete a data set, and import other drawings, or the same, under its name."""
-    shutil.rmtree(project.datasets_folder / name)
-    request, _ = plan_import(registry.formats.values(), source, name=name, task="classification")
-    import_dataset(request, project.datasets_folder)
-
-
-def test_other_data_under_the_name_of_those_that_a_run_began_with_are_told_and_the_same_ones_serve(
-    two_projects: Project, registry: Registry, tmp_path: Path
-) -> None:
-    project = two_projects
-    expected = train(project, registry, {"replay": SEVERAL["replay"]})
-    other = train(project, registry, {})
-    run_id = cut_off(project, registry, values({"replay": SEVERAL["replay"]}), functools.partial(is_step, 2))
-    told = project.run(run_id).events_path.read_bytes()
-    kept = {path: path.read_bytes() for path in (project.run(run_id).folder / "checkpoints").rglob("*.safetensors")}
-    assert kept
-    changed = "does not hold what it held when the run began"
-    others = draw_folder(tmp_path / "more", 8, seed=4)
-
-    import_anew(project, registry, "others", others)
-    _, ended = resumed(run_id, project, registry)
-    assert f"methods.replay.datasets: The data set 'others' (r1) {changed}." in ended.error
-    assert "datasets/others/r1" in ended.error
-    import_anew(project, registry, "others", tmp_path / "others")
-    same = project.dataset("shapes").source
-    import_anew(project, registry, "shapes", others)
-    run, ended = resumed(run_id, project, registry)
-    assert ended.error.startswith(f"The data set 'shapes' (r1) {changed}.")
-    assert (ended.status, ended.traceback, run.status) == ("failed", "", "failed")
-    assert all(path.read_bytes() == content for path, content in kept.items())
-    assert run.events_path.read_bytes().startswith(told), "nothing is cut off"
-
-    # Nor is a run measured on what it may have learned from.
-    stored = {path: path.read_bytes() for path in expected.folder.rglob("*") if path.is_file()}
-    for measure in (
-        lambda: evaluate_run(expected, project, registry, split="test"),
-        lambda: Bench(expected, project, registry),
-        lambda: measure_ensemble([expected, other], project, registry),
-    ):
-        with pytest.raises(DataError, match=changed):
-            measure()
-    of_others = train(project, registry, {})
-    with pytest.raises(ProblemsError, match=f"{of_others.id}: It has another data set of the same name than run"):
-        measure_ensemble([expected, of_others], project, registry)
-    assert all(path.read_bytes() == content for path, content in stored.items())
-
-    import_anew(project, registry, "shapes", Path(same))
-    run, ended = resumed(run_id, project, registry)
-    assert ended.status == "done", ended
-    assert outcome_of(expected).difference(outcome_of(run)) == ""

@@ -97,6 +97,15 @@ def test_bucketing_pads_less_than_half_of_what_a_plain_shuffle_pads() -> None:
     assert padding(epoch_of(EpochSampler(lengths, 16, 0), 0)) < padding(plain) / 2
 
 
+def test_the_batch_that_needs_the_most_room_is_the_one_with_the_longest_samples() -> None:
+    lengths = np.where(np.arange(200) % 10 == 0, 512, 40)
+    for seed in range(10):
+        sampler = EpochSampler(lengths, 16, seed)
+        rooms = [len(batch) * int(lengths[batch].max()) for batch in epoch_of(sampler, 0)]
+        sampler.first_batch = 3
+        assert rooms[sampler.longest()] == max(rooms) == 16 * 512
+
+
 @given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 10**7))
 def test_sample_seeds_fit_torch_and_repeat(seed: int, epoch: int, index: int) -> None:
     value = sample_seed(seed, epoch, index)

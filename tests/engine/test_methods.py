@@ -47,11 +47,15 @@ class BusyModule(MethodModule):
     """Uses everything that a method can: labels and views of streams, own weights, noise, and averaged weights."""
 
     steps: Tensor
+    epochs: Tensor
+    drawn: Tensor
 
     def __init__(self, context: MethodContext, strength: float) -> None:
         super().__init__(context)
         self.other_head: HeadModule = context.new_head(context.targets["source"])
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("drawn", torch.zeros(()))
         self._strength = strength
         for number, parameter in enumerate(context.model.parameters()):
             self.register_buffer(f"mean_{number}", parameter.detach().clone())
@@ -64,8 +68,14 @@ class BusyModule(MethodModule):
         _, classes = next(iter(self.context.batches("")))
         assert len(classes.unique()) > 1, "a batch of one class tells statistics of layers nothing of the others"
 
+    def on_epoch_start(self, epoch: int) -> None:
+        self.epochs += 1
+        self.drawn = torch.rand(())
+
     def transform(self, step: TrainingStep) -> None:
-        step.inputs = {name: x + 0.01 * torch.randn_like(x) for name, x in step.inputs.items()}
+        step.inputs = {
+            name: x + self.drawn / (100 * self.epochs) * torch.randn_like(x) for name, x in step.inputs.items()
+        }
 
     def losses(self, step: TrainingStep, losses: Tensor) -> Tensor:
         assert step.computed()[1].shape[0] == len(losses)

@@ -111,8 +111,8 @@ class FineTuningStrategy(Component):
     """Chooses what learns, how fast, and what else is in the loss.
 
     It is called in this order: `recommended` (before the run), `prepare`, `settled`, `updates`, `param_groups`,
-    `notes`, then `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a trained model is
-    exported.
+    `on_epoch_start`, `notes`, then `on_epoch_start` before each epoch and `extra_loss` at each step; `merge` when a
+    trained model is exported.
 
     Attributes:
         merges: Whether `merge` gives the plain backbone back. Where not (prompts cannot be folded into weights), what
@@ -186,7 +186,11 @@ class FineTuningStrategy(Component):
         return ()
 
     def on_epoch_start(self, model: TransferModel, epoch: int, options: Options) -> None:
-        """Called before each epoch (counted from 0), also after a resume; may change ``requires_grad``."""
+        """Called before each epoch (counted from 0); may change ``requires_grad``.
+
+        It can be called several times for an epoch: before a run begins, and when one goes on, for all epochs up to
+        that one. What it does must follow from the epoch, the options and the model.
+        """
 
     def extra_loss(self, model: TransferModel, options: Options, num_train: int) -> Tensor | None:
         """A scalar that is added to the loss of each step, or `None`."""
@@ -197,7 +201,10 @@ class FineTuningStrategy(Component):
         return {}
 
     def method(self, options: Options) -> tuple[Method, Options] | None:
-        """A method that is part of it, with its options, or `None`. It comes before those of the recipe."""
+        """A method that is part of it, with its options, or `None`.
+
+        It comes before the methods of the recipe, but for those that change samples.
+        """
         return None
 
     def merge(self, model: TransferModel) -> None:

@@ -199,7 +199,11 @@ class MethodModule(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has asked for labels of {stream!r} that it does not encode")
 
     def on_epoch_start(self, epoch: int) -> None:
-        """Called before each epoch (counted from 0), behind that of the strategy; also after a resume."""
+        """Called before each epoch (counted from 0), behind that of the strategy.
+
+        Where a run goes on, it is called for all epochs up to that one, and what is kept (the module's state and the
+        random numbers) is put back behind it.
+        """
 
     def learning_rate(self, progress: float, factor: float) -> float:
         """Return the factor by which all learning rates are scaled, in place of that of the schedule.

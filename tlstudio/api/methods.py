@@ -200,7 +200,7 @@ class Method(Component):
         return {}
 
     def models(self, options: Options) -> Mapping[str, str]:
-        """Ask for models of earlier runs, by name: the id of a run of the project, or the folder of an export."""
+        """Ask for models of earlier runs, by name: the id of a run of the project."""
         return {}
 
     @abstractmethod

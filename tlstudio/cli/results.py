@@ -224,6 +224,8 @@ def _show_evaluation(output: Output, result: Evaluation) -> None:
     output.say(f"Run {result.run} on the {result.split} split{of} ({counted(len(result.items), 'item')})")
     if result.learned:
         output.say(f"The run has learned from {result.learned:,} of them, and looks better than it is.")
+    if result.learned is None:
+        output.say("Whether it has learned from some of them cannot be told: its own data are gone or others now.")
     output.say()
     metrics_table(output, {result.split: result.metrics})
     if result.per_class:

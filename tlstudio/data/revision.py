@@ -138,8 +138,8 @@ class Revision:
 
     @property
     def reference(self) -> str:
-        """Its name in recipes: ``"flowers@r2"``."""
-        return f"{self.dataset}@{self.id}"
+        """Its name in recipes, by which it is found in its project: ``"flowers@r2"``."""
+        return f"{self.folder.parent.name}@{self.folder.name}"
 
     @cached_property
     def table(self) -> pa.Table:

@@ -22,6 +22,7 @@ from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.run_queue import is_run_under_way
 from tlstudio.engine.sequence_plan import SequencePlan
 from tlstudio.engine.sequences import BegunSequence, SequenceResult, read_begun
+from tlstudio.engine.used_data import check_unchanged, recorded_data
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -79,7 +80,7 @@ def go_on_in_sequence(
 
     Raises:
         RunError: It is not the last run of a sequence; or as above.
-        DataError: One of its data sets is gone.
+        DataError: One of its data sets is gone, or was measured before and holds something else now.
     """
     run = project.run(run_id)
     begun = read_begun(run)
@@ -88,6 +89,8 @@ def go_on_in_sequence(
         raise RunError(what, "Name the run that was made last.", path=run.folder)
     result = begun.result
     revisions = tuple(project.dataset(*name.partition("@")[::2]) for name in result.datasets)
+    for revision, done, _ in zip(revisions, result.runs, result.matrix, strict=False):
+        check_unchanged(revision, recorded_data(project.run(done)))
     plan = SequencePlan(revisions, begun.values, result.protection, begun.options)
     learning = _Learning(project, registry, plan, on_event, control, in_process)
     return learning.go_on(result, None if len(result.matrix) == len(result.runs) else run)

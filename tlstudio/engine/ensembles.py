@@ -23,7 +23,7 @@ from tlstudio.engine.measuring import measured, run_split
 from tlstudio.engine.predict import Predictor
 from tlstudio.engine.recipe import parse_recipe
 from tlstudio.engine.soups import check_alike
-from tlstudio.engine.used_data import revision_of
+from tlstudio.engine.used_data import check_unchanged, recorded_data, revision_of
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -119,6 +119,8 @@ def measure_ensemble(
     models = _members(runs, registry)
     recipes = [parse_recipe(one.run.read_recipe()) for one in models]
     revision = revision_of(models[0].run, project)
+    for run in runs:
+        check_unchanged(revision, recorded_data(run))
     if any(recipe.dataset.folds for recipe in recipes):
         splits = [split for split in splits if split == "test"]
     splits = [split for split in splits if len(revision.indices(split))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from tlstudio.api import (
     MODALITIES,
     NAMED,
     TASKS,
+    DataError,
     Label,
     LabelKind,
     Mask,
@@ -104,7 +106,7 @@ class Evaluation:
         per_class: One row a class; empty for regression.
         confusion: Counts ``[true, predicted]``, or `None` where the task has no such matrix.
         dataset: The data set with its revision where it is not that of the run, such as ``"sketches@r1"``.
-        learned: How many of the items of that data set the run has learned from.
+        learned: How many of the items of that data set the run has learned from; `None` where that cannot be told.
     """
 
     run: str
@@ -116,7 +118,7 @@ class Evaluation:
     per_class: tuple[ClassResult, ...]
     confusion: np.ndarray | None
     dataset: str = ""
-    learned: int = 0
+    learned: int | None = 0
 
     @property
     def label_kind(self) -> LabelKind:
@@ -346,9 +348,11 @@ def evaluate_run(
     result = summarise(run.id, split, target, outputs.metrics, items)
     if not dataset:
         return result
-    own = learned_from(recipe, revision_of(run, project))
-    learned = in_common(revision, revision.indices(split), own, own.indices("train"))
-    return replace(result, dataset=revision.reference, learned=int(learned.sum()))
+    learned: int | None = None
+    with contextlib.suppress(DataError):  # its own data are gone, or others by now
+        own = learned_from(recipe, revision_of(run, project))
+        learned = int(in_common(revision, revision.indices(split), own, own.indices("train")).sum())
+    return replace(result, dataset=revision.reference, learned=learned)
 
 
 def _why_not(backbone: Backbone, head: HeadModule, revision: Revision, split: Split) -> str:

@@ -53,7 +53,7 @@ from tlstudio.engine.feature_cache import (
     load_features,
     mark_used,
 )
-from tlstudio.engine.loading import TrainLoader
+from tlstudio.engine.loading import TrainLoader, steps_in_epoch
 from tlstudio.engine.looking import notes_on_data, notes_on_fold
 from tlstudio.engine.measuring import SplitData, monitored, run_split
 from tlstudio.engine.memory import BatchTrial, OutOfMemoryError, is_out_of_memory
@@ -71,7 +71,7 @@ from tlstudio.engine.start_from import ContinuedBackbone, starting_parts
 from tlstudio.engine.target import read_target, write_target
 from tlstudio.engine.trainer import Trainer
 from tlstudio.engine.training_state import Clock, Learner, load_model
-from tlstudio.engine.used_data import recorded_data, revision_of
+from tlstudio.engine.used_data import check_unchanged, recorded_data
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME, used_plugins
 from tlstudio.plugins import Registry
 from tlstudio.store.process import ProcessMark
@@ -79,6 +79,7 @@ from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 EventListener = Callable[[RunEvent], None]
+FEATURES_NAME = "features.json"
 T = TypeVar("T")
 
 
@@ -126,11 +127,15 @@ class Execution:
         options = self.recipe.training
         # Before anything of the past is cut off.
         parts = starting_parts(self.recipe, self.registry, self.project.runs_folder)
-        revision = learned_from(self.recipe, revision_of(self.run, self.project))
-        if gone := what_is_gone(self.recipe, parts, revision, self.registry, recorded_data(self.run)):
+        resumption, damaged = find_resumption(self.checkpoints_folder)
+        began_with = recorded_data(self.run) if resumption is not None else {}
+        revision = self.project.dataset(self.recipe.dataset.name, self.recipe.dataset.revision)
+        check_unchanged(revision, began_with)
+        revision = learned_from(self.recipe, revision)
+        if gone := what_is_gone(self.recipe, parts, revision, self.registry, began_with):
             what = "What a method of this run needs is gone."
             raise ProblemsError(f"{what} Once it is back, the run can go on: nothing of it is lost.", gone)
-        resumption = self._go_back()
+        self._go_back(resumption, damaged)
         self.say(Progress("Loading the backbone"))
         if resumption is None:
             model, target = self._begin(parts, revision)
@@ -154,6 +159,8 @@ class Execution:
         """Build the model from pretrained weights, and keep what is needed to build it again without them."""
         made_with = environment(used_plugins(self.recipe, self.registry), used_data(parts.methods, revision))
         self._write(lambda: self.run.write_json(ENVIRONMENT_NAME, made_with))
+        # Features that it may have had before are of the data of that time.
+        self._write(lambda: (self.run.folder / FEATURES_NAME).unlink(missing_ok=True))
         target = target_of(self.recipe, revision)
         parts = fitted(parts, revision)
         self.weights = parts.backbone.find_weights(parts.backbone_options)
@@ -188,9 +195,13 @@ class Execution:
         self.recipe = self.recipe.model_copy(update={"strategy": strategy})
         self._write(lambda: self.run.write_recipe(self.recipe.to_toml()))
 
-    def _go_back(self) -> Resumption | None:
-        """Find where to go on, cut off what the run said after that, and say the rest again to the listener."""
-        resumption, notes = find_resumption(self.checkpoints_folder)
+    def _go_back(self, resumption: Resumption | None, damaged: list[str]) -> None:
+        """Cut off what the run said after the checkpoint where it goes on, and say the rest again to the listener.
+
+        Args:
+            resumption: Where to go on; `None`: it begins anew.
+            damaged: A sentence for each newer checkpoint that is damaged.
+        """
         began_before = self.run.events_path.exists()
         self._write(lambda: self.run.cut_events(resumption.state.events if resumption else 0))
         # From here on, who follows the events hears those of this process.
@@ -203,19 +214,18 @@ class Execution:
                 self.repeat(event)
         if paused:
             self.say(Resumed())
-        for note in notes:
-            self.say(Note(note, "warning"))
+        for sentence in damaged:
+            self.say(Note(sentence, "warning"))
         if resumption is None:
             if self.note or began_before:
                 text = self.note or "There is no whole checkpoint to go on from: the run begins anew."
                 self.say(Note(text, "warning"))
-            return None
+            return
         self.say(Note(f"The run goes on from step {resumption.state.step}."))
         self.clock.leave_out(-float(resumption.training.get("seconds", 0.0)))
         recorded = self.run.read_json(ENVIRONMENT_NAME).get("threads")
         if isinstance(recorded, int) and recorded > 0:
             torch.set_num_threads(recorded)  # sums over other numbers of threads differ in the last bits
-        return resumption
 
     def _train_and_evaluate(
         self,
@@ -255,7 +265,7 @@ class Execution:
         parts.strategy.on_epoch_start(model, 0, parts.strategy_options)
         learner = Learner(model, network, parts.strategy, parts.strategy_options, groups, methods)
         if resumption is None:
-            self._tell_beginning(parts, data, learner, len(train), validation, str(fabric.device))
+            self._tell_beginning(parts, data, learner, validation, str(fabric.device))
         if options.recompute:
             recompute_activations(model.layer_groups())
         best_epoch = self._fit(data, learner, train, validation, saver, fabric, resumption)
@@ -289,7 +299,7 @@ class Execution:
         return RunData(revision, model.head, preprocessor, options, features, self._write)
 
     def _tell_beginning(
-        self, parts: Parts, data: RunData, learner: Learner, batches: int, validation: SplitData, device: str
+        self, parts: Parts, data: RunData, learner: Learner, validation: SplitData, device: str
     ) -> None:
         """Say what is about to be learned, and what is remarkable about it."""
         options, model, revision = self.recipe.training, learner.model, data.revision
@@ -299,7 +309,7 @@ class Execution:
             RunStarted(
                 run=self.run.id,
                 epochs=options.epochs,
-                steps_per_epoch=-(-batches // options.accumulate),
+                steps_per_epoch=steps_in_epoch(len(data.indices), options),
                 num_train=len(data.indices),
                 num_validation=len(validation.ids),
                 trainable_parameters=learning_parameters(learner.groups, blocks),
@@ -384,7 +394,7 @@ class Execution:
         options = self.recipe.training
         folder = self.project.folder / CACHE_FOLDER
         try:
-            path = folder / Path(self.run.read_json("features.json")["file"]).name  # a run that goes on
+            path = folder / Path(self.run.read_json(FEATURES_NAME)["file"]).name  # a run that goes on
         except RunError:
             path = cache_path(
                 folder,
@@ -395,7 +405,7 @@ class Execution:
                 preprocessor,
                 options.seed,
             )
-            self._write(lambda: self.run.write_json("features.json", {"file": path.name}))
+            self._write(lambda: self.run.write_json(FEATURES_NAME, {"file": path.name}))
         found = load_features(path, len(revision), backbone.num_features)
         if found is not None:
             mark_used(path)

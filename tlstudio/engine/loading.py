@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Sampler
 from tlstudio.api import DataError
 from tlstudio.engine.datasets import Batch, FeatureDataset, Key, SampleDataset
 from tlstudio.engine.processes import quick_processes
+from tlstudio.engine.recipe import TrainingOptions
 
 _WATCH_EVERY = 1.0  # seconds
 T = TypeVar("T")
@@ -83,11 +85,22 @@ class EpochSampler(Sampler[list[Key]]):
         for batch in batches[self.first_batch :]:
             yield [(self.epoch, int(position)) for position in batch]
 
+    def longest(self) -> int:
+        """Which batch of the epoch needs the most room, from 0: padded, all of its samples are as long as one."""
+        self.first_batch = 0
+        rooms = [len(keys) * self._lengths[[position for _, position in keys]].max() for keys in self]
+        return int(np.argmax(rooms))
+
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         starts = list(range(0, len(order), self._batch_size))
         if self._batch_size > 1 and len(starts) > 1 and len(order) - starts[-1] == 1:
             del starts[-1]
         return np.split(order, starts[1:]) if starts else []
+
+
+def steps_in_epoch(samples: int, options: TrainingOptions) -> int:
+    """Steps of the optimizer in an epoch of so many samples."""
+    return math.ceil(len(EpochSampler(np.ones(samples), options.batch_size, 0)) / options.accumulate)
 
 
 def make_loader(source: SampleDataset, batches: Iterable[list[Key]], num_workers: int) -> DataLoader[Any]:
@@ -180,6 +193,11 @@ class TrainLoader:
         for batch in self._own(epoch, first_batch):
             batch.streams = {name: next(batches) for name, batches in streams.items()}
             yield batch
+
+    def longest(self) -> Batch:
+        """The batch of the first epoch that needs the most room."""
+        self._sampler.epoch = 0
+        return next(self.epoch(0, self._sampler.longest()))
 
     def _own(self, epoch: int, first_batch: int) -> Iterator[Batch]:
         self._sampler.epoch, self._sampler.first_batch = epoch, first_batch

@@ -38,7 +38,7 @@ class BatchTrial:
 
     Args:
         learner: What is trained.
-        train: Where the batch comes from.
+        train: Where the batch comes from: the one that needs the most room.
         options: With the batch size that did not fit.
         fabric: Device and precision.
     """
@@ -46,7 +46,7 @@ class BatchTrial:
     def __init__(self, learner: Learner, train: TrainLoader, options: TrainingOptions, fabric: Fabric) -> None:
         self._network = learner.network
         self._learner = BatchLearner(learner, learner.network, fabric, num_train=options.batch_size)
-        self._batch = next(train.epoch(0))
+        self._batch = train.longest()
         self._options = options
         self._fabric = fabric
 

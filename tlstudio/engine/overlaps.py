@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tlstudio.api import TLStudioError
+from tlstudio.api import DataError, TLStudioError
 from tlstudio.data.overlap import in_common
 from tlstudio.data.revision import Revision
 from tlstudio.engine.events import Note
@@ -15,6 +15,7 @@ from tlstudio.engine.method_building import dataset_beside, held_out, run_beside
 from tlstudio.engine.methods import ChosenMethod
 from tlstudio.engine.recipe import Recipe, learned_from, parse_recipe
 from tlstudio.engine.source import find_source, runs_beside
+from tlstudio.engine.used_data import check_unchanged, recorded_data
 
 
 def notes_on_overlaps(recipe: Recipe, methods: Sequence[ChosenMethod], own: Revision) -> list[Note]:
@@ -64,10 +65,17 @@ def seen_before(recipe: Recipe, methods: Iterable[ChosenMethod], own: Revision) 
     held = np.concatenate([own.indices("validation"), own.indices("test")])
     found = []
     for run_id in earlier:
-        with contextlib.suppress(TLStudioError):  # the run or its data are gone
-            before = parse_recipe(run_beside(own, run_id).run.read_recipe())
-            name, revision = before.dataset.name, before.dataset.revision
-            data = learned_from(before, dataset_beside(own, f"{name}@{revision}"))
+        with contextlib.suppress(TLStudioError):  # the run is gone
+            run = run_beside(own, run_id).run
+            before = parse_recipe(run.read_recipe())
+            try:
+                data = dataset_beside(own, f"{before.dataset.name}@{before.dataset.revision}")
+                check_unchanged(data, recorded_data(run))
+            except DataError:
+                what = f"Whether run {run_id} has learned from samples that this run validates or tests cannot be told"
+                found.append(f"{what}: its data set is gone or another one now.")
+                continue
+            data = learned_from(before, data)
             if data.label_kind != "none" and (count := int(in_common(own, held, data, data.indices("train")).sum())):
                 what = f"Run {run_id} has learned from {count:,} of the {len(held):,} samples that this run validates"
                 found.append(f"{what} or tests: it will look better than it is.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from tlstudio.api.nn import HeadModule
 from tlstudio.data.revision import Revision
 from tlstudio.engine.assemble import sample_source, split_data
 from tlstudio.engine.datasets import PreparedView
-from tlstudio.engine.loading import EpochSampler, Patience, Stream, TrainLoader
+from tlstudio.engine.loading import EpochSampler, Patience, Stream, TrainLoader, steps_in_epoch
 from tlstudio.engine.measuring import SplitData
 from tlstudio.engine.recipe import TrainingOptions
 
@@ -46,9 +45,8 @@ class RunData:
 
     @property
     def steps(self) -> int:
-        """Steps of the optimizer in all epochs, as far as no stream makes them longer."""
-        sampler = EpochSampler(np.ones(len(self.indices)), self.options.batch_size, 0)
-        return self.options.epochs * math.ceil(len(sampler) / self.options.accumulate)
+        """Steps of the optimizer in all epochs."""
+        return self.options.epochs * steps_in_epoch(len(self.indices), self.options)
 
     def split(self, name: Split) -> SplitData:
         """Make what a split is measured with."""

@@ -14,7 +14,7 @@ from tlstudio.engine.derivation import Derivation
 from tlstudio.engine.derived import Bench, Measured, Progress, Weights, ancestor, check_finished, plain_model, silent
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target
-from tlstudio.engine.used_data import recorded_data
+from tlstudio.engine.used_data import check_unchanged, recorded_data
 from tlstudio.plugins import Registry
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
@@ -180,6 +180,7 @@ class Kettle:
 
     Raises:
         ProblemsError: They cannot be averaged.
+        DataError: Their data set is gone, or one has learned from another of this name.
         RunError: One was not trained to its end, or is damaged.
     """
 
@@ -196,6 +197,8 @@ class Kettle:
         check_alike(runs, registry, same_weights=True)
         self._runs = list(runs)
         self._bench = Bench(runs[0], project, registry, control=control, on_progress=on_progress)
+        for run in runs:
+            check_unchanged(self._bench.revision, recorded_data(run))
         others: list[Weights] = [dict(plain_model(run, registry)[1].state_dict()) for run in runs[1:]]
         self._mixer = Mixer(self._bench, [self._bench.weights, *others])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from tlstudio.engine.datasets import Batch
 from tlstudio.engine.devices import make_fabric, resolve_device
 from tlstudio.engine.feature_cache import features_at_once
 from tlstudio.engine.learning import BatchLearner, on_device
-from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader, at_once
+from tlstudio.engine.loading import EpochSampler, EvalLoader, TrainLoader, at_once, steps_in_epoch
 from tlstudio.engine.memory import KeptActivations, MemoryNeed, PassingActivations
 from tlstudio.engine.method_building import Workshop
 from tlstudio.engine.optimization import make_optimizer
@@ -101,7 +100,7 @@ class Rehearsal:
         self._preprocessor = preprocessor_of(parts, augmentation=augmentation)
         model.to(self._device)
         self._network: nn.Module = CachedModel(model.head) if cached else model
-        steps = options.epochs * math.ceil(math.ceil(len(self._train) / options.batch_size) / options.accumulate)
+        steps = options.epochs * steps_in_epoch(len(self._train), options)
         self._workshop = Workshop(
             parts,
             revision,
@@ -325,6 +324,5 @@ def estimate_seconds(
         first = 0.0 if kept else sum(counts) * passing(costs.plain, costs.features)
     else:
         learn, forward = passing(costs.read, learn), passing(costs.plain, forward)
-    steps = math.ceil(math.ceil(train / options.batch_size) / options.accumulate)
-    epoch = train * learn + steps * costs.step + validation * forward + _SECONDS_PER_EPOCH
+    epoch = train * learn + steps_in_epoch(train, options) * costs.step + validation * forward + _SECONDS_PER_EPOCH
     return first + options.epochs * epoch + (validation + test + costs.passed) * forward

@@ -18,7 +18,7 @@ from tlstudio.engine.control import Interrupted, RunControl
 from tlstudio.engine.devices import memory_in_use
 from tlstudio.engine.events import EpochEnded, Note, Paused, Resumed, RunEvent, StepLogged, TextsWritten
 from tlstudio.engine.learning import BatchLearner
-from tlstudio.engine.loading import TrainLoader
+from tlstudio.engine.loading import TrainLoader, steps_in_epoch
 from tlstudio.engine.measuring import Outputs, SplitData, monitored, run_split
 from tlstudio.engine.optimization import gradient_norms, learning_rate_factor, learning_rates, make_optimizer
 from tlstudio.engine.random_state import DRAWING
@@ -92,7 +92,7 @@ class Trainer:
         options, model = self._options, learner.model
         optimizer = make_optimizer(learner.groups, options)
         network, fabric_optimizer = self._fabric.setup(learner.network, optimizer)
-        steps = options.epochs * math.ceil(len(train) / options.accumulate)
+        steps = options.epochs * steps_in_epoch(num_train, options)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: learner.methods.learning_rate(
@@ -108,12 +108,12 @@ class Trainer:
             state.load(resumption)
             keep_start = keep_start and not self._saver.has("start")
         else:
-            learner.methods.begin()
+            with DRAWING:  # a head that is fitted first may have dropout
+                learner.methods.begin()
 
         while state.epoch <= options.epochs and not state.finished:
             epoch = state.epoch
-            learner.strategy.on_epoch_start(model, epoch - 1, learner.options)
-            learner.methods.on_epoch_start(epoch - 1)
+            state.begin_epoch()
             if keep_start and any(parameter.requires_grad for parameter in model.backbone.parameters()):
                 self._save(state, ["start"])
                 keep_start = False

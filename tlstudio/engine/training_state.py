@@ -171,12 +171,24 @@ class TrainingState:
         self.ended = 0  # the last epoch of which methods were told that its steps are made
         self.between_steps = True  # no gradient waits for the rest of an accumulated step
         self.finished = False
+        self._epoch_begun = False  # who hears of its beginning was told before the checkpoint
         self.kept = 0  # the epoch of the checkpoint "best"
         self.metrics: dict[str, float] = {}
         self.whole, self.window = MeanLoss(fabric.device), MeanLoss(fabric.device)
         self.fault = FirstFault(fabric.device)
         self.clock = Clock()
         self._fabric = fabric
+
+    def begin_epoch(self) -> None:
+        """Tell the strategy and the methods that an epoch begins, unless the run goes on within it."""
+        if not self._epoch_begun:
+            self._tell_beginning(self.epoch - 1)
+        self._epoch_begun = False
+
+    def _tell_beginning(self, epoch: int) -> None:
+        learner = self.learner
+        learner.strategy.on_epoch_start(learner.model, epoch, learner.options)
+        learner.methods.on_epoch_start(epoch)
 
     def start_next_epoch(self, metrics: dict[str, float]) -> None:
         """Take note of the validation metrics of the epoch that is over."""
@@ -210,9 +222,12 @@ class TrainingState:
         state, learner = resumption.training, self.learner
         try:
             for epoch in range(state["epoch"]):
-                learner.strategy.on_epoch_start(learner.model, epoch, learner.options)
-                learner.methods.on_epoch_start(epoch)
+                self._tell_beginning(epoch)
             learner.methods.load(state.get("methods", {}))
+            if state["batch"]:  # once more for what it sets by what the methods have kept, such as what is frozen
+                self._tell_beginning(state["epoch"] - 1)
+                learner.methods.load(state.get("methods", {}))
+                self._epoch_begun = True
             load_model(resumption, learner.model)  # a strategy may have changed parameters at the start of an epoch
             self.scheduler.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])

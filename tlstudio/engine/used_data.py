@@ -7,13 +7,17 @@ from typing import Any
 
 from tlstudio.api import DataError, RunError
 from tlstudio.data.revision import Revision
+from tlstudio.engine.recipe import parse_recipe
 from tlstudio.engine.used_plugins import ENVIRONMENT_NAME
 from tlstudio.store.project import Project
 from tlstudio.store.run import Run
 
 
 def recorded_data(run: Run) -> Mapping[str, str]:
-    """Hashes of the samples that a run has begun with, by `Revision.reference`; empty where it has not begun."""
+    """Hashes of the samples that a run has begun with, by `Revision.reference`.
+
+    Empty where it has not begun, or that cannot be told: its record is damaged, or it began before they were kept.
+    """
     try:
         values: Any = run.read_json(ENVIRONMENT_NAME)
     except RunError:
@@ -23,19 +27,24 @@ def recorded_data(run: Run) -> Mapping[str, str]:
 
 
 def check_unchanged(revision: Revision, recorded: Mapping[str, str]) -> None:
-    """Make sure that a revision is the one of this name that a run has begun with, if it says so.
+    """Make sure that a revision is one that a run has begun with.
 
     A data set that was deleted and imported again under its name can hold anything.
 
+    Args:
+        revision: The revision.
+        recorded: See `recorded_data`; empty: anything may be.
+
     Raises:
-        DataError: It holds something else.
+        DataError: It holds something else, or the run has not begun with a revision of this name.
     """
-    if recorded.get(revision.reference, revision.sha256) != revision.sha256:
-        raise DataError(
-            f"The data set '{revision.dataset}' ({revision.id}) does not hold what it held when the run began.",
-            f"Put back what was in datasets/{revision.dataset}/{revision.id} of the project's folder, or train anew.",
-            path=revision.folder,
-        )
+    if recorded and recorded.get(revision.reference) != revision.sha256:
+        there, number = revision.folder.parent.name, revision.folder.name
+        what = f"The data set '{there}' ({number}) does not hold what it held when the run began."
+        if revision.reference not in recorded:
+            what = f"The run did not begin with revision {number} of the data set '{there}'."
+        remedy = f"Put back what was in datasets/{there} of the project's folder, or train anew."
+        raise DataError(what, remedy, path=revision.folder)
 
 
 def revision_of(run: Run, project: Project) -> Revision:
@@ -43,8 +52,9 @@ def revision_of(run: Run, project: Project) -> Revision:
 
     Raises:
         DataError: It is gone or damaged, or another one has its name now.
+        RunError: The recipe of the run is damaged.
     """
-    summary = run.summary()
-    revision = project.dataset(summary.dataset, summary.revision)
+    data = parse_recipe(run.read_recipe()).dataset
+    revision = project.dataset(data.name, data.revision)
     check_unchanged(revision, recorded_data(run))
     return revision
