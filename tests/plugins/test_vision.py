@@ -194,9 +194,11 @@ def test_position_tables_are_resized_to_the_chosen_image_size(tmp_path: Path) ->
 
 def test_weights_of_another_network_are_refused_by_key(tmp_path: Path, timm_family: TimmFamily) -> None:
     import timm
-    from torchvision.models import resnet18, resnet34, shufflenet_v2_x1_0
+    from torchvision.models import resnet18, shufflenet_v2_x1_0
 
-    torch.save(resnet34().state_dict(), tmp_path / "r34.pth")
+    state = resnet18().state_dict()
+    deeper = {name.replace("layer1.1", "layer1.2"): value for name, value in state.items() if "layer1.1" in name}
+    torch.save({**state, **deeper}, tmp_path / "r34.pth")
     with pytest.raises(WeightsError, match=r"r34\.pth do not fit .* are unknown \(layer1\.2"):
         TorchvisionBackbone("resnet18").load(VisionOptions(weights=str(tmp_path / "r34.pth")))
     torch.save(shufflenet_v2_x1_0().state_dict(), tmp_path / "wide.pth")
@@ -206,7 +208,7 @@ def test_weights_of_another_network_are_refused_by_key(tmp_path: Path, timm_fami
     for name in ("test_resnet", "test_efficientnet", "timm/densenet121"):
         with pytest.raises(WeightsError, match=r"vit\.safetensors do not fit .* are missing"):
             member(timm_family, name).load(VisionOptions(weights=str(tmp_path / "vit.safetensors")))
-    cut = {k: v for k, v in resnet18().state_dict().items() if not k.startswith("layer4")}
+    cut = {k: v for k, v in state.items() if not k.startswith("layer4")}
     torch.save(cut, tmp_path / "cut.pth")
     with pytest.raises(WeightsError, match=r"are missing \(layer4"):
         TorchvisionBackbone("resnet18").load(VisionOptions(weights=str(tmp_path / "cut.pth")))

@@ -54,6 +54,8 @@ def options(output: Output, *, name: str) -> None:
     with StatusLine() as status:
         status.update("Reading the catalogue ...", "")
         registry = find_registry(output)
+        if name.startswith("methods."):  # as recipes name it
+            name = name.split(".")[1]
         found = _found(registry, name) if name and name not in KINDS else []
     if found and all(one["name"] != name for one in found):
         output.say(f"Nothing has '{name}' as its name; it is a word of:\n")

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
     help="Any option, such as training.epochs=5, strategy.rank=8, methods.mixup.alpha=0.4 or backbone.weights=FILE; "
-    "tlstudio options lists them. May be repeated.",
+    "one of a method chooses the method, too. tlstudio options lists them. May be repeated.",
 )
 @click.option(
     "--recipe",

@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from tlstudio import __version__
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.api.nn import numbers_of
-from tlstudio.engine.assemble import load_run_model
+from tlstudio.engine.assemble import load_run_model, preprocessor_of
 from tlstudio.engine.export import check_new_folder, whole_folder
 from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry
+from tlstudio.privacy import without_home
 from tlstudio.store.run import Run
 
 
@@ -38,7 +39,8 @@ class AdapterReport:
 def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
     """Write what a run's strategy has added, as other programs read it (PEFT for LoRA and its kin).
 
-    Beside it lie the head (``head.safetensors``, ``labels.json``), which no other program knows, and a README.
+    Beside it lie the head (``head.safetensors``, ``labels.json``), which no other program knows, how samples are
+    prepared (``preprocessing.json``), and a README.
 
     Args:
         run: The run.
@@ -67,6 +69,8 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
         save_file(head, staging / "head.safetensors", metadata={"format": "pt"})
         labels = json.dumps(target_values(read_target(run)), indent=2, ensure_ascii=False)
         (staging / "labels.json").write_text(labels + "\n", encoding="utf-8")
+        prepared = json.dumps(preprocessor_of(parts, assets=run.assets).describe(), indent=2, ensure_ascii=False)
+        (staging / "preprocessing.json").write_text(without_home(prepared) + "\n", encoding="utf-8")
         (staging / "README.md").write_text(adapter_readme(recipe, parts, packed=packed), encoding="utf-8")
     whole = sum(tensor.numel() * tensor.element_size() for tensor in model.backbone.state_dict().values())
     return AdapterReport(folder, size, whole)
@@ -99,7 +103,7 @@ def adapter_readme(recipe: Recipe, parts: Parts, *, packed: bool = False) -> str
         code += ['head = load_file("THIS_FOLDER/head.safetensors")', head]
         told.append("`output` is one row for each sample: of a classifier, the scores of the classes in `labels.json`.")
         if parts.backbone.modality == "image":
-            told.append("`pixels` are images as the run has prepared them, `[B, 3, height, width]`.")
+            told.append("`pixels` are images, `[B, 3, height, width]`, prepared as `preprocessing.json` says.")
     return "\n".join(
         [
             f"# {parts.strategy.title} for {parts.backbone.title}",

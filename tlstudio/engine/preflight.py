@@ -166,8 +166,10 @@ def preflight(
             f"Of the backbone, one of {len(blocks)} blocks of layers learns, which is chosen when the run begins. Time "
             "and memory are those of the costliest."
         )
+    beside = " and ".join(one.method.title for one in parts.methods if one.name in recipe.methods)
     sentence = (
         f"{started}{learns} on {len(revision.indices('train')):,} {item_words(revision.modality, revision.task).items}"
+        f"{f' with {beside}' if beside else ''}"
         f"{f', {duration(seconds)}' if seconds is not None else ''} on this {'GPU' if device != 'cpu' else 'CPU'}. "
         "Needs no network."
     )

@@ -305,7 +305,9 @@ class Project:
                     self._take(run)
                     return run
                 case "done":
-                    remedy = "Train again with other options: tlstudio train --recipe repeats it."
+                    remedy = (
+                        f"tlstudio train PROJECT --recipe {run.recipe_path} repeats it, with other options if you like."
+                    )
                     raise RunError(f"Run {id} is done: there is nothing to go on with.", remedy, path=run.folder)
                 case "damaged":
                     raise RunError(summary.error, path=run.folder)
