@@ -36,7 +36,7 @@ from tlstudio.gui.main_window import MainWindow
 from tlstudio.gui.pages import PAGES
 from tlstudio.gui.state import AppState, RunState
 from tlstudio.gui.widgets.dialogs import ErrorDialog
-from tlstudio.gui.widgets.status_bar import StatusBar, duration_text
+from tlstudio.gui.widgets.status_bar import StatusBar
 from tlstudio.store.project import Project
 
 CONTROLS = (
@@ -349,8 +349,3 @@ def test_messages_of_qt_go_to_python_s_logging(caplog: pytest.LogCaptureFixture)
     finally:
         qInstallMessageHandler(before)
     assert "something is odd" in caplog.text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (48, "0:48"), (75.4, "1:15"), (3909, "1:05:09")])
-def test_durations_are_written_as_on_a_clock(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text

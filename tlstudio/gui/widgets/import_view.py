@@ -22,6 +22,7 @@ from tlstudio.api import Mask, Sample, label_names, label_text
 from tlstudio.data.targets import sort_classes
 from tlstudio.gui.state import AppState
 from tlstudio.gui.widgets.card import Card
+from tlstudio.gui.widgets.figures import duration_text
 from tlstudio.gui.widgets.gallery import Gallery, Tile
 from tlstudio.gui.widgets.icons import IconLabel
 from tlstudio.gui.widgets.import_form import ImportForm
@@ -29,7 +30,6 @@ from tlstudio.gui.widgets.import_plan import Plan, make_plan, source_size
 from tlstudio.gui.widgets.picture import is_ground
 from tlstudio.gui.widgets.sample_thumbs import sample_thumb
 from tlstudio.gui.widgets.samples_table import style_table
-from tlstudio.gui.widgets.status_bar import duration_text
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job, JobContext
 

@@ -302,10 +302,10 @@ class ReadyView(QScrollArea):
 
 
 def _time_words(seconds: float) -> str:
-    """An estimate in the words of the sentence below it."""
+    """The estimate of the sentence below it, as short as a card is narrow."""
     from tlstudio.engine.preflight import duration  # which brings torch, that an estimate has needed already
 
-    return duration(seconds)
+    return duration(seconds).replace("about ", "~")
 
 
 def _memory_words(need: MemoryNeed) -> str:

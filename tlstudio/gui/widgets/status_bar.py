@@ -8,6 +8,7 @@ from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QWidget
 
 from tlstudio.gui.state import AppState
+from tlstudio.gui.widgets.figures import duration_text
 from tlstudio.gui.widgets.texts import push_button, text_label
 from tlstudio.gui.workers import Job
 
@@ -16,14 +17,6 @@ SHOW_AFTER = 0.4
 """Seconds after which a job is worth showing."""
 SHOW_FOR = 60.0
 """Seconds for which a message stays: one of long ago would be taken for one of now."""
-
-
-def duration_text(seconds: float) -> str:
-    """Write a duration as ``"0:48"``, or ``"1:05:09"`` from an hour on."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class StatusBar(QFrame):
