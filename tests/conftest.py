@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from tlstudio.data.planning import plan_import
 from tlstudio.plugins import PluginManager, Registry
 from tlstudio.startup import keep_freed_memory, share_the_cores, stay_offline
 from tlstudio.store.project import Project
+
+if TYPE_CHECKING:
+    from tlstudio.api.components import Component
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small that threads would only wait for each other
@@ -92,6 +97,16 @@ def reviews_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
             score = f"{(2 if good else -2) + rng.normal() / 2:.3f}"
             writer.writerow([f"No. {number}: {phrase}, really.", "good" if good else "bad", score, topics])
     return path
+
+
+@contextlib.contextmanager
+def added(registry: Registry, component: Component) -> Iterator[Registry]:
+    """The registry with one component more, as long as it is used."""
+    label = registry.add(component)
+    try:
+        yield registry
+    finally:
+        registry.remove(label)
 
 
 @pytest.fixture

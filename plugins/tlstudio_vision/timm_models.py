@@ -21,7 +21,7 @@ from tlstudio_vision.cache import (
 from tlstudio_vision.images import CROP_MODES, INTERPOLATIONS, InputSettings
 from tlstudio_vision.nearest import recognised
 from tlstudio_vision.options import VisionOptions
-from tlstudio_vision.starter import STARTER_CODE, STARTER_WEIGHTS
+from tlstudio_vision.starter import STARTER_CODE, STARTER_WEIGHTS, StarterWeights
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from tlstudio.api.nn import BackboneModule
 
 PREFIX = "timm/"
+
+_LOAD_CODE = """loaded = timm.models.load_checkpoint(network, "FIRST_WEIGHTS", strict=False)  # it may hold a classifier
+assert not loaded.missing_keys"""
+"""How timm's network gets weights of its own names without TL Studio."""
 
 
 class TimmBackbone(VisionBackbone):
@@ -90,12 +94,7 @@ class TimmBackbone(VisionBackbone):
         given = "".join(
             f", {name}={value}" for name, value in self._arguments(options_as(VisionOptions, options)).items()
         )
-        load = (
-            'loaded = timm.models.load_checkpoint(network, "FIRST_WEIGHTS", strict=False)  # it may hold a classifier\n'
-            "assert not loaded.missing_keys"
-        )
-        if self._begins_with_starter(options):
-            load = STARTER_CODE
+        load = STARTER_CODE if self._begins_with_starter(options) else _LOAD_CODE
         build = f"import timm\n\nnetwork = timm.create_model({self.architecture!r}, num_classes=0{given})"
         return LibraryCode(build, load, "features = model(pixels)")
 
@@ -107,7 +106,12 @@ class TimmBackbone(VisionBackbone):
             path = self.find_weights(options).path
         except TLStudioError:  # they are no longer here
             return options_as(VisionOptions, options).weights == "pretrained"
-        return path is not None and path.name == self._starter.file
+        return path is not None and self._starter_of(path) is not None
+
+    def _starter_of(self, path: Path) -> StarterWeights | None:
+        """The starter weights of this network, if a file is theirs."""
+        starter = self._starter
+        return starter if starter is not None and path.name == starter.file else None
 
     def _fill(self, network: BackboneModule, state: dict[str, Tensor], path: Path, options: VisionOptions) -> None:
         model = network.get_submodule("model")
@@ -177,8 +181,7 @@ class TimmBackbone(VisionBackbone):
         )
 
     def _read_pretrained(self, path: Path) -> dict[str, Tensor]:
-        starter = self._starter
-        if starter is not None and path.name == starter.file:
+        if (starter := self._starter_of(path)) is not None:
             return starter.to_timm(read_state_dict(path, sha256=starter.sha256))
         return read_state_dict(path, sha256=hash_prefix(path.name))
 

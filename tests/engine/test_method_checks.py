@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import added
 from tests.engine.conftest import TINY_VISION, Heard, assert_each_told_once
 from tlstudio import api
 from tlstudio.api import Augmentation, DataStream, FeatureKind, Method, ProblemsError, View
@@ -274,9 +275,8 @@ class Wide(Method):
 
 @pytest.fixture
 def wide(registry: Registry) -> Iterator[Registry]:
-    label = registry.add(Wide())
-    yield registry
-    registry.remove(label)
+    with added(registry, Wide()):
+        yield registry
 
 
 def test_views_of_the_own_samples_are_looked_at_as_well(reviews_project: Project, wide: Registry) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conftest import added
 from tests.engine.conftest import TINY_VISION, Heard
 from tests.engine.resuming import at_step, gone_on_with
 from tlstudio import api
@@ -146,9 +147,8 @@ class Busy(Method):
 
 @pytest.fixture
 def busy(registry: Registry) -> Iterator[Registry]:
-    label = registry.add(Busy())
-    yield registry
-    registry.remove(label)
+    with added(registry, Busy()):
+        yield registry
 
 
 def values(**training: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import draw_folder
+from tests.conftest import added, draw_folder
 from tests.engine.conftest import Heard
 from tests.engine.test_continual import RECIPE
 from tests.engine.test_gone_beside import SEVERAL, resumed, train, values
@@ -169,9 +169,8 @@ class Fixed(Method):
 
 @pytest.fixture
 def fixed(registry: Registry) -> Iterator[Registry]:
-    label = registry.add(Fixed())
-    yield registry
-    registry.remove(label)
+    with added(registry, Fixed()):
+        yield registry
 
 
 def test_a_newer_revision_of_what_a_method_names_by_itself_is_told(

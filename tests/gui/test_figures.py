@@ -47,7 +47,10 @@ def test_long_metrics_have_a_short_title_for_cards(name: str, short: str) -> Non
     assert figures.metric_title("balanced_accuracy") == "Balanced accuracy"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (48.2, "0:48"), (75.4, "1:15"), (3909, "1:05:09")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (48, "0:48"), (48.2, "0:48"), (75.4, "1:15"), (81, "1:21"), (3727, "1:02:07"), (3909, "1:05:09")],
+)
 def test_durations(seconds: float, text: str) -> None:
     assert figures.duration_text(seconds) == text
 

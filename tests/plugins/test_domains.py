@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import draw_folder, import_reviews
+from tests.conftest import added, draw_folder, import_reviews
 from tests.engine.conftest import TINY_VISION, Heard
 from tlstudio.api import Features, ProblemsError
 from tlstudio.api.method_modules import MethodContext, StreamBatch, rampup
@@ -310,9 +310,8 @@ def test_a_target_may_have_classes_that_the_source_does_not_know(strange: Projec
 @pytest.fixture
 def with_tiny_text(registry: Registry) -> Iterator[Registry]:
     """The registry with a text encoder that trains in no time."""
-    label = registry.add(TinyTextEncoder())
-    yield registry
-    registry.remove(label)
+    with added(registry, TinyTextEncoder()):
+        yield registry
 
 
 def test_sources_of_other_tasks_are_learned_each_on_a_head_of_its_own(

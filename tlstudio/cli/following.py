@@ -107,9 +107,9 @@ def say_ended(output: Output, run: Run, ended: RunEnded) -> int:
     if ended.status == "cancelled":
         output.hint(f"Run {run.id} was cancelled after {ended.seconds:.1f} s; tlstudio resume goes on with it.")
         return CANCELLED
-    best = f", kept epoch {ended.best_epoch}" if ended.best_epoch else ""
     from tlstudio.engine.recipe import parse_recipe
 
+    best = f", kept epoch {ended.best_epoch}" if ended.best_epoch else ""
     if best and parse_recipe(run.read_recipe()).training.keep == "last":
         best += ", the last one, as training.keep says"
     output.say(f"Run {run.id}: {ended.status} in {ended.seconds:.1f} s{best}.")

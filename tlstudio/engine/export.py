@@ -167,14 +167,19 @@ def _write(
         "preprocessing.json": preprocessor.describe(),
     }
     for name, value in files.items():
-        # An option may name a file of the user's; an export is there to be handed on.
-        text = without_home(json.dumps(value, indent=2, ensure_ascii=False))
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / name, value)
     # safetensors makes its file private.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     check_assets(run.assets)
     shutil.copytree(run.assets, folder / "assets")
     (folder / "README.md").write_text(_readme(run, recipe, parts), encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file of an export."""
+    # An option may name a file of the user's; an export is there to be handed on.
+    text = without_home(json.dumps(value, indent=2, ensure_ascii=False))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def check_assets(folder: Path) -> None:

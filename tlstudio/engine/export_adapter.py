@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from tlstudio import __version__
 from tlstudio.api import RunError, TLStudioError
 from tlstudio.api.nn import numbers_of
 from tlstudio.engine.assemble import load_run_model, preprocessor_of
-from tlstudio.engine.export import check_new_folder, whole_folder
+from tlstudio.engine.export import check_new_folder, whole_folder, write_json
 from tlstudio.engine.parts import Parts
 from tlstudio.engine.recipe import Recipe, parse_recipe
 from tlstudio.engine.target import read_target, target_values
 from tlstudio.plugins import Registry
-from tlstudio.privacy import without_home
 from tlstudio.store.run import Run
 
 
@@ -67,10 +65,8 @@ def export_adapter(run: Run, folder: Path, registry: Registry) -> AdapterReport:
         parts.strategy.merge(model)
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
         save_file(head, staging / "head.safetensors", metadata={"format": "pt"})
-        labels = json.dumps(target_values(read_target(run)), indent=2, ensure_ascii=False)
-        (staging / "labels.json").write_text(labels + "\n", encoding="utf-8")
-        prepared = json.dumps(preprocessor_of(parts, assets=run.assets).describe(), indent=2, ensure_ascii=False)
-        (staging / "preprocessing.json").write_text(without_home(prepared) + "\n", encoding="utf-8")
+        write_json(staging / "labels.json", target_values(read_target(run)))
+        write_json(staging / "preprocessing.json", preprocessor_of(parts, assets=run.assets).describe())
         (staging / "README.md").write_text(adapter_readme(recipe, parts, packed=packed), encoding="utf-8")
     whole = sum(tensor.numel() * tensor.element_size() for tensor in model.backbone.state_dict().values())
     return AdapterReport(folder, size, whole)

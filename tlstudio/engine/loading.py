@@ -69,7 +69,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.first_batch = 0  # of those before it, the run has learned already
 
     def __len__(self) -> int:
-        return len(self._cut(np.arange(len(self._lengths))))
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._seed, self.epoch])
@@ -92,10 +92,16 @@ class EpochSampler(Sampler[list[Key]]):
         return int(np.argmax(rooms))
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
-        starts = list(range(0, len(order), self._batch_size))
-        if self._batch_size > 1 and len(starts) > 1 and len(order) - starts[-1] == 1:
-            del starts[-1]
+        starts = self._starts()
         return np.split(order, starts[1:]) if starts else []
+
+    def _starts(self) -> list[int]:
+        """Where each batch begins."""
+        count = len(self._lengths)
+        starts = list(range(0, count, self._batch_size))
+        if self._batch_size > 1 and len(starts) > 1 and count - starts[-1] == 1:
+            del starts[-1]
+        return starts
 
 
 def steps_in_epoch(samples: int, options: TrainingOptions) -> int:

@@ -249,12 +249,13 @@ def stream_batch(stream: DataStream, batch_size: int) -> int:
     return max(min(2, batch_size), round(stream.ratio * batch_size))
 
 
-def dataset_beside(revision: Revision, reference: str) -> Revision:
+def dataset_beside(revision: Revision, reference: str, *, verify: bool = True) -> Revision:
     """Open another data set of the project that a revision is of.
 
     Args:
         revision: The revision.
         reference: ``"name"``, which is the latest revision, or ``"name@r2"``; ``""``: the revision itself.
+        verify: See `Revision.open`.
 
     Raises:
         DataError: There is none of this name.
@@ -275,7 +276,7 @@ def dataset_beside(revision: Revision, reference: str) -> Revision:
     if not found or (wanted and wanted not in found):
         what = f"The data set '{name}' has no revision {wanted or 'at all'}."
         raise DataError(what, f"Revisions: {', '.join(found)}." if found else "Import it again.", path=folder / name)
-    return Revision.open(folder / name / (wanted or found[-1]))
+    return Revision.open(folder / name / (wanted or found[-1]), verify=verify)
 
 
 def heads_beside(own: TaskHead, registry: Registry) -> dict[Task, TaskHead]:
@@ -314,7 +315,9 @@ def used_data(methods: Iterable[ChosenMethod], revision: Revision) -> dict[str, 
     Raises:
         DataError: A data set is gone.
     """
-    used = [dataset_beside(revision, stream.dataset) for one in methods for stream in one.streams().values()]
+    names = dict.fromkeys(stream.dataset for one in methods for stream in one.streams().values())
+    # Each was read whole a moment ago, when it was looked for.
+    used = [dataset_beside(revision, name, verify=False) for name in names]
     return {data.reference: data.sha256 for data in (revision, *used)}
 
 

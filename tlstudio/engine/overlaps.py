@@ -69,7 +69,7 @@ def seen_before(recipe: Recipe, methods: Iterable[ChosenMethod], own: Revision) 
             run = run_beside(own, run_id).run
             before = parse_recipe(run.read_recipe())
             try:
-                data = dataset_beside(own, f"{before.dataset.name}@{before.dataset.revision}")
+                data = dataset_beside(own, before.dataset.reference)
                 check_unchanged(data, recorded_data(run))
             except DataError:
                 what = f"Whether run {run_id} has learned from samples that this run validates or tests cannot be told"

@@ -241,6 +241,11 @@ class DatasetChoice(Options):
         values: dict[str, Any] = serialize(self)
         return {name: value for name, value in values.items() if value or name not in ("shots", "folds", "fold")}
 
+    @property
+    def reference(self) -> str:
+        """The revision by one name, see `Revision.reference`."""
+        return f"{self.name}@{self.revision}"
+
 
 class Recipe(BaseModel):
     """One run, in full. ``recipe.toml`` in a run folder is exactly this.

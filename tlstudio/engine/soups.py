@@ -138,7 +138,7 @@ def _data(recipe: Recipe) -> str:
 
 def _contents(one: Mapping[str, str], other: Mapping[str, str], recipe: Recipe) -> list[tuple[str, str, str]]:
     """What the data set of a recipe held for two runs, where both have kept its hash."""
-    name = f"{recipe.dataset.name}@{recipe.dataset.revision}"
+    name = recipe.dataset.reference
     return [("data set of the same name", one[name][:8], other[name][:8])] if name in one and name in other else []
 
 
